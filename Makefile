@@ -1,0 +1,86 @@
+# Each target makes its own .venv. Needed: Python 3.11+ with its venv module, make, and a network to PyPI.
+
+PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 python3.11,\
+  $(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
+NAME ?= http1
+SECONDS ?= 600
+# pytest arguments, for example: make test TESTS="tests/codecs -x"
+TESTS ?=
+# Rows and options of the benchmark, for example: make bench BENCH="http1-32 --quick"
+BENCH ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
+PLUGINS := $(foreach p,$(wildcard plugins/*/pyproject.toml),-e $(dir $(p)))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test soak lint format bench fuzz docs clean
+
+help:
+	@echo "make demo      real requests of several protocols through one port, and a table of what happened"
+	@echo "make test      all tests but those of 'make soak'"
+	@echo "make lint      ruff, ruff format --check, mypy --strict"
+	@echo "make format    ruff format and its safe fixes"
+	@echo "make bench     CPU, latency and memory figures, against other proxies in the same run"
+	@echo "make fuzz      NAME=http1 SECONDS=600: any installed codec, or detect, or config"
+	@echo "make soak      the long tests and ten minutes of fuzzing for each target"
+	@echo "make docs      regenerate docs/reference from the code"
+
+demo: .venv/.run
+	$(BIN)/xproxy demo --once
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -m "not soak" $(TESTS)
+
+soak: .venv/.fuzz
+	$(BIN)/python -m pytest -m soak $(TESTS)
+	for name in http1 bolt opaque detect config; do \
+	  $(BIN)/python fuzz/run.py $$name --seconds $(SECONDS) || exit 1; done
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix --exit-zero .
+	$(BIN)/ruff format .
+
+bench: .venv-bench/.made
+	.venv-bench/bin/python bench/run.py $(BENCH)
+
+fuzz: .venv/.fuzz
+	$(BIN)/python fuzz/run.py $(NAME) --seconds $(SECONDS)
+
+docs: .venv/.run
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf .venv .venv-bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# Stamps: what is installed, renewed when a pyproject.toml changes.
+
+.venv/.made:
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; say where: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.run: .venv/.made $(PROJECTS)
+	$(PIP) -e . $(PLUGINS)
+	@touch $@
+
+.venv/.dev: .venv/.made $(PROJECTS)
+	$(PIP) -e '.[dev]' $(PLUGINS)
+	@touch .venv/.run $@
+
+# atheris has no wheel for every Python; without it fuzz/run.py mutates by itself.
+.venv/.fuzz: .venv/.dev
+	$(PIP) -e '.[fuzz]' || echo "atheris cannot be installed here: the built-in mutation loop is used" >&2
+	@touch $@
+
+# An environment of its own: the peers pin older versions of what xproxy and its tests use.
+.venv-bench/.made: .venv/.made $(PROJECTS)
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip --quiet --disable-pip-version-check install -e '.[bench]'
+	@touch $@

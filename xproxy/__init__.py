@@ -1,0 +1,1 @@
+"""xproxy: one port, every protocol, extended in Python."""

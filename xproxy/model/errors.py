@@ -1,0 +1,170 @@
+"""Errors: one hierarchy. A class carries what the wire and the log need; no ``isinstance`` ladder anywhere.
+
+``status`` is what the client is told in its own protocol, ``reason`` lets a codec choose a finer code, ``flag`` is
+Envoy's response flag for the access log, and ``condition`` is the retry condition the failure counts as.
+(idea: pingora:pingora-error, h2:exceptions)
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from xproxy.model.message import Reason
+from xproxy.model.status import Status
+
+
+class XproxyError(Exception):
+    """Anything that xproxy itself raises on purpose."""
+
+
+class ConfigError(XproxyError):
+    """The configuration is wrong; carries every finding. Startup or reload only, never on the wire."""
+
+
+class PluginError(XproxyError):
+    """An installed plugin cannot be used; names the distribution. Startup or reload only."""
+
+
+class LocalProtocolError(XproxyError):
+    """We asked a codec for something its protocol cannot say now: a bug of ours or of a filter, never a peer's."""
+
+
+class StreamError(XproxyError):
+    """A stream failed; becomes a local reply, or a reset once the response head is out."""
+
+    status: ClassVar[Status] = Status.INTERNAL
+    reason: ClassVar[Reason] = Reason.NONE
+    flag: ClassVar[str] = "-"
+    condition: ClassVar[str] = ""
+    """Retry condition this failure matches (``connect-failure``, ``reset``, ``unavailable``, …); empty: none."""
+    retry_after: int | None = None
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class RouteNotFound(StreamError):
+    """No route matches."""
+
+    status = Status.NOT_FOUND
+    reason = Reason.NO_ROUTE
+    flag = "NR"
+
+
+class ClusterNotFound(StreamError):
+    """The route names a cluster that does not exist (semantics: 503)."""
+
+    status = Status.UNAVAILABLE
+    flag = "NC"
+
+
+class NoHealthyEndpoint(StreamError):
+    """The cluster has no endpoint to send to."""
+
+    status = Status.UNAVAILABLE
+    flag = "UH"
+    condition = "unavailable"
+
+
+class ConnectFailed(StreamError):
+    """The endpoint did not accept a connection in time."""
+
+    status = Status.UNAVAILABLE
+    flag = "UF"
+    condition = "connect-failure"
+
+
+class UpstreamReset(StreamError):
+    """The upstream ended the stream or its connection before the response was complete."""
+
+    status = Status.UNAVAILABLE
+    reason = Reason.UPSTREAM_RESET
+    flag = "UC"
+    condition = "reset"
+
+
+class UpstreamProtocolError(StreamError):
+    """The upstream broke its protocol."""
+
+    status = Status.UNAVAILABLE
+    reason = Reason.UPSTREAM_PROTOCOL
+    flag = "UPE"
+    condition = "reset"
+
+
+class Overflow(StreamError):
+    """A circuit breaker or a queue is full."""
+
+    status = Status.RESOURCE_EXHAUSTED
+    reason = Reason.OVERFLOW
+    flag = "UO"
+    retry_after = 1
+
+
+class RateLimited(StreamError):
+    """The caller asks too often."""
+
+    status = Status.RESOURCE_EXHAUSTED
+    reason = Reason.RATE_LIMITED
+    flag = "RL"
+    retry_after = 1
+
+
+class DeadlineExceeded(StreamError):
+    """The response did not come, or did not end, in time."""
+
+    status = Status.DEADLINE_EXCEEDED
+    flag = "UT"
+    condition = "deadline-exceeded"
+
+
+class StreamIdle(StreamError):
+    """Nothing moved on the stream, in either direction, for too long."""
+
+    status = Status.DEADLINE_EXCEEDED
+    flag = "SI"
+
+
+class RequestTimeout(StreamError):
+    """The client did not send the rest of its request in time."""
+
+    status = Status.DEADLINE_EXCEEDED
+    reason = Reason.REQUEST_TIMEOUT
+    flag = "SI"
+
+
+class BodyTooLarge(StreamError):
+    """A body is longer than its limit."""
+
+    status = Status.INVALID_ARGUMENT
+    reason = Reason.BODY_TOO_LARGE
+    flag = "DPE"
+
+
+class RequestBroken(StreamError):
+    """The client broke the protocol, or went away, in the middle of its request body."""
+
+    status = Status.INVALID_ARGUMENT
+    flag = "DPE"
+
+
+class Unauthenticated(StreamError):
+    """The caller must say who it is."""
+
+    status = Status.UNAUTHENTICATED
+    flag = "UAEX"
+
+
+class Forbidden(StreamError):
+    """The caller may not do this."""
+
+    status = Status.PERMISSION_DENIED
+    flag = "UAEX"
+
+
+class Unsupported(StreamError):
+    """The request cannot be expressed in the upstream's protocol, or is not allowed here."""
+
+    status = Status.UNIMPLEMENTED
+    flag = "-"

@@ -1,0 +1,133 @@
+"""Message heads: what a request asks for and how it ended, in terms that every protocol shares."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from xproxy.model.headers import NO_HEADERS, Headers
+from xproxy.model.status import Status
+
+Fields: TypeAlias = tuple[tuple[str, str], ...]
+"""Header fields in order: (name, value)."""
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """Where a request of the web family is addressed (``RequestHead.extra``); RPC protocols have none."""
+
+    path: str
+    """Path and query as sent, e.g. ``/a?b=c``; ``*`` for a server-wide OPTIONS; empty for a tunnel."""
+    scheme: str = "http"
+    """``http`` or ``https``."""
+    version: str = "1.1"
+    """The version the sender speaks, e.g. ``1.0``: some answers may not be given to old ones."""
+
+
+_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+
+
+@attrs.frozen(kw_only=True)
+class RequestHead:
+    """What a request asks for."""
+
+    service: str
+    """Who is asked: interface or unique service name of an RPC, authority (``host[:port]``) of the web family."""
+    method: str
+    """What is asked: RPC method name, or the HTTP method. Empty where a protocol has none."""
+    headers: Headers = NO_HEADERS
+    """End-to-end fields. Hop-by-hop fields, framing and the authority are the codec's and not in here."""
+    deadline: float | None = None
+    """Seconds the sender will wait, counted from the head's arrival (codecs have no clock); None: not said."""
+    oneway: bool = False
+    """Nobody waits for an answer, and none may be sent."""
+    extra: Any = (
+        None  # Any: each codec's own frozen facts; opaque to all but that codec (and Target)
+    )
+    """The codec's own frozen facts (RPC), or a :class:`Target`."""
+    base: RequestHead | None = attrs.field(default=None, init=False, eq=False, repr=False)
+    """The head this one was made from by ``adding``, if it was: what is known of that one holds for this one."""
+    added: Fields = attrs.field(default=(), init=False, eq=False, repr=False)
+    """The fields that ``base`` lacks."""
+
+    def adding(self, fields: Fields) -> RequestHead:
+        """Return a copy with more fields at its end.
+
+        A filter that gives every request a field of its own makes every head new. By ``base`` a codec still finds
+        what it has computed for the recurring part.
+        """
+        new = self.with_headers(self.headers.extend(fields))
+        base = self.base
+        _set_base(new, self if base is None else base)
+        _set_added(new, fields if base is None else self.added + fields)
+        return new
+
+    def with_headers(self, headers: Headers) -> RequestHead:
+        """Return a copy with these fields in place of its own."""
+        return RequestHead(
+            service=self.service,
+            method=self.method,
+            headers=headers,
+            deadline=self.deadline,
+            oneway=self.oneway,
+            extra=self.extra,
+        )
+
+    @property
+    def idempotent(self) -> bool:
+        """Whether sending it twice is harmless by definition (RFC 9110 §9.2.2); RPCs never say so."""
+        return self.method in _IDEMPOTENT and isinstance(self.extra, Target)
+
+    @property
+    def path(self) -> str:
+        """The request path with its query, or empty where the protocol has none."""
+        extra = self.extra
+        return extra.path if isinstance(extra, Target) else ""
+
+
+_set_base: Final = RequestHead.base.__set__  # type: ignore[union-attr]  # the slot of a frozen class
+_set_added: Final = RequestHead.added.__set__  # type: ignore[attr-defined]  # as above
+
+
+class Reason(enum.Enum):
+    """Why a reply was made here and not by an upstream, where a status alone would lose the point.
+
+    A codec may answer with a finer code of its own for it; ``Status`` decides where it has none.
+    """
+
+    NONE = "none"
+    HEAD_TOO_LARGE = "head-too-large"
+    BODY_TOO_LARGE = "body-too-large"
+    REQUEST_TIMEOUT = "request-timeout"
+    RATE_LIMITED = "rate-limited"
+    OVERFLOW = "overflow"
+    NO_ROUTE = "no-route"
+    UPSTREAM_PROTOCOL = "upstream-protocol"
+    UPSTREAM_RESET = "upstream-reset"
+
+
+@attrs.frozen(kw_only=True)
+class Local:
+    """Facts of a reply made by the proxy itself (``ResponseHead.extra`` with ``native_status`` None)."""
+
+    detail: str = ""
+    """One line for the client: what was wrong, the value and the limit. Never holds a peer's payload."""
+    reason: Reason = Reason.NONE
+    retry_after: int | None = None
+    """Seconds after which another try makes sense."""
+
+
+@attrs.frozen(kw_only=True)
+class ResponseHead:
+    """How a request ended."""
+
+    status: Status
+    """The neutral outcome."""
+    native_status: int | None = None
+    """The protocol's own code; None makes a local reply: the codec chooses the code for ``status``."""
+    headers: Headers = NO_HEADERS
+    """End-to-end fields, as in RequestHead."""
+    extra: Any = None  # Any: each codec's own frozen facts, or Local
+    """The codec's own frozen facts, or :class:`Local`."""

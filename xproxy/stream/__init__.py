@@ -1,0 +1,1 @@
+"""One request: the types that filters see."""

@@ -1,0 +1,217 @@
+"""One request and its response, as filters see them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias
+
+import attrs
+
+from xproxy.model.address import Address
+from xproxy.model.errors import StreamError
+from xproxy.model.frames import Origin
+from xproxy.model.message import Local, RequestHead, ResponseHead
+from xproxy.model.metadata import Metadata
+from xproxy.model.traits import Traits
+from xproxy.stream.body import Body, BytesBody
+
+
+class Closable(Protocol):
+    """What ends with the downstream connection that it is bound to."""
+
+    def close_soon(self) -> None:
+        """Begin to close; the owner finishes it. Never blocks."""
+        ...
+
+
+class Downstream(Protocol):
+    """A live downstream connection, as its bound upstream connections use it."""
+
+    def bind(self, key: object, bound: Closable) -> None:
+        """Close ``bound`` when this connection ends."""
+        ...
+
+    def bound(self, key: object) -> Closable | None:
+        """Return what was bound under ``key`` and still lives."""
+        ...
+
+    def unbind(self, key: object) -> None:
+        """Forget ``key``; does nothing if it is unknown."""
+        ...
+
+    async def call(self, request: Request) -> Response:
+        """Send a reverse request to the client on its own connection, and await its answer.
+
+        Raises Unsupported where the protocol has no such thing.
+        """
+        ...
+
+
+@attrs.define(eq=False, kw_only=True)
+class ConnectionFacts:
+    """What is known of the downstream connection that a request came on. One object a connection."""
+
+    id: int
+    """Unique in this process."""
+    listener: str
+    protocol: str
+    """The codec's name."""
+    traits: Traits
+    peer: Address
+    """Who called: from the PROXY header where the listener wants one, else the socket's peer."""
+    local: Address
+    """The address that was called, likewise."""
+    tls: bool = False
+    sni: str | None = None
+    alpn: str | None = None
+    peer_identity: str | None = None
+    """Subject alternative name of a verified client certificate."""
+    code_of: Callable[[ResponseHead], int] | None = None
+    """Which of its own codes the protocol gives a reply made here; None where it has no codes."""
+    downstream: Downstream | None = None
+    """The live connection, for upstream connections that are bound to it; None in tests and local requests."""
+
+
+class StreamControl(Protocol):
+    """What the connection's driver does for a stream, besides carrying it."""
+
+    def limit(self, deadline: float) -> None:
+        """End the stream with DeadlineExceeded at ``deadline`` (trio clock) unless it has an earlier one already."""
+        ...
+
+    def touch(self) -> None:
+        """Something moved on the stream: it is not idle."""
+        ...
+
+    def interruption(self) -> StreamError | None:
+        """While a stream is being cancelled: why, or None if the client went away or the proxy stops."""
+        ...
+
+    def start_soon(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """Run ``work`` beside the stream, in its nursery: it is cancelled when the stream ends.
+
+        Returns False where the stream has no nursery, as its body came whole: then do the work in line.
+        """
+        ...
+
+    async def send_interim(self, head: ResponseHead) -> None:
+        """Send a response before the response (100, 103), if the client's protocol has such a thing."""
+        ...
+
+
+class RetryPermits(Protocol):
+    """A cluster's bound on retries in flight."""
+
+    def acquire(self) -> bool:
+        """Take a permit for one retry; False: the outcome so far goes on."""
+        ...
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
+
+
+@attrs.define(eq=False)
+class Request:
+    """A request on its way. Heads and pieces are frozen; to change one, put another in its place."""
+
+    head: RequestHead
+    body: Body
+    """May be read once; a ``BytesBody`` as often as you like."""
+    connection: ConnectionFacts
+    stream: StreamControl
+    started: float
+    """When the head was complete (trio clock, seconds)."""
+    origin: Origin | None = None
+    """The raw message, for codecs only."""
+
+    # What became of it, for access logs and retries. Written by router, cluster and drivers.
+    route: str = ""
+    cluster: str = ""
+    endpoint: Address | None = None
+    flags: str = ""
+    """Envoy's response flags, comma-separated."""
+    detail: str = ""
+    """Why a reply was made here."""
+    attempts: int = 0
+    tried: list[object] | None = None
+    """Endpoints that failed already, so that a retry can avoid them."""
+    permits: RetryPermits | None = None
+    """The bound on retries of the cluster that was tried last."""
+    received_bytes: int = 0
+    """Request body bytes forwarded."""
+    sent_bytes: int = 0
+    """Response body bytes sent to the client."""
+    response_started: bool = False
+    """The response head is on its way to the client: nothing may be retried any more."""
+    local: bool = False
+    """The response was made here."""
+    _metadata: Metadata | None = None
+
+    @property
+    def metadata(self) -> Metadata:
+        """What filters tell one another about this request."""
+        if self._metadata is None:
+            self._metadata = Metadata()
+        return self._metadata
+
+    def flag(self, code: str) -> None:
+        """Note a response flag, once."""
+        if code != "-" and code not in self.flags.split(","):
+            self.flags = f"{self.flags},{code}" if self.flags else code
+
+
+class Releasable(Protocol):
+    """What a response holds until it is closed: its upstream lease."""
+
+    async def aclose(self) -> None: ...
+
+
+@attrs.define(eq=False)
+class Response:
+    """A response on its way back: a resource. Return it or ``await response.aclose()``."""
+
+    head: ResponseHead
+    body: Body
+    origin: Origin | None = None
+    """The raw message, for codecs only."""
+    lease: Releasable | None = None
+    """Held until ``aclose``; None when nothing is held any more, as the message came whole."""
+
+    async def aclose(self) -> None:
+        """Release the upstream connection; close it if the body was not read to its end. Idempotent."""
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            await lease.aclose()
+
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+"""Answers a request, or raises a StreamError."""
+
+
+class Filter(Protocol):
+    """Wraps the handling of a request: look, change, answer, or call on.
+
+    An attrs class is its own configuration schema: its fields are the keys a user may write.
+    """
+
+    def __call__(self, request: Request, call_next: Handler) -> Awaitable[Response]:
+        """Handle ``request``; ``await call_next(request)`` hands it on and returns the response.
+
+        Nearly always an ``async def``. A filter that only changes the request may be a plain function that returns
+        ``call_next(request)``: then it costs no frame.
+        """
+        ...
+
+
+def error_head(error: StreamError) -> ResponseHead:
+    """Return the head of the local reply for ``error``; the client's codec chooses the native code."""
+    return ResponseHead(
+        status=error.status,
+        extra=Local(detail=error.detail, reason=error.reason, retry_after=error.retry_after),
+    )
+
+
+def local_response(head: ResponseHead, data: bytes = b"") -> Response:
+    """Make a response here, with a body that holds nothing open."""
+    return Response(head, BytesBody(data))
