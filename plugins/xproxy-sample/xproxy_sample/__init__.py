@@ -1,0 +1,1 @@
+"""The protocol xs1, as a plugin for xproxy."""

@@ -1,0 +1,330 @@
+"""Moved in the middle of anything, both roles go on as if nothing had been; forged states are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.codecs.http1.driving import (
+    GET,
+    Http1,
+    asked,
+    asking,
+    client,
+    events,
+    possible,
+    request,
+    response,
+    server,
+)
+from xproxy.codecs.api import SupportsSnapshot
+from xproxy.codecs.http1.client import ClientCodec
+from xproxy.codecs.http1.plugin import PLUGIN
+from xproxy.codecs.http1.server import ServerCodec
+from xproxy.model.errors import LocalProtocolError
+from xproxy.model.frames import Data, Frame, Head, Trailers
+from xproxy.model.headers import Headers
+from xproxy.model.limits import DEFAULT_LIMITS, Limits
+from xproxy.model.traits import Role
+
+OK = response()
+CONNECT = b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n"
+CHUNKED = b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def moved(codec: Http1, limits: Limits = DEFAULT_LIMITS) -> Http1:
+    restored = PLUGIN.restore(codec.snapshot(), codec.role, limits)
+    assert isinstance(restored, ServerCodec | ClientCodec)
+    assert type(restored) is type(codec)
+    assert restored.snapshot() == codec.snapshot()
+    return restored
+
+
+SERVER_SCRIPTS: dict[str, list[bytes | Frame | None]] = {
+    "sized": [
+        GET,
+        Head(1, response(200, [("Content-Length", "4")]), b"ab"),
+        Data(1, b"cd", end=True),
+        GET,
+    ],
+    "chunked": [GET, Head(1, OK, b"ab"), Data(1, b"c"), Trailers(1, Headers([("X", "1")])), GET],
+    "until-close": [
+        b"GET / HTTP/1.0\r\n\r\n",
+        Head(1, OK, b"ab"),
+        Data(1, b"c", end=True),
+        b"",
+        GET,
+    ],
+    "no-body": [GET.replace(b"GET", b"HEAD"), Head(1, OK, b"ab"), Data(1, b"c", end=True), GET],
+    "pipelined": [
+        GET + GET + GET[:9],
+        Head(1, OK, b"", end=True),
+        b"",
+        GET[9:],
+        Head(1, OK, b"", end=True),
+        b"",
+    ],
+    "duplex": [
+        CHUNKED + b"3\r\na",
+        Head(1, OK),
+        b"bc\r\n",
+        Data(1, b"x"),
+        b"0\r\nX: 1",
+        b"\r\n\r\n",
+        Data(1, b"", end=True),
+        b"",
+        GET,
+    ],
+    "extensions": [CHUNKED, b"1;" + b"e" * 200, b"\r\nx\r\n1;", b"e\r\nx\r", b"\n0\r\n\r", b"\n"],
+    "early": [CHUNKED, Head(1, OK, b"no", end=True), b"3\r\nabc\r\n", b""],
+    "violation": [CHUNKED, Head(1, OK), b"zz\r\n", Data(1, b"x"), Data(1, b"", end=True), GET],
+    "empty-lines": [b"\r\n", b"\r", b"\n", GET, Head(1, OK, b"", end=True), b"\r\n\r\n\r\n"],
+    "tunnel": [
+        CONNECT + b"x",
+        b"y",
+        Head(1, OK),
+        b"",
+        Data(1, b"z"),
+        b"w",
+        None,
+        Data(1, b"", end=True),
+    ],
+    "end": [GET + GET, None, Head(1, OK, b"", end=True), b"", Head(1, OK, b"", end=True), b""],
+}
+
+R200 = b"HTTP/1.1 200 OK\r\n"
+CLIENT_SCRIPTS: dict[str, list[bytes | Frame | None]] = {
+    "sized": [
+        Head(1, request(), b"", end=True),
+        R200,
+        b"Content-Length: 3\r\n\r\na",
+        b"b",
+        b"c",
+        Head(1, request(), b"", end=True),
+    ],
+    "interim": [
+        Head(1, request("PUT")),
+        b"HTTP/1.1 100 X\r\n",
+        b"\r\n" + R200,
+        Data(1, b"x", end=True),
+        b"Content-Length: 0\r\n\r\n",
+    ],
+    "declared": [
+        Head(1, request("PUT", headers=[("Content-Length", "3")]), b"a"),
+        Data(1, b"bc", end=True),
+        R200 + b"\r\n",
+        b"x",
+        None,
+    ],
+    "head": [
+        Head(1, request("HEAD"), b"", end=True),
+        R200 + b"Content-Length: 3\r\n",
+        b"\r\n",
+        None,
+    ],
+    "early": [
+        Head(1, request("PUT"), b"a"),
+        R200 + b"Content-Length: 0\r\n\r\n",
+        Data(1, b"x", end=True),
+    ],
+    "tunnel": [
+        Head(1, request("CONNECT", "", service="a:1")),
+        R200,
+        b"\r\nx",
+        Data(1, b"y"),
+        b"z",
+        None,
+    ],
+    "split": [Head(1, request(), b"", end=True), R200 + b"Content-Length: 0\r\n\r\n", b"x", b"y"],
+}
+
+
+def run(codec: Http1, script: list[bytes | Frame | None], *, moving: bool) -> list[object]:
+    """Play a script; return what came of it."""
+    seen: list[object] = []
+    for step in script:
+        if moving:
+            codec = moved(codec)
+        if step is None or isinstance(step, bytes):
+            seen.append(events(codec.receive(step)))
+        else:
+            seen.append(codec.send(step))
+        assert possible(codec)
+    return seen
+
+
+@pytest.mark.parametrize("script", SERVER_SCRIPTS.values(), ids=SERVER_SCRIPTS.keys())
+def test_a_server_moved_at_every_step_goes_on(script: list[bytes | Frame | None]) -> None:
+    assert run(server(), script, moving=True) == run(server(), script, moving=False)
+
+
+@pytest.mark.parametrize("script", CLIENT_SCRIPTS.values(), ids=CLIENT_SCRIPTS.keys())
+def test_a_client_moved_at_every_step_goes_on(script: list[bytes | Frame | None]) -> None:
+    assert run(client(), script, moving=True) == run(client(), script, moving=False)
+
+
+def test_draining_goes_along() -> None:
+    codec = asked()
+    codec.goaway()
+    assert b"\r\nConnection: close\r\n" in moved(codec).send(Head(1, OK, b"", end=True))
+
+
+def test_codecs_say_that_they_can_be_moved() -> None:
+    assert isinstance(server(), SupportsSnapshot)
+    assert isinstance(client(), SupportsSnapshot)
+
+
+# Any: what a forger writes
+def forged(**changes: Any) -> bytes:
+    """Return the state of an idle server with some fields changed."""
+    names = [
+        *(
+            "codec",
+            "version",
+            "role",
+            "reading",
+            "writing",
+            "flags",
+            "draining",
+            "ended",
+            "blank_lines",
+        ),
+        *("left", "owed", "phase", "chunk_left", "extensions", "buffer"),
+    ]
+    fields = dict(zip(names, msgpack.unpackb(server().snapshot()), strict=True))
+    packed: bytes = msgpack.packb(list({**fields, **changes}.values()))
+    return packed
+
+
+def test_the_forger_works() -> None:
+    assert forged() == server().snapshot()
+    assert PLUGIN.restore(forged(buffer=GET[:5]), Role.SERVER, DEFAULT_LIMITS).receive(GET[5:])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"codec": "http2"},
+        {"version": 2},
+        {"version": True},
+        {"role": "client"},
+        {"reading": "nothing"},
+        {"reading": None},
+        {"reading": "idle"},
+        {"writing": "head"},
+        {"writing": "length", "owed": 3},
+        {"flags": 16},
+        {"flags": -1},
+        {"flags": True},
+        {"draining": 1},
+        {"blank_lines": 3},
+        {"left": 1},
+        {"left": -1},
+        {"owed": 1},
+        {"reading": "length", "writing": "head"},
+        {"reading": "length", "writing": "head", "left": 2**63},
+        {"reading": "chunked", "writing": "head"},
+        {"reading": "chunked", "writing": "head", "phase": "done"},
+        {"reading": "chunked", "writing": "head", "phase": "data"},
+        {"reading": "chunked", "writing": "head", "phase": "size", "chunk_left": 1},
+        {"reading": "chunked", "writing": "head", "phase": "size", "extensions": 16385},
+        {"reading": "chunked", "writing": "head", "phase": "size", "blank_lines": 1},
+        {"reading": "chunked", "writing": "head", "phase": "size", "buffer": b"x" * 300},
+        {"reading": "chunked", "writing": "head", "phase": "data", "chunk_left": 1, "buffer": b"x"},
+        {"reading": "ended", "writing": "idle", "buffer": b"x"},
+        {"phase": "size"},
+        {"extensions": 1},
+        {"buffer": "text"},
+        {"buffer": b"x" * (4 * 65536 + 1)},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_a_state_no_server_can_be_in_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        PLUGIN.restore(forged(**changes), Role.SERVER, DEFAULT_LIMITS)
+
+
+def test_flags_of_an_idle_client_are_refused() -> None:
+    fields = msgpack.unpackb(client().snapshot())
+    fields[5] = 1
+    with pytest.raises(ValueError, match="flags"):
+        PLUGIN.restore(msgpack.packb(fields), Role.CLIENT, DEFAULT_LIMITS)
+
+
+def test_tighter_limits_hold_for_what_was_buffered() -> None:
+    codec = server()
+    codec.receive(b"GET /" + b"x" * 5000)
+    with pytest.raises(ValueError, match="buffer"):
+        PLUGIN.restore(codec.snapshot(), Role.SERVER, Limits(max_head_bytes=1024))
+
+
+_STATES = [
+    asked(GET + GET).snapshot(),
+    asked(CHUNKED + b"1;e\r\nx\r\n5\r\nab").snapshot(),
+    asked(CONNECT + b"x").snapshot(),
+    asking().snapshot(),
+]
+_values: st.SearchStrategy[object] = (
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 2**64 - 1)
+    | st.binary(max_size=9)
+    | st.sampled_from(
+        ["server", "client", "head", "length", "chunked", "tunnel", "size", "data", "done", ""]
+    )
+    | st.just([])
+)
+
+
+def _survives(state: bytes, role: Role) -> None:
+    try:
+        codec = PLUGIN.restore(state, role, DEFAULT_LIMITS)
+    except ValueError:
+        return
+    assert isinstance(codec, ServerCodec | ClientCodec)
+    for step in (b"\r\n", b"5\r\nabcde\r\n", R200 + b"\r\n", GET, None, b""):
+        codec.receive(step)
+        assert possible(codec)
+    for frame in (
+        Head(1, OK, b"x", end=True),
+        Head(1, request(), b"", end=True),
+        Data(1, b"", end=True),
+    ):
+        try:
+            codec.send(frame)
+        except LocalProtocolError:
+            pass
+        assert possible(codec)
+
+
+@given(st.sampled_from(_STATES), st.sampled_from(Role), st.integers(0, 200), st.binary(max_size=3))
+@settings(max_examples=300)
+def test_bytes_changed_in_a_state(state: bytes, role: Role, place: int, patch: bytes) -> None:
+    place %= len(state) + 1
+    _survives(state[:place] + patch + state[place + len(patch) :], role)
+    _survives(state[:place], role)
+
+
+@given(
+    st.sampled_from(_STATES),
+    st.sampled_from(Role),
+    st.dictionaries(st.integers(2, 14), _values, max_size=4),
+)
+@settings(max_examples=400)
+def test_fields_changed_in_a_state(state: bytes, role: Role, changes: dict[int, object]) -> None:
+    fields = msgpack.unpackb(state)
+    for index, value in changes.items():
+        fields[index] = value
+    _survives(msgpack.packb(fields), role)
+
+
+@given(st.binary(max_size=60), st.sampled_from(Role))
+@settings(max_examples=200)
+def test_garbage_is_refused(state: bytes, role: Role) -> None:
+    with pytest.raises(ValueError):
+        PLUGIN.restore(state, role, DEFAULT_LIMITS)

@@ -1,0 +1,186 @@
+"""The message engine, seen through Bolt's wire: framing, what is owed, refusals, and moves at any byte."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from xproxy.codecs.bolt.wire import BoltWire
+from xproxy.codecs.messages import (
+    ORIGIN_MAX_BYTES,
+    FullMessageCodec,
+    GoAwayMessageCodec,
+    HeartbeatMessageCodec,
+    MessageCodec,
+)
+from xproxy.codecs.packing import pack_state
+from xproxy.model.errors import LocalProtocolError
+from xproxy.model.frames import Data, Frame, GoAway, Head, Reset, Trailers, Violation
+from xproxy.model.headers import NO_HEADERS
+from xproxy.model.limits import DEFAULT_LIMITS, Limits
+from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Role
+
+WIRE = BoltWire()
+REQUEST = RequestHead(service="s", method="m")
+OK = ResponseHead(status=Status.OK)
+
+
+def opened(role: Role = Role.SERVER, limits: Limits = DEFAULT_LIMITS) -> MessageCodec:
+    return MessageCodec(WIRE, role, limits)
+
+
+def request(stream_id: int, data: bytes = b"body") -> bytes:
+    return WIRE.request(stream_id, REQUEST, data)
+
+
+def ids(frames: object) -> list[int]:
+    assert isinstance(frames, list | tuple)
+    return [frame.stream_id for frame in frames if isinstance(frame, Head)]
+
+
+def test_many_messages_in_one_read_and_one_message_in_many() -> None:
+    codec = opened()
+    data = b"".join(request(i) for i in range(50))
+    assert ids(codec.receive(data[:-1])) == list(range(49))
+    assert ids(codec.receive(data[-1:])) == [49]
+    assert [i for b in request(60) for i in ids(codec.receive(bytes((b,))))] == [60]
+
+
+def test_a_large_message_in_small_pieces_costs_linear_memory_and_no_frame_before_its_end() -> None:
+    codec = opened()
+    raw = request(1, bytes(1 << 20))
+    frames = [f for at in range(0, len(raw), 1000) for f in codec.receive(raw[at : at + 1000])]
+    (head,) = frames
+    assert isinstance(head, Head)
+    assert (len(head.data), head.origin) == (1 << 20, None)
+    assert len(raw) > ORIGIN_MAX_BYTES
+
+
+def test_good_messages_come_before_the_violation_and_nothing_after_it() -> None:
+    codec = opened()
+    first, second = codec.receive(request(1) + b"\xff" + request(2))
+    assert isinstance(first, Head)
+    assert second == Violation("bolt: version 255")
+    assert codec.receive(request(3)) == ()
+    assert codec.receive(None) == ()
+    assert codec.send(Head(1, OK, b"", end=True)) != b""  # what was owed is still answered
+
+
+def test_an_end_inside_a_message_is_a_violation() -> None:
+    codec = opened()
+    codec.receive(request(1) + request(2)[:5])
+    assert codec.receive(None) == (Violation("bolt: input ended 5 bytes into a message"),)
+    assert opened().receive(None) == ()
+
+
+def test_an_id_in_flight_cannot_be_used_again() -> None:
+    codec = opened()
+    codec.receive(request(7))
+    codec.send(Head(7, OK, b"", end=True))
+    assert ids(codec.receive(request(7))) == [7]
+    assert codec.receive(request(7))[-1] == Violation("bolt: request id 7 is in flight already")
+
+
+def test_each_side_hears_only_what_it_may_without_reverse() -> None:
+    assert isinstance(opened(Role.CLIENT).receive(request(1))[0], Violation)
+    oneway = WIRE.request(1, attrs.evolve(REQUEST, oneway=True), b"")
+    assert isinstance(opened(Role.CLIENT).receive(oneway)[0], Violation)
+    answer = WIRE.response(1, OK, b"", 1 << 24)
+    assert isinstance(opened(Role.SERVER).receive(answer)[0], Violation)
+
+
+def test_nothing_is_sent_twice() -> None:
+    codec = opened()
+    codec.receive(request(1))
+    assert codec.send(Head(1, OK, b"", end=True)) != b""
+    assert codec.send(Head(1, OK, b"", end=True)) == b""
+
+
+def test_an_answer_that_cannot_be_written_is_still_owed() -> None:
+    codec = opened()
+    codec.receive(request(1))
+    bad = ResponseHead(status=Status.OK, headers=NO_HEADERS.add("k", "v" * 40_000))
+    with pytest.raises(LocalProtocolError):
+        codec.send(Head(1, bad, b"", end=True))
+    assert codec.send(Head(1, ResponseHead(status=Status.INTERNAL), b"", end=True)) != b""
+
+
+def test_a_reset_of_what_is_owed_is_answered() -> None:
+    codec, client = opened(), opened(Role.CLIENT)
+    codec.receive(request(1) + request(2))
+    (answer,) = client.receive(codec.send(Reset(1, Status.UNAVAILABLE)))
+    assert isinstance(answer, Head)
+    assert isinstance(answer.message, ResponseHead)
+    assert answer.message.native_status == 6
+    assert codec.send(Reset(1, Status.UNAVAILABLE)) == b""
+    assert client.send(Reset(5, Status.CANCELLED)) == b""
+
+
+@pytest.mark.parametrize(
+    ("role", "frame"),
+    [
+        (Role.SERVER, Head(1, REQUEST, b"", end=True)),
+        (Role.CLIENT, Head(1, OK, b"", end=True)),
+        (Role.CLIENT, Head(1, REQUEST)),
+        (Role.SERVER, Head(1, OK, b"", end=True, interim=True)),
+        (Role.SERVER, Data(1, b"")),
+        (Role.SERVER, Trailers(1, NO_HEADERS)),
+        (Role.SERVER, GoAway()),
+    ],
+)
+def test_nonsense_is_our_own_mistake(role: Role, frame: Frame) -> None:
+    with pytest.raises(LocalProtocolError):
+        opened(role).send(frame)
+
+
+def test_an_unmodified_message_is_copied_and_a_modified_one_is_not() -> None:
+    (frame,) = opened().receive(request(1))
+    assert isinstance(frame, Head)
+    assert frame.origin is not None
+    client = opened(Role.CLIENT)
+    assert client.send(attrs.evolve(frame, stream_id=9)) == request(9)
+    other = attrs.evolve(frame, data=b"other")
+    assert client.send(other) == request(1, b"other")
+    foreign = attrs.evolve(frame, origin=attrs.evolve(frame.origin, codec="xs1", raw=b"foreign"))
+    assert client.send(foreign) == request(1)
+
+
+@pytest.mark.parametrize("offset", range(0, 120, 7))
+def test_a_connection_moves_at_any_byte(offset: int) -> None:
+    data = request(1) + request(-2) + WIRE.heartbeat(0) + request(3)
+    codec = opened()
+    before = list(codec.receive(data[:offset]))
+    moved = opened()
+    moved.load(codec.snapshot())
+    assert list(moved.receive(b"")) == []
+    after = list(moved.receive(data[offset:]))
+    assert before + after == list(opened().receive(data))
+    for stream_id in (1, -2, 3):
+        assert moved.send(Head(stream_id, OK, b"", end=True)) != b""
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (b"", {"1": 1}, 0, False, False, 0),
+        (b"", {1: "1"}, 0, False, False, 0),
+        (b"", {1: -1}, 0, False, False, 0),
+        (b"", {}, -1, False, False, 0),
+        (b"", {}, 0, 0, False, 0),
+        ("", {}, 0, False, False, 0),
+    ],
+)
+def test_other_states_are_refused(fields: tuple[object, ...]) -> None:
+    with pytest.raises(ValueError, match="a snapshot of bolt has"):
+        opened().load(pack_state("bolt", 1, fields))
+
+
+def test_a_codec_has_only_what_its_protocol_has() -> None:
+    assert not hasattr(MessageCodec, "heartbeat")
+    assert not hasattr(HeartbeatMessageCodec, "goaway")
+    assert not hasattr(GoAwayMessageCodec, "heartbeat")
+    full = FullMessageCodec(WIRE, Role.SERVER, DEFAULT_LIMITS)
+    assert full.heartbeat() == WIRE.heartbeat(0)
+    assert full.goaway() == WIRE.goaway(0)

@@ -1,0 +1,1 @@
+"""SOFA Bolt, versions 1 and 2."""

@@ -1,0 +1,143 @@
+"""Chunked bodies: bytes → pieces of the body, then trailers (RFC 9112 §7.1).
+
+Rules of this file: the size line is matched before it is converted; extensions are counted and dropped; exactly CRLF
+follows the data of a chunk. Only a part of a line ever waits in the codec's buffer.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from functools import lru_cache
+from typing import Final
+
+from xproxy.codecs.http1.block import Refused, find_end
+from xproxy.codecs.http1.head import MAX_LENGTH, parse_trailers
+from xproxy.model.headers import NO_HEADERS
+from xproxy.model.limits import Limits
+
+SIZE_DIGITS: Final = 16
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+
+
+@lru_cache(maxsize=256)
+def _plain_size(line: bytes) -> int:
+    """Return the size in a line of at most 16 bytes that holds nothing else, else -1. Bodies repeat their sizes."""
+    match = _SIZE_LINE.fullmatch(line)
+    if match is None or match[2] is not None:
+        return -1
+    size = int(match[1], 16)
+    return size if size <= MAX_LENGTH else -1
+
+
+class Phase(enum.Enum):
+    """What the next byte of a chunked body is part of."""
+
+    SIZE = "size"
+    DATA = "data"
+    DATA_END = "data-end"
+    """The CRLF after a chunk's data."""
+    TRAILERS = "trailers"
+    """From the CRLF of the last chunk's size line on, so that the section ends in an empty line in any case."""
+    DONE = "done"
+
+
+class ChunkReader:
+    """Reads one chunked body."""
+
+    __slots__ = ("_limits", "_searched", "extensions", "left", "phase", "trailers")
+
+    def __init__(
+        self, limits: Limits, phase: Phase = Phase.SIZE, left: int = 0, extensions: int = 0
+    ) -> None:
+        self._limits = limits
+        self._searched = 0
+        self.phase = phase
+        self.left = left
+        """Bytes of the current chunk's data still to come."""
+        self.extensions = extensions
+        """Bytes of chunk extensions so far in this message."""
+        self.trailers = NO_HEADERS
+        """With DONE: the trailer fields."""
+
+    def line_limit(self) -> int:
+        """Longest size line without its CRLF, in bytes."""
+        return SIZE_DIGITS + self._limits.max_chunk_extension_bytes
+
+    def read(self, source: bytes | bytearray, position: int, pieces: list[bytes]) -> int:
+        """Append body bytes to ``pieces``; return up to where ``source`` was used up. Raises Refused."""
+        size = len(source)
+        while True:
+            if self.phase is Phase.DATA:
+                stop = position + self.left
+                if stop > size:
+                    if position < size:
+                        pieces.append(bytes(source[position:]))
+                        self.left = stop - size
+                    return size
+                pieces.append(bytes(source[position:stop]))
+                position = stop
+                self.left = 0
+                self.phase = Phase.DATA_END
+            elif self.phase is Phase.DATA_END:
+                if source[position : position + 2] != b"\r\n":
+                    if position == size or (position + 1 == size and source[position] == 0x0D):
+                        return position
+                    raise Refused(400, "chunk data is not followed by CRLF")
+                position += 2
+                self.phase = Phase.SIZE
+            elif self.phase is Phase.SIZE:
+                end = source.find(b"\r\n", position, position + self.line_limit() + 2)
+                if end < 0:
+                    if size - position >= self.line_limit() + 2:
+                        raise Refused(400, f"chunk size line is above {self.line_limit()} bytes")
+                    return position
+                line = bytes(source[position:end])
+                self.left = _plain_size(line) if len(line) <= SIZE_DIGITS else -1
+                if self.left < 0:
+                    self.left = self._size(line)
+                if self.left:
+                    position = end + 2
+                    stop = position + self.left
+                    if source[stop : stop + 2] == b"\r\n":
+                        pieces.append(bytes(source[position:stop]))
+                        position = stop + 2
+                        self.left = 0
+                    else:
+                        self.phase = Phase.DATA
+                else:
+                    self.phase = Phase.TRAILERS
+                    position = end
+            elif self.phase is Phase.TRAILERS:
+                end = find_end(source, position, self._searched, self._limits.max_head_bytes)
+                if end < 0:
+                    self._searched = size - position
+                    return position
+                if end - position > 4:
+                    self.trailers = parse_trailers(bytes(source[position + 2 : end]), self._limits)
+                self.phase = Phase.DONE
+                return end
+            else:
+                return position
+
+    def _size(self, line: bytes) -> int:
+        match = _SIZE_LINE.fullmatch(line)
+        if match is None:
+            raise Refused(400, "malformed chunk size line")
+        digits, extension = match.groups()
+        if extension is not None:
+            length = len(extension)
+            self.extensions += length
+            if length > self._limits.max_chunk_extension_bytes:
+                raise Refused(
+                    400, f"chunk extension is above {self._limits.max_chunk_extension_bytes} bytes"
+                )
+            if self.extensions > self._limits.max_chunk_extensions_bytes:
+                raise Refused(
+                    400,
+                    f"chunk extensions are above {self._limits.max_chunk_extensions_bytes} bytes",
+                )
+        size = int(digits, 16)
+        if size > MAX_LENGTH:
+            raise Refused(400, f"chunk is above {MAX_LENGTH} bytes")
+        return size

@@ -1,0 +1,243 @@
+"""The client's side: requests out, responses in, one at a time.
+
+Rules of this file:
+
+* A connection is good for another request only after a response that was read to its end, with not a byte behind it:
+  a byte more is a response that nobody asked for (response splitting).
+* When it is not good for another one, a GoAway follows the last frame of the response at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from xproxy.codecs.http1.block import Refused, find_end
+from xproxy.codecs.http1.chunked import ChunkReader
+from xproxy.codecs.http1.codec import GOAWAY, Http1Codec
+from xproxy.codecs.http1.head import ParsedResponse
+from xproxy.codecs.http1.memory import HeadMemory
+from xproxy.codecs.http1.state import CONNECT, HEAD_METHOD, PERSISTENT, STREAM_ID, Reading, Writing
+from xproxy.codecs.http1.wire import CHUNKED, CRLF
+from xproxy.model.errors import LocalProtocolError
+from xproxy.model.frames import Frame, Head, Violation
+from xproxy.model.headers import NO_HEADERS, Headers
+from xproxy.model.limits import Limits
+from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Role
+
+_UNASKED: Final = "bytes behind the response, or without a request"
+
+_BODIES: Final = frozenset({Reading.LENGTH, Reading.CHUNKED, Reading.UNTIL_CLOSE, Reading.TUNNEL})
+
+# The hot paths compare with these: a global is cheaper than an attribute of an enum.
+_AWAITED: Final = Reading.HEAD
+_QUIET: Final = Reading.IDLE
+_IDLE: Final = Writing.IDLE
+_ASKED: Final = Writing.DONE
+
+
+class ClientCodec(Http1Codec):
+    """HTTP/1.1 towards an upstream."""
+
+    __slots__ = ()
+    role: ClassVar[Role] = Role.CLIENT
+
+    def __init__(self, limits: Limits, memory: HeadMemory) -> None:
+        super().__init__(limits, memory, Reading.IDLE)
+
+    # -- bytes in -----------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes | None) -> Sequence[Frame]:
+        """Take bytes from the server. None is the end of its input."""
+        if data and self._reading is _AWAITED and self._buffer is None:
+            end = data.find(b"\r\n\r\n") + 4
+            if 4 <= end <= self._longest and not self._flags and self._writing is _ASKED:
+                parsed = self._memory.responses.get(data[:end]) or self._parse(data, end)
+                if parsed is not None and parsed.length == len(data) - end and parsed.persistent:
+                    # All of the message in one read.
+                    self._reading = _QUIET
+                    self._writing = _IDLE
+                    return (Head(STREAM_ID, parsed.message, data[end:], True),)
+        elif data is None:
+            self._ended = True
+            data = b""
+        return self._receive(data)
+
+    def _parse(self, data: bytes, end: int) -> ParsedResponse | None:
+        """Parse a head that came in one read; None leaves its errors to ``_receive``."""
+        try:
+            return self._memory.response(data[:end], self._limits, self._longest)
+        except Refused:
+            return None
+
+    def _receive(self, data: bytes) -> list[Frame]:
+        reading = self._reading
+        if reading is Reading.ENDED:
+            return []
+        if reading is Reading.CLOSING:
+            self._reading = Reading.ENDED
+            return [GOAWAY]
+        if reading is Reading.TUNNEL:
+            return self._receive_tunnel(data)
+        frames: list[Frame] = []
+        try:
+            self._read(data, frames)
+            if self._ended:
+                self._end(frames)
+        except Refused as refused:
+            self._stop(Reading.ENDED, Writing.SINK)
+            frames.append(Violation(refused.detail, b"", Status.UNAVAILABLE))
+        return frames
+
+    def _read(self, data: bytes, frames: list[Frame]) -> None:
+        """Add the frames that ``data`` brings. Raises Refused after the good ones."""
+        message: ResponseHead | None = None
+        source = self._source(data)
+        used = 0
+        while self._reading is Reading.HEAD:
+            used, parsed = self._read_head(source, used)
+            if parsed is None:
+                break
+            if parsed.code < 200:
+                frames.append(Head(STREAM_ID, parsed.message, interim=True))
+                continue
+            message = parsed.message
+            self._begin(parsed)
+        pieces: list[bytes] = []
+        trailers: Headers = NO_HEADERS
+        started = message is not None or self._reading not in (Reading.HEAD, Reading.IDLE)
+        try:
+            if self._reading in _BODIES:
+                used, trailers = self._read_body(source, used, pieces)
+        finally:
+            if started:
+                self._deliver(frames, message, pieces, trailers, end=self._reading is Reading.DONE)
+        more = len(source) > used
+        if self._reading is Reading.DONE:
+            self._finish(frames)
+        if self._reading is Reading.IDLE and more:
+            raise Refused(502, _UNASKED)
+        if self._reading is not Reading.ENDED:
+            self._keep(source, used)
+
+    def _read_head(
+        self, source: bytes | bytearray, start: int
+    ) -> tuple[int, ParsedResponse | None]:
+        end = find_end(source, start, self._searched, self._limits.max_head_bytes)
+        if end < 0:
+            self._searched = len(source) - start
+            return start, None
+        self._searched = 0
+        parsed = self._memory.response(bytes(source[start:end]), self._limits, self._longest)
+        if parsed.code == 101:
+            raise Refused(502, "101 without an upgrade that was asked for")
+        return end, parsed
+
+    def _begin(self, parsed: ParsedResponse) -> None:
+        if parsed.persistent:
+            self._flags |= PERSISTENT
+        if self._flags & CONNECT and parsed.code < 300:
+            self._reading = Reading.TUNNEL
+            self._writing = (
+                Writing.TUNNEL if self._writing is Writing.TUNNEL_ASKED else Writing.DONE
+            )
+        elif self._flags & HEAD_METHOD or parsed.length == 0:
+            self._reading = Reading.DONE
+        elif parsed.chunked:
+            self._reading = Reading.CHUNKED
+            self._chunks = ChunkReader(self._limits)
+        elif parsed.length > 0:
+            self._reading = Reading.LENGTH
+            self._left = parsed.length
+        else:
+            self._reading = Reading.UNTIL_CLOSE
+
+    def _finish(self, frames: list[Frame]) -> None:
+        """End the exchange, and the connection with it unless everything about it is settled."""
+        if self._flags & PERSISTENT and self._writing in (Writing.DONE, Writing.TUNNEL_ASKED):
+            self._reading = Reading.IDLE
+            self._writing = Writing.IDLE
+            self._flags = 0
+        else:
+            frames.append(GOAWAY)
+            self._stop(Reading.ENDED, Writing.SINK)
+
+    def _end(self, frames: list[Frame]) -> None:
+        """Take the end of the server's input. Raises Refused if it comes too early."""
+        if self._reading is Reading.UNTIL_CLOSE:
+            self._deliver(frames, None, [], NO_HEADERS, end=True)
+            frames.append(GOAWAY)
+            self._stop(Reading.ENDED, Writing.SINK)
+        elif self._reading is Reading.IDLE:
+            self._stop(Reading.ENDED, Writing.IDLE)
+        elif self._reading is Reading.HEAD and self._buffer is None:
+            raise Refused(502, "end of input before a response")
+        elif self._reading is not Reading.ENDED:
+            raise Refused(502, "response truncated by the end of input")
+
+    # -- bytes out ----------------------------------------------------------------------------------------------
+
+    def send(self, frame: Frame) -> bytes:
+        """Return the bytes for ``frame``. Raises LocalProtocolError."""
+        if (
+            type(frame) is Head
+            and frame.end
+            and self._reading is _QUIET
+            and not frame.data
+            and frame.stream_id == STREAM_ID
+        ):
+            # A whole request of a method that has no body.
+            message = frame.message
+            if type(message) is RequestHead and message.base is not None:
+                whole = self._memory.derived(message, message.base)
+                if whole is not None:
+                    self._reading = _AWAITED
+                    self._writing = _ASKED
+                    return whole
+            encoded = self._memory.encoded.get(message) or self._memory.encode(message)
+            if encoded.whole:
+                self._reading = _AWAITED
+                self._writing = _ASKED
+                return encoded.whole
+        return super().send(frame)
+
+    def _send_head(self, frame: Head) -> bytes:
+        message = frame.message
+        if not isinstance(message, RequestHead):
+            raise LocalProtocolError("a client sends requests only")
+        if self._reading is not Reading.IDLE or self._writing is not Writing.IDLE:
+            raise LocalProtocolError(
+                f"request on a connection that is not idle ({self._reading.value})"
+            )
+        encoded = self._memory.encoded.get(message) or self._memory.encode(message)
+        data = frame.data
+        framing = b""
+        body = b""
+        if encoded.flags & CONNECT:
+            if data:
+                raise LocalProtocolError("CONNECT with a body")
+            following = Writing.DONE if frame.end else Writing.TUNNEL_ASKED
+        elif frame.end:
+            following = Writing.DONE
+            if data or encoded.wants_length:
+                framing = b"Content-Length: %d\r\n" % len(data)
+            body = data
+        elif encoded.declared is not None:
+            following = Writing.LENGTH
+            framing = b"Content-Length: %d\r\n" % encoded.declared
+        else:
+            following = Writing.CHUNKED
+            framing = CHUNKED + encoded.trailer
+        self._reading = Reading.HEAD
+        self._writing = following
+        self._flags = encoded.flags
+        if not frame.end:
+            self._owed = (encoded.declared or 0) if following is Writing.LENGTH else 0
+            if data:
+                body = self._body(data, end=False)
+        return b"%b%b%b%b" % (encoded.prefix, framing, CRLF, body)
+
+    def _sent(self) -> None:
+        self._writing = Writing.DONE

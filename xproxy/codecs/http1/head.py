@@ -1,0 +1,371 @@
+"""Heads: the block of bytes before a body → a frozen message and the facts of its framing (RFC 9112 §§2–6).
+
+Rules of this file:
+
+* What is not plainly right is refused. Two readers who disagree about one of these bytes is what request smuggling is
+  made of, so nothing is repaired and nothing is guessed.
+* The message holds end-to-end fields only. What was said about this hop becomes flags.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Final
+
+from xproxy.codecs.http1.block import Refused, bad_field, lines_of
+from xproxy.codecs.http1.fields import (
+    CONNECTION,
+    EXPECT,
+    HOP,
+    HOST,
+    INVALID,
+    KINDS,
+    LENGTH,
+    NOT_IN_TRAILERS,
+    NOT_REMOVABLE,
+    PLAIN,
+    TE,
+    TOKEN,
+    TRAILER,
+    TRANSFER,
+)
+from xproxy.codecs.http1.state import CONNECT, HEAD_METHOD, HTTP10, PERSISTENT, STREAM_ID
+from xproxy.codecs.http1.status import status_of
+from xproxy.model.frames import Head
+from xproxy.model.headers import Headers
+from xproxy.model.limits import Limits
+from xproxy.model.message import RequestHead, ResponseHead, Target
+from xproxy.model.status import Status
+
+MAX_LENGTH: Final = 2**63 - 1
+"""Longest body or chunk anybody may declare, in bytes."""
+_LENGTH_DIGITS: Final = 19
+_METHOD_CHARS: Final = 32
+_METHODS: Final = frozenset(
+    {
+        "GET",
+        "HEAD",
+        "POST",
+        "PUT",
+        "DELETE",
+        "PATCH",
+        "OPTIONS",
+        "TRACE",
+        "CONNECT",
+        "PROPFIND",
+        "REPORT",
+        "PURGE",
+    }
+)
+_MISSPELT: Final = frozenset({"HEAD", "CONNECT", "PRI"})
+_VERSION_1: Final = re.compile(r"HTTP/1\.[0-9]")
+_VERSION: Final = re.compile(r"HTTP/[0-9]\.[0-9]")
+_ABSOLUTE: Final = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
+# uri-host [":" port] (RFC 3986 §3.2.2) without user information, and without the comma that joins two Host fields.
+_AUTHORITY: Final = re.compile(
+    r"(?:\[[0-9A-Za-z:.%_~\-]+\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?"
+)
+_CONNECT_TARGET: Final = re.compile(r".*:[0-9]{1,5}")
+_STATUS_LINE: Final = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: .*)?")
+
+
+class ParsedRequest:
+    """A request head that was found good. Immutable by convention: it is shared through the memory."""
+
+    __slots__ = ("chunked", "fields", "flags", "length", "message", "whole")
+
+    def __init__(
+        self, message: RequestHead, flags: int, length: int, chunked: bool, fields: int
+    ) -> None:
+        self.message = message
+        self.flags = flags
+        self.length = length
+        """Bytes of body that complete the message; -1: not known in advance (chunked, tunnel)."""
+        self.chunked = chunked
+        self.fields = fields
+        self.whole: tuple[Head, ...] = (Head(STREAM_ID, message, b"", True),) if length == 0 else ()
+        """The frames of the message when nothing follows its head; empty when something does."""
+
+
+class ParsedResponse:
+    """A response head that was found good. Immutable by convention, likewise."""
+
+    __slots__ = ("chunked", "code", "fields", "length", "message", "persistent")
+
+    def __init__(
+        self,
+        message: ResponseHead,
+        code: int,
+        length: int,
+        chunked: bool,
+        persistent: bool,
+        fields: int,
+    ) -> None:
+        self.message = message
+        self.code = code
+        self.length = length
+        """Bytes of body that complete the message, unless the method says otherwise; -1: not known in advance."""
+        self.chunked = chunked
+        self.persistent = persistent
+        self.fields = fields
+
+
+def parse_length(value: str) -> int:
+    """Return a Content-Length: digits only (int() would also take signs, blanks and underscores)."""
+    if not value.isascii() or not value.isdigit() or len(value) > _LENGTH_DIGITS:
+        raise Refused(400, "Content-Length is not a number of at most 19 digits")
+    length = int(value)
+    if length > MAX_LENGTH:
+        raise Refused(400, f"Content-Length is above {MAX_LENGTH}")
+    return length
+
+
+class _Hop:
+    """What the fields of a head say about its framing and its connection."""
+
+    __slots__ = ("connection", "expect", "host", "length", "pairs", "transfer")
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        pairs: list[tuple[str, str]] = []
+        append = pairs.append
+        kinds = KINDS
+        self.host: str | None = None
+        self.length: int | None = None
+        self.transfer: str | None = None
+        self.expect: str | None = None
+        self.connection: str | None = None
+        for line in lines:
+            name, colon, value = line.partition(":")
+            kind = kinds[name]
+            if kind == PLAIN and colon:
+                append((name, value.strip(" \t")))
+                continue
+            if kind == INVALID or not colon:
+                raise bad_field(line, name)
+            self._special(kind, name, value.strip(" \t"), append)
+        self.pairs = pairs
+
+    def _special(
+        self, kind: int, name: str, value: str, append: Callable[[tuple[str, str]], None]
+    ) -> None:
+        if kind == HOP:
+            return
+        if kind == CONNECTION:
+            self.connection = value if self.connection is None else f"{self.connection},{value}"
+        elif kind == HOST:
+            if self.host is not None:
+                raise Refused(400, "more than one Host")
+            self.host = value
+        elif kind == LENGTH:
+            if self.length is not None:
+                raise Refused(400, "more than one Content-Length")
+            self.length = parse_length(value)
+            append((name, value))
+        elif kind == TRANSFER:
+            self.transfer = value if self.transfer is None else f"{self.transfer},{value}"
+        elif kind == TE:
+            # The one member of TE with a meaning beyond this hop: whether anybody wants trailers (RFC 9110 §10.1.4).
+            if "trailers" in [member.strip(" \t").lower() for member in value.split(",")]:
+                append((name, "trailers"))
+        elif kind == EXPECT:
+            self.expect = value if self.expect is None else f"{self.expect},{value}"
+            append((name, value))
+        elif kind == TRAILER:
+            append((name, value))
+
+    def persistent(self, http10: bool) -> bool:
+        """Apply Connection: drop the fields it names, and say whether the connection outlives the message."""
+        value = self.connection
+        if value is None:
+            return not http10
+        lower = value.lower()
+        if lower == "keep-alive":
+            return True
+        if lower == "close":
+            return False
+        options = {option.strip(" \t") for option in lower.split(",")}
+        named = options - NOT_REMOVABLE
+        if named:
+            self.pairs = [pair for pair in self.pairs if pair[0].lower() not in named]
+        return "close" not in options and (not http10 or "keep-alive" in options)
+
+    def drop(self, lower_name: str) -> None:
+        """Remove a field from the message."""
+        self.pairs = [pair for pair in self.pairs if pair[0].lower() != lower_name]
+
+    def chunked(self, http10: bool) -> bool:
+        """Say whether the body is chunked, and refuse every other coding (RFC 9112 §6.1)."""
+        value = self.transfer
+        if value is None:
+            return False
+        if self.length is not None:
+            # CL.TE and TE.CL: one of the two readers behind us would believe the other field.
+            raise Refused(400, "both Transfer-Encoding and Content-Length")
+        if http10:
+            raise Refused(400, "Transfer-Encoding in HTTP/1.0")
+        if value.lower() == "chunked":
+            return True
+        codings = [coding.strip(" \t").lower() for coding in value.split(",")]
+        if (
+            codings[-1] == "chunked"
+            and codings.count("chunked") == 1
+            and all(map(TOKEN.fullmatch, codings))
+        ):
+            raise Refused(501, "transfer coding other than chunked")
+        raise Refused(400, "Transfer-Encoding is not exactly chunked")
+
+
+@lru_cache(maxsize=1024)
+def _small_authority_valid(text: str) -> bool:
+    match = _AUTHORITY.fullmatch(text)
+    if match is None:
+        return False
+    port = text.rpartition(":")[2] if not text.endswith("]") and ":" in text else ""
+    return not port or int(port) <= 65535
+
+
+def authority_valid(text: str) -> bool:
+    """Say whether ``text`` is ``uri-host [":" port]``. At most 255 + 6 characters: no longer name can be resolved."""
+    return len(text) <= 261 and _small_authority_valid(text)
+
+
+def _check_method(method: str) -> None:
+    if len(method) > _METHOD_CHARS:
+        raise Refused(400, f"method is above {_METHOD_CHARS} characters")
+    if TOKEN.fullmatch(method) is None:
+        raise Refused(400, "method is not a token")
+    # Methods have case, but a server that thinks otherwise would frame its answer to `head` or `connect` differently.
+    if method.upper() in _MISSPELT:
+        raise Refused(400, "PRI, or HEAD or CONNECT in another spelling, as a method")
+
+
+def _target(method: str, target: str, host: str | None) -> tuple[str, str, str]:
+    """Return (authority, scheme, path) of a request target that is not in origin form (RFC 9112 §3.2)."""
+    if method == "CONNECT":
+        if not authority_valid(target) or _CONNECT_TARGET.fullmatch(target) is None:
+            raise Refused(400, "target of CONNECT is not host:port")
+        return target, "http", ""
+    if target == "*":
+        if method != "OPTIONS":
+            raise Refused(400, "target * with a method other than OPTIONS")
+        return host or "", "http", "*"
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None:
+        raise Refused(400, "target is neither a path nor an http or https URI")
+    scheme, authority, path = match.groups()
+    if not authority_valid(authority):
+        raise Refused(400, "malformed authority in the target")
+    if not path:
+        path = "*" if method == "OPTIONS" else "/"
+    elif path[0] != "/":
+        path = "/" + path
+    return authority, scheme.lower(), path
+
+
+def parse_request(block: bytes, limits: Limits) -> ParsedRequest:
+    """Read a request head: the bytes up to and including its empty line. Raises Refused."""
+    lines = lines_of(block, limits, 1)
+    parts = lines.pop(0).split(" ")
+    if len(parts) != 3:
+        raise Refused(
+            400, "request line is not: method, target, version, with one space between them"
+        )
+    method, target, version = parts
+    if method not in _METHODS:
+        _check_method(method)
+    if len(target) > limits.max_target_bytes:
+        raise Refused(414, f"target is above {limits.max_target_bytes} bytes")
+    if version == "HTTP/1.1":
+        flags = 0
+    elif version == "HTTP/1.0":
+        flags = HTTP10
+    elif _VERSION_1.fullmatch(version) is not None:
+        flags = 0  # a later minor version is served as the last one we know (RFC 9110 §2.5)
+    elif _VERSION.fullmatch(version) is not None:
+        raise Refused(505, "version is not HTTP/1.x")
+    else:
+        raise Refused(400, "malformed version")
+    http10 = flags != 0
+
+    hop = _Hop(lines)
+    host = hop.host
+    if host is None:
+        if not http10:
+            raise Refused(400, "no Host")
+    elif host and not authority_valid(host):
+        raise Refused(400, "malformed Host")
+    if target[:1] == "/" and method != "CONNECT":
+        if "#" in target:
+            raise Refused(400, "fragment in the target")
+        authority, scheme, path = host or "", "http", target
+    else:
+        authority, scheme, path = _target(method, target, host)
+
+    chunked = hop.chunked(http10)
+    length = hop.length or 0
+    if hop.persistent(http10):
+        flags |= PERSISTENT
+    if hop.expect is not None:
+        if http10:
+            hop.drop("expect")  # RFC 9110 §10.1.1: an old client cannot mean it
+        elif hop.expect.lower() != "100-continue":
+            raise Refused(417, "expectation other than 100-continue")
+    if method == "HEAD":
+        flags |= HEAD_METHOD
+    elif method == "CONNECT":
+        if chunked or length:
+            raise Refused(400, "CONNECT with a body")
+        flags |= CONNECT
+        length = -1
+    message = RequestHead(
+        service=authority,
+        method=method,
+        headers=Headers(hop.pairs),
+        extra=Target(path=path, scheme=scheme, version="1.0" if http10 else "1.1"),
+    )
+    return ParsedRequest(message, flags, -1 if chunked else length, chunked, len(lines))
+
+
+def parse_response(block: bytes, limits: Limits) -> ParsedResponse:
+    """Read a response head: the bytes up to and including its empty line. Raises Refused."""
+    lines = lines_of(block, limits, 1)
+    match = _STATUS_LINE.fullmatch(lines.pop(0))
+    if match is None:
+        raise Refused(502, "malformed status line")
+    http10 = match[1] == "0"
+    code = int(match[2])
+    hop = _Hop(lines)
+    chunked = hop.chunked(http10)
+    persistent = hop.persistent(http10)
+    if code < 200 or code == 204:
+        # Neither has a body nor may say how long it is (RFC 9110 §8.6): what it says must not travel on.
+        if hop.length is not None:
+            hop.drop("content-length")
+        chunked, length = False, 0 if code == 204 else -1
+    elif code == 304:
+        chunked, length = False, 0
+    elif chunked or hop.length is None:
+        length = -1
+    else:
+        length = hop.length
+    headers = Headers(hop.pairs)
+    status = status_of(code)
+    if code == 503 and "retry-after" in headers:
+        status = Status.RESOURCE_EXHAUSTED
+    message = ResponseHead(status=status, native_status=code, headers=headers)
+    return ParsedResponse(message, code, length, chunked, persistent, len(lines))
+
+
+def parse_trailers(block: bytes, limits: Limits) -> Headers:
+    """Read trailer fields, with their last empty line, without those that a trailer may not bring. Raises Refused."""
+    lines = lines_of(block, limits, 0)
+    kept: list[tuple[str, str]] = []
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or KINDS[name] == INVALID:
+            raise bad_field(line, name)
+        if name.lower() not in NOT_IN_TRAILERS:
+            kept.append((name, value.strip(" \t")))
+    return Headers(kept)

@@ -1,0 +1,93 @@
+"""The HTTP/1.1 plugin: detection, and codecs that share one memory of heads."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import attrs
+
+from xproxy.codecs.api import NO, YES, Codec, Hint, Verdict
+from xproxy.codecs.http1.client import ClientCodec
+from xproxy.codecs.http1.memory import HeadMemory
+from xproxy.codecs.http1.server import ServerCodec
+from xproxy.codecs.http1.snapshot import MAX_BLANK_LINES, unpack
+from xproxy.codecs.http1.status import local_code, status_of
+from xproxy.model.limits import Limits
+from xproxy.model.message import ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Role, Sharing, Traits
+
+_METHOD_CHARS: Final = 32
+# Lower-case tokens are legal methods that no client sends first; refusing them leaves room for other protocols.
+_METHOD: Final = re.compile(rb"[A-Z][A-Z0-9!#$%&'*+\-.^_`|~]*")
+# A path, *, or the scheme, name or address that an absolute or authority form begins with.
+_TARGET_START: Final = re.compile(rb"[/*A-Za-z0-9\[]")
+
+
+@attrs.frozen(eq=False)
+class Http1Plugin:
+    """HTTP/1.0 and 1.1 (RFC 9110, 9112)."""
+
+    name: str = "http1"
+    traits: Traits = attrs.field(
+        default=Traits(
+            sharing=Sharing.SERIAL,
+            family="http",
+            trailers=True,
+            interim=True,
+            alpn=("http/1.1",),
+            rank=60,
+        )
+    )
+    memory: HeadMemory = attrs.field(factory=HeadMemory, repr=False)
+    """Shared by all connections of this plugin."""
+
+    def detect(self, prefix: bytes, hint: Hint) -> Verdict:
+        """Say YES after an upper-case method, a space and one byte a target can begin with."""
+        if hint.alpn is not None:
+            return YES if hint.alpn in self.traits.alpn else NO
+        start = 0
+        while start < 2 * MAX_BLANK_LINES and prefix.startswith(b"\r\n", start):
+            start += 2
+        rest = prefix[start : start + _METHOD_CHARS + 2]
+        if not rest or (rest == b"\r" and start < 2 * MAX_BLANK_LINES):
+            return Verdict.more(len(prefix) + 1)
+        method, space, target = rest.partition(b" ")
+        if _METHOD.fullmatch(method) is None or len(method) > _METHOD_CHARS:
+            return NO
+        if not space:
+            return Verdict.more(len(prefix) + 1)
+        if method == b"PRI":
+            return NO  # the preface of HTTP/2, or nothing
+        if not target:
+            return Verdict.more(len(prefix) + 1)
+        return YES if _TARGET_START.match(target) is not None else NO
+
+    def open(self, role: Role, limits: Limits) -> Codec:
+        """Start a connection's state."""
+        if role is Role.SERVER:
+            return ServerCodec(limits, self.memory)
+        return ClientCodec(limits, self.memory)
+
+    def restore(self, state: bytes, role: Role, limits: Limits) -> Codec:
+        """Continue as the codec that wrote ``state`` would. Raises ValueError."""
+        snapshot = unpack(state, role, limits)
+        codec = (
+            ServerCodec(limits, self.memory)
+            if role is Role.SERVER
+            else ClientCodec(limits, self.memory)
+        )
+        codec.resume(snapshot)
+        return codec
+
+    def code_of(self, head: ResponseHead) -> int:
+        """See SupportsLocalReply."""
+        return local_code(head)
+
+    def status_of(self, native_status: int) -> Status:
+        """Return the neutral status of an HTTP status code. Total."""
+        return status_of(native_status)
+
+
+PLUGIN: Final = Http1Plugin()

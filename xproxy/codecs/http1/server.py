@@ -1,0 +1,315 @@
+"""The server's side: requests in, responses out, one after another.
+
+Rules of this file:
+
+* After a request is complete nothing of the next one is looked at until the response has been sent to its end. So its
+  frames, and its errors, come in their turn.
+* Once anything makes the end of this message doubtful (close, HTTP/1.0, an answer before the request was read, a
+  violation) the connection serves nothing more: a request that hides behind that doubt is dropped unread.
+* Every violation before a response head is answered by a whole response; after it only closing is honest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+from xproxy.codecs.http1.block import Refused, find_end
+from xproxy.codecs.http1.chunked import ChunkReader
+from xproxy.codecs.http1.codec import GOAWAY, Http1Codec
+from xproxy.codecs.http1.head import ParsedRequest
+from xproxy.codecs.http1.memory import HeadMemory
+from xproxy.codecs.http1.snapshot import MAX_BLANK_LINES, held_limit
+from xproxy.codecs.http1.state import (
+    CONNECT,
+    HEAD_METHOD,
+    HTTP10,
+    PERSISTENT,
+    STREAM_ID,
+    Reading,
+    Writing,
+)
+from xproxy.codecs.http1.wire import CHUNKED, CLOSE, CRLF, KEEP_ALIVE, Encoded, farewell
+from xproxy.model.errors import LocalProtocolError
+from xproxy.model.frames import Frame, Head, Violation
+from xproxy.model.headers import NO_HEADERS
+from xproxy.model.limits import Limits
+from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.traits import Role
+
+_GOAWAYS: Final = (GOAWAY,)
+
+# The hot paths compare with these: a global is cheaper than an attribute of an enum.
+_HEAD: Final = Reading.HEAD
+_DONE: Final = Reading.DONE
+_IDLE: Final = Writing.IDLE
+_ANSWER: Final = Writing.HEAD
+
+
+class ServerCodec(Http1Codec):
+    """HTTP/1.1 towards a downstream."""
+
+    __slots__ = ()
+    role: ClassVar[Role] = Role.SERVER
+
+    def __init__(self, limits: Limits, memory: HeadMemory) -> None:
+        super().__init__(limits, memory, Reading.HEAD)
+
+    # -- bytes in -----------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes | None) -> Sequence[Frame]:
+        """Take bytes from the client. None is the end of its input; ``b""`` asks for a request held back."""
+        if data and self._reading is _HEAD and self._buffer is None:
+            end = data.find(b"\r\n\r\n") + 4
+            if 4 <= end <= self._longest:
+                parsed = self._memory.requests.get(data[:end]) or self._parse(data, end)
+                if parsed is not None and parsed.length == len(data) - end:
+                    # All of the message in one read.
+                    self._reading = _DONE
+                    self._writing = _ANSWER
+                    self._flags = parsed.flags
+                    self._blank_lines = 0
+                    return parsed.whole or (Head(STREAM_ID, parsed.message, data[end:], True),)
+        elif data is None:
+            self._ended = True
+            data = b""
+        elif not data and self._buffer is None and self._reading is _HEAD and not self._ended:
+            return ()
+        return self._receive(data)
+
+    def _parse(self, data: bytes, end: int) -> ParsedRequest | None:
+        """Parse a head that came in one read; None leaves empty lines before it, and its errors, to ``_receive``."""
+        if data[0] == 0x0D:
+            return None
+        try:
+            return self._memory.request(data[:end], self._limits, self._longest)
+        except Refused:
+            return None
+
+    def _receive(self, data: bytes) -> list[Frame]:
+        reading = self._reading
+        if reading is Reading.ENDED:
+            return []
+        if reading is Reading.CLOSING:
+            self._reading = Reading.ENDED
+            return list(_GOAWAYS)
+        if reading is Reading.TUNNEL:
+            return self._receive_tunnel(data)
+        if reading is Reading.DONE or reading is Reading.TUNNEL_ASKED:
+            self._keep(source := self._source(data), 0)
+            return self._hold(len(source))
+
+        frames: list[Frame] = []
+        pieces: list[bytes] = []
+        message: RequestHead | None = None
+        trailers = NO_HEADERS
+        refused: Refused | None = None
+        source = self._source(data)
+        used = 0
+        try:
+            if reading is Reading.HEAD:
+                used, parsed = self._read_head(source)
+                if parsed is not None:
+                    message = parsed.message
+                    self._begin(parsed)
+            if self._reading is Reading.LENGTH or self._reading is Reading.CHUNKED:
+                used, trailers = self._read_body(source, used, pieces)
+        except Refused as error:
+            refused = error
+        else:
+            self._keep(source, used)
+        reading = self._reading
+        if message is not None or reading is not Reading.HEAD:
+            self._deliver(frames, message, pieces, trailers, end=reading is Reading.DONE)
+        if (
+            refused is None
+            and self._ended
+            and reading is not Reading.DONE
+            and reading is not Reading.TUNNEL_ASKED
+        ):
+            if reading is Reading.HEAD and self._buffer is None:
+                self._stop(Reading.ENDED, Writing.IDLE)
+                return frames
+            refused = Refused(400, "request truncated by the end of input")
+        if refused is not None:
+            frames.append(self._violation(refused))
+        elif self._buffer is not None and self._reading is not Reading.HEAD:
+            frames += self._hold(len(self._buffer))
+        return frames
+
+    def _read_head(self, source: bytes | bytearray) -> tuple[int, ParsedRequest | None]:
+        start = 0
+        while source.startswith(b"\r\n", start):
+            if self._blank_lines == MAX_BLANK_LINES:
+                raise Refused(400, f"more than {MAX_BLANK_LINES} empty lines before a request")
+            self._blank_lines += 1
+            self._searched = 0
+            start += 2
+        limit = self._limits.max_head_bytes
+        try:
+            end = find_end(source, start, self._searched, limit)
+        except Refused as refused:
+            if refused.code == 431 and source.find(b"\r\n", start, start + limit) < 0:
+                raise Refused(414, f"request line is above {limit} bytes") from refused
+            raise
+        if end < 0:
+            self._searched = len(source) - start
+            return start, None
+        self._searched = 0
+        self._blank_lines = 0
+        return end, self._memory.request(bytes(source[start:end]), self._limits, self._longest)
+
+    def _begin(self, parsed: ParsedRequest) -> None:
+        self._writing = Writing.HEAD
+        self._flags = parsed.flags
+        if parsed.chunked:
+            self._reading = Reading.CHUNKED
+            self._chunks = ChunkReader(self._limits)
+        elif parsed.length > 0:
+            self._reading = Reading.LENGTH
+            self._left = parsed.length
+        else:
+            self._reading = Reading.TUNNEL_ASKED if parsed.flags & CONNECT else Reading.DONE
+
+    def _hold(self, held: int) -> list[Frame]:
+        """Bound what is held back behind the message under way."""
+        limit = held_limit(self._limits)
+        if self._reading is Reading.TUNNEL_ASKED:
+            if held > limit:
+                return [
+                    self._violation(
+                        Refused(400, f"above {limit} bytes into a tunnel that was not granted yet")
+                    )
+                ]
+        elif self._reading is Reading.DONE and (held > limit or not self._flags & PERSISTENT):
+            # Never to be served: no answer says anything of these requests, so the client may ask again elsewhere.
+            self._flags &= ~PERSISTENT
+            self._buffer = None
+        return []
+
+    def _violation(self, refused: Refused) -> Violation:
+        bytes_out = b""
+        if self._writing is Writing.IDLE or self._writing is Writing.HEAD:
+            bodyless = self._writing is Writing.HEAD and bool(self._flags & HEAD_METHOD)
+            bytes_out = farewell(refused.code, refused.detail, bodyless=bodyless)
+            self._stop(Reading.ENDED, Writing.SINK)
+        else:
+            self._stop(Reading.ENDED, self._writing)
+        return Violation(refused.detail, bytes_out)
+
+    # -- bytes out ----------------------------------------------------------------------------------------------
+
+    def send(self, frame: Frame) -> bytes:
+        """Return the bytes for ``frame``. Raises LocalProtocolError."""
+        if (
+            type(frame) is Head
+            and frame.end
+            and self._flags == PERSISTENT
+            and self._writing is _ANSWER
+            and self._reading is _DONE
+            and not self._draining
+            and frame.stream_id == STREAM_ID
+            and not frame.interim
+        ):
+            # A whole response to a plain, completely read HTTP/1.1 request.
+            message = frame.message
+            encoded = self._memory.encoded.get(message)
+            if encoded is None and type(message) is ResponseHead:
+                encoded = self._memory.encode(message)
+            if encoded is not None and encoded.simple and encoded.code:
+                self._writing = _IDLE
+                self._reading = _HEAD
+                data = frame.data
+                return b"%b%d\r\n\r\n%b" % (encoded.sized, len(data), data)
+        return super().send(frame)
+
+    def _send_head(self, frame: Head) -> bytes:
+        message = frame.message
+        if not isinstance(message, ResponseHead):
+            raise LocalProtocolError("a server sends responses only")
+        if self._writing is not Writing.HEAD:
+            raise LocalProtocolError(
+                f"response head where there can be none ({self._writing.value})"
+            )
+        encoded = self._memory.encoded.get(message) or self._memory.encode(message)
+        if frame.interim or encoded.code < 200:
+            return self._interim(frame, encoded)
+        if self._flags & CONNECT and encoded.code < 300:
+            return self._grant(frame, encoded)
+
+        data = frame.data
+        bodyless = encoded.bodyless or bool(self._flags & HEAD_METHOD)
+        framing = b""
+        closing = self._draining or not self._flags & PERSISTENT
+        if frame.end:
+            # The rest of the request is not going to be read: what follows it could not be found.
+            closing = closing or self._reading is not Reading.DONE
+            if not data and encoded.local_body:
+                data = encoded.local_body
+                framing = encoded.text_type
+            if not bodyless:
+                framing += b"Content-Length: %d\r\n" % len(data)
+            elif encoded.code != 204 and (encoded.declared is not None or data):
+                declared = encoded.declared if encoded.declared is not None else len(data)
+                framing += b"Content-Length: %d\r\n" % declared
+            body = b"" if bodyless else data
+            following = Writing.NO_BODY
+        else:
+            if bodyless:
+                following = Writing.NO_BODY
+                if encoded.declared is not None and encoded.code != 204:
+                    framing = b"Content-Length: %d\r\n" % encoded.declared
+            elif encoded.declared is not None:
+                following = Writing.LENGTH
+                framing = b"Content-Length: %d\r\n" % encoded.declared
+            elif self._flags & HTTP10:
+                following = Writing.UNTIL_CLOSE
+                closing = True
+            else:
+                following = Writing.CHUNKED
+                framing = CHUNKED + encoded.trailer
+            body = b""
+        if closing:
+            self._flags &= ~PERSISTENT
+            framing += CLOSE
+            if self._reading is Reading.DONE:
+                self._buffer = None
+        elif self._flags & HTTP10:
+            framing += KEEP_ALIVE
+        self._writing = following
+        if frame.end:
+            self._sent()
+        else:
+            self._owed = (encoded.declared or 0) if following is Writing.LENGTH else 0
+            if data:
+                body = self._body(data, end=False)
+        return b"%b%b\r\n%b" % (encoded.prefix, framing, body)
+
+    def _interim(self, frame: Head, encoded: Encoded) -> bytes:
+        code = encoded.code
+        if not frame.interim or code >= 200 or frame.data or frame.end:
+            raise LocalProtocolError(
+                f"{code} in a frame that is not its kind (interim is {frame.interim})"
+            )
+        if code == 101:
+            raise LocalProtocolError("101 without an upgrade that was asked for")
+        return b"" if self._flags & HTTP10 else encoded.prefix + CRLF
+
+    def _grant(self, frame: Head, encoded: Encoded) -> bytes:
+        """Answer CONNECT with 2xx: no framing, and from here on a tunnel (RFC 9110 §9.3.6)."""
+        if self._reading is not Reading.TUNNEL_ASKED:
+            raise LocalProtocolError("the client's side of the tunnel has ended")
+        self._reading = Reading.TUNNEL
+        self._writing = Writing.DONE if frame.end else Writing.TUNNEL
+        return encoded.prefix + CRLF + frame.data
+
+    def _sent(self) -> None:
+        if self._writing is Writing.TUNNEL:
+            self._writing = Writing.DONE
+        elif self._reading is Reading.ENDED:
+            self._stop(Reading.ENDED, Writing.DONE)
+        elif self._reading is Reading.DONE and self._flags & PERSISTENT:
+            self._reading = Reading.HEAD
+            self._writing = Writing.IDLE
+        else:
+            self._stop(Reading.CLOSING, Writing.DONE)

@@ -1,0 +1,343 @@
+"""Message protocols: one engine for every codec whose messages come whole, with an id each (sharing MESSAGES).
+
+A protocol is a :class:`MessageWire`: pure, stateless functions between bytes and heads. The engine holds everything
+that has a life: the bytes of an unfinished message, the requests still owed an answer, what the peer was heard to
+know. It gives framing over any chunks, one loop for many messages a read, id rewriting by patching the raw message,
+heartbeats, goaway, refusals when too many streams are open, local error replies, limits and snapshots.
+(contrast: mosn:pkg/stream/xprotocol, where each protocol brings its own; idea of the loop: hiredis)
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeAlias, cast
+
+from xproxy.codecs.packing import pack_state, unpack_state
+from xproxy.model.errors import LocalProtocolError
+from xproxy.model.frames import Frame, GoAway, Head, Origin, Reply, Reset, Violation
+from xproxy.model.limits import Limits
+from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Role
+
+
+class Kind(enum.Enum):
+    """What a message is for."""
+
+    REQUEST = "request"
+    RESPONSE = "response"
+    ONEWAY = "oneway"
+    """A request that nobody waits for."""
+    HEARTBEAT = "heartbeat"
+    """To be acknowledged."""
+    HEARTBEAT_ACK = "heartbeat-ack"
+    GOAWAY = "goaway"
+    """Finish what is in flight, use another connection."""
+
+
+# Looked up for every message: a module's name costs a tenth of a member of an Enum.
+REQUEST: Final = Kind.REQUEST
+RESPONSE: Final = Kind.RESPONSE
+ONEWAY: Final = Kind.ONEWAY
+
+
+class Malformed(ValueError):
+    """The bytes are no message of this protocol. The text names value and limit, never a payload."""
+
+
+NO_HEAD: Final = ResponseHead(status=Status.OK)
+"""Stands in a ``Message`` for the head that heartbeats, acknowledgements and goaways do not have."""
+
+Message: TypeAlias = tuple[Kind, int, RequestHead | ResponseHead, bytes, int, int]
+"""A message as it was read: kind, id, head, body, length on the wire in bytes, dialect.
+
+A plain tuple, as it lives for a microsecond and is made for every message.
+
+The *dialect* is a number of the protocol's own (0 … 2**63-1) that holds what an answer must copy from its request: a
+version, a serialization id. The engine keeps it for every request in flight; 0 if there is no such thing.
+"""
+
+
+class MessageWire(Protocol):
+    """A message protocol as pure functions. Ids are written modulo the width of their field."""
+
+    @property
+    def name(self) -> str:
+        """The codec's name."""
+        ...
+
+    def decode(self, buffer: bytes, at: int, size: int, limits: Limits) -> Message | int:
+        """Read the message that begins at ``at`` in the first ``size`` bytes of ``buffer``; ``at < size``.
+
+        Returns how many bytes from ``at`` are needed to go on, if there are fewer: at most ``max_message_bytes`` (a
+        fixed head aside). The same bytes give the same answer however many follow. Raises Malformed.
+        """
+        ...
+
+    def patch(self, raw: bytes, stream_id: int, dialect: int | None) -> bytes:
+        """Return ``raw``, a whole message, with another id; empty if it cannot be an answer in ``dialect``."""
+        ...
+
+    def request(self, stream_id: int, head: RequestHead, data: bytes) -> bytes:
+        """Write a request. Raises LocalProtocolError for what the protocol cannot say."""
+        ...
+
+    def response(self, stream_id: int, head: ResponseHead, data: bytes, dialect: int) -> bytes:
+        """Write an answer to a request of ``dialect``; ``native_status`` None is a local reply. Raises likewise."""
+        ...
+
+    def acknowledge(self, raw: bytes) -> bytes:
+        """Answer the heartbeat ``raw``."""
+        ...
+
+    def heartbeat(self, dialect: int) -> bytes:
+        """Write a heartbeat with id 0 in the dialect last heard; 0: none yet. Empty if there is no such message."""
+        ...
+
+    def goaway(self, dialect: int) -> bytes:
+        """Write a goaway, likewise."""
+        ...
+
+
+ORIGIN_MAX_BYTES: Final = 32 * 1024 - 1
+"""Longer messages carry no ``Origin``: a second copy of a large body costs more than writing its head anew."""
+
+VERSION: Final = 1
+"""Of the snapshot."""
+
+_OVERLOADED: Final = ResponseHead(
+    status=Status.RESOURCE_EXHAUSTED,
+    extra=Local(detail="too many requests in flight", reason=Reason.OVERFLOW),
+)
+
+
+class MessageCodec:
+    """One connection of a message protocol, either end of it."""
+
+    __slots__ = (
+        "_dialect",
+        "_goaway_heard",
+        "_goaway_known",
+        "_held",
+        "_limits",
+        "_need",
+        "_over",
+        "_owed",
+        "_takes_requests",
+        "_takes_responses",
+        "_wire",
+        "refused",
+    )
+
+    def __init__(
+        self,
+        wire: MessageWire,
+        role: Role,
+        limits: Limits,
+        *,
+        reverse: bool = False,
+        goaway_known: bool = True,
+    ) -> None:
+        """Start; ``reverse``: either side may call; ``goaway_known``: also a peer not yet heard using it knows it."""
+        self._wire = wire
+        self._limits = limits
+        self._takes_requests = reverse or role is Role.SERVER
+        self._takes_responses = reverse or role is Role.CLIENT
+        self._goaway_known = goaway_known
+        self._held = bytearray()
+        self._need = 0
+        self._owed: dict[int, int] = {}
+        self._dialect = 0
+        self._goaway_heard = False
+        self._over = False
+        self.refused = 0
+        """Requests answered with overload, as ``limits.max_streams`` were in flight."""
+
+    def receive(self, data: bytes | None) -> Sequence[Frame]:
+        """Take bytes; many messages in them are one loop, and what is left over is copied once."""
+        if data is None:
+            return self._end()
+        if self._over:
+            return ()
+        held = self._held
+        if held:
+            held += data
+            if len(held) < self._need:
+                return ()
+            data = bytes(held)
+            held.clear()
+        frames: list[Frame] = []
+        try:
+            at = self._read(data, frames)
+        except Malformed as exc:
+            self._over = True
+            frames.append(Violation(f"{self._wire.name}: {exc}"))
+        else:
+            if at < len(data):
+                held += memoryview(data)[at:]
+        return frames
+
+    def _read(self, buffer: bytes, frames: list[Frame]) -> int:
+        """Append a frame for every whole message; return where the first unfinished one begins."""
+        wire, limits, owed, append = self._wire, self._limits, self._owed, frames.append
+        decode, name = wire.decode, wire.name
+        at, size, dialect = 0, len(buffer), self._dialect
+        while at < size:
+            message = decode(buffer, at, size, limits)
+            if isinstance(message, int):
+                self._need = message
+                break
+            kind, stream_id, head, data, length, dialect = message
+            end = at + length
+            if kind is REQUEST:
+                if not self._takes_requests:
+                    raise Malformed("a request from a server")
+                if stream_id in owed:
+                    raise Malformed(f"request id {stream_id} is in flight already")
+                if len(owed) >= limits.max_streams:
+                    self.refused += 1
+                    append(Reply(wire.response(stream_id, _OVERLOADED, b"", dialect)))
+                    at = end
+                    continue
+                owed[stream_id] = dialect
+            elif kind is RESPONSE:
+                if not self._takes_responses:
+                    raise Malformed("a response from a client")
+            elif kind is ONEWAY:
+                if not self._takes_requests:
+                    raise Malformed("a request from a server")
+            else:
+                if kind is Kind.HEARTBEAT:
+                    append(Reply(wire.acknowledge(buffer[at:end])))
+                elif kind is Kind.GOAWAY:
+                    self._goaway_heard = True
+                    append(GoAway())
+                at = end
+                continue
+            origin = (
+                Origin(name, buffer[at:end], head, data) if length <= ORIGIN_MAX_BYTES else None
+            )
+            append(Head(stream_id, head, data, True, False, origin))
+            at = end
+        self._dialect = dialect
+        return at
+
+    def _end(self) -> Sequence[Frame]:
+        if self._over:
+            return ()
+        self._over = True
+        held = len(self._held)
+        if not held:
+            return ()
+        self._held.clear()
+        return (Violation(f"{self._wire.name}: input ended {held} bytes into a message"),)
+
+    def send(self, frame: Frame) -> bytes:
+        """Write a whole message. An answer that nobody waits for, as to a oneway request, gives no bytes.
+
+        A ``Reset`` of a request still owed an answer is one: of its status, and empty. Raises LocalProtocolError.
+        """
+        if not isinstance(frame, Head):
+            return self._send_reset(frame)
+        head = frame.message
+        if not frame.end or frame.interim:
+            raise LocalProtocolError(f"{self._wire.name} sends messages whole")
+        if isinstance(head, RequestHead):
+            if not self._takes_responses:
+                raise LocalProtocolError(f"a {self._wire.name} server cannot call its client")
+            return self._patched(frame, None) or self._wire.request(
+                frame.stream_id, head, frame.data
+            )
+        dialect = self._owed.get(frame.stream_id)
+        if dialect is None:
+            if not self._takes_requests:
+                raise LocalProtocolError(f"a {self._wire.name} client was asked nothing")
+            return b""
+        written = self._patched(frame, dialect) or self._wire.response(
+            frame.stream_id, head, frame.data, dialect
+        )
+        # Only now: had it failed, a local reply could still be sent.
+        del self._owed[frame.stream_id]
+        return written
+
+    def _patched(self, frame: Head, dialect: int | None) -> bytes:
+        origin = frame.origin
+        if (
+            origin is None
+            or origin.message is not frame.message
+            or origin.data is not frame.data
+            or origin.codec != self._wire.name
+        ):
+            return b""
+        return self._wire.patch(origin.raw, frame.stream_id, dialect)
+
+    def _send_reset(self, frame: Frame) -> bytes:
+        if not isinstance(frame, Reset):
+            raise LocalProtocolError(
+                f"{self._wire.name} cannot send a {type(frame).__name__} by itself"
+            )
+        dialect = self._owed.pop(frame.stream_id, None)
+        if dialect is None or frame.status is Status.OK:
+            return b""
+        return self._wire.response(frame.stream_id, ResponseHead(status=frame.status), b"", dialect)
+
+    def snapshot(self) -> bytes:
+        """Return the state for ``restored``."""
+        return pack_state(
+            self._wire.name,
+            VERSION,
+            (
+                bytes(self._held),
+                self._owed,
+                self._dialect,
+                self._goaway_heard,
+                self._over,
+                self.refused,
+            ),
+        )
+
+    def load(self, state: bytes) -> None:
+        """Continue as the codec that wrote ``state``. Raises ValueError for anything else."""
+        types = (bytes, dict, int, bool, bool, int)
+        held, owed, dialect, goaway_heard, over, refused = unpack_state(
+            self._wire.name, VERSION, types, state
+        )
+        # casts: unpack_state has checked each of them
+        pairs = cast("dict[object, object]", owed).items()
+        if not all(type(key) is int and type(value) is int and value >= 0 for key, value in pairs):
+            raise ValueError(f"a snapshot of {self._wire.name} has other requests in flight")
+        if cast("int", dialect) < 0:
+            raise ValueError(f"a snapshot of {self._wire.name} has another dialect")
+        self._held = bytearray(cast("bytes", held))
+        self._owed = cast("dict[int, int]", owed)
+        self._dialect = cast("int", dialect)
+        self._goaway_heard = cast("bool", goaway_heard)
+        self._over = cast("bool", over)
+        self.refused = cast("int", refused)
+
+
+class HeartbeatMessageCodec(MessageCodec):
+    """A message protocol with heartbeats."""
+
+    __slots__ = ()
+
+    def heartbeat(self) -> bytes:
+        """Return a heartbeat request; its acknowledgement is swallowed."""
+        return self._wire.heartbeat(self._dialect)
+
+
+class GoAwayMessageCodec(MessageCodec):
+    """A message protocol with goaway."""
+
+    __slots__ = ()
+
+    def goaway(self) -> bytes:
+        """Return the announcement; empty if this peer might not understand it."""
+        return self._wire.goaway(self._dialect) if self._goaway_known or self._goaway_heard else b""
+
+
+class FullMessageCodec(HeartbeatMessageCodec, GoAwayMessageCodec):
+    """A message protocol with both."""
+
+    __slots__ = ()

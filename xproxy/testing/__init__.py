@@ -1,0 +1,20 @@
+"""The kit for plugin authors: public, and as stable as ``xproxy.api``."""
+
+from xproxy.testing.conformance import RULES, check_codec
+from xproxy.testing.script import BROKEN, END, NOTHING, Endpoint, Party, ScriptFailed, Step, play
+from xproxy.testing.subject import NotConforming, Samples
+
+__all__ = [
+    "BROKEN",
+    "END",
+    "NOTHING",
+    "RULES",
+    "Endpoint",
+    "NotConforming",
+    "Party",
+    "Samples",
+    "ScriptFailed",
+    "Step",
+    "check_codec",
+    "play",
+]

@@ -1,0 +1,1 @@
+"""What ``check_codec`` asks of a codec, one topic a file."""

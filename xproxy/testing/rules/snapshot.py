@@ -1,0 +1,137 @@
+"""A connection may move to another process at any byte."""
+
+from __future__ import annotations
+
+import random
+
+import attrs
+
+from xproxy.codecs.api import RestoringPlugin, SupportsSnapshot
+from xproxy.model.limits import DEFAULT_LIMITS, Limits
+from xproxy.model.traits import Role, Sharing
+from xproxy.testing.reading import Reader, Stream, read, whole
+from xproxy.testing.rules.reading import mutate
+from xproxy.testing.subject import Broken, Subject
+from xproxy.testing.traffic import difference
+
+_OFFSETS = 300
+"""Offsets tried in each stream; all, if it is shorter."""
+_HOSTILE = 400
+"""Changed states tried."""
+
+
+def snapshots(subject: Subject, streams: list[Stream]) -> None:
+    """At every offset, ``restore(snapshot())`` goes on as the original would have."""
+    plugin = subject.plugin
+    if not isinstance(plugin, RestoringPlugin):
+        return
+    for stream in streams:
+        size = len(stream.data)
+        for offset in range(0, size + 1, max(1, size // _OFFSETS)):
+            if parting := parting_when_moved(subject, stream, offset, DEFAULT_LIMITS):
+                raise Broken(f"{stream.name}, moved after {offset} bytes: {parting}", stream.data)
+
+
+def parting_when_moved(
+    subject: Subject, stream: Stream, offset: int, limits: Limits, *, patient: bool = False
+) -> str | None:
+    """Read the stream whole, and moved after ``offset`` bytes; return where the two part, if they do.
+
+    ``patient``: see ``read``.
+    """
+    expected = read(subject, stream, whole, limits, patient=patient).events
+    got = _read_across(subject, stream, offset, limits, patient).events
+    return None if got == expected else difference(expected, got)
+
+
+def _read_across(
+    subject: Subject, stream: Stream, offset: int, limits: Limits, patient: bool
+) -> Reader:
+    """Read the stream with a move after ``offset`` bytes, before what is to be done there is done."""
+    patient = patient and subject.sharing is not Sharing.SERIAL
+    reader = Reader(subject, stream, limits)
+    feed = reader.look if patient else reader.feed
+    position, moved = 0, False
+    for index, segment in enumerate(stream.segments):
+        if index:
+            reader.next_segment()
+        if not moved and position <= offset <= position + len(segment):
+            reader.look(segment[: offset - position])
+            _move(subject, reader)
+            if not patient:
+                reader.act()
+            feed(segment[offset - position :])
+            moved = True
+        else:
+            feed(segment)
+        position += len(segment)
+    reader.act()
+    reader.feed(None)
+    return reader
+
+
+def _move(subject: Subject, reader: Reader) -> None:
+    assert isinstance(subject.plugin, RestoringPlugin)
+    if not isinstance(reader.codec, SupportsSnapshot):
+        raise Broken("the plugin has restore(), its codec has no snapshot()")
+    state = reader.codec.snapshot()
+    if not isinstance(state, bytes):
+        raise Broken(f"snapshot() returns a {type(state).__name__}")
+    reader.codec = subject.plugin.restore(state, reader.stream.role, reader.limits)
+
+
+def hostile_states(subject: Subject, streams: list[Stream]) -> None:
+    """``restore`` refuses what no codec wrote with ValueError; what it takes still reads anything."""
+    plugin = subject.plugin
+    if not isinstance(plugin, RestoringPlugin):
+        return
+    chance = random.Random(3)  # noqa: S311  # it decides about test input only
+    states = [state for stream in streams for state in _some_states(subject, stream)]
+    hostile = [b"", b"\xc1", b"\x80", b"\x90", b"\xc0", b"\x91" * 3000, b"\xdf\xff\xff\xff\xff"]
+    hostile += [state[:cut] for state in states[:4] for cut in range(0, len(state), 7)]
+    hostile += [mutate(chance.choice(states), chance) for _ in range(_HOSTILE)]
+    for state in hostile:
+        survives(plugin, state)
+    for state in states[:1]:
+        for damaged in (state + b"\0", state[:-1]):
+            _refuses(plugin, damaged)
+
+
+def survives(plugin: RestoringPlugin, state: bytes) -> None:
+    """Restore any bytes. Raises Broken unless ValueError is raised, or a codec comes out that reads anything."""
+    for role in Role:
+        try:
+            codec = plugin.restore(state, role, DEFAULT_LIMITS)
+        except ValueError:
+            continue
+        except Exception as exc:
+            raise Broken(f"restore raises {type(exc).__name__}: {exc}", state) from exc
+        try:
+            for data in (b"", b"\0\xff\r\n", bytes(64), None):
+                codec.receive(data)
+        except Exception as exc:
+            raise Broken(
+                f"restore takes this state as {role.value}, then receive raises"
+                f" {type(exc).__name__}: {exc}",
+                state,
+            ) from exc
+
+
+def _refuses(plugin: RestoringPlugin, state: bytes) -> None:
+    for role in Role:
+        try:
+            plugin.restore(state, role, DEFAULT_LIMITS)
+        except ValueError:
+            continue
+        raise Broken(f"restore takes a state that is too long or too short as {role.value}", state)
+
+
+def _some_states(subject: Subject, stream: Stream) -> list[bytes]:
+    states = []
+    data = stream.segments[0]
+    for offset in range(0, len(data) + 1, max(1, len(data) // 8)):
+        reader = Reader(subject, attrs.evolve(stream, segments=(data,)))
+        reader.look(data[:offset])
+        if isinstance(reader.codec, SupportsSnapshot):
+            states.append(reader.codec.snapshot())
+    return states
