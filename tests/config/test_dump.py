@@ -1,0 +1,71 @@
+"""Dumps: as a file would say it, without secrets."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import attrs
+
+from xproxy.config.dump import REDACTED, config_dump, is_secret_name, plain
+from xproxy.config.load import load_text
+from xproxy.config.schema import StringMatch
+from xproxy.model.address import Address
+from xproxy.model.status import Status
+from xproxy.registry import Registry
+
+TEXT = """\
+listeners:
+  - name: a
+    address: "[::1]:80"
+    routes: r
+    timeouts: {detect: 250ms}
+    limits: {max_head_bytes: 1KiB}
+routes:
+  r:
+    - match: {headers: {authorization: Bearer s3cret, x-id: "7"}}
+      cluster: token
+      filters:
+        - {name: answer, status: 200, body: hi, password: s3cret, token_file: s3cret}
+        - {name: again, statuses: [unavailable]}
+clusters: {token: {endpoints: [{address: "unix:/x", metadata: {api-key: s3cret}}]}}
+"""
+
+
+def test_dump(registry: Registry) -> None:
+    dump = json.loads(json.dumps(config_dump(load_text(TEXT, "f", registry))))
+    assert "s3cret" not in json.dumps(dump)
+    (listener,) = dump["listeners"]
+    assert (listener["address"], listener["timeouts"]["detect"]) == ("[::1]:80", "250ms")
+    assert listener["limits"]["max_head_bytes"] == "1KiB"
+    (route,) = dump["routes"]["r"]
+    assert route["match"]["headers"]["authorization"] == REDACTED
+    assert route["match"]["headers"]["x-id"]["exact"] == "7"
+    answer, again = route["filters"]
+    assert answer == {
+        "name": "answer", "status": 200, "body": "hi", "password": REDACTED, "token_file": REDACTED,
+    }  # fmt: skip
+    assert again["statuses"] == ["unavailable"]
+    assert again["base"] == "25ms"
+    assert dump["clusters"]["token"]["endpoints"][0] == {
+        "address": "unix:/x", "weight": 1, "metadata": {"api-key": REDACTED},
+    }  # fmt: skip
+
+
+def test_secret_names() -> None:
+    assert all(
+        map(is_secret_name, ["password", "db_password", "API-Key", "token", "client.secret"])
+    )
+    assert not any(map(is_secret_name, ["keyboard", "tokens_per_second", "monkey", "max_keys"]))
+
+
+def test_other_values() -> None:
+    assert plain(Status.DATA_LOSS) == "data-loss"
+    assert plain(Path("/x")) == "/x"
+    assert plain(re.compile("a+")) == "a+"
+    assert plain(frozenset({"b", "a"})) == ["a", "b"]
+    assert plain(Address("h", 1)) == "h:1"
+    assert plain(object()) == "object"
+    assert plain({"token": StringMatch(exact="x"), "n": 1.5}) == {"token": REDACTED, "n": 1.5}
+    assert plain(attrs.make_class("Empty", [])()) == {}

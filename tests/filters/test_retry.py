@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from xproxy.config.schema import Duration
+from xproxy.filters.headers import ChangeHeaders, HeaderChanges
+from xproxy.filters.retry import CONDITIONS, BackOff, Retry
+from xproxy.model.errors import (
+    ConnectFailed,
+    DeadlineExceeded,
+    NoHealthyEndpoint,
+    Overflow,
+    StreamError,
+    UpstreamProtocolError,
+    UpstreamReset,
+)
+from xproxy.model.status import Status
+
+Kit = Any  # Any: conftest.py cannot be imported
+
+FAILED = ConnectFailed("refused")
+
+
+@given(
+    st.integers(1, 200),
+    st.floats(0, 1, exclude_max=True),
+    st.floats(0, 10),
+    st.floats(0, 100),
+)
+def test_a_wait_is_in_its_range(retry: int, draw: float, base: float, cap: float) -> None:
+    wait = BackOff(base=Duration(base), cap=Duration(cap)).wait(retry, draw)
+    limit = min(cap, base * 2.0 ** (retry - 1))
+    assert 0 <= wait <= limit
+    assert wait < limit or limit < 1e-300
+
+
+def test_the_default_ranges_double_up_to_the_cap() -> None:
+    upper = [BackOff().wait(retry, 1.0) for retry in range(1, 8)]
+    assert upper == pytest.approx([0.025, 0.05, 0.1, 0.2, 0.25, 0.25, 0.25])
+
+
+async def test_a_failed_try_is_followed_by_another(kit: Kit, autojump_clock: MockClock) -> None:
+    upstream = kit.upstream(FAILED, kit.response())
+    request = kit.web()
+    response = await Retry()(request, upstream)
+    assert response.head.native_status == 200
+    assert len(upstream.seen) == 2
+    assert request.flags == ""
+
+
+async def test_waits_are_drawn_for_each_retry(kit: Kit, autojump_clock: MockClock) -> None:
+    retry = Retry(attempts=4)
+    retry._draw = lambda: 0.5
+    upstream = kit.upstream(FAILED)
+    with pytest.raises(ConnectFailed):
+        await retry(kit.web(), upstream)
+    waits = [b - a for a, b in zip(upstream.times, upstream.times[1:], strict=False)]
+    assert waits == pytest.approx([0.0125, 0.025, 0.05, 0.1])
+
+
+async def test_the_last_outcome_goes_on_when_attempts_are_used_up(
+    kit: Kit, autojump_clock: MockClock
+) -> None:
+    request, upstream = kit.web(), kit.upstream(FAILED)
+    with pytest.raises(ConnectFailed, match="refused"):
+        await Retry(attempts=2)(request, upstream)
+    assert len(upstream.seen) == 3
+    assert request.flags == "URX"
+
+
+async def test_discarded_responses_are_closed_and_the_last_is_not(
+    kit: Kit, autojump_clock: MockClock
+) -> None:
+    responses = [kit.response(503, status=Status.UNAVAILABLE) for _ in range(2)]
+    leases = [response.lease for response in responses]
+    answer = await Retry(on=("5xx",))(kit.web(), kit.upstream(*responses))
+    assert answer is responses[1]
+    assert [lease.closed for lease in leases] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("on", "error", "again"),
+    [
+        ("connect-failure", ConnectFailed, True),
+        ("connect-failure", UpstreamReset, False),
+        ("reset", UpstreamReset, True),
+        ("reset", UpstreamProtocolError, True),
+        ("reset", ConnectFailed, True),
+        ("reset", NoHealthyEndpoint, False),
+        ("unavailable", NoHealthyEndpoint, True),
+        ("unavailable", UpstreamReset, False),
+        ("deadline-exceeded", DeadlineExceeded, True),
+        ("refused-stream", UpstreamReset, False),
+        ("5xx", ConnectFailed, True),
+        ("5xx", UpstreamReset, True),
+        ("gateway-error", DeadlineExceeded, True),
+        ("resource-exhausted", Overflow, False),
+        ("status-resource-exhausted", Overflow, False),
+        ("5xx", Overflow, False),
+        ("5xx", StreamError, False),
+    ],
+)
+async def test_which_failures_are_tried_again(
+    kit: Kit, autojump_clock: MockClock, on: str, error: type[StreamError], again: bool
+) -> None:
+    upstream = kit.upstream(error("x"), kit.response())
+    try:
+        await Retry(on=(on,))(kit.web(), upstream)
+    except error:
+        assert not again
+    assert len(upstream.seen) == 1 + again
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "status", "again"),
+    [
+        ({"on": ("5xx",)}, 500, Status.INTERNAL, True),
+        ({"on": ("5xx",)}, 499, Status.CANCELLED, False),
+        ({"on": ("gateway-error",)}, 500, Status.INTERNAL, False),
+        ({"on": ("gateway-error",)}, 504, Status.DEADLINE_EXCEEDED, True),
+        ({"on": ("retriable-4xx",)}, 409, Status.ABORTED, True),
+        ({"on": ("retriable-4xx",)}, 404, Status.NOT_FOUND, False),
+        ({"on": (), "statuses": (418,)}, 418, Status.UNKNOWN, True),
+        ({"on": ("unavailable",)}, 503, Status.UNAVAILABLE, True),
+        ({"on": ("status-aborted",)}, 409, Status.ABORTED, True),
+        ({"on": ("status-aborted",)}, 404, Status.NOT_FOUND, False),
+        ({"on": ("connect-failure",)}, 503, Status.UNAVAILABLE, False),
+    ],
+)
+async def test_which_responses_are_tried_again(
+    kit: Kit, autojump_clock: MockClock, fields: Any, code: int, status: Status, again: bool
+) -> None:
+    upstream = kit.upstream(kit.response(code, status=status), kit.response())
+    await Retry(**fields)(kit.web(), upstream)
+    assert len(upstream.seen) == 1 + again
+
+
+async def test_codes_of_web_responses_mean_nothing_in_other_protocols(
+    kit: Kit, autojump_clock: MockClock
+) -> None:
+    upstream = kit.upstream(kit.response(500, status=Status.OK))
+    await Retry(on=("5xx",))(kit.rpc(), upstream)
+    assert len(upstream.seen) == 1
+    await Retry(on=(), statuses=(500,))(kit.rpc(), upstream)
+    assert len(upstream.seen) == 3
+
+
+async def test_an_overloaded_upstream_is_left_alone(kit: Kit, autojump_clock: MockClock) -> None:
+    response = kit.response(503, ("X-Envoy-Overloaded", "true"), status=Status.UNAVAILABLE)
+    upstream = kit.upstream(response)
+    await Retry(on=("5xx",))(kit.web(), upstream)
+    assert len(upstream.seen) == 1
+
+
+async def test_a_streamed_body_is_sent_once(kit: Kit, autojump_clock: MockClock) -> None:
+    upstream = kit.upstream(FAILED)
+    with pytest.raises(ConnectFailed):
+        await Retry()(kit.web(body=kit.body(b"x")), upstream)
+    assert len(upstream.seen) == 1
+
+
+async def test_once_the_response_has_begun_nothing_is_tried_again(
+    kit: Kit, autojump_clock: MockClock
+) -> None:
+    request, upstream = kit.web(), kit.upstream(FAILED)
+    request.response_started = True
+    with pytest.raises(ConnectFailed):
+        await Retry()(request, upstream)
+    assert len(upstream.seen) == 1
+
+
+async def test_each_try_starts_from_the_same_request(kit: Kit, autojump_clock: MockClock) -> None:
+    request, upstream = kit.web(), kit.upstream(FAILED, FAILED, kit.response())
+    request.flag("RL")
+    tried = request.tried = []
+    inside = ChangeHeaders(request=HeaderChanges(add={"x": "%start_time%"}))
+
+    async def fail(request: Any) -> Any:
+        await request.body.receive()
+        request.flag("UF")
+        tried.append(object())
+        request.detail = "x"
+        return await upstream(request)
+
+    retry = Retry(attempts=2)
+    await retry(request, lambda r: inside(r, fail))
+    assert [len(head.headers.get_all("x")) for head in upstream.seen] == [1, 1, 1]
+    assert request.flags == "RL,UF"
+    assert len(tried) == 3
+    assert request.tried is tried
+
+
+async def test_a_try_has_its_own_time(kit: Kit, autojump_clock: MockClock) -> None:
+    upstream = kit.upstream(trio.Event(), kit.response())
+    retry = Retry(on=("deadline-exceeded",), per_try_timeout=Duration(2))
+    retry._draw = lambda: 0.0
+    start = trio.current_time()
+    await retry(kit.web(), upstream)
+    assert trio.current_time() - start == pytest.approx(2)
+    with pytest.raises(DeadlineExceeded, match="per_try_timeout"):
+        await retry(kit.web(), kit.upstream(trio.Event()))
+
+
+@attrs.define
+class Permits:
+    left: int
+    taken: int = 0
+
+    def acquire(self) -> bool:
+        if self.left:
+            self.left -= 1
+            self.taken += 1
+            return True
+        return False
+
+    def release(self) -> None:
+        self.left += 1
+
+
+async def test_a_retry_needs_a_permit_and_gives_it_back(
+    kit: Kit, autojump_clock: MockClock
+) -> None:
+    permits = Permits(1)
+    request, upstream = kit.web(), kit.upstream(FAILED)
+    request.permits = permits
+    with pytest.raises(ConnectFailed):
+        await Retry(attempts=2)(request, upstream)
+    assert (permits.left, permits.taken) == (1, 2)
+
+
+async def test_without_a_permit_the_original_outcome_goes_on(
+    kit: Kit, autojump_clock: MockClock
+) -> None:
+    request, response = kit.web(), kit.response(503, status=Status.UNAVAILABLE)
+    lease = response.lease
+    request.permits = Permits(0)
+    assert await Retry(on=("5xx",))(request, kit.upstream(response)) is response
+    assert lease.closed == 0
+
+
+@pytest.mark.parametrize("moment", [0.05, 1.0])
+async def test_cancelled_while_waiting_or_trying_it_gives_the_permit_back(
+    kit: Kit, autojump_clock: MockClock, moment: float
+) -> None:
+    permits = Permits(1)
+    request = kit.web()
+    request.permits = permits
+    retry = Retry(back_off=BackOff(base=Duration(0.2)))
+    retry._draw = lambda: 0.5
+    with trio.move_on_after(moment) as scope:
+        await retry(request, kit.upstream(FAILED, trio.Event()))
+    assert scope.cancelled_caught
+    assert (permits.left, permits.taken) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"on": ("unknown",)}, {"on": ()}, {"attempts": 0}, {"per_try_timeout": 0}],
+)
+def test_bad_configuration_is_refused(fields: Any) -> None:
+    with pytest.raises(ValueError, match=r"unknown condition|needs a condition|must be"):
+        Retry(**fields)
+
+
+def test_equal_configurations_are_equal() -> None:
+    assert Retry(on=("5xx",)) == Retry(on=("5xx",))
+    assert Retry(on=("5xx",)) != Retry(on=("reset",))
+    assert set(CONDITIONS) > {"5xx", "reset", "status-aborted", "internal"}

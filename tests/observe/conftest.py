@@ -1,0 +1,65 @@
+"""What the tests of logs have in common: a request that is over, to be told of."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from xproxy.model.address import Address
+from xproxy.model.errors import StreamError
+from xproxy.model.headers import Headers
+from xproxy.model.message import RequestHead, ResponseHead, Target
+from xproxy.model.status import Status
+from xproxy.model.traits import Sharing, Traits
+from xproxy.observe.variables import Record
+from xproxy.stream.body import BytesBody
+from xproxy.stream.exchange import ConnectionFacts, Request
+
+
+class NoStream:
+    """A StreamControl that nobody may use."""
+
+    def limit(self, deadline: float) -> None:
+        raise AssertionError
+
+    def touch(self) -> None:
+        raise AssertionError
+
+    def interruption(self) -> StreamError | None:
+        raise AssertionError
+
+    def start_soon(self, work: Callable[[], Awaitable[None]]) -> bool:
+        raise AssertionError
+
+    async def send_interim(self, head: ResponseHead) -> None:
+        raise AssertionError
+
+
+@pytest.fixture
+def record() -> Record:
+    facts = ConnectionFacts(
+        id=7,
+        listener="edge",
+        protocol="http1",
+        traits=Traits(sharing=Sharing.SERIAL, family="http"),
+        peer=Address("::1", 40000),
+        local=Address("192.0.2.1", 15001),
+        sni="reviews.local",
+    )
+    head = RequestHead(
+        service="reviews:9080",
+        method="GET",
+        headers=Headers([("User-Agent", 'cu"rl\\\n'), ("x-request-id", "abc")]),
+        extra=Target(path="/a?b=c", scheme="https"),
+    )
+    request = Request(head, BytesBody(), facts, NoStream(), started=100.0)
+    request.route, request.cluster = "main[0]", "reviews-v1"
+    request.endpoint = Address("127.0.0.1", 9081)
+    request.attempts, request.received_bytes, request.sent_bytes = 2, 10, 20
+    request.flag("UF")
+    request.flag("URX")
+    response = ResponseHead(
+        status=Status.UNAVAILABLE, native_status=503, headers=Headers([("server", "x")])
+    )
+    return Record(request, response, now=100.25, wall=1_700_000_000.5)

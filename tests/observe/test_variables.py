@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import attrs
+import pytest
+import trio
+
+from xproxy.model.message import RequestHead
+from xproxy.observe.variables import (
+    ENVOY_NAMES,
+    REQUEST_ID,
+    VARIABLES,
+    Phase,
+    Record,
+    header_variable,
+    now_record,
+    timestamp,
+)
+
+EXPECTED = {
+    "start_time": "2023-11-14T22:13:20.250Z",
+    "method": "GET",
+    "path": "/a?b=c",
+    "host": "reviews:9080",
+    "service": "reviews:9080",
+    "target": "reviews:9080/a?b=c",
+    "protocol": "http1",
+    "listener": "edge",
+    "peer_address": "[::1]:40000",
+    "peer_ip": "::1",
+    "local_address": "192.0.2.1:15001",
+    "peer_identity": None,
+    "sni": "reviews.local",
+    "connection_id": 7,
+    "request_id": "abc",
+    "route": "main[0]",
+    "cluster": "reviews-v1",
+    "response_code": 503,
+    "status": "unavailable",
+    "response_flags": "UF,URX",
+    "detail": None,
+    "endpoint": "127.0.0.1:9081",
+    "attempts": 2,
+    "duration": 250.0,
+    "bytes_received": 10,
+    "bytes_sent": 20,
+}
+
+
+def test_every_variable_has_its_value(record: Record) -> None:
+    assert {name: variable.read(record) for name, variable in VARIABLES.items()} == EXPECTED
+
+
+def test_what_is_not_there_is_none(record: Record) -> None:
+    record.request.head = RequestHead(service="", method="")
+    record.request.endpoint = None
+    record.request.route = record.request.cluster = record.request.flags = ""
+    early = attrs.evolve(record, response=None)
+    absent = {name for name, variable in VARIABLES.items() if variable.read(early) is None}
+    assert absent == {
+        *("method", "path", "host", "service", "target", "peer_identity", "request_id", "route"),
+        *("cluster", "response_code", "status", "response_flags", "detail", "endpoint"),
+    }
+
+
+def test_what_depends_on_the_head_only_says_so(record: Record) -> None:
+    before = {name: v.read(record) for name, v in VARIABLES.items() if v.head_only}
+    record.request.connection.peer = record.request.connection.local
+    record.request.connection.protocol = record.request.route = "other"
+    after = {name: v.read(record) for name, v in VARIABLES.items() if v.head_only}
+    assert before == after
+    assert set(before) == {"method", "path", "host", "service", "target"}
+
+
+def test_envoys_names_lead_to_ours() -> None:
+    assert set(ENVOY_NAMES.values()) <= set(VARIABLES)
+    assert not set(ENVOY_NAMES) & set(VARIABLES)
+
+
+def test_the_id_that_was_given_comes_before_the_header(record: Record) -> None:
+    record.request.metadata[REQUEST_ID] = "given"
+    assert VARIABLES["request_id"].read(record) == "given"
+
+
+@pytest.mark.parametrize(
+    ("kind", "argument", "value"),
+    [
+        ("req", "X-Request-ID", "abc"),
+        ("req", "gone", None),
+        ("req", "gone?x-request-id", "abc"),
+        ("req", ":METHOD", "GET"),
+        ("req", ":path", "/a?b=c"),
+        ("req", "gone?:authority", "reviews:9080"),
+        ("req", ":scheme", "https"),
+        ("resp", "Server", "x"),
+        ("resp", "gone?server", "x"),
+        ("resp", "gone", None),
+    ],
+)
+def test_headers(record: Record, kind: str, argument: str, value: str | None) -> None:
+    variable = header_variable(kind, argument)
+    assert variable.read(record) == value
+    assert variable.head_only is (kind == "req")
+    assert variable.phase is (Phase.REQUEST if kind == "req" else Phase.RESPONSE)
+
+
+def test_a_response_header_before_there_is_a_response(record: Record) -> None:
+    early = attrs.evolve(record, response=None)
+    assert header_variable("resp", "server").read(early) is None
+
+
+@pytest.mark.parametrize("argument", ["", "a?", "a?b?c", ":status"])
+def test_a_wrong_argument_is_refused(argument: str) -> None:
+    with pytest.raises(ValueError, match=r"needs the name|is none of"):
+        header_variable("req", argument)
+
+
+def test_timestamps_are_utc_with_milliseconds() -> None:
+    assert timestamp(0.0) == "1970-01-01T00:00:00.000Z"
+    assert timestamp(1_700_000_000.9999) == "2023-11-14T22:13:20.999Z"
+
+
+async def test_a_record_of_now(record: Record) -> None:
+    found = now_record(record.request, None, 5.0)
+    assert found.now == pytest.approx(trio.current_time(), abs=5)
+    assert (found.wall, found.response) == (5.0, None)

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xproxy.config.schema import PathMatch, StringMatch
+from xproxy.model.headers import Headers
+from xproxy.model.message import RequestHead, Target
+from xproxy.routing.match import (
+    Condition,
+    find_header,
+    find_host,
+    find_parameter,
+    find_path,
+    network_test,
+    one_of,
+    path_test,
+    text_test,
+)
+from xproxy.stream.exchange import ConnectionFacts
+
+
+def web(path: str = "/", headers: Headers | None = None) -> RequestHead:
+    return RequestHead(
+        service="Reviews:9080",
+        method="GET",
+        headers=headers or Headers(),
+        extra=Target(path=path),
+    )
+
+
+RPC = RequestHead(service="com.example.Hello", method="say")
+
+
+@pytest.mark.parametrize(
+    ("match", "found", "expected"),
+    [
+        (StringMatch(exact="a"), "a", True),
+        (StringMatch(exact="a"), "A", False),
+        (StringMatch(exact=""), "", True),
+        (StringMatch(prefix="a"), "ab", True),
+        (StringMatch(suffix="b"), "ab", True),
+        (StringMatch(contains="b"), "abc", True),
+        (StringMatch(regex="a+"), "aaa", True),
+        (StringMatch(regex="a+"), "aab", False),
+        (StringMatch(present=True), "", True),
+        (StringMatch(present=True), None, False),
+        (StringMatch(present=False), None, True),
+        (StringMatch(present=False), "x", False),
+        (StringMatch(present=True, invert=True), None, True),
+        (StringMatch(present=False, invert=True), None, False),
+        (StringMatch(exact="a", invert=True), "b", True),
+        (StringMatch(exact="a", invert=True), "a", False),
+        # An absent text does not match, and turning round does not change that (as in Envoy).
+        (StringMatch(exact="a"), None, False),
+        (StringMatch(exact="a", invert=True), None, False),
+        (StringMatch(regex=".*", invert=True), None, False),
+    ],
+)
+def test_text(match: StringMatch, found: str | None, expected: bool) -> None:
+    assert text_test(match)[1](found) is expected
+
+
+@pytest.mark.parametrize(
+    ("match", "found", "expected"),
+    [
+        (PathMatch(exact="/a"), "/a", True),
+        (PathMatch(prefix="/a"), "/apix", True),
+        (PathMatch(segment_prefix="/api"), "/api", True),
+        (PathMatch(segment_prefix="/api"), "/api/x", True),
+        (PathMatch(segment_prefix="/api"), "/apix", False),
+        (PathMatch(segment_prefix="/api/"), "/api", True),
+        (PathMatch(segment_prefix="/"), "/x", True),
+        (PathMatch(segment_prefix="/"), "", False),
+        (PathMatch(regex="/[0-9]+"), "/12", True),
+        (PathMatch(regex="/[0-9]+"), "/12a", False),
+        (PathMatch(prefix="/"), "*", False),
+        (PathMatch(prefix=""), None, False),
+    ],
+)
+def test_path(match: PathMatch, found: str | None, expected: bool) -> None:
+    assert path_test(match)[1](found) is expected
+
+
+@pytest.mark.parametrize(
+    "match", [StringMatch(), StringMatch(exact="a", prefix="b"), StringMatch(regex="(")]
+)
+def test_a_bad_text_match_is_refused(match: StringMatch) -> None:
+    with pytest.raises(ValueError, match=r"exactly one|not valid"):
+        text_test(match)
+
+
+def test_a_bad_path_match_is_refused() -> None:
+    with pytest.raises(ValueError, match="exactly one of exact"):
+        path_test(PathMatch())
+
+
+@pytest.mark.parametrize("make", [one_of, network_test])
+def test_an_empty_list_is_refused(make: Callable[[tuple[str, ...]], object]) -> None:
+    with pytest.raises(ValueError, match="empty"):
+        make(())
+
+
+def test_the_query_is_no_part_of_the_path(facts: ConnectionFacts) -> None:
+    assert find_path(web("/a/b?c=/d"), facts) == "/a/b"
+    assert find_path(RPC, facts) is None
+
+
+def test_a_host_is_lower_case_and_only_of_web_requests(facts: ConnectionFacts) -> None:
+    assert find_host(web(), facts) == "reviews:9080"
+    assert find_host(RPC, facts) is None
+
+
+def test_several_fields_are_joined_with_a_comma(facts: ConnectionFacts) -> None:
+    head = web(headers=Headers([("X-A", "1"), ("x-b", "2"), ("x-a", "3")]))
+    assert find_header("x-A")(head, facts) == "1, 3"
+    assert find_header("x-c")(head, facts) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "value"),
+    [
+        ("/?a=1&a=2", "a", "1"),
+        ("/?a=&b", "a", ""),
+        ("/?a=&b", "b", ""),
+        ("/?a=%2Fx+y", "a", "/x y"),
+        ("/?a=1", "b", None),
+        ("/", "a", None),
+    ],
+)
+def test_a_parameter(path: str, name: str, value: str | None, facts: ConnectionFacts) -> None:
+    assert find_parameter(name)(web(path), facts) == value
+
+
+def test_a_failure_tells_what_was_found_and_what_was_wanted(facts: ConnectionFacts) -> None:
+    wanted, holds = text_test(StringMatch(prefix="user="))
+    condition = Condition("header cookie", wanted, find_header("cookie"), holds)
+    failure = condition.fails(web(headers=Headers([("cookie", "a=b")])), facts)
+    assert str(failure) == "header cookie: found 'a=b', wanted prefix 'user='"
+    assert str(condition.fails(web(), facts)) == "header cookie: found none, wanted prefix 'user='"
+    assert condition.fails(web(headers=Headers([("cookie", "user=x")])), facts) is None
+
+
+def test_a_long_text_is_cut_in_a_failure(facts: ConnectionFacts) -> None:
+    wanted, holds = text_test(StringMatch(exact="x"))
+    failure = Condition("header a", wanted, find_header("a"), holds).fails(
+        web(headers=Headers([("a", "y" * 10_000)])), facts
+    )
+    assert failure is not None
+    assert failure.found is not None
+    assert len(failure.found) == 201
+
+
+@given(st.text(max_size=10), st.text(max_size=10))
+def test_turning_round_turns_the_result_of_a_present_text(text: str, found: str) -> None:
+    for match in (StringMatch(exact=text), StringMatch(prefix=text), StringMatch(contains=text)):
+        plain = text_test(match)[1]
+        turned = text_test(attrs.evolve(match, invert=True))[1]
+        assert plain(found) is not turned(found)
+        assert plain(None) is turned(None) is False

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from xproxy.config.schema import (
+    Duration,
+    FilterConfig,
+    MatchConfig,
+    PathMatch,
+    RouteConfig,
+    StringMatch,
+)
+from xproxy.routing.route import Fault, WeightedClusters, build_route
+from xproxy.stream.exchange import Handler, Request, Response
+
+WEIGHTS = st.dictionaries(st.text("abcdef", min_size=1), st.integers(0, 50), min_size=1, max_size=6)
+
+
+class Passing:
+    async def __call__(self, request: Request, call_next: Handler) -> Response:
+        return await call_next(request)
+
+
+class Answering(Passing):
+    terminal = True
+
+
+def test_ranges_are_half_open_and_in_order() -> None:
+    clusters = WeightedClusters({"a": 10, "b": 90})
+    assert [clusters.pick(value) for value in (0, 9, 10, 99, 100, 109, 110)] == list("aabbaab")
+
+
+def test_a_weight_of_zero_never_wins_and_no_range_is_off_by_one() -> None:
+    """MOSN subtracts and tests <= 0: there value 1 of {a: 1, b: 1} is still a, and a weight of 0 may win."""
+    clusters = WeightedClusters({"zero": 0, "a": 1, "none": 0, "b": 1, "last": 0})
+    assert [clusters.pick(value) for value in range(4)] == ["a", "b", "a", "b"]
+
+
+@given(WEIGHTS)
+def test_shares_are_exactly_the_weights(weights: dict[str, int]) -> None:
+    assume(sum(weights.values()))
+    clusters = WeightedClusters(weights)
+    counts = Counter(clusters.pick(value) for value in range(clusters.total))
+    assert counts == Counter({name: weight for name, weight in weights.items() if weight})
+
+
+@given(WEIGHTS, st.integers(0, 2**64))
+def test_a_pick_walks_the_ranges_of_the_configuration(weights: dict[str, int], value: int) -> None:
+    assume(sum(weights.values()))
+    begin, wanted = 0, ""
+    for name, weight in weights.items():
+        if begin <= value % sum(weights.values()) < begin + weight:
+            wanted = name
+        begin += weight
+    assert WeightedClusters(weights).pick(value) == wanted
+
+
+@pytest.mark.parametrize("weights", [{}, {"a": 0}, {"a": -1, "b": 2}, {"a": 2**32}])
+def test_weights_that_cannot_be_are_refused(weights: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="weight"):
+        WeightedClusters(weights)
+
+
+def test_a_route_takes_over_what_is_configured() -> None:
+    passing = Passing()
+    route, faults = build_route(
+        RouteConfig(
+            cluster="a",
+            timeout=Duration(3.0),
+            allow_connect=True,
+            filters=(FilterConfig(name="passing", options=passing),),
+        ),
+        "main[0]",
+    )
+    assert faults == ()
+    assert route is not None
+    assert (route.name, route.cluster, route.timeout) == ("main[0]", "a", 3.0)
+    assert route.filters == (passing,)
+    assert route.allow_connect
+    named, _ = build_route(RouteConfig(name="x", cluster="a"), "main[0]")
+    assert named is not None
+    assert named.name == "x"
+
+
+def test_every_fault_is_found_with_its_place() -> None:
+    _, faults = build_route(
+        RouteConfig(
+            hosts=("a*b",),
+            match=MatchConfig(
+                path=PathMatch(),
+                headers={"x": StringMatch(regex="("), "y": StringMatch(exact="1")},
+                query={"q": StringMatch()},
+                source=("10.0.0.1/8",),
+                method=(),
+            ),
+            cluster={"a": 0},
+            filters=(FilterConfig(name="gone"),),
+        ),
+        "main[0]",
+    )
+    assert {fault.path for fault in faults} == {
+        ("hosts",),
+        ("match", "path"),
+        ("match", "headers", "x"),
+        ("match", "query", "q"),
+        ("match", "source"),
+        ("match", "method"),
+        ("cluster",),
+        ("filters", 0),
+    }
+
+
+def test_a_route_needs_a_cluster_or_a_filter_that_answers() -> None:
+    message = "needs a cluster, or a filter that answers (direct_response, redirect)"
+    passing = FilterConfig(name="passing", options=Passing())
+    assert build_route(RouteConfig(filters=(passing,)), "x")[1] == (Fault((), message),)
+    answering = FilterConfig(name="answering", options=Answering())
+    assert build_route(RouteConfig(filters=(answering,)), "x")[1] == ()

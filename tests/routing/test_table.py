@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xproxy.config.schema import MatchConfig, PathMatch, RouteConfig, StringMatch
+from xproxy.model.address import Address
+from xproxy.model.headers import Headers
+from xproxy.model.message import RequestHead, Target
+from xproxy.model.traits import Sharing, Traits
+from xproxy.routing.table import RouteTable, RouteTableError
+from xproxy.stream.exchange import ConnectionFacts
+
+HTTP = Traits(sharing=Sharing.SERIAL, family="http")
+
+
+def connection(protocol: str = "http1", peer: str = "192.0.2.7", port: int = 80) -> ConnectionFacts:
+    return ConnectionFacts(
+        id=1,
+        listener="edge",
+        protocol=protocol,
+        traits=HTTP,
+        peer=Address(peer, 1),
+        local=Address("192.0.2.1", port),
+    )
+
+
+def web(host: str = "a", path: str = "/", **headers: str) -> RequestHead:
+    return RequestHead(
+        service=host, method="GET", headers=Headers.of(headers), extra=Target(path=path)
+    )
+
+
+def chosen(table: RouteTable, head: RequestHead, facts: ConnectionFacts) -> str | None:
+    route = table.choose(head, facts)
+    return route.name if route is not None else None
+
+
+def route(name: str, hosts: tuple[str, ...] = (), **match: object) -> RouteConfig:
+    return RouteConfig(name=name, hosts=hosts, match=MatchConfig(**match), cluster="c")  # type: ignore[arg-type]  # checked by attrs
+
+
+MIXED = RouteTable.build(
+    "main",
+    [
+        route("jason", ("reviews:9080", "*.local"), headers={"cookie": StringMatch(contains="j")}),
+        route("hello", protocol=("bolt",), service=StringMatch(exact="com.example.Hello")),
+        route("inside", source=("10.0.0.0/8",), port=8443),
+        route("api", path=PathMatch(segment_prefix="/api"), query={"v": StringMatch(exact="2")}),
+        route("get", method=("GET", "HEAD"), path=PathMatch(prefix="/")),
+    ],
+)
+
+
+def test_the_first_route_that_matches_wins(facts: ConnectionFacts) -> None:
+    assert chosen(MIXED, web("reviews:9080", cookie="user=jason"), facts) == "jason"
+    assert chosen(MIXED, web("reviews:9080"), facts) == "get"
+    assert chosen(MIXED, web("x", "/api/1?v=2"), facts) == "api"
+    assert chosen(MIXED, web("x", "/api/1?v=3"), facts) == "get"
+    assert chosen(MIXED, attrs.evolve(web(), method="POST"), facts) is None
+
+
+def test_equal_heads_are_told_apart_by_their_connections() -> None:
+    head = web()
+    for _ in range(2):
+        assert chosen(MIXED, head, connection()) == "get"
+        assert chosen(MIXED, head, connection(peer="10.1.1.1", port=8443)) == "inside"
+        assert chosen(MIXED, head, connection(peer="10.1.1.1")) == "get"
+    rpc = RequestHead(service="com.example.Hello", method="say")
+    assert chosen(MIXED, rpc, connection("bolt")) == "hello"
+    assert chosen(MIXED, rpc, connection("dubbo")) is None
+
+
+def test_a_table_says_whether_it_looks_at_connections() -> None:
+    assert MIXED.depends_on_connection
+    assert not RouteTable.build("x", [route("a", ("a",))]).depends_on_connection
+
+
+def test_the_memory_of_connections_is_bounded() -> None:
+    table = RouteTable.build("x", [route(str(n), port=n) for n in range(1, 60)])
+    for _ in range(2):
+        for n in range(1, 60):
+            assert chosen(table, web(), connection(port=n)) == str(n)
+    assert len(table._classes) <= 16
+
+
+def test_an_empty_table_has_no_route(facts: ConnectionFacts) -> None:
+    table = RouteTable.build("none", [])
+    assert table.choose(web(), facts) is None
+    assert str(table.explain(web(), facts)) == "none: no route matches"
+
+
+def test_an_explanation_names_every_condition_that_failed(facts: ConnectionFacts) -> None:
+    explanation = MIXED.explain(attrs.evolve(web("b", "/x"), method="POST"), facts)
+    assert explanation.winner is None
+    assert str(explanation).splitlines() == [
+        "jason: host: found 'b', wanted reviews:9080 or *.local; "
+        "header cookie: found none, wanted contains 'j'",
+        "hello: protocol: found 'http1', wanted 'bolt'; "
+        "service: found 'b', wanted exact 'com.example.Hello'",
+        "inside: port: found '15001', wanted '8443'; "
+        "source: found '192.0.2.7', wanted in 10.0.0.0/8",
+        "api: path: found '/x', wanted segment_prefix '/api'; "
+        "query v: found none, wanted exact '2'",
+        "get: method: found 'POST', wanted 'GET' or 'HEAD'",
+        "main: no route matches",
+    ]
+
+
+def test_an_explanation_ends_with_the_winner(facts: ConnectionFacts) -> None:
+    explanation = MIXED.explain(web("x", "/api?v=2"), facts)
+    assert explanation.winner is MIXED.choose(web("x", "/api?v=2"), facts)
+    assert str(explanation).splitlines()[-1] == "api: matches"
+
+
+def test_every_fault_of_a_table_is_reported_at_once() -> None:
+    with pytest.raises(RouteTableError) as caught:
+        RouteTable.build("main", [RouteConfig(cluster="a"), RouteConfig(), route("x", ("**",))])
+    assert [index for index, _ in caught.value.faults] == [1, 2]
+    assert "routes.main[2].hosts: '**'" in str(caught.value)
+
+
+HOSTS = st.sampled_from(["a", "a:80", "x.a", "b.x", "b.x:80", ""])
+PATTERNS = st.sampled_from(["a", "a:80", "*.a", "b.*", "*", "*:80"])
+PATHS = st.sampled_from(["/", "/api", "/apix", "/api/x?v=1", "*", ""])
+MATCHES = st.builds(
+    MatchConfig,
+    path=st.none()
+    | st.builds(PathMatch, prefix=PATHS)
+    | st.builds(PathMatch, segment_prefix=PATHS),
+    protocol=st.none() | st.just(("http1",)) | st.just(("bolt",)),
+    port=st.none() | st.sampled_from([80, 81]),
+    headers=st.none() | st.just({"h": StringMatch(exact="1", invert=True)}),
+    source=st.none() | st.just(("10.0.0.0/8",)),
+)
+ROUTES = st.lists(
+    st.builds(
+        RouteConfig,
+        hosts=st.lists(PATTERNS, max_size=2).map(tuple),
+        match=MATCHES,
+        cluster=st.just("c"),
+    ),
+    max_size=6,
+)
+HEADS = st.builds(
+    RequestHead,
+    service=HOSTS,
+    method=st.just("GET"),
+    headers=st.sampled_from([Headers(), Headers([("h", "1")]), Headers([("h", "2")])]),
+    extra=PATHS.map(lambda path: Target(path=path)) | st.none(),
+)
+CONNECTIONS = st.builds(
+    connection,
+    st.sampled_from(["http1", "bolt"]),
+    st.sampled_from(["10.0.0.1", "192.0.2.1", ""]),
+    st.sampled_from([80, 81]),
+)
+
+
+@given(ROUTES, st.lists(HEADS, max_size=4), st.lists(CONNECTIONS, max_size=4))
+def test_choosing_explaining_and_plain_matching_agree(
+    configs: list[RouteConfig], heads: list[RequestHead], connections: list[ConnectionFacts]
+) -> None:
+    table = RouteTable.build("t", configs)
+    for _ in range(2):  # the second time from memory
+        for head in heads:
+            for facts in connections:
+                first = next((r for r in table.routes if r.matches(head, facts)), None)
+                assert table.choose(head, facts) is first
+                assert table.explain(head, facts).winner is first

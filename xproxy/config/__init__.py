@@ -1,0 +1,1 @@
+"""What the user wrote: YAML → attrs, with every mistake found at once."""

@@ -1,0 +1,150 @@
+"""Findings: what is wrong with a configuration, and where it stands in the file."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import re
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import attrs
+
+from xproxy.model.errors import ConfigError
+
+Path: TypeAlias = tuple[str | int, ...]
+"""Keys and list indices from the top of the document down to a value."""
+
+MAX_FINDINGS: Final = 100
+"""Findings reported of one file; what is beyond is only counted."""
+_MAX_ALLOWED_SHOWN: Final = 16
+_MAX_NAME: Final = 64
+"""Longer names get no suggestion: comparing takes time quadratic in their length."""
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
+
+
+@attrs.frozen
+class Finding:
+    """One thing that is wrong (or, as a warning, odd) in a configuration."""
+
+    file: str
+    """Path of the file as the user gave it, or the name of another source."""
+    line: int
+    """From 1; 0 where the source has no lines (a file that cannot be read, command line arguments)."""
+    column: int
+    """From 1, in characters; 0 as above."""
+    path: str
+    """Where in the document, e.g. ``listeners[0].adress``; empty for the whole."""
+    message: str
+    """What was found and what is allowed."""
+    suggestion: str = ""
+    """The allowed name nearest to the one found; empty: none is near."""
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        where = f"{self.path}: " if self.path else ""
+        hint = f" (did you mean `{self.suggestion}`?)" if self.suggestion else ""
+        return f"{place}: {where}{self.message}{hint}"
+
+
+class InvalidConfig(ConfigError):
+    """The configuration is wrong. ``str()`` gives every finding, one a line."""
+
+    def __init__(self, findings: Sequence[Finding], omitted: int = 0) -> None:
+        self.findings: tuple[Finding, ...] = tuple(findings)
+        """In the order of the file."""
+        self.omitted = omitted
+        """How many more there are, past ``MAX_FINDINGS``."""
+        lines = [str(finding) for finding in self.findings]
+        if omitted:
+            lines.append(f"… and {omitted} more")
+        super().__init__("\n".join(lines))
+
+
+class Problem(ValueError):
+    """What a reader of one value found wrong; it does not know where the value stands.
+
+    ``at`` leads from that value to the part that is meant. ``allowed`` are the names that could stand there; the
+    nearest to ``name`` is suggested. Both are worked out only for findings that are reported.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        at: Path = (),
+        on_key: bool = False,
+        name: str = "",
+        allowed: Sequence[str] = (),
+        suggestion: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.at = at
+        self.on_key = on_key
+        """The key itself is wrong, not the value under it."""
+        self.name = name
+        self.allowed = allowed
+        self.suggestion = suggestion
+
+
+def problem_message(problem: Problem) -> str:
+    """Return the message with what is allowed, as a user reads it."""
+    if not problem.allowed:
+        return problem.message
+    shown = ", ".join(problem.allowed[:_MAX_ALLOWED_SHOWN])
+    rest = len(problem.allowed) - _MAX_ALLOWED_SHOWN
+    return f"{problem.message}; allowed: {shown}" + (f", … ({rest} more)" if rest > 0 else "")
+
+
+def nearest(name: str, allowed: Sequence[str]) -> str:
+    """Return the allowed name most like ``name``, or an empty string if none is like it."""
+    if not name or len(name) > _MAX_NAME:
+        return ""
+    lower = {candidate.lower(): candidate for candidate in allowed}
+    found = difflib.get_close_matches(name.lower().replace("-", "_"), lower, n=1, cutoff=0.6)
+    if not found:
+        found = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    return lower[found[0]] if found else ""
+
+
+@functools.lru_cache(maxsize=1024)
+def is_like(name: str, wanted: str) -> bool:
+    """Say whether ``name`` is probably ``wanted``, misspelt."""
+    if abs(len(name) - len(wanted)) > 3:
+        return False
+    matcher = difflib.SequenceMatcher(None, name, wanted)
+    return matcher.quick_ratio() >= 0.6 and matcher.ratio() >= 0.6
+
+
+def show_path(path: Path) -> str:
+    """Write a path as people do: ``listeners[0].address``, ``clusters["a.b"].codec``."""
+    parts: list[str] = []
+    for step in path:
+        if isinstance(step, int):
+            parts.append(f"[{step}]")
+        elif _PLAIN_KEY.fullmatch(step):
+            parts.append(f".{step}" if parts else step)
+        else:
+            parts.append(f"[{json.dumps(step[:_MAX_NAME], ensure_ascii=False)}]")
+    return "".join(parts)
+
+
+def show(value: object) -> str:
+    """Name a value of the document in few words, for ``found …``."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return f"the number {value}"
+        case str():
+            return json.dumps(value if len(value) <= 40 else value[:37] + "...", ensure_ascii=False)
+        case list():
+            return f"a list of {len(value)}"
+        case dict():
+            return f"a mapping of {len(value)}"
+        case _:
+            return type(value).__name__

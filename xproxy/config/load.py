@@ -1,0 +1,144 @@
+"""Loading: a file, a text or command line arguments → Config, or every mistake at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path as FilePath
+
+import attrs
+from cattrs import Converter
+
+from xproxy.config.checks import Names, class_checks, field_checks, oddities
+from xproxy.config.document import MAX_TEXT_BYTES, Document, place_of, read_document
+from xproxy.config.filters import register_filters
+from xproxy.config.findings import (
+    MAX_FINDINGS,
+    Finding,
+    InvalidConfig,
+    Path,
+    Problem,
+    nearest,
+    problem_message,
+)
+from xproxy.config.schema import (
+    ClusterConfig,
+    Config,
+    EndpointConfig,
+    FallbackConfig,
+    ListenerConfig,
+    RouteConfig,
+)
+from xproxy.config.structure import build_converter, walk
+from xproxy.model.address import Address
+from xproxy.registry import Registry
+
+
+@attrs.frozen(kw_only=True)
+class Loaded:
+    """A configuration that is right, with what is odd about it."""
+
+    config: Config
+    warnings: tuple[Finding, ...] = ()
+    """In the order of the file. Nothing in them keeps the proxy from running."""
+
+
+def read_text(text: str, source: str, registry: Registry) -> Loaded:
+    """Read a configuration; ``source`` names it in findings. Raises InvalidConfig with all of them."""
+    document = read_document(text, source)
+    try:
+        config: Config = _converter(document, registry).structure(document.value, Config)
+    except (Problem, ExceptionGroup) as exc:
+        raise _invalid(
+            document, walk(exc)
+        ) from None  # the findings say all that the exceptions know
+    odd = [document.finding(path, message, of_key=True) for path, message in oddities(config)]
+    return Loaded(config=config, warnings=tuple(_in_order(odd)))
+
+
+def load_text(text: str, source: str, registry: Registry) -> Config:
+    """Like ``read_text``, for those who do not show warnings."""
+    return read_text(text, source, registry).config
+
+
+def read_file(path: str | os.PathLike[str], registry: Registry) -> Loaded:
+    """Read a configuration file of at most 1 MiB. Raises InvalidConfig, also if it cannot be read."""
+    name = os.fspath(path)
+    try:
+        with FilePath(path).open("rb") as file:
+            raw = file.read(MAX_TEXT_BYTES + 1)
+    except OSError as exc:
+        raise InvalidConfig([Finding(name, 0, 0, "", f"cannot be read: {exc.strerror}")]) from exc
+    if len(raw) > MAX_TEXT_BYTES:
+        raise InvalidConfig([Finding(name, 0, 0, "", f"longer than {MAX_TEXT_BYTES} bytes")])
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        place = place_of(raw[: exc.start].decode("utf-8", "replace"))
+        message = f"not UTF-8: byte 0x{raw[exc.start]:02X}"
+        raise InvalidConfig([Finding(name, place.line, place.column, "", message)]) from exc
+    return read_text(text, name, registry)
+
+
+def load_file(path: str | os.PathLike[str], registry: Registry) -> Config:
+    """Like ``read_file``, for those who do not show warnings."""
+    return read_file(path, registry).config
+
+
+def simple(listen: str, upstreams: Sequence[str]) -> Config:
+    """Return the configuration of ``xproxy run --listen … --upstream …``: detection, one route, one cluster.
+
+    What no codec recognises goes to the same cluster as raw TCP. Raises InvalidConfig.
+    """
+    addresses: list[Address] = []
+    findings: list[Finding] = []
+    for option, text in [("--listen", listen), *(("--upstream", text) for text in upstreams)]:
+        try:
+            addresses.append(Address.parse(text))
+        except ValueError as exc:
+            findings.append(Finding(option, 0, 0, "", str(exc)))
+    if not upstreams:
+        findings.append(Finding("--upstream", 0, 0, "", "at least one is needed"))
+    if findings:
+        raise InvalidConfig(findings)
+    name = "default"
+    listener = ListenerConfig(
+        name=name, address=addresses[0], routes=name, fallback=FallbackConfig(cluster=name)
+    )
+    endpoints = tuple(EndpointConfig(address=address) for address in addresses[1:])
+    return Config(
+        listeners=(listener,),
+        routes={name: (RouteConfig(cluster=name),)},
+        clusters={name: ClusterConfig(endpoints=endpoints)},
+    )
+
+
+def _converter(document: Document, registry: Registry) -> Converter:
+    names = Names.of(document.value, registry)
+    converter = build_converter(field_checks(names), class_checks(names))
+    register_filters(converter, registry)
+    return converter
+
+
+def _invalid(document: Document, problems: Iterable[tuple[Path, Problem]]) -> InvalidConfig:
+    """Place every problem, sort them, and word those that are shown."""
+    # What stands behind an anchor is read once for each alias of it, but is to be mended, and told, once.
+    found: dict[tuple[int, int, str], tuple[Path, Problem]] = {}
+    for path, problem in problems:
+        place = document.position(path, of_key=problem.on_key)
+        found.setdefault((place.line, place.column, problem.message), (path, problem))
+    placed = sorted(found.items(), key=lambda item: item[0][:2])
+    findings = [
+        document.finding(
+            path,
+            problem_message(problem),
+            problem.suggestion or nearest(problem.name, problem.allowed),
+            of_key=problem.on_key,
+        )
+        for _, (path, problem) in placed[:MAX_FINDINGS]
+    ]
+    return InvalidConfig(findings, max(0, len(placed) - MAX_FINDINGS))
+
+
+def _in_order(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda finding: (finding.line, finding.column))

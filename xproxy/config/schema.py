@@ -1,0 +1,301 @@
+"""What a user may write: one attrs class a mapping of the YAML file, fields named as the keys.
+
+Frozen and compared by value: two equal clusters are one cluster across a reload. Field docstrings become the
+configuration reference. ``load.py`` reads text into these; nothing here touches a file.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NewType
+
+import attrs
+from attrs import field
+from attrs.validators import ge, gt, in_, le, min_len, optional
+
+from xproxy.model.address import Address
+from xproxy.model.limits import KIB, MIB
+
+Duration = NewType("Duration", float)
+"""Seconds; written ``250ms``, ``3s``, ``5m``, ``1h`` or ``0``."""
+Size = NewType("Size", int)
+"""Bytes; written ``64KiB``, ``1MiB``, ``512B`` or ``0``."""
+
+
+def _seconds(value: float) -> Any:  # Any: what attrs.field returns is the field's own type to mypy
+    return field(default=value, validator=ge(0))
+
+
+def _size(value: int, least: int = 0) -> Any:  # Any: as above
+    return field(default=value, validator=ge(least))
+
+
+@attrs.frozen(kw_only=True)
+class FilterConfig:
+    """A filter by name, with its own fields beside the name. Written ``name`` or ``{name: …, field: …}``."""
+
+    name: str
+    options: Any = attrs.field(factory=dict)  # Any: checked by the filter's own class
+    """The filter's own fields, as an instance of its class once loaded."""
+
+
+@attrs.frozen(kw_only=True)
+class AdminConfig:
+    """The admin interface: metrics, configuration and cluster state over HTTP/1.1."""
+
+    address: Address = Address("127.0.0.1", 9901)
+    """Where it listens. It has no access control: keep it on loopback or a Unix socket."""
+
+
+@attrs.frozen(kw_only=True)
+class FallbackConfig:
+    """Where bytes go that no codec recognises."""
+
+    cluster: str
+    """Name of a cluster; the connection is relayed to it as raw TCP."""
+
+
+@attrs.frozen(kw_only=True)
+class ProxyProtocolConfig:
+    """PROXY protocol (v1 and v2) on a listener: then every connection must begin with its header."""
+
+    allow: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks (CIDR) whose header is believed; a connection from elsewhere is closed. Unix peers always may."""
+
+
+@attrs.frozen(kw_only=True)
+class TimeoutsConfig:
+    """How long a connection may keep us waiting. Durations; 0 switches one off."""
+
+    detect: Duration = _seconds(10.0)
+    """From accept until the protocol is known, the PROXY header included."""
+    idle: Duration = _seconds(3600.0)
+    """Connection open, no stream in flight."""
+    head: Duration = _seconds(10.0)
+    """From the first byte of a request until its head is complete."""
+    body: Duration = _seconds(60.0)
+    """Between two pieces of a request body."""
+    write: Duration = _seconds(60.0)
+    """The client takes none of the bytes we have for it."""
+    stream_idle: Duration = _seconds(300.0)
+    """Nothing moves on a stream in either direction."""
+    drain: Duration = _seconds(30.0)
+    """From the wish to stop until what is still in flight is cut off."""
+    linger: Duration = _seconds(1.0)
+    """After an error reply, how long input is read and dropped so that the reply is not lost."""
+
+
+@attrs.frozen(kw_only=True)
+class LimitsConfig:
+    """How much one connection may hold. Sizes."""
+
+    max_head_bytes: Size = _size(64 * KIB, 256)
+    """Start line and header fields of a request together."""
+    max_headers: int = field(default=100, validator=ge(1))
+    """Header fields in one head."""
+    max_target_bytes: Size = _size(8 * KIB, 16)
+    """The request target of a web request."""
+    max_message_bytes: Size = _size(16 * MIB, 64)
+    """A whole RPC message."""
+    max_detect_bytes: Size = _size(4 * KIB, 32)
+    """Bytes looked at before a connection counts as unrecognised."""
+    max_streams: int = field(default=1024, validator=ge(1))
+    """Streams in flight on one connection."""
+    max_outbox_bytes: Size = _size(1 * MIB, 1)
+    """Bytes waiting for one connection's socket before its streams must wait."""
+    max_connections: int = field(default=65536, validator=ge(1))
+    """Connections of one listener; above it new ones are closed at once."""
+
+
+@attrs.frozen(kw_only=True)
+class ListenerConfig:
+    """A port, the codecs recognised on it, and where its requests go."""
+
+    name: str = field(validator=min_len(1))
+    """Shown in logs and statistics; no two listeners share one. A listener keeps its identity by it in a reload."""
+    address: Address
+    """``127.0.0.1:15001``, ``[::]:15001`` or ``unix:/run/xproxy.sock``."""
+    codecs: Literal["auto"] | tuple[str, ...] = "auto"
+    """``auto``: every installed codec, by rank; or names, in order. ``opaque`` alone makes an L4 listener."""
+    fallback: Literal["close"] | FallbackConfig = "close"
+    """What happens to a connection that no codec recognises."""
+    filters: tuple[FilterConfig, ...] = ()
+    """Round every request of this listener, the first one outermost."""
+    routes: str | None = None
+    """Name of a route table. May be left out only where ``fallback`` leads to a cluster, for all connections."""
+    proxy_protocol: Literal[False] | ProxyProtocolConfig = False
+    """Expect the PROXY protocol. ``true`` stands for the defaults."""
+    timeouts: TimeoutsConfig = TimeoutsConfig()
+    """How long a connection may keep us waiting."""
+    limits: LimitsConfig = LimitsConfig()
+    """How much a connection may hold."""
+    reuse_port: bool = False
+    """Open with SO_REUSEPORT, so that several processes can share the port."""
+    backlog: int = field(default=1024, validator=[ge(1), le(65535)])
+    """Connections the kernel keeps until they are accepted."""
+
+
+@attrs.frozen(kw_only=True)
+class StringMatch:
+    """A test of one text. Exactly one key; a plain string in the file means ``exact``."""
+
+    exact: str | None = None
+    """The whole text, case and all."""
+    prefix: str | None = None
+    """How it begins."""
+    suffix: str | None = None
+    """How it ends."""
+    contains: str | None = None
+    """What occurs in it."""
+    regex: str | None = None
+    """Must match the whole text (Python ``re``)."""
+    present: bool | None = None
+    """Only whether there is one."""
+    invert: bool = False
+    """Turn the result round; an absent text still does not match, except with ``present: false``."""
+
+
+@attrs.frozen(kw_only=True)
+class PathMatch:
+    """A test of the request path without its query. Exactly one key; a plain string means ``exact``."""
+
+    exact: str | None = None
+    """The whole path."""
+    prefix: str | None = None
+    """Plain string prefix."""
+    segment_prefix: str | None = None
+    """Whole path segments: ``/api`` matches ``/api`` and ``/api/x``, not ``/apix``."""
+    regex: str | None = None
+    """Must match the whole path."""
+
+
+@attrs.frozen(kw_only=True)
+class MatchConfig:
+    """The tests of a route; all given ones must hold. None given: everything matches."""
+
+    path: PathMatch | None = None
+    """The request path; protocols without paths never match."""
+    method: tuple[str, ...] | None = None
+    """HTTP methods, or RPC methods; a single string will do."""
+    headers: dict[str, StringMatch] | None = None
+    """By field name; several fields of one name are joined with commas."""
+    query: dict[str, StringMatch] | None = None
+    """By parameter name; the first value of a repeated one counts."""
+    protocol: tuple[str, ...] | None = None
+    """Codec names; a single string will do."""
+    service: StringMatch | None = None
+    """RPC service, or the authority of a web request."""
+    sni: StringMatch | None = None
+    """TLS server name the client asked for."""
+    source: tuple[str, ...] | None = None
+    """Client networks (CIDR)."""
+    port: int | None = field(default=None, validator=optional([ge(1), le(65535)]))
+    """The port the client connected to."""
+
+
+@attrs.frozen(kw_only=True)
+class RouteConfig:
+    """Which requests go to which cluster. Routes are tried in order; the first match wins."""
+
+    name: str = ""
+    """Shown in logs and explanations; default: ``<table>[<index>]``."""
+    hosts: tuple[str, ...] = ()
+    """``reviews:9080``, ``*.reviews.local`` (suffix), ``reviews.*`` (prefix), ``*``. Empty: every host.
+    A pattern without port matches every port; case does not matter."""
+    match: MatchConfig = MatchConfig()
+    """What a request must look like. Nothing given: every request of these hosts."""
+    cluster: str | dict[str, int] | None = None
+    """A cluster, or clusters with integer weights: chosen anew for each request in proportion; weight 0 never.
+    May be left out only where a filter of the route answers by itself (direct_response, redirect)."""
+    timeout: Duration = _seconds(15.0)
+    """From the end of the request to the end of the response, retries included. 0: none (streaming, L4)."""
+    filters: tuple[FilterConfig, ...] = ()
+    """Inside the listener's filters."""
+    allow_connect: bool = False
+    """Let CONNECT requests pass; they are refused otherwise."""
+
+
+@attrs.frozen(kw_only=True)
+class EndpointConfig:
+    """One address of a cluster. A plain string in the file is the address."""
+
+    address: Address
+    """``10.0.0.1:80``, ``[::1]:80``, ``name:80`` or ``unix:/path``."""
+    weight: int = field(default=1, validator=[ge(1), le(1_000_000)])
+    """Its share of the requests, against the weights of the others."""
+    metadata: dict[str, str] = field(factory=dict)
+    """Free texts about it."""
+
+
+@attrs.frozen(kw_only=True)
+class CircuitBreakersConfig:
+    """What is too much for a cluster; beyond it requests fail at once with the protocol's overload answer."""
+
+    max_connections: int = field(default=1024, validator=ge(1))
+    """Connections to all endpoints together."""
+    max_pending_requests: int = field(default=1024, validator=ge(0))
+    """Requests that wait for a connection."""
+    max_requests: int = field(default=1024, validator=ge(1))
+    """Requests in flight."""
+    max_retries: int = field(default=3, validator=ge(0))
+    """Retries in flight."""
+
+
+@attrs.frozen(kw_only=True)
+class KeepaliveConfig:
+    """Heartbeats on quiet upstream connections, where the codec has them."""
+
+    interval: Duration = _seconds(15.0)
+    """Nothing read for so long: ask."""
+    timeout: Duration = _seconds(1.0)
+    """No byte within it counts as a miss."""
+    max_misses: int = field(default=3, validator=ge(1))
+    """So many misses in a row and the connection is closed."""
+
+
+@attrs.frozen(kw_only=True)
+class ClusterConfig:
+    """Endpoints that serve the same thing, and how requests are spread over them."""
+
+    endpoints: tuple[EndpointConfig, ...] = field(validator=min_len(1))
+    """Where it is served."""
+    codec: str = "same"
+    """``same``: as downstream; or a codec's name: requests are converted."""
+    load_balancer: str = "round_robin"
+    """Name of an installed balancer: round_robin (weighted where weights differ), random, least_request."""
+    connect_timeout: Duration = field(default=Duration(5.0), validator=gt(Duration(0)))
+    """Until a new connection is open."""
+    idle_timeout: Duration = _seconds(60.0)
+    """An unused upstream connection is closed after it."""
+    circuit_breakers: CircuitBreakersConfig = CircuitBreakersConfig()
+    """What is too much."""
+    connections: Literal["shared", "bound"] = "shared"
+    """``bound``: each downstream connection has its own upstream connection, over which the server may also
+    call the client. L4 and clusters with proxy_protocol are always bound."""
+    connections_per_endpoint: int = field(default=1, validator=[ge(1), le(1024)])
+    """For protocols that share a connection among streams: how many of them."""
+    proxy_protocol: Literal[None, "v1", "v2"] = None
+    """Send a PROXY header first on each upstream connection."""
+    keepalive: KeepaliveConfig = KeepaliveConfig()
+    """Heartbeats on quiet connections."""
+    failure_threshold: int = field(default=5, validator=ge(1))
+    """So many connect failures or resets in a row mark an endpoint as failing …"""
+    failure_time: Duration = _seconds(10.0)
+    """… and for so long it is chosen only if no other endpoint is left."""
+    max_requests_per_connection: int = field(default=0, validator=ge(0))
+    """A connection that has carried so many is not used again. 0: no bound."""
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """A whole configuration file."""
+
+    listeners: tuple[ListenerConfig, ...] = field(validator=min_len(1))
+    """The ports to serve."""
+    routes: dict[str, tuple[RouteConfig, ...]] = field(factory=dict)
+    """Route tables by name."""
+    clusters: dict[str, ClusterConfig] = field(factory=dict)
+    """Groups of endpoints by name."""
+    admin: AdminConfig | None = None
+    """No admin interface unless given."""
+    workers: int = field(default=1, validator=in_([1]))
+    """Processes that share the ports. This version runs one."""

@@ -1,0 +1,1 @@
+"""Around one request: the built-in filters, one a file."""

@@ -1,0 +1,62 @@
+"""Direct response: an answer made here, in whatever protocol the client speaks."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+from attrs.validators import ge, le, optional
+
+from xproxy.filters.headers import check_name, check_value
+from xproxy.model.headers import Headers
+from xproxy.model.message import Local, ResponseHead, Target
+from xproxy.model.status import Status
+from xproxy.stream.exchange import Handler, Request, Response, local_response
+
+
+def _names(_: object, __: object, headers: dict[str, str]) -> None:
+    for name, value in headers.items():
+        check_name(name)
+        check_value(value)
+
+
+@attrs.frozen(kw_only=True)
+class DirectResponse:
+    """Answer every request here.
+
+    ``status`` is neutral: the client's codec turns it into a code of its own. Where that is not exact enough,
+    ``code`` is the very code for clients of one family of protocols; all others still get ``status``.
+    """
+
+    terminal: ClassVar[bool] = True
+    """It answers: a route with it needs no cluster."""
+
+    status: Status = Status.OK
+    """The neutral outcome, e.g. ``ok``, ``not-found``, ``unavailable``."""
+    code: int | None = attrs.field(default=None, validator=optional([ge(0), le(65535)]))
+    """The protocol's own code for clients of ``family``. Say ``status`` as well, so that it means the same to all."""
+    family: str = "http"
+    """The family of protocols that ``code`` belongs to."""
+    body: str = ""
+    """Text sent to web clients; RPC clients get it as the message of the outcome."""
+    headers: dict[str, str] = attrs.field(factory=dict, validator=_names)
+    """Headers of the response to web clients; ``content-type`` is ``text/plain; charset=utf-8`` unless it is here."""
+
+    async def __call__(self, request: Request, call_next: Handler) -> Response:
+        """Never calls on. Never blocks and is no checkpoint."""
+        request.local = True
+        request.detail = "direct_response"
+        if not isinstance(request.head.extra, Target):
+            return local_response(ResponseHead(status=self.status, extra=Local(detail=self.body)))
+        traits = request.connection.traits
+        family = traits.family or request.connection.protocol
+        headers = Headers.of(self.headers)
+        if self.body and "content-type" not in headers:
+            headers = headers.add("content-type", "text/plain; charset=utf-8")
+        head = ResponseHead(
+            status=self.status,
+            native_status=self.code if family == self.family else None,
+            headers=headers,
+            extra=Local(detail=self.body),
+        )
+        return local_response(head, self.body.encode("utf-8", "replace"))

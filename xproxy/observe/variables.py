@@ -1,0 +1,211 @@
+"""Variables: what can be told about a request, by name, in access logs and in headers.
+
+Names are written between percent signs, in any case: ``%path%``, ``%PATH%``. Envoy's operators are known under
+their own names, so its format strings can be used as they are (but for ``%START_TIME(format)%``).
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import functools
+from collections.abc import Callable, Mapping
+from typing import Final, TypeAlias
+
+import attrs
+import trio
+
+from xproxy.model.headers import Headers
+from xproxy.model.message import RequestHead, ResponseHead, Target
+from xproxy.model.metadata import Key
+from xproxy.stream.exchange import Request
+
+Value: TypeAlias = str | int | float | None
+"""None: there is no such thing in this request; a text shows ``-`` for it."""
+
+REQUEST_ID: Final[Key[str]] = Key("xproxy.request_id")
+"""The id that the request_id filter gave or found."""
+
+
+class Phase(enum.IntEnum):
+    """When a variable has its value."""
+
+    REQUEST = 0
+    """Before the request goes on."""
+    RESPONSE = 1
+    """When the response head is there."""
+    END = 2
+    """When the exchange is over."""
+
+
+@attrs.frozen
+class Record:
+    """A request at one moment, to read variables from."""
+
+    request: Request
+    response: ResponseHead | None
+    """None while there is none."""
+    now: float
+    """Seconds, trio clock."""
+    wall: float
+    """The same moment in seconds since 1970."""
+
+
+Read: TypeAlias = Callable[[Record], Value]
+
+
+@attrs.frozen
+class Variable:
+    """One thing that can be told about a request."""
+
+    read: Read
+    phase: Phase = Phase.REQUEST
+    """From when on it has its value."""
+    head_only: bool = False
+    """It depends on nothing but the request head, so it is the same for the same head."""
+
+
+@functools.lru_cache(maxsize=8)
+def _second(second: int) -> str:
+    # Formatting costs 2 µs, and the requests of one second share it.
+    moment = datetime.datetime.fromtimestamp(second, datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def timestamp(wall: float) -> str:
+    """Return RFC 3339 in UTC with milliseconds, e.g. ``2026-02-03T04:05:06.789Z``."""
+    milliseconds = int(wall * 1000)
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+def _start_time(record: Record) -> str:
+    return timestamp(record.wall - (record.now - record.request.started))
+
+
+def _duration(record: Record) -> float:
+    return round((record.now - record.request.started) * 1000, 3)
+
+
+def _target(record: Record) -> Value:
+    head = record.request.head
+    return head.service + head.path or None
+
+
+def _code(record: Record) -> Value:
+    response = record.response
+    if response is None:
+        return None
+    code_of = record.request.connection.code_of
+    if response.native_status is None and code_of is not None:
+        return code_of(response)  # what the client's codec is about to say
+    return response.native_status
+
+
+def _status(record: Record) -> Value:
+    return record.response.status.label if record.response is not None else None
+
+
+def _endpoint(record: Record) -> Value:
+    endpoint = record.request.endpoint
+    return None if endpoint is None else str(endpoint)
+
+
+def _request_id(record: Record) -> Value:
+    request = record.request
+    return request.metadata.get(REQUEST_ID) or request.head.headers.get("x-request-id")
+
+
+VARIABLES: Final[Mapping[str, Variable]] = {
+    "start_time": Variable(_start_time),
+    "method": Variable(lambda r: r.request.head.method or None, head_only=True),
+    "path": Variable(lambda r: r.request.head.path or None, head_only=True),
+    "host": Variable(lambda r: r.request.head.service or None, head_only=True),
+    "service": Variable(lambda r: r.request.head.service or None, head_only=True),
+    "target": Variable(_target, head_only=True),
+    "protocol": Variable(lambda r: r.request.connection.protocol),
+    "listener": Variable(lambda r: r.request.connection.listener),
+    "peer_address": Variable(lambda r: str(r.request.connection.peer)),
+    "peer_ip": Variable(lambda r: r.request.connection.peer.host or None),
+    "local_address": Variable(lambda r: str(r.request.connection.local)),
+    "peer_identity": Variable(lambda r: r.request.connection.peer_identity),
+    "sni": Variable(lambda r: r.request.connection.sni),
+    "connection_id": Variable(lambda r: r.request.connection.id),
+    "request_id": Variable(_request_id),
+    "route": Variable(lambda r: r.request.route or None),
+    "cluster": Variable(lambda r: r.request.cluster or None),
+    "response_code": Variable(_code, Phase.RESPONSE),
+    "status": Variable(_status, Phase.RESPONSE),
+    "response_flags": Variable(lambda r: r.request.flags or None, Phase.RESPONSE),
+    "detail": Variable(lambda r: r.request.detail or None, Phase.RESPONSE),
+    "endpoint": Variable(_endpoint, Phase.RESPONSE),
+    "attempts": Variable(lambda r: r.request.attempts, Phase.RESPONSE),
+    "duration": Variable(_duration, Phase.RESPONSE),
+    "bytes_received": Variable(lambda r: r.request.received_bytes, Phase.RESPONSE),
+    "bytes_sent": Variable(lambda r: r.request.sent_bytes, Phase.END),
+}
+"""By name, in lower case. ``duration`` is in milliseconds, bytes are of bodies; ``route`` and ``cluster`` are empty
+before the router has chosen; ``response_code`` is the protocol's own, ``status`` the neutral one."""
+
+ENVOY_NAMES: Final[Mapping[str, str]] = {
+    "upstream_host": "endpoint",
+    "upstream_cluster": "cluster",
+    "route_name": "route",
+    "downstream_remote_address": "peer_address",
+    "downstream_remote_address_without_port": "peer_ip",
+    "downstream_local_address": "local_address",
+    "downstream_peer_uri_san": "peer_identity",
+    "requested_server_name": "sni",
+    "response_code_details": "detail",
+    "upstream_request_attempt_count": "attempts",
+}
+"""Envoy's names where they are not our own in capitals."""
+
+HEADER_VARIABLES: Final[Mapping[str, Phase]] = {"req": Phase.REQUEST, "resp": Phase.RESPONSE}
+"""Variables with an argument: ``%REQ(name)%``, ``%RESP(name)%``; ``%REQ(a?b)%`` is ``b`` where ``a`` is absent."""
+
+_PSEUDO: Final[Mapping[str, Callable[[RequestHead], Value]]] = {
+    ":method": lambda head: head.method or None,
+    ":path": lambda head: head.path or None,
+    ":authority": lambda head: head.service or None,
+    ":scheme": lambda head: head.extra.scheme if isinstance(head.extra, Target) else None,
+}
+
+
+def header_variable(kind: str, argument: str) -> Variable:
+    """Return the variable ``%REQ(argument)%`` or ``%RESP(argument)%``. Raises ValueError for a wrong argument."""
+    names = [name.strip() for name in argument.split("?")]
+    if len(names) > 2 or not all(names):
+        raise ValueError(f"%{kind}({argument})% needs the name of a header")
+    if kind == "req":
+        finders = [_request_finder(name) for name in names]
+        return Variable(lambda r: _first(finders, r.request.head), head_only=True)
+    return Variable(lambda r: _response_header(r.response, names), Phase.RESPONSE)
+
+
+def _request_finder(name: str) -> Callable[[RequestHead], Value]:
+    if name.startswith(":"):
+        found = _PSEUDO.get(name.lower())
+        if found is None:
+            raise ValueError(f"{name!r} is none of {', '.join(_PSEUDO)}")
+        return found
+    return lambda head: head.headers.get(name)
+
+
+def _first(finders: list[Callable[[RequestHead], Value]], head: RequestHead) -> Value:
+    for find in finders:
+        if (value := find(head)) is not None:
+            return value
+    return None
+
+
+def _response_header(response: ResponseHead | None, names: list[str]) -> Value:
+    headers: Headers | None = response.headers if response is not None else None
+    for name in names:
+        if headers is not None and (value := headers.get(name)) is not None:
+            return value
+    return None
+
+
+def now_record(request: Request, response: ResponseHead | None, wall: float) -> Record:
+    """Return the record of this moment. To be called in a Trio task."""
+    return Record(request, response, trio.current_time(), wall)

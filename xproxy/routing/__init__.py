@@ -1,0 +1,1 @@
+"""Which handler: routes, tables of them, and the router."""

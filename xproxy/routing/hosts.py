@@ -1,0 +1,76 @@
+"""Host patterns: ``reviews:9080``, ``*.reviews.local``, ``reviews.*``, ``*``.
+
+Routes are tried in order, so unlike Envoy's virtual hosts a better pattern further down does not win.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+
+from xproxy.routing.match import Holds
+
+
+# Hosts recur, and each route of a table looks at the same one.
+@functools.lru_cache(maxsize=1024)
+def split_port(authority: str) -> tuple[str, str]:
+    """Return the host and the port of ``host[:port]``; the port is empty if there is none. Total."""
+    host, colon, port = authority.rpartition(":")
+    # The colons of a bare IPv6 address stand inside brackets (RFC 3986 §3.2.2).
+    if colon and (port == "*" or (port.isascii() and port.isdigit())) and not port.endswith("]"):
+        return host, port
+    return authority, ""
+
+
+def check_host_pattern(pattern: str) -> None:
+    """Raise ValueError unless ``pattern`` is a host, ``*.suffix``, ``prefix.*`` or ``*``, with or without a port."""
+    host, _ = split_port(pattern)
+    if not host or any(c.isspace() or c in "/@" for c in host):
+        raise ValueError(f"{pattern!r} is not a host: write reviews:9080, *.reviews.local or *")
+    if "*" in host[1:-1] or (len(host) > 1 and host[0] == host[-1] == "*"):
+        raise ValueError(f"{pattern!r}: a single * may stand at the start or at the end of a host")
+
+
+def _one_host(pattern: str) -> Callable[[str, str], bool]:
+    host, port = split_port(pattern.lower())
+    port = "" if port == "*" else port
+    if host == "*":
+        return lambda found, its_port: not port or port == its_port
+    # A wildcard stands for at least one character, as in Envoy: *.a.com does not match .a.com.
+    if host.startswith("*"):
+        suffix = host[1:]
+        return lambda found, its_port: (
+            found.endswith(suffix) and len(found) > len(suffix) and (not port or port == its_port)
+        )
+    if host.endswith("*"):
+        prefix = host[:-1]
+        return lambda found, its_port: (
+            found.startswith(prefix) and len(found) > len(prefix) and (not port or port == its_port)
+        )
+    return lambda found, its_port: found == host and (not port or port == its_port)
+
+
+def host_test(patterns: Iterable[str]) -> tuple[str, Holds]:
+    """Return the test of a lower-case ``host[:port]`` against the patterns of a route. Raises ValueError.
+
+    A pattern without port (or with ``:*``) matches every port; one with a port wants that port written in the
+    request. ``*`` matches every request, also one that has no host.
+    """
+    texts = tuple(patterns)
+    for text in texts:
+        check_host_pattern(text)
+    wanted = " or ".join(texts)
+    if "*" in texts:
+        return wanted, lambda found: True
+    exact = frozenset(text.lower() for text in texts if "*" not in text)
+    wild = tuple(_one_host(text) for text in texts if "*" in text)
+
+    def holds(found: str | None) -> bool:
+        if found is None:
+            return False
+        if found in exact:
+            return True
+        host, port = split_port(found)
+        return host in exact or any(matches(host, port) for matches in wild)
+
+    return wanted, holds

@@ -1,0 +1,142 @@
+"""The router: the handler at the end of a listener's filters. It chooses a route and goes through its filters."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import final
+
+import trio
+from trio.abc import ReceiveChannel
+
+from xproxy.model.errors import ClusterNotFound, RouteNotFound, Unsupported
+from xproxy.model.frames import Trailers
+from xproxy.model.message import Target
+from xproxy.routing.route import Route, WeightedClusters
+from xproxy.routing.table import RouteTable
+from xproxy.stream.body import Body, BytesBody
+from xproxy.stream.chain import compose
+from xproxy.stream.exchange import Handler, Request, Response
+
+
+@final
+class Router:
+    """Chooses the route, sets the stream's deadline, and hands the request to route filters and cluster."""
+
+    __slots__ = ("_clock", "_clusters", "_random_value", "_routes", "_table")
+
+    def __init__(
+        self,
+        table: RouteTable,
+        clusters: Mapping[str, Handler],
+        clock: Callable[[], float] = trio.current_time,
+        random_value: Callable[[], int] = lambda: random.getrandbits(64),
+    ) -> None:
+        """Compose every route's filters round its cluster, once.
+
+        Args:
+            table: the routes.
+            clusters: the handler of each cluster, by name; looked at here and, for weighted routes, per request.
+            clock: trio's, in seconds.
+            random_value: a fresh integer ≥ 0 at each call, for weighted clusters.
+
+        """
+        self._table = table
+        self._clusters = clusters
+        self._clock = clock
+        self._random_value = random_value
+        self._routes: dict[Route, Handler] = {
+            route: compose(route.filters, self._innermost(route)) for route in table.routes
+        }
+
+    def _innermost(self, route: Route) -> Handler:
+        cluster = route.cluster
+        if cluster is None:
+            return _unanswered
+        if isinstance(cluster, WeightedClusters):
+            return self._chosen_cluster
+        return self._clusters.get(cluster, _unknown_cluster)
+
+    def _chosen_cluster(self, request: Request) -> Awaitable[Response]:
+        # The choice was made once for the stream: a retry inside the route stays with it.
+        return self._clusters.get(request.cluster, _unknown_cluster)(request)
+
+    def __call__(self, request: Request) -> Awaitable[Response]:
+        """Return the awaitable of the route's handler; no frame of the router's stands in between.
+
+        Raises RouteNotFound if no route matches, and Unsupported for a CONNECT that its route does not allow.
+        """
+        head = request.head
+        route = self._table.choose(head, request.connection)
+        if route is None:
+            raise RouteNotFound(f"no route in {self._table.name!r} for {_named(request)}")
+        if head.method == "CONNECT" and not route.allow_connect and _is_tunnel(request):
+            raise Unsupported(f"route {route.name!r} does not allow {_named(request)}")
+        request.route = route.name
+        cluster = route.cluster
+        if isinstance(cluster, WeightedClusters):
+            request.cluster = cluster.pick(self._random_value())
+        elif cluster is not None:
+            request.cluster = cluster
+        if head.deadline is not None:
+            request.stream.limit(request.started + max(0.0, head.deadline))
+        if route.timeout:
+            if isinstance(request.body, BytesBody):
+                request.stream.limit(request.started + route.timeout)
+            elif not request.connection.traits.headless:
+                # The route's time counts from the end of the request; a stream without a head (L4) has no such end
+                # to its name: it is one exchange as long as its connection.
+                request.body = TimedBody(request, route.timeout, self._clock)
+        return self._routes[route](request)
+
+
+@final
+class TimedBody(ReceiveChannel[bytes | Trailers]):
+    """A request body whose end starts the clock of the route's timeout."""
+
+    __slots__ = ("_clock", "_request", "_timeout", "inner")
+
+    inner: Body
+    """The body itself, for code that can do without the pieces."""
+
+    def __init__(self, request: Request, timeout: float, clock: Callable[[], float]) -> None:
+        self.inner = request.body
+        self._request = request
+        self._timeout = timeout
+        self._clock = clock
+
+    async def receive(self) -> bytes | Trailers:
+        """Receive from the body itself."""
+        try:
+            return await self.inner.receive()
+        except trio.EndOfChannel:
+            self._request.stream.limit(self._clock() + self._timeout)
+            raise
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+def _is_tunnel(request: Request) -> bool:
+    extra = request.head.extra
+    return isinstance(extra, Target) and not extra.path
+
+
+def _named(request: Request) -> str:
+    """Name a request in one line, without its query (which may hold secrets) and cut to a bounded length."""
+    head = request.head
+    if isinstance(head.extra, Target):
+        name = f"{head.method} {head.service}{head.path.partition('?')[0]}"
+    else:
+        name = f"{head.service}.{head.method}".strip(".") or request.connection.protocol
+    return repr(name if len(name) <= 200 else name[:200] + "…")
+
+
+def _unknown_cluster(request: Request) -> Awaitable[Response]:
+    raise ClusterNotFound(f"route {request.route!r} names cluster {request.cluster!r}: not there")
+
+
+def _unanswered(request: Request) -> Awaitable[Response]:
+    raise ClusterNotFound(
+        f"route {request.route!r} has no cluster, and none of its filters answered"
+    )

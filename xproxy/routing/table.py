@@ -1,0 +1,151 @@
+"""A route table: routes in order, the first match wins; and the reasons, for whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, final
+
+import attrs
+
+from xproxy.codecs.memo import IdentityMemo
+from xproxy.config.schema import RouteConfig
+from xproxy.model.errors import ConfigError
+from xproxy.model.message import RequestHead
+from xproxy.routing.match import Condition, Failure
+from xproxy.routing.route import Fault, Route, build_route
+from xproxy.stream.exchange import ConnectionFacts, Filter
+
+_MAX_CLASSES: Final = 16
+"""Classes of connections remembered at once; they bound the heads held to 16 × 512."""
+
+
+class RouteTableError(ConfigError):
+    """Some routes of a table are wrong; carries every fault, with the index of its route."""
+
+    def __init__(self, table: str, faults: Sequence[tuple[int, Fault]]) -> None:
+        self.table = table
+        self.faults: tuple[tuple[int, Fault], ...] = tuple(faults)
+        lines = (
+            f"routes.{table}[{index}]{''.join(f'.{step}' for step in fault.path)}: {fault.message}"
+            for index, fault in faults
+        )
+        super().__init__("\n".join(lines))
+
+
+@attrs.frozen(eq=False)
+class Attempt:
+    """A route that was tried."""
+
+    route: str
+    failures: tuple[Failure, ...]
+    """Every condition that did not hold; none: this route won."""
+
+    def __str__(self) -> str:
+        if not self.failures:
+            return f"{self.route}: matches"
+        return f"{self.route}: " + "; ".join(map(str, self.failures))
+
+
+@attrs.frozen(eq=False)
+class Explanation:
+    """How a table came to its choice. ``str()`` gives a line for each route that was tried."""
+
+    table: str
+    attempts: tuple[Attempt, ...]
+    """In order; routes after the winner were not tried."""
+    winner: Route | None
+
+    def __str__(self) -> str:
+        end = f"{self.table}: no route matches" if self.winner is None else ""
+        return "\n".join([*map(str, self.attempts), *filter(None, [end])])
+
+
+@final
+class RouteTable:
+    """Routes in order. Choosing is pure; choices are remembered by the identity of the head.
+
+    Facts of a connection must have settled before its first request is routed: where a table looks at the connection,
+    what its conditions said is remembered for the facts object.
+    """
+
+    __slots__ = ("_always", "_by_facts", "_classes", "_memo", "_on_connection", "name", "routes")
+
+    name: Final[str]
+    routes: Final[tuple[Route, ...]]
+
+    def __init__(self, name: str, routes: Sequence[Route]) -> None:
+        self.name = name
+        self.routes = tuple(routes)
+        first = self.routes[0] if self.routes else None
+        # A table that begins with a catch-all (every simple configuration) has nothing to look at.
+        self._always = first if first is not None and not first.conditions else None
+        self._on_connection: tuple[Condition, ...] = tuple(
+            condition
+            for route in self.routes
+            for condition in route.conditions
+            if condition.on_connection
+        )
+        self._memo: IdentityMemo[Route] | None = None if self._on_connection else IdentityMemo()
+        # Connections for which all conditions on connections say the same are one class, with one memory.
+        self._classes: dict[tuple[bool, ...], IdentityMemo[Route]] = {}
+        self._by_facts: IdentityMemo[IdentityMemo[Route]] = IdentityMemo()
+
+    @classmethod
+    def build(cls, name: str, routes: Sequence[RouteConfig]) -> RouteTable:
+        """Make a table from its configuration. Raises RouteTableError with everything that is wrong in it."""
+        built: list[Route] = []
+        faults: list[tuple[int, Fault]] = []
+        for index, config in enumerate(routes):
+            route, found = build_route(config, f"{name}[{index}]")
+            faults.extend((index, fault) for fault in found)
+            if route is not None:
+                built.append(route)
+        if faults:
+            raise RouteTableError(name, faults)
+        return cls(name, built)
+
+    @property
+    def depends_on_connection(self) -> bool:
+        """Some route looks at more than the head."""
+        return bool(self._on_connection)
+
+    @property
+    def filters(self) -> tuple[Filter, ...]:
+        """Every filter of every route, in order."""
+        return tuple(one for route in self.routes for one in route.filters)
+
+    def choose(self, head: RequestHead, facts: ConnectionFacts) -> Route | None:
+        """Return the first route that matches. A head seen before costs two look-ups."""
+        if self._always is not None:
+            return self._always
+        memo = self._memo
+        if memo is None:
+            memo = self._by_facts.get(facts)
+            if memo is None:
+                memo = self._by_facts.put(facts, self._class_of(head, facts))
+        route = memo.get(head)
+        if route is None:
+            for route in self.routes:
+                if route.matches(head, facts):
+                    return memo.put(head, route)
+            return None
+        return route
+
+    def _class_of(self, head: RequestHead, facts: ConnectionFacts) -> IdentityMemo[Route]:
+        key = tuple(c.holds(c.find(head, facts)) for c in self._on_connection)
+        memo = self._classes.get(key)
+        if memo is None:
+            if len(self._classes) >= _MAX_CLASSES:
+                self._classes.clear()
+                self._by_facts = IdentityMemo()
+            memo = self._classes[key] = IdentityMemo()
+        return memo
+
+    def explain(self, head: RequestHead, facts: ConnectionFacts) -> Explanation:
+        """Try the routes as ``choose`` does, without its memory, and keep every reason."""
+        attempts: list[Attempt] = []
+        for route in self.routes:
+            attempts.append(Attempt(route.name, route.failures(head, facts)))
+            if not attempts[-1].failures:
+                return Explanation(self.name, tuple(attempts), route)
+        return Explanation(self.name, tuple(attempts), None)
