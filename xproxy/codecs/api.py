@@ -72,7 +72,11 @@ class Codec(Protocol):
     """One connection's protocol state."""
 
     def receive(self, data: bytes | None) -> Sequence[Frame]:
-        """Take bytes from the peer. None is the end of its input; ``b""`` asks for frames held back."""
+        """Take bytes from the peer. None is the end of its input; ``b""`` asks for frames held back.
+
+        What a protocol says first of its own accord (a preface, settings) is a ``Reply`` of the first call, which the
+        driver makes with ``b""`` if the peer has not spoken yet.
+        """
         ...
 
     def send(self, frame: Frame) -> bytes:
@@ -90,7 +94,11 @@ class CodecPlugin(Protocol):
     def traits(self) -> Traits: ...
 
     def detect(self, prefix: bytes, hint: Hint) -> Verdict:
-        """Look at the first bytes of a connection; never consume them. Pure, and monotone in ``prefix``."""
+        """Look at the first bytes of a connection; never consume them.
+
+        Pure. YES, MAYBE and NO are final: whatever follows, a longer prefix gets the same verdict. Only MORE may
+        become another one. That is what makes detection the same for every split of the same bytes.
+        """
         ...
 
     def open(self, role: Role, limits: Limits) -> Codec:
@@ -112,7 +120,10 @@ class SupportsGoAway(Protocol):
     """A codec that can tell its peer to open no more streams."""
 
     def goaway(self) -> bytes:
-        """Announce it; what is returned goes out now (it may be empty where the next message carries the notice)."""
+        """Announce it and return the bytes that go out now.
+
+        Empty where the next message carries the notice, or where this peer is not known to understand one.
+        """
         ...
 
 
@@ -126,6 +137,15 @@ class SupportsFlow(Protocol):
 
     def sendable(self, stream_id: int) -> int:
         """Return how many body bytes may be sent on this stream now; a ``Credit`` frame says when to ask again."""
+        ...
+
+
+@runtime_checkable
+class SupportsStreamIds(Protocol):
+    """A codec that says itself which id our next request has (HTTP/2: never used again, odd). Others take any."""
+
+    def next_stream_id(self) -> int:
+        """Return the id and count it as taken."""
         ...
 
 
@@ -153,6 +173,16 @@ class SupportsUpgrade(Protocol):
 
     def upgraded(self) -> bytes:
         """Leave the protocol: return the bytes received beyond it, which belong to the tunnel."""
+        ...
+
+
+@runtime_checkable
+class SupportsProgress(Protocol):
+    """A codec that can say whether its peer owes it the rest of something: for timeouts."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether bytes are held of a message, or of a head, that has not come whole."""
         ...
 
 

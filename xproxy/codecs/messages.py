@@ -154,6 +154,11 @@ class MessageCodec:
         self.refused = 0
         """Requests answered with overload, as ``limits.max_streams`` were in flight."""
 
+    @property
+    def unfinished(self) -> bool:
+        """See SupportsProgress."""
+        return bool(self._held)
+
     def receive(self, data: bytes | None) -> Sequence[Frame]:
         """Take bytes; many messages in them are one loop, and what is left over is copied once."""
         if data is None:

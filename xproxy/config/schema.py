@@ -253,6 +253,18 @@ class KeepaliveConfig:
 
 
 @attrs.frozen(kw_only=True)
+class UpstreamLimitsConfig:
+    """How much one upstream connection may hold. Sizes."""
+
+    max_head_bytes: Size = _size(64 * KIB, 256)
+    """Start line and header fields of a response together."""
+    max_headers: int = field(default=100, validator=ge(1))
+    """Header fields in one head."""
+    max_message_bytes: Size = _size(16 * MIB, 64)
+    """A whole RPC message."""
+
+
+@attrs.frozen(kw_only=True)
 class ClusterConfig:
     """Endpoints that serve the same thing, and how requests are spread over them."""
 
@@ -281,6 +293,8 @@ class ClusterConfig:
     """So many connect failures or resets in a row mark an endpoint as failing …"""
     failure_time: Duration = _seconds(10.0)
     """… and for so long it is chosen only if no other endpoint is left."""
+    limits: UpstreamLimitsConfig = UpstreamLimitsConfig()
+    """How much a connection to an endpoint may hold."""
     max_requests_per_connection: int = field(default=0, validator=ge(0))
     """A connection that has carried so many is not used again. 0: no bound."""
 

@@ -52,7 +52,8 @@ class AccessLog:
     """Write a line for each request when its response has ended, or has broken off.
 
     Lines never make a request wait: they go through a bounded queue to a task of their own. Put it outermost, so
-    that it sees what the other filters did. A reply made here has no ``response_code``: its codec chooses one.
+    that it sees what the other filters did. The ``response_code`` of a reply made here is the one its codec is about
+    to choose.
     """
 
     path: str = attrs.field(default="stderr", validator=min_len(1))

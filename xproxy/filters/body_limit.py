@@ -51,12 +51,12 @@ class BodyLimit:
 
 
 def _request_too_large(size: str, limit: int) -> StreamError:
-    return BodyTooLarge(f"request body is {size} bytes, limit {limit} (body_limit.request)")
+    return BodyTooLarge(f"request body is {size}, limit {limit} bytes (body_limit.request)")
 
 
 def _response_too_large(size: str, limit: int) -> StreamError:
     # Not BodyTooLarge, which blames the client.
-    return StreamError(f"response body is {size} bytes, limit {limit} (body_limit.response)")
+    return StreamError(f"response body is {size}, limit {limit} bytes (body_limit.response)")
 
 
 def _limited(
@@ -64,12 +64,12 @@ def _limited(
 ) -> Body:
     if isinstance(body, BytesBody):
         if len(body.data) > limit:
-            raise error(str(len(body.data)), limit)
+            raise error(f"{len(body.data)} bytes", limit)
         return body
     declared = headers.get("content-length") or ""
     is_number = declared.isascii() and declared.isdigit() and len(declared) <= _LENGTH_DIGITS
     if is_number and int(declared) > limit:
-        raise error(declared, limit)
+        raise error(f"{declared} bytes", limit)
     return LimitedBody(body, limit, error)
 
 
@@ -87,12 +87,12 @@ class LimitedBody(ReceiveChannel[bytes | Trailers]):
     async def receive(self) -> bytes | Trailers:
         """Receive from the body itself. Raises the error it was made with, each time once it is above the limit."""
         if self._left < 0:
-            raise self._error("above the limit in", self._limit)
+            raise self._error("longer", self._limit)
         piece = await self._inner.receive()
         if not isinstance(piece, Trailers):
             self._left -= len(piece)
             if self._left < 0:
-                raise self._error("more", self._limit)
+                raise self._error("longer", self._limit)
         return piece
 
     async def aclose(self) -> None:

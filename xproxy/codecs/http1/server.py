@@ -29,12 +29,13 @@ from xproxy.codecs.http1.state import (
     Reading,
     Writing,
 )
+from xproxy.codecs.http1.status import local_code
 from xproxy.codecs.http1.wire import CHUNKED, CLOSE, CRLF, KEEP_ALIVE, Encoded, farewell
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame, Head, Violation
 from xproxy.model.headers import NO_HEADERS
 from xproxy.model.limits import Limits
-from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.message import Local, RequestHead, ResponseHead
 from xproxy.model.traits import Role
 
 _GOAWAYS: Final = (GOAWAY,)
@@ -54,6 +55,11 @@ class ServerCodec(Http1Codec):
 
     def __init__(self, limits: Limits, memory: HeadMemory) -> None:
         super().__init__(limits, memory, Reading.HEAD)
+
+    @property
+    def unfinished(self) -> bool:
+        """See SupportsProgress: half a head. A body has its own timeout, and what is held back is whole or waits."""
+        return self._buffer is not None and self._reading is _HEAD
 
     # -- bytes in -----------------------------------------------------------------------------------------------
 
@@ -227,6 +233,16 @@ class ServerCodec(Http1Codec):
         message = frame.message
         if not isinstance(message, ResponseHead):
             raise LocalProtocolError("a server sends responses only")
+        if (
+            self._writing is Writing.IDLE
+            and self._buffer is not None
+            and frame.end
+            and message.native_status is None
+        ):
+            # Half a head, and the other half is not waited for: the one answer a client can get before it has asked.
+            self._stop(Reading.ENDED, Writing.SINK)
+            detail = message.extra.detail if isinstance(message.extra, Local) else ""
+            return farewell(local_code(message), detail, bodyless=False)
         if self._writing is not Writing.HEAD:
             raise LocalProtocolError(
                 f"response head where there can be none ({self._writing.value})"

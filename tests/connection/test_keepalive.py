@@ -1,0 +1,145 @@
+"""Heartbeats: asked in silence only, any byte is an answer, and too many misses end it."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.lowlevel
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from tests.connection.rpc import outcome, reply, upstream
+from tests.connection.test_outbox import Sink
+from xproxy.connection.keepalive import keepalive
+from xproxy.connection.outbox import Outbox
+from xproxy.model.errors import UpstreamReset
+
+
+class Watched:
+    def __init__(self) -> None:
+        self.outbox = Outbox(Sink(), 1000, 60)
+        self.read_at = trio.current_time()
+        self.given_up = ""
+
+    def give_up(self, detail: str) -> None:
+        self.given_up = detail
+
+
+class Asking:
+    def __init__(self, question: bytes = b"?") -> None:
+        self.asked: list[float] = []
+        self._question = question
+
+    def heartbeat(self) -> bytes:
+        self.asked.append(trio.current_time())
+        return self._question
+
+
+async def test_a_silent_peer_is_asked_and_given_up(autojump_clock: MockClock) -> None:
+    watched, codec = Watched(), Asking()
+    await keepalive(watched, codec, 10, 2, 3)
+    assert codec.asked == [10, 12, 14]
+    assert trio.current_time() == 16
+    assert "none of 3 heartbeats" in watched.given_up
+    assert watched.outbox.size == 3
+
+
+async def test_a_peer_that_speaks_is_not_asked(autojump_clock: MockClock) -> None:
+    watched, codec = Watched(), Asking()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keepalive, watched, codec, 10, 2, 3)
+        for _ in range(10):
+            await trio.sleep(9)
+            watched.read_at = trio.current_time()
+        assert codec.asked == []
+        nursery.cancel_scope.cancel()
+
+
+async def test_any_byte_is_an_answer(autojump_clock: MockClock) -> None:
+    watched, codec = Watched(), Asking()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keepalive, watched, codec, 10, 2, 2)
+        for answered_at in (11.0, 22.0, 33.0):
+            await trio.sleep_until(answered_at)
+            watched.read_at = trio.current_time()
+        await trio.sleep_until(35)
+        # The last was asked once more, ten seconds after the last byte.
+        assert codec.asked == [10, 21, 32]
+        nursery.cancel_scope.cancel()
+    assert watched.given_up == ""
+
+
+async def test_an_answer_to_the_last_question_is_in_time(autojump_clock: MockClock) -> None:
+    watched, codec = Watched(), Asking()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keepalive, watched, codec, 10, 2, 3)
+        await trio.sleep_until(15.5)
+        watched.read_at = trio.current_time()
+        await trio.sleep_until(25)
+        assert codec.asked == [10, 12, 14]
+        assert watched.given_up == ""
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_dialect_without_such_a_question_is_left_alone(autojump_clock: MockClock) -> None:
+    watched, codec = Watched(), Asking(b"")
+    await keepalive(watched, codec, 10, 2, 3)
+    assert watched.given_up == ""
+    assert watched.outbox.size == 0
+
+
+@settings(max_examples=100)
+@given(
+    st.floats(0, 1e6, allow_nan=False),
+    st.floats(0.001, 100),
+    st.floats(0.001, 10),
+    st.integers(1, 4),
+)
+def test_no_rounding_makes_it_spin(
+    start: float, interval: float, timeout: float, misses: int
+) -> None:
+    # A sum that comes back smaller would wait for a time that is over, at the same moment of a mock clock for ever.
+    codec = Asking()
+
+    async def main() -> None:
+        await trio.sleep(start)
+        await keepalive(Watched(), codec, interval, timeout, misses)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert len(codec.asked) == misses
+
+
+async def test_a_connection_whose_peer_is_dead_fails_its_calls(autojump_clock: MockClock) -> None:
+    async with upstream(heartbeat=(15, 1, 3)) as u, trio.open_nursery() as nursery:
+        results: list[object] = []
+
+        async def call() -> None:
+            results.append(await outcome(u.connection))
+
+        nursery.start_soon(call)
+        await u.ended.wait()
+        assert trio.current_time() == pytest.approx(18)
+        await trio.lowlevel.checkpoint()
+        assert isinstance(results[0], UpstreamReset)
+        assert "heartbeats" in results[0].detail
+
+
+async def test_a_connection_whose_peer_answers_lives(autojump_clock: MockClock) -> None:
+    async with upstream(heartbeat=(15, 1, 3)) as u, trio.open_nursery() as nursery:
+        for _ in range(5):
+            await trio.sleep(15)
+            u.peer.timeout = 1
+            await u.peer.expect(b"~h\n")
+            await u.peer.send(b"~H\n")
+        assert not u.ended.is_set()
+        results: list[object] = []
+
+        async def call() -> None:
+            results.append(await outcome(u.connection))
+
+        nursery.start_soon(call)
+        await u.peer.expect(b"~q 1 s m 0 -\n")
+        await u.peer.send(reply(1, b"x"))
+        await trio.sleep(1)
+        assert results == [b"x"]

@@ -1,0 +1,436 @@
+"""Many streams on one client's connection, each message whole, from end to end in memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tests.connection.kit import Fed
+from tests.connection.rpc import (
+    ASK,
+    OK,
+    Gate,
+    echo,
+    frames_of,
+    oneway,
+    question,
+    reply,
+    timeouts,
+)
+from xproxy.codecs.api import CodecPlugin
+from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
+from xproxy.connection.multiplexed import Multiplexed
+from xproxy.model.errors import UpstreamReset
+from xproxy.model.frames import Head
+from xproxy.model.limits import DEFAULT_LIMITS, KIB, MIB, Limits
+from xproxy.model.status import Status
+from xproxy.model.traits import Role
+from xproxy.stream.body import BytesBody
+from xproxy.stream.exchange import Request, Response
+from xproxy.testing import END, NOTHING, play
+from xproxy.testing.fakes import LINES
+from xproxy.testing.proxy_pair import proxy_pair
+
+
+async def test_answers_go_back_in_the_order_they_come_with_the_clients_ids(
+    autojump_clock: MockClock,
+) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate) as pair:
+        await pair.client.send(question(7, b"a") + question(3, b"b") + question(99, b"c"))
+        await wait_all_tasks_blocked()
+        assert sorted(gate.entered) == [b"a", b"b", b"c"]
+        for name, id_ in ((b"c", 99), (b"a", 7), (b"b", 3)):
+            gate.let_go(name)
+            await pair.client.expect(reply(id_, name))
+        assert pair.stats.downstream_rq_total == 3
+
+
+@pytest.mark.parametrize("plugin", [LINES, BOLT])
+async def test_many_streams_share_one_upstream_connection_and_keep_their_ids(
+    plugin: CodecPlugin, autojump_clock: MockClock
+) -> None:
+    random = Random(1)
+    client_codec = plugin.open(Role.CLIENT, DEFAULT_LIMITS)
+    server_codec = plugin.open(Role.SERVER, DEFAULT_LIMITS)
+    async with proxy_pair(plugin) as pair:
+        ids = random.sample(range(1, 100_000), 200)
+        await pair.client.send(
+            b"".join(client_codec.send(Head(id_, ASK, b"%d" % id_, True)) for id_ in ids)
+        )
+        upstream = await pair.accept()
+        asked = await frames_of(upstream, server_codec, 200)
+        assert len({frame.stream_id for frame in asked}) == 200
+        random.shuffle(asked)
+        await upstream.send(
+            b"".join(
+                server_codec.send(Head(frame.stream_id, OK, b"re " + frame.data, True))
+                for frame in asked
+            )
+        )
+        answers = await frames_of(pair.client, client_codec, 200)
+        assert {frame.stream_id: frame.data for frame in answers} == {
+            id_: b"re %d" % id_ for id_ in ids
+        }
+        assert pair.lane.opened.statistics().current_buffer_used == 0
+
+
+async def test_a_batch_of_answers_leaves_in_one_write(autojump_clock: MockClock) -> None:
+    async with proxy_pair(LINES, handler=echo, bounded=True) as pair:
+        await pair.client.send(b"".join(question(i) for i in range(50)))
+        got = bytes(await pair.client.raw.receive_some())
+        assert sorted(got.splitlines()) == sorted(reply(i).rstrip() for i in range(50))
+
+
+async def test_oneway_messages_are_handled_and_not_answered(autojump_clock: MockClock) -> None:
+    async with proxy_pair(LINES) as pair:
+        await pair.client.send(oneway(1, b"log this"))
+        upstream = await pair.accept()
+        await upstream.expect(b"~o 1 s m 8 -\nlog this")
+        await pair.client.send(question(2, b"q"))
+        await upstream.expect(b"~q 2 s m 1 -\nq")
+        await upstream.send(reply(2))
+        await pair.client.expect(reply(2))
+        await pair.client.expect(NOTHING)
+        assert pair.stats.downstream_rq_active == 0
+
+
+async def test_oneway_messages_with_one_id_are_streams_of_their_own(
+    autojump_clock: MockClock,
+) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate, max_streams=4) as pair:
+        for name in (b"a", b"b", b"c", b"d"):
+            await pair.client.send(oneway(0, name))
+        await wait_all_tasks_blocked()
+        assert isinstance(pair.driver, Multiplexed)
+        assert pair.driver.streams == 4
+        # At the bound: no more are read.
+        await pair.client.send(oneway(0, b"e"))
+        await wait_all_tasks_blocked()
+        assert sorted(gate.entered) == [b"a", b"b", b"c", b"d"]
+        gate.let_go(b"a")
+        await wait_all_tasks_blocked()
+        assert gate.entered[-1] == b"e"
+        gate.let_go(b"b", b"c", b"d", b"e")
+        await wait_all_tasks_blocked()
+        assert pair.driver.streams == 0
+
+
+async def test_no_more_streams_than_max_streams_are_taken(autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate, max_streams=2) as pair:
+        for i in range(4):
+            await pair.client.send(question(i, b"%d" % i))
+            await wait_all_tasks_blocked()
+        assert gate.entered == [b"0", b"1"]
+        gate.let_go(b"1")
+        await pair.client.expect(reply(1, b"1"))
+        await wait_all_tasks_blocked()
+        assert gate.entered == [b"0", b"1", b"2", b"3"][: len(gate.entered)]
+        assert len(gate.entered) >= 3
+        gate.let_go(b"0", b"2", b"3")
+        await pair.client.expect(re.compile(rb"(~s \d 0 1 -\n\d){3}"))
+
+
+async def test_the_request_of_the_very_first_bytes_is_served(autojump_clock: MockClock) -> None:
+    async with proxy_pair(LINES, handler=echo, first=question(1, b"x")[:5]) as pair:
+        await pair.client.send(question(1, b"x")[5:])
+        await pair.client.expect(reply(1, b"x"))
+
+
+async def test_a_peers_heartbeat_is_answered_in_its_turn(autojump_clock: MockClock) -> None:
+    async with proxy_pair(LINES, handler=echo) as pair:
+        await play(
+            pair.client >> b"~h\n",
+            pair.client << b"~H\n",
+            pair.client >> question(1),
+            pair.client << reply(1),
+        )
+
+
+async def test_random_traffic_gets_each_answer_to_its_request(autojump_clock: MockClock) -> None:
+    random = Random(7)
+
+    async def handle(request: Request) -> Response:
+        assert isinstance(request.body, BytesBody)
+        await trio.sleep(random.random())
+        if random.random() < 0.2:
+            request.stream.limit(trio.current_time())
+            await trio.sleep_forever()
+        return Response(OK, BytesBody(request.body.data))
+
+    async with proxy_pair(LINES, handler=handle, max_streams=8) as pair:
+        answered: dict[int, bytes] = {}
+        codec = LINES.open(Role.CLIENT, DEFAULT_LIMITS)
+        sent: Sequence[int] = range(300)
+
+        async def send() -> None:
+            for id_ in sent:
+                await pair.client.send(question(id_, b"%d" % id_))
+                if random.random() < 0.3:
+                    await trio.sleep(random.random())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            while len(answered) < len(sent):
+                for frame in codec.receive(bytes(await pair.client.raw.receive_some())):
+                    assert isinstance(frame, Head)
+                    assert frame.stream_id not in answered
+                    answered[frame.stream_id] = frame.data
+        late = [id_ for id_, data in answered.items() if not data]
+        assert all(data == b"%d" % id_ for id_, data in answered.items() if data)
+        assert 20 < len(late) < 120
+        assert pair.stats.downstream_rq_timeout == len(late)
+        assert pair.stats.downstream_rq_total == 300
+        assert pair.driver.streams == 0  # type: ignore[union-attr]
+
+
+# ---- failures
+
+
+async def test_one_streams_failure_is_no_matter_of_the_others(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handle(request: Request) -> Response:
+        assert isinstance(request.body, BytesBody)
+        if request.body.data == b"bug":
+            raise ZeroDivisionError
+        if request.body.data == b"body":
+            return Response(OK, Fed(b"half", failure=ZeroDivisionError()).ended())
+        if request.body.data == b"broken":
+            return Response(OK, Fed(failure=UpstreamReset("gone")).ended())
+        await trio.sleep(1)
+        return await echo(request)
+
+    async with proxy_pair(LINES, handler=handle) as pair:
+        names = (b"good", b"bug", b"body", b"broken", b"fine")
+        await pair.client.send(b"".join(question(i, n) for i, n in enumerate(names)))
+        for _ in range(3):
+            await pair.client.expect(re.compile(rb"~s [123] (13|14) 0 -\n"))
+        await pair.client.expect(re.compile(rb"(~s [04] 0 4 -\n(good|fine)){2}"))
+        assert pair.stats.statuses == {Status.OK: 2, Status.INTERNAL: 2, Status.UNAVAILABLE: 1}
+    assert "a filter or handler failed" in caplog.text
+    assert "a body failed" in caplog.text
+
+
+async def test_a_body_too_large_for_one_message_is_an_error_reply(
+    autojump_clock: MockClock,
+) -> None:
+    async def large(_request: Request) -> Response:
+        return Response(OK, Fed(bytes(600), bytes(600)).ended())
+
+    limits = Limits(max_message_bytes=1000)
+    async with proxy_pair(LINES, handler=large, limits=limits) as pair:
+        await pair.client.send(question(1))
+        await pair.client.expect(re.compile(rb"~s 1 [1-9]\d* 0 -\n"))
+
+
+async def test_a_violation_is_followed_by_the_answers_owed_and_the_end(
+    autojump_clock: MockClock,
+) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate) as pair:
+        await pair.client.send(question(1, b"a") + oneway(2, b"b") + b"GARBAGE\n" + question(3))
+        await wait_all_tasks_blocked()
+        assert gate.entered == [b"a", b"b"] or gate.entered == [b"b", b"a"]
+        await trio.sleep(2)
+        gate.let_go(b"a", b"b")
+        await pair.client.expect(reply(1, b"a"))
+        await pair.client.expect(END)
+        await pair.ended.wait()
+        assert pair.stats.downstream_cx_protocol_error == 1
+        assert gate.cancelled == []
+
+
+async def test_after_a_violation_input_is_read_for_a_while_so_that_answers_are_not_lost(
+    autojump_clock: MockClock,
+) -> None:
+    async with proxy_pair(LINES, handler=echo, timeouts=timeouts(linger=3)) as pair:
+        await pair.client.send(question(1) + b"GARBAGE\n")
+        await pair.client.expect(reply(1))
+        await pair.client.expect(END)
+        assert not pair.ended.is_set()
+        started = trio.current_time()
+        await pair.client.send(b"x" * 100_000)
+        await pair.ended.wait()
+        assert trio.current_time() - started == pytest.approx(3)
+
+
+# ---- the client goes
+
+
+@pytest.mark.parametrize("how", ["eof", "close"])
+async def test_a_client_that_goes_cancels_its_streams_but_not_its_oneway_messages(
+    how: str, autojump_clock: MockClock
+) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate) as pair:
+        await pair.client.send(question(1, b"two-way") + oneway(2, b"one-way"))
+        await wait_all_tasks_blocked()
+        started = trio.current_time()
+        await (pair.client.send_eof() if how == "eof" else pair.client.aclose())
+        await wait_all_tasks_blocked()
+        assert gate.cancelled == [b"two-way"]
+        assert trio.current_time() == started
+        assert pair.stats.downstream_cx_destroy_remote == 1
+        assert not pair.ended.is_set()
+        gate.let_go(b"one-way")
+        await pair.ended.wait()
+        assert gate.cancelled == [b"two-way"]
+
+
+async def test_a_client_that_dies_in_the_middle_of_a_message_is_gone_too(
+    autojump_clock: MockClock,
+) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate) as pair:
+        await pair.client.send(question(1, b"a") + question(2, b"b")[:-1])
+        await wait_all_tasks_blocked()
+        await pair.client.aclose()
+        await wait_all_tasks_blocked()
+        assert gate.cancelled == [b"a"]
+
+
+async def test_a_client_that_breaks_does_not_take_its_oneway_messages_along(
+    autojump_clock: MockClock,
+) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate) as pair:
+        await pair.client.send(question(1, b"two-way") + question(2, b"x") + oneway(3, b"one-way"))
+        await wait_all_tasks_blocked()
+        pair.stream.abort()
+        gate.let_go(b"x")  # its answer finds the connection broken
+        await wait_all_tasks_blocked()
+        assert b"one-way" not in gate.cancelled
+        gate.let_go(b"one-way")
+        await pair.ended.wait()
+
+
+async def test_a_client_that_goes_is_noticed_while_nobody_reads(autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate, max_streams=2) as pair:
+        await pair.client.send(question(1, b"a") + question(2, b"b"))
+        await wait_all_tasks_blocked()
+        await pair.client.aclose()
+        await pair.ended.wait()
+        assert sorted(gate.cancelled) == [b"a", b"b"]
+
+
+async def test_a_client_that_does_not_read_stops_its_own_requests(
+    autojump_clock: MockClock,
+) -> None:
+    asked = 0
+
+    async def large(_request: Request) -> Response:
+        nonlocal asked
+        asked += 1
+        return Response(OK, BytesBody(bytes(64 * KIB)))
+
+    async with (
+        proxy_pair(LINES, handler=large, bounded=True, max_outbox_bytes=256 * KIB) as pair,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def ask() -> None:
+            for i in range(1000):
+                await pair.client.send(question(i))
+
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        assert 4 <= asked <= 10
+        got = 0
+        while got < 1000 * 64 * KIB:
+            got += len(await pair.client.raw.receive_some())
+        await wait_all_tasks_blocked()
+        assert asked == 1000
+
+
+async def test_a_client_that_takes_nothing_is_given_up(autojump_clock: MockClock) -> None:
+    async def large(_request: Request) -> Response:
+        return Response(OK, BytesBody(bytes(MIB)))
+
+    limits = timeouts(write=15)
+    async with proxy_pair(LINES, handler=large, bounded=True, timeouts=limits) as pair:
+        await pair.client.send(question(1))
+        started = trio.current_time()
+        await pair.ended.wait()
+        assert trio.current_time() - started == pytest.approx(15)
+        assert pair.stats.downstream_cx_write_timeout == 1
+
+
+# ---- drain and goodbye
+
+
+async def test_draining_an_idle_connection_says_goodbye_and_closes(
+    autojump_clock: MockClock,
+) -> None:
+    async with proxy_pair(LINES, handler=echo) as pair:
+        await play(pair.client >> question(1), pair.client << reply(1))
+        pair.driver.drain()
+        pair.driver.drain()
+        await play(pair.client << b"~g\n", pair.client << END)
+        await pair.ended.wait()
+
+
+async def test_draining_lets_streams_in_flight_finish(autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate) as pair:
+        await pair.client.send(question(1, b"a") + question(2, b"b"))
+        await wait_all_tasks_blocked()
+        pair.driver.drain()
+        await pair.client.expect(b"~g\n")
+        gate.let_go(b"a")
+        await pair.client.expect(reply(1, b"a"))
+        # Sent before the goodbye was read: served as well.
+        await pair.client.send(question(3, b"c"))
+        await wait_all_tasks_blocked()
+        gate.let_go(b"b", b"c")
+        await pair.client.expect(re.compile(rb"(~s \d 0 1 -\n[bc]){2}"))
+        await pair.client.expect(END)
+        assert gate.cancelled == []
+
+
+async def test_a_drain_before_the_first_request_serves_what_has_come(
+    autojump_clock: MockClock,
+) -> None:
+    async with proxy_pair(LINES, handler=echo, first=question(1)) as pair:
+        pair.driver.drain()
+        await pair.client.expect(re.compile(rb"(?=.*~g\n)(?s:.*)~s 1 0 0 -\n", re.DOTALL))
+        await pair.ended.wait()
+
+
+async def test_a_slow_reader_gets_all_of_its_answers_before_a_drain_closes(
+    autojump_clock: MockClock,
+) -> None:
+    async def large(_request: Request) -> Response:
+        return Response(OK, BytesBody(bytes(MIB)))
+
+    async with proxy_pair(LINES, handler=large, bounded=True) as pair:
+        await pair.client.send(question(1))
+        await wait_all_tasks_blocked()
+        pair.driver.drain()
+        size = 0
+        while True:
+            await trio.sleep(5)
+            if not (got := await pair.client.raw.receive_some(64 * KIB)):
+                break
+            size += len(got)
+        assert size >= MIB
+
+
+async def test_close_soon_cancels_everything(autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate) as pair:
+        await pair.client.send(question(1, b"a") + oneway(2, b"b"))
+        await wait_all_tasks_blocked()
+        assert isinstance(pair.driver, Multiplexed)
+        pair.driver.close_soon()
+        await pair.ended.wait()
+        assert sorted(gate.cancelled) == [b"a", b"b"]
+        await pair.client.expect(END)

@@ -1,0 +1,1 @@
+"""One socket and one codec."""

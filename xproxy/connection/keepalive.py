@@ -1,0 +1,46 @@
+"""Asking a silent peer whether it lives."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+from xproxy.codecs.api import SupportsHeartbeat
+from xproxy.connection.outbox import Outbox
+
+
+class Watched(Protocol):
+    """The connection as its keepalive sees it."""
+
+    outbox: Outbox
+    read_at: float
+
+    def give_up(self, detail: str) -> None: ...
+
+
+async def keepalive(
+    connection: Watched, codec: SupportsHeartbeat, interval: float, timeout: float, misses: int
+) -> None:
+    """Ask after ``interval`` seconds of silence; give the connection up when ``misses`` questions stay unanswered.
+
+    Any byte is an answer, if it comes within ``timeout`` seconds. Returns only where the peer's dialect has no such
+    question, or when the connection was given up.
+    """
+    while True:
+        quiet_until = connection.read_at + interval
+        if trio.current_time() < quiet_until:
+            await trio.sleep_until(quiet_until)
+            continue
+        for _ in range(misses):
+            question = codec.heartbeat()
+            if not question:
+                return
+            asked = trio.current_time()
+            connection.outbox.put(question)
+            await trio.sleep_until(asked + timeout)
+            if connection.read_at >= asked:
+                break
+        else:
+            connection.give_up(f"answered none of {misses} heartbeats (keepalive.max_misses)")
+            return

@@ -1,0 +1,436 @@
+"""A connection that many streams share: messages matched by id (MESSAGES), bodies in pieces (FRAMES). Either role.
+
+Both ends may call: what the peer asks is served by a task a stream, what we ask waits in a table by id. A downstream
+and an upstream connection differ only in who may call first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final
+
+import trio
+
+from xproxy.codecs.api import (
+    Codec,
+    SupportsFlow,
+    SupportsGoAway,
+    SupportsHeartbeat,
+    SupportsProgress,
+)
+from xproxy.connection.bindings import Bindings
+from xproxy.connection.calls import Calls
+from xproxy.connection.inflow import Inflow
+from xproxy.connection.keepalive import keepalive
+from xproxy.connection.outbox import Outbox, WriteStalled
+from xproxy.connection.outflow import Outflow
+from xproxy.connection.service import Port
+from xproxy.connection.silence import Silence
+from xproxy.connection.worker import Worker
+from xproxy.model.errors import (
+    LocalProtocolError,
+    RequestBroken,
+    UpstreamProtocolError,
+    UpstreamReset,
+)
+from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
+from xproxy.model.limits import MIB
+from xproxy.model.message import ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Role, Sharing
+from xproxy.stream.exchange import Closable, ConnectionFacts, Request, Response
+from xproxy.transport.stream import ByteStream
+from xproxy.transport.timers import Timers
+
+_logger = logging.getLogger(__name__)
+
+_IDLE_WORKERS: Final = 64
+"""Stream tasks kept for the next streams of a connection: handing over costs a third of a spawn."""
+
+
+class Multiplexed(Bindings):
+    """Drives one connection to its end. ``run`` owns the socket."""
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        codec: Codec,
+        role: Role,
+        facts: ConnectionFacts,
+        port: Port | None,
+        timers: Timers,
+        *,
+        max_outbox_bytes: int = MIB,
+        max_message_bytes: int = 16 * MIB,
+        write_stall: float = 60.0,
+    ) -> None:
+        self.stream = stream
+        self.codec = codec
+        self.role = role
+        self.facts = facts
+        self.port = port
+        """Who serves the peer's requests; None refuses them."""
+        self.timers = timers
+        self.outbox = Outbox(stream, max_outbox_bytes, write_stall)
+        self.outflow = Outflow(codec, self.outbox)
+        self.read_at = 0.0
+        """When bytes last came (trio clock)."""
+        self.closing = False
+        """No new streams: the peer said GoAway, we drain, or the connection ended."""
+        self.flow = codec if isinstance(codec, SupportsFlow) else None
+        self._progress = codec if isinstance(codec, SupportsProgress) else None
+        self.whole = (
+            facts.traits.sharing if role is Role.SERVER else _upstream_sharing(facts)
+        ) is Sharing.MESSAGES
+        self._calls = Calls(self, max_message_bytes)
+        self._workers: dict[int, Worker] = {}
+        self._spare_key = 0
+        self._idle: list[Worker] = []
+        self._nursery: trio.Nursery | None = None
+        self._early: list[Callable[[], Awaitable[None]]] = []
+        self._scope = trio.CancelScope()
+        self._reading = trio.CancelScope()
+        self._written = trio.Event()
+        self._violation = False
+        self._forsaken = False
+        self._ended = False  # the peer's input
+        self._broken = False
+        self._congested: Inflow | None = None
+        self._less_streams = trio.lowlevel.ParkingLot()
+        self._bindings: dict[object, Closable] | None = None
+        self._silence: Silence | None = None
+        if role is Role.SERVER:
+            facts.downstream = self
+            if port is not None:
+                self._silence = Silence(self, port, timers)
+
+    # ---- life
+
+    @property
+    def streams(self) -> int:
+        """Streams in flight, both directions."""
+        return len(self._workers) + len(self._calls)
+
+    async def run(
+        self, first: bytes = b"", heartbeat: tuple[float, float, int] | None = None
+    ) -> None:
+        """Serve the connection until it ends, then close it. ``heartbeat``: (interval s, timeout s, misses)."""
+        self.read_at = trio.current_time()
+        try:
+            with self._scope:
+                async with trio.open_nursery() as outer:
+                    outer.start_soon(self._write)
+                    if heartbeat is not None and isinstance(self.codec, SupportsHeartbeat):
+                        outer.start_soon(keepalive, self, self.codec, *heartbeat)
+                    async with trio.open_nursery() as self._nursery:
+                        for work in self._early:
+                            self._nursery.start_soon(work)
+                        with self._reading:
+                            await self._read(first)
+                        self._end_input()
+                    self.outbox.finish()
+                    await self._farewell()
+                    outer.cancel_scope.cancel()
+        finally:
+            self.closing = True
+            self._calls.lose(UpstreamReset(f"{self.stream.peer} closed the connection"))
+            for worker in (*self._workers.values(), *self._idle):
+                worker.discard()
+            if self._silence is not None:
+                self._silence.end()
+            self.facts.downstream = None
+            self.close_bound()
+            self.stream.close()
+
+    async def _farewell(self) -> None:
+        # The outbox itself gives up on a peer that takes nothing; one that is gone needs no patience at all.
+        linger = self.port.service.timeouts.linger if self.port is not None else 1.0
+        with trio.move_on_after(linger if self._gone else math.inf):
+            await self._written.wait()
+        if self._violation and self.role is Role.SERVER and not self._ended:
+            # Bytes unread when a socket closes make the kernel send RST, which can destroy what the peer has yet to
+            # read: the answers that were owed.
+            with (
+                trio.move_on_after(linger),
+                contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+            ):
+                self.stream.shutdown_write()
+                while await self.stream.read():
+                    pass
+
+    @property
+    def _gone(self) -> bool:
+        # Whether nobody reads our answers any more.
+        return self._broken or (self._ended and not self.facts.traits.half_close)
+
+    def close_soon(self) -> None:
+        """Stop at once: streams in flight are cancelled, calls fail. Idempotent."""
+        self.closing = True
+        self._scope.cancel()
+
+    def drain(self) -> None:
+        """Take no new streams, finish those in flight, then close. Idempotent."""
+        if not self.closing:
+            self.closing = True
+            if isinstance(self.codec, SupportsGoAway):
+                self.outbox.put(self.codec.goaway())
+        self.finish_if_idle()
+
+    def finish_if_idle(self) -> None:
+        """Close once nothing is in flight; call it when there will be no new streams."""
+        # Before run there may be a request in the first bytes.
+        if not self._workers and not self._calls and self._nursery is not None:
+            self.stop_reading()
+
+    def stop_reading(self) -> None:
+        """Look at no more of the peer's input."""
+        self._reading.cancel()
+
+    def spawn(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run ``work`` until the connection ends."""
+        if self._nursery is None:
+            self._early.append(work)
+        else:
+            self._nursery.start_soon(work)
+
+    def _end_input(self) -> None:
+        # No more frames will come. One-way messages were really sent in any case.
+        self.closing = True
+        for worker in self._idle:
+            worker.dismiss()
+        self._idle.clear()
+        self._calls.lose(UpstreamReset(f"{self.stream.peer} closed the connection"))
+        if self._gone:
+            self._forsake()
+        elif self._ended or self._violation:
+            # What it asked before that is still answered, if it was asked in full.
+            for worker in self._workers.values():
+                if worker.inflow is not None:
+                    worker.inflow.fail(RequestBroken("the request ended in the middle of its body"))
+
+    def _forsake(self) -> None:
+        # Nobody waits for answers any more.
+        waiting = [worker for worker in self._workers.values() if not worker.oneway]
+        for worker in waiting:
+            worker.cancel()
+        if waiting and self.port is not None and not self._forsaken:
+            self._forsaken = True
+            self.port.stats.downstream_cx_destroy_remote += 1
+
+    async def _read(self, first: bytes) -> None:
+        receive = self.codec.receive
+        port = self.port
+        stats = port.stats if port is not None else None
+        stream = self.stream
+        silence = self._silence
+        try:
+            frames: Sequence[Frame] = receive(first)
+            if silence is not None:
+                silence.heard(half_message=self._half_message(bool(first), frames))
+                silence.start()
+            while True:
+                for frame in frames:
+                    if type(frame) is Head:
+                        if type(frame.message) is ResponseHead:
+                            self._calls.answered(frame)
+                        else:
+                            self._requested(frame)
+                    elif self._other(frame):
+                        return
+                if self.closing:
+                    self.finish_if_idle()
+                if (
+                    self.outbox.full
+                    or self._congested is not None
+                    or (port is not None and len(self._workers) >= port.service.max_streams)
+                ):
+                    await self._hold()
+                data = await stream.read()
+                self.read_at = trio.current_time()
+                if not data:
+                    self._ended = True
+                    for frame in receive(None):
+                        if self._other(frame):
+                            break
+                    return
+                if stats is not None:
+                    stats.downstream_rx_bytes_total += len(data)
+                frames = receive(data)
+                if silence is not None:
+                    silence.heard(half_message=self._half_message(True, frames))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self._broken = True
+            self._calls.lose(UpstreamReset(f"{stream.peer}: {exc}"))
+
+    def _half_message(self, some: bool, frames: Sequence[Frame]) -> bool:
+        progress = self._progress
+        return progress.unfinished if progress is not None else some and not frames
+
+    async def _hold(self) -> None:
+        # Read no more until there is room. Meanwhile nobody would see the peer hang up, but for the watch.
+        with trio.CancelScope() as scope:
+            self.stream.watch(scope)
+            try:
+                await self._room()
+            finally:
+                self.stream.watch(None)
+        if scope.cancelled_caught:
+            # What it sent before that is still to be read; it is not much, and may be one-way.
+            self._forsake()
+            await self._room()
+
+    async def _room(self) -> None:
+        await self.outbox.room()
+        if self._congested is not None:
+            await self._congested.room()
+            self._congested = None
+        while self.port is not None and len(self._workers) >= self.port.service.max_streams:
+            await self._less_streams.park()
+
+    async def _write(self) -> None:
+        try:
+            await self.outbox.run()
+        except WriteStalled as exc:
+            if self.port is not None:
+                self.port.stats.downstream_cx_write_timeout += 1
+            self.give_up(f"{exc} (timeouts.write)")
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self.give_up(str(exc))
+        finally:
+            self._written.set()
+
+    def give_up(self, detail: str) -> None:
+        """Nothing more can come or go: end the connection, with a reset. One-way messages are still handled."""
+        self._broken = True
+        self._calls.lose(UpstreamReset(f"{self.stream.peer}: {detail}"))
+        self.stream.abort()
+        self._forsake()
+        self.stop_reading()
+
+    # ---- what the peer asks
+
+    def _requested(self, frame: Head) -> None:
+        port = self.port
+        if port is None:
+            self.outbox.put(self.codec.send(Head(frame.stream_id, REFUSED, b"", True)))
+            return
+        key = frame.stream_id
+        if key in self._workers:
+            # Nobody answers one-way messages, so several in flight may have one id; each counts as a stream.
+            self._spare_key -= 1
+            key = self._spare_key
+        if self._idle:
+            worker = self._idle.pop()
+            self._workers[key] = worker
+            worker.hand_over(frame, key)
+        else:
+            worker = Worker(self, port, frame, key)
+            self._workers[key] = worker
+            assert self._nursery is not None
+            self._nursery.start_soon(worker.run)
+        if self.flow is not None and frame.end:
+            self.consumed(frame.stream_id, len(frame.data))
+
+    def done(self, worker: Worker) -> bool:
+        """A worker has finished its stream. True: wait for another one."""
+        del self._workers[worker.key]
+        if self._less_streams:
+            self._less_streams.unpark_all()
+        if self.closing:
+            self.finish_if_idle()
+            return False
+        if len(self._idle) >= _IDLE_WORKERS:
+            return False
+        self._idle.append(worker)
+        return True
+
+    def withdraw(self, worker: Worker) -> None:
+        """A worker that was interrupted cannot wait for another stream. Idempotent."""
+        if worker in self._idle:
+            self._idle.remove(worker)
+
+    def abandon(self, stream_id: int) -> None:
+        """A request was answered before it had ended, and the rest is not wanted (RFC 9113 §8.1)."""
+        if not self._broken:
+            with contextlib.suppress(LocalProtocolError):  # the codec knows already
+                self.outbox.put(self.codec.send(Reset(stream_id, Status.OK)))
+
+    def _other(self, frame: Frame) -> bool:
+        # True: the input is over.
+        kind = type(frame)
+        if kind is Reply:
+            self.outbox.put(frame.data)  # type: ignore[union-attr]  # by kind
+        elif isinstance(frame, Data | Trailers):
+            self._piece(frame)
+        elif isinstance(frame, Reset):
+            self._reset(frame)
+        elif kind is Credit:
+            self.outflow.credit()
+        elif isinstance(frame, GoAway):
+            self.closing = True
+            if frame.last_stream_id is not None:
+                self._calls.refused_above(frame.last_stream_id)
+        elif isinstance(frame, Violation):
+            self._violated(frame)
+            return True
+        return False
+
+    def _violated(self, frame: Violation) -> None:
+        if self.port is not None and self.role is Role.SERVER:
+            self.port.stats.downstream_cx_protocol_error += 1
+        self._violation = True
+        _logger.info("%s %s: %s", self.facts.protocol, self.stream.peer, frame.detail)
+        self._calls.lose(UpstreamProtocolError(f"{self.stream.peer}: {frame.detail}"))
+        self.outbox.put(frame.farewell)
+
+    def _piece(self, frame: Data | Trailers) -> None:
+        inflow = self._calls.piece(frame)
+        if inflow is None:
+            worker = self._workers.get(frame.stream_id)
+            inflow = worker.inflow if worker is not None else None
+            if inflow is not None:
+                inflow.feed(frame)
+            elif isinstance(frame, Data):
+                # Nobody takes it: the window must not leak.
+                self.consumed(frame.stream_id, len(frame.data))
+        if inflow is not None and self.flow is None and inflow.full:
+            self._congested = inflow
+
+    def _reset(self, frame: Reset) -> None:
+        if self._calls.reset(frame):
+            return
+        worker = self._workers.get(frame.stream_id)
+        if worker is not None:
+            if worker.inflow is not None:
+                worker.inflow.fail(
+                    RequestBroken(f"the client reset the stream ({frame.status.label})")
+                )
+            worker.cancel()
+
+    def consumed(self, stream_id: int, count: int) -> None:
+        """A consumer took body bytes: let the codec give the peer credit for them."""
+        if self.flow is not None and count and not self._broken:
+            self.outbox.put(self.flow.consumed(stream_id, count))
+
+    # ---- what we ask
+
+    def call(self, request: Request) -> Coroutine[Any, Any, Response]:  # Any: as async def has it
+        """Send ``request`` to the peer and return its answer. Cancelling gives up waiting, never writing.
+
+        Raises UpstreamReset, UpstreamProtocolError, Overflow, and what the request body raises.
+        """
+        return self._calls.call(request)
+
+    def release(self, stream_id: int) -> None:
+        """See Carrier."""
+        self._calls.release(stream_id)
+
+
+def _upstream_sharing(facts: ConnectionFacts) -> Sharing:
+    return facts.traits.upstream_sharing or facts.traits.sharing
+
+
+REFUSED: Final = ResponseHead(status=Status.UNIMPLEMENTED)

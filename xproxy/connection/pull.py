@@ -1,0 +1,137 @@
+"""Reading frames of a serial connection on demand: whoever wants a frame reads the socket for it.
+
+No reader task and no channel: a body that did not come whole is read by the task that forwards it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import trio
+from trio.abc import ReceiveChannel
+
+from xproxy.codecs.api import Codec, SupportsBypass
+from xproxy.model.errors import RequestBroken, StreamError
+from xproxy.model.frames import Data, Frame, GoAway, Reply, Reset, Trailers, Violation
+from xproxy.transport.poller import PolledSocket
+from xproxy.transport.splice import SourceBroken, splice
+from xproxy.transport.stream import ByteStream, write_all
+
+BYPASS_AFTER: Final = 256 * 1024
+"""Bytes of a body after which it is bulk, worth the two file descriptors of a pipe."""
+
+
+class FramePuller:
+    """A socket, its codec, and the frames that were decoded but not yet wanted. One task pulls at a time."""
+
+    __slots__ = ("closing", "codec", "ended", "inbox", "stream", "violation")
+
+    def __init__(self, stream: ByteStream, codec: Codec) -> None:
+        self.stream = stream
+        self.codec = codec
+        self.inbox: deque[Frame] = deque()
+        self.ended = False
+        """The peer's input has ended, and the codec knows it."""
+        self.closing = False
+        """The codec said GoAway: no further stream on this connection."""
+        self.violation: Violation | None = None
+
+    async def fill(self) -> None:
+        """Read once and decode; afterwards the inbox may still be empty. Raises like ``ByteStream.read``."""
+        data = await self.stream.read()
+        self.inbox.extend(self.codec.receive(data) if data else self.end())
+
+    def end(self) -> Sequence[Frame]:
+        """The peer's input has ended: return what the codec makes of it."""
+        self.ended = True
+        return self.codec.receive(None)
+
+    async def pull(self) -> Frame | None:
+        """Return the next frame of the stream, reading as needed; None at the end of input.
+
+        Replies are written, GoAway and Violation noted (a Violation is also returned).
+        """
+        inbox = self.inbox
+        while True:
+            while inbox:
+                frame = inbox.popleft()
+                kind = type(frame)
+                if kind is Reply:
+                    await write_all(self.stream, frame.data)  # type: ignore[union-attr]  # by kind
+                elif kind is GoAway:
+                    self.closing = True
+                else:
+                    if kind is Violation:
+                        self.violation = frame  # type: ignore[assignment]  # by kind
+                    return frame
+            if self.ended:
+                return None
+            await self.fill()
+
+
+class PulledBody(ReceiveChannel[bytes | Trailers]):
+    """The body of the message whose head was just pulled. Abstract in what its breaking off means."""
+
+    __slots__ = ("_first", "_side", "finished")
+
+    def __init__(self, side: FramePuller, first: bytes) -> None:
+        self._side = side
+        self._first = first
+        self.finished = False
+        """Its end has been read."""
+
+    async def receive(self) -> bytes | Trailers:
+        """See Body."""
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        while not self.finished:
+            frame = await self._pull()
+            if type(frame) is Data:
+                self.finished = frame.end
+                if frame.data:
+                    return frame.data
+            elif type(frame) is Trailers:
+                self.finished = True
+                return frame
+            elif type(frame) is Violation:
+                raise self.broken(frame.detail)
+            elif frame is None or type(frame) is Reset:
+                raise self.broken("the connection ended in the middle of the body")
+        raise trio.EndOfChannel
+
+    async def _pull(self) -> Frame | None:
+        try:
+            return await self._side.pull()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise self.broken(str(exc)) from exc
+
+    async def bypass(self, sink: FramePuller, stall: float, moved: Callable[[int], None]) -> None:
+        """Move what is left to ``sink`` inside the kernel, if both codecs have nothing to do with the bytes.
+
+        Afterwards go on with ``receive``, in any case. Raises what ``receive`` raises; trio.BrokenResourceError is
+        the sink's.
+        """
+        side = self._side
+        if (
+            isinstance(side.codec, SupportsBypass)
+            and isinstance(sink.codec, SupportsBypass)
+            and side.codec.transparent
+            and sink.codec.transparent
+            and not (self.finished or self._first or side.inbox or side.ended)
+            and isinstance(side.stream, PolledSocket)
+            and isinstance(sink.stream, PolledSocket)
+        ):
+            try:
+                await splice(side.stream, sink.stream, stall, moved)
+            except SourceBroken as exc:
+                raise self.broken(str(exc)) from exc
+
+    def broken(self, detail: str) -> StreamError:
+        """Return the error for a body that breaks off."""
+        return RequestBroken(detail)
+
+    async def aclose(self) -> None:
+        """Do nothing: the connection belongs to its driver."""

@@ -1,0 +1,97 @@
+"""What a downstream connection serves its streams with: one snapshot's handler, and the counters of its listener."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import attrs
+import trio
+
+from xproxy.model.status import Status
+from xproxy.stream.exchange import Handler
+
+
+class Timeouts(Protocol):
+    """How long things may take, in seconds; 0: for ever. ``config.schema.TimeoutsConfig`` says what each is."""
+
+    @property
+    def detect(self) -> float: ...
+    @property
+    def idle(self) -> float: ...
+    @property
+    def head(self) -> float: ...
+    @property
+    def body(self) -> float: ...
+    @property
+    def write(self) -> float: ...
+    @property
+    def stream_idle(self) -> float: ...
+    @property
+    def linger(self) -> float: ...
+
+
+@attrs.define(eq=False)
+class DownstreamStats:
+    """Counters of one listener."""
+
+    downstream_cx_total: int = 0
+    downstream_cx_active: int = attrs.field(default=0, metadata={"kind": "gauge"})
+    downstream_cx_overflow: int = 0
+    """Closed at once: max_connections."""
+    downstream_cx_unknown_protocol: int = 0
+    """No codec recognised the bytes, or not in time."""
+    downstream_cx_proxy_protocol_error: int = 0
+    downstream_cx_protocol_error: int = 0
+    """The peer broke its protocol."""
+    downstream_cx_idle_timeout: int = 0
+    downstream_cx_head_timeout: int = 0
+    downstream_cx_write_timeout: int = 0
+    downstream_cx_destroy_remote: int = 0
+    """The client went away while a stream was in flight."""
+    downstream_rq_total: int = 0
+    downstream_rq_active: int = attrs.field(default=0, metadata={"kind": "gauge"})
+    downstream_rq_timeout: int = 0
+    downstream_rq_reset: int = 0
+    """Responses broken off after their head."""
+    downstream_rq_local: int = 0
+    """Answered by the proxy itself, with an error."""
+    downstream_rx_bytes_total: int = 0
+    downstream_tx_bytes_total: int = 0
+    statuses: dict[Status, int] = attrs.field(factory=dict, metadata={"label": "status"})
+    """Responses by neutral status."""
+
+
+@attrs.define(eq=False)
+class Service:
+    """One listener's handler in one snapshot. A stream takes it when it starts and keeps it to its end."""
+
+    handler: Handler
+    timeouts: Timeouts
+    max_outbox_bytes: int
+    max_streams: int
+    max_message_bytes: int
+    streams: int = 0
+    """In flight."""
+    _drained: trio.Event | None = None
+
+    def leave(self) -> None:
+        """A stream has ended."""
+        self.streams -= 1
+        if self.streams == 0 and self._drained is not None:
+            self._drained.set()
+
+    async def wait_idle(self) -> None:
+        """Return when no stream uses this any more; call it only once nothing new can start on it."""
+        if self.streams:
+            self._drained = trio.Event()
+            await self._drained.wait()
+
+
+@attrs.define(eq=False)
+class Port:
+    """A listener as its connections see it; a reload puts another service in its place."""
+
+    name: str
+    service: Service
+    stats: DownstreamStats
+    draining: bool = False

@@ -1,0 +1,78 @@
+"""How long a client of a shared connection may say nothing: with half a message, and with nothing in flight."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import trio
+
+from xproxy.connection.service import Port
+from xproxy.transport.timers import Timer, Timers
+
+_FOREVER: Final = 1e9
+"""Seconds that stand for a timeout that is switched off."""
+
+
+class Silenceable(Protocol):
+    """The connection as this sees it."""
+
+    read_at: float
+
+    @property
+    def streams(self) -> int: ...
+
+    def drain(self) -> None: ...
+
+    def stop_reading(self) -> None: ...
+
+
+class Silence:
+    """Watches one connection by a timer that looks when the last bytes came: reading pays nothing for it."""
+
+    __slots__ = ("_connection", "_half_message", "_port", "_timer", "_timers")
+
+    def __init__(self, connection: Silenceable, port: Port, timers: Timers) -> None:
+        self._connection = connection
+        self._port = port
+        self._timers = timers
+        self._timer = Timer()
+        self._timer.scope = self
+        self._half_message = False
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._timers.arm(self._timer, trio.current_time() + self._limit)
+
+    def heard(self, *, half_message: bool) -> None:
+        """Bytes came, and after them a message is still incomplete, or none is."""
+        if half_message:
+            self._half_message = True
+            deadline = self._connection.read_at + self._limit
+            if deadline < self._timer.deadline:
+                self._timers.arm(self._timer, deadline)
+        else:
+            self._half_message = False
+
+    def end(self) -> None:
+        """Watch no more."""
+        self._timers.discard(self._timer)
+
+    @property
+    def _limit(self) -> float:
+        timeouts = self._port.service.timeouts
+        return (timeouts.body if self._half_message else timeouts.idle) or _FOREVER
+
+    def cancel(self) -> None:
+        """The timer has come to its end: see whether the client has been silent for so long."""
+        connection = self._connection
+        now = trio.current_time()
+        # A client with streams in flight may well wait for its answers.
+        since = now if connection.streams else connection.read_at
+        if now < since + self._limit:
+            self._timers.arm(self._timer, since + self._limit)
+        elif self._half_message:
+            self._port.stats.downstream_cx_head_timeout += 1
+            connection.stop_reading()
+        else:
+            self._port.stats.downstream_cx_idle_timeout += 1
+            connection.drain()

@@ -1,0 +1,98 @@
+"""What every stream has, on whatever connection: a cancel scope that outlives it, a deadline, an answer."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from xproxy.model.errors import DeadlineExceeded, LocalProtocolError, StreamError, StreamIdle
+from xproxy.model.message import Local, ResponseHead
+from xproxy.model.status import Status
+from xproxy.stream.body import BytesBody
+from xproxy.stream.exchange import Handler, Request, Response, error_head
+from xproxy.transport.timers import Timer, Timers
+
+_logger = logging.getLogger(__name__)
+
+INTERNAL_ERROR = ResponseHead(
+    status=Status.INTERNAL, extra=Local(detail="internal error in the proxy")
+)
+
+
+async def answer(handler: Handler, request: Request) -> Response:
+    """Run ``handler``; whatever it raises becomes a local reply. Cancellation passes.
+
+    The single broad ``except`` of the tree: one stream's failure never touches its neighbours.
+    """
+    try:
+        return await handler(request)
+    except StreamError as error:
+        request.flag(error.flag)
+        request.detail = error.detail
+        request.local = True
+        return Response(error_head(error), BytesBody())
+    except LocalProtocolError as error:
+        request.detail = str(error)
+        request.local = True
+        _logger.warning("request cannot be sent on as it is: %s", error)
+        return Response(INTERNAL_ERROR, BytesBody())
+    except Exception:
+        request.local = True
+        _logger.exception("a filter or handler failed on a %s request", request.connection.protocol)
+        return Response(INTERNAL_ERROR, BytesBody())
+
+
+class StreamScope:
+    """The part of a stream's task that outlives the stream.
+
+    A cancel scope costs 5 µs, so one is used for many streams in turn: it is replaced only after it was cancelled.
+    """
+
+    __slots__ = ("_deadline", "_idle_limit", "_nursery", "_timer", "_timers", "request", "scope")
+
+    def __init__(self, timers: Timers) -> None:
+        self._timers = timers
+        self._timer = Timer()
+        self._deadline = math.inf
+        self._idle_limit = 0.0
+        self._nursery: trio.Nursery | None = None
+        self.request: Request | None = None
+        self.scope: trio.CancelScope | None = None
+
+    def _begin(self, now: float, idle_limit: float) -> None:
+        # A stream begins: its deadline is not known yet, but silence is bounded from the start.
+        self._deadline = math.inf
+        self._idle_limit = idle_limit or math.inf
+        self._timers.arm(self._timer, now + self._idle_limit)
+
+    def touch(self) -> None:
+        """Something moved on the stream."""
+        idle_until = trio.current_time() + self._idle_limit
+        self._timers.arm(self._timer, min(self._deadline, idle_until))
+
+    def limit(self, deadline: float) -> None:
+        """See StreamControl."""
+        if deadline < self._deadline:
+            self._deadline = deadline
+            if deadline < self._timer.deadline:
+                self._timers.arm(self._timer, deadline)
+
+    def interruption(self) -> StreamError | None:
+        """See StreamControl."""
+        if not self._timer.fired:
+            return None
+        if trio.current_time() >= self._deadline:
+            return DeadlineExceeded("the response did not end before the stream's deadline")
+        return StreamIdle(
+            f"nothing moved on the stream for {self._idle_limit:g} s (timeouts.stream_idle)"
+        )
+
+    def start_soon(self, work: Callable[[], Awaitable[None]]) -> bool:
+        """See StreamControl."""
+        if self._nursery is None:
+            return False
+        self._nursery.start_soon(work)
+        return True

@@ -1,0 +1,294 @@
+"""The task of a stream on a shared connection. It serves one stream at a time, and then may wait for another."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from functools import partial
+from typing import Protocol
+
+import trio
+
+from xproxy.codecs.api import Codec
+from xproxy.connection.inflow import Inflow
+from xproxy.connection.outbox import Outbox
+from xproxy.connection.outflow import Outflow
+from xproxy.connection.service import Port
+from xproxy.connection.streams import INTERNAL_ERROR, StreamScope, answer
+from xproxy.model.errors import LocalProtocolError, StreamError
+from xproxy.model.frames import Head, Reset
+from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.status import Status
+from xproxy.stream.body import BytesBody, read_whole
+from xproxy.stream.exchange import ConnectionFacts, Request, Response, error_head
+from xproxy.transport.poller import AWAKE
+from xproxy.transport.timers import Timers
+
+_logger = logging.getLogger(__name__)
+
+
+class WorkerConnection(Protocol):
+    """The connection as its workers see it."""
+
+    codec: Codec
+    facts: ConnectionFacts
+    outbox: Outbox
+    read_at: float
+    outflow: Outflow
+    timers: Timers
+    whole: bool
+
+    def done(self, worker: Worker) -> bool: ...
+
+    def consumed(self, stream_id: int, count: int) -> None: ...
+
+    def release(self, stream_id: int) -> None: ...
+
+    def abandon(self, stream_id: int) -> None: ...
+
+    def withdraw(self, worker: Worker) -> None: ...
+
+
+class Worker(StreamScope):
+    """Serves streams of one connection, one after another; a StreamControl."""
+
+    __slots__ = ("_connection", "_frame", "_port", "_reset", "_task", "inflow", "key")
+
+    def __init__(self, connection: WorkerConnection, port: Port, frame: Head, key: int) -> None:
+        super().__init__(connection.timers)
+        self._connection = connection
+        self._port = port
+        self._frame: Head | None = frame
+        self._task: trio.lowlevel.Task | None = None
+        self._reset = False
+        self.key = key
+        """Under which the connection knows its stream: mostly the stream's id."""
+        self.inflow: Inflow | None = None
+        self._open_inflow(frame)
+
+    def _open_inflow(self, frame: Head) -> None:
+        # At once, not when the task runs: the next frame of the same read may be a piece of this body.
+        self.inflow = None if frame.end else Inflow(self._connection, frame.stream_id, frame.data)
+
+    @property
+    def oneway(self) -> bool:
+        """Whether the stream is a message that nobody awaits an answer to."""
+        frame = self._frame
+        return frame is not None and isinstance(frame.message, RequestHead) and frame.message.oneway
+
+    def hand_over(self, frame: Head, key: int) -> None:
+        """Give a waiting worker its next stream."""
+        self._frame = frame
+        self.key = key
+        self._open_inflow(frame)
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task, AWAKE)
+
+    def dismiss(self) -> None:
+        """Let a waiting worker end."""
+        self._frame = None
+        task, self._task = self._task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task, AWAKE)
+
+    def cancel(self) -> None:
+        """Stop the stream: the peer does not want it any more."""
+        self._reset = True
+        if self.scope is not None:
+            self.scope.cancel()
+
+    def discard(self) -> None:
+        """Forget the timer: the connection has ended."""
+        self._timers.discard(self._timer)
+
+    async def run(self) -> None:
+        """Serve streams until there is none to wait for."""
+        try:
+            while self._frame is not None:
+                with trio.CancelScope() as scope:
+                    self.scope = self._timer.scope = scope
+                    self._timer.fired = False
+                    if self._reset:
+                        scope.cancel()
+                    await self._serve_all()
+                    return
+                self._interrupted()
+        finally:
+            self.discard()
+
+    async def _serve_all(self) -> None:
+        while True:
+            frame = self._frame
+            if frame is None:
+                return
+            if self._timer.fired:
+                # The scope was cancelled after its stream had ended: it must not cancel this one.
+                await trio.lowlevel.checkpoint()
+            await self._serve(frame)
+            if not self._next():
+                return
+            if self._frame is None:
+                self._task = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _next(self) -> bool:
+        if self.inflow is not None and not self.inflow.complete and not self._reset:
+            assert self._frame is not None
+            self._connection.abandon(self._frame.stream_id)
+        self._frame = None
+        self.request = None
+        self.inflow = None
+        self._reset = False
+        self._timer.deadline = math.inf  # while it waits it has all the time in the world
+        return self._connection.done(self)
+
+    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _interrupted(self) -> None:
+        # The scope was cancelled: by the deadline, by the peer's reset, or too late to matter.
+        frame, request = self._frame, self.request
+        if frame is None:
+            self._connection.withdraw(self)  # too late: it was waiting already
+            return
+        if request is None:
+            return  # too late: it was given its next stream already
+        error = self.interruption()
+        if error is not None and not self._reset:
+            self._port.stats.downstream_rq_timeout += 1
+            request.flag(error.flag)
+            request.detail = error.detail
+            if not self.oneway:
+                self._answer_error(frame.stream_id, request, error)
+        if self._next():
+            # It is in the connection's list without a task to wake: run goes on with a frame only, so end instead.
+            self._connection.withdraw(self)
+
+    def _answer_error(self, stream_id: int, request: Request, error: StreamError) -> None:
+        if request.response_started:
+            self._port.stats.downstream_rq_reset += 1
+            self._say(Reset(stream_id, error.status))
+        else:
+            self._count(error.status)
+            self._say(Head(stream_id, error_head(error), b"", True))
+
+    def _say(self, frame: Head | Reset) -> None:
+        # The last word on a stream that failed. The codec refuses it where all has been said.
+        with contextlib.suppress(LocalProtocolError):
+            self._connection.outbox.put(self._connection.codec.send(frame))
+
+    async def _serve(self, frame: Head) -> None:
+        connection = self._connection
+        service = self._port.service
+        stats = self._port.stats
+        stats.downstream_rq_total += 1
+        stats.downstream_rq_active += 1
+        service.streams += 1
+        now = connection.read_at
+        body = BytesBody(frame.data) if self.inflow is None else self.inflow
+        request = Request(frame.message, body, connection.facts, self, now, frame.origin)  # type: ignore[arg-type]  # a request
+        self.request = request
+        self._begin(now, service.timeouts.stream_idle)
+        try:
+            if frame.end:
+                response = await answer(service.handler, request)
+                await self._respond(frame.stream_id, request, response)
+            else:
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    response = await answer(service.handler, request)
+                    await self._respond(frame.stream_id, request, response)
+                    nursery.cancel_scope.cancel()
+        except* Exception:
+            # A body that a filter wrapped, or its work beside the stream. The neighbours must not notice.
+            _logger.exception("a body failed on a %s request", connection.facts.protocol)
+            self._refuse_response(frame.stream_id, request)
+        finally:
+            self._nursery = None
+            stats.downstream_rq_active -= 1
+            service.leave()
+            if self.inflow is not None:
+                await self.inflow.aclose()
+
+    async def _respond(self, stream_id: int, request: Request, response: Response) -> None:
+        connection = self._connection
+        stats = self._port.stats
+        try:
+            if request.head.oneway:
+                return
+            head = response.head
+            if request.local:
+                stats.downstream_rq_local += 1
+            body = response.body
+            if connection.whole and type(body) is not BytesBody:
+                try:
+                    body = await read_whole(body, self._port.service.max_message_bytes)
+                except StreamError as error:
+                    request.flag(error.flag)
+                    request.detail = error.detail
+                    self._answer_error(stream_id, request, error)
+                    return
+            if connection.outbox.full:
+                await connection.outbox.room()
+            if (connection.whole and type(body) is BytesBody) or connection.outflow.fits(
+                stream_id, body
+            ):
+                assert isinstance(body, BytesBody)
+                data = connection.codec.send(
+                    Head(stream_id, head, body.data, True, False, response.origin)
+                )
+                request.response_started = True
+                self._count(head.status)
+                request.sent_bytes = len(body.data)
+                connection.outbox.put(data)
+                stats.downstream_tx_bytes_total += len(data)
+            else:
+                await self._respond_streaming(stream_id, request, response)
+        except LocalProtocolError as exc:
+            _logger.warning("response cannot be sent as it is: %s", exc)
+            self._refuse_response(stream_id, request)
+        finally:
+            if response.lease is not None:
+                await response.aclose()
+
+    async def _respond_streaming(
+        self, stream_id: int, request: Request, response: Response
+    ) -> None:
+        connection = self._connection
+        connection.outbox.put(connection.codec.send(Head(stream_id, response.head)))
+        request.response_started = True
+        self._count(response.head.status)
+        try:
+            await connection.outflow.send(stream_id, response.body, partial(self._sent, request))
+        except StreamError as error:
+            request.flag(error.flag)
+            request.detail = error.detail
+            self._answer_error(stream_id, request, error)
+
+    def _refuse_response(self, stream_id: int, request: Request) -> None:
+        if request.response_started:
+            self._port.stats.downstream_rq_reset += 1
+            self._say(Reset(stream_id, Status.INTERNAL))
+        elif not request.head.oneway:
+            self._count(INTERNAL_ERROR.status)
+            self._say(Head(stream_id, INTERNAL_ERROR, b"", True))
+
+    def _sent(self, request: Request, count: int) -> None:
+        request.sent_bytes += count
+        self._port.stats.downstream_tx_bytes_total += count
+        self.touch()
+
+    def _count(self, status: Status) -> None:
+        statuses = self._port.stats.statuses
+        statuses[status] = statuses.get(status, 0) + 1
+
+    async def send_interim(self, head: ResponseHead) -> None:
+        """See StreamControl."""
+        connection = self._connection
+        if connection.facts.traits.interim and self._frame is not None:
+            connection.outbox.put(
+                connection.codec.send(Head(self._frame.stream_id, head, interim=True))
+            )

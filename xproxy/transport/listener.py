@@ -1,0 +1,155 @@
+"""Listening sockets: TCP and Unix, opened once and never closed by a reload."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from xproxy.model.address import Address
+from xproxy.model.errors import XproxyError
+
+_logger = logging.getLogger(__name__)
+
+_OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_ACCEPTS_IN_A_ROW: Final = 64
+"""Connections accepted in one tick before others may run."""
+_PAUSE: Final = 0.1
+"""Seconds without accepting when the process has no file descriptor left; the kernel's backlog keeps the rest."""
+
+
+class ListenError(XproxyError):
+    """An address cannot be listened on; says which and why."""
+
+
+def address_of(sock: socket.socket, *, peer: bool = False) -> Address:
+    """Return a socket's own or its peer's address."""
+    try:
+        name = sock.getpeername() if peer else sock.getsockname()
+    except OSError:
+        return Address("", 0)  # the peer is gone already; reading will say so
+    if sock.family == socket.AF_UNIX:
+        return Address("", 0, name if isinstance(name, str) and name else "unnamed")
+    return Address(name[0], name[1])
+
+
+def open_listener(address: Address, *, backlog: int, reuse_port: bool = False) -> socket.socket:
+    """Open a non-blocking listening socket. Raises ListenError.
+
+    A Unix path that nobody listens on any more is taken over.
+    """
+    where: str | tuple[str, int]
+    if address.is_unix:
+        family, where = socket.AF_UNIX, address.path
+    else:
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        where = (address.host, address.port)
+    try:
+        if address.is_unix:
+            _remove_stale(address.path)
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as exc:
+        raise ListenError(f"cannot listen on {address}: {exc.strerror or exc}") from exc
+    try:
+        if not address.is_unix:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if sock.family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setblocking(False)
+        sock.bind(where)
+        sock.listen(backlog)
+    except OSError as exc:
+        sock.close()
+        raise ListenError(f"cannot listen on {address}: {exc.strerror or exc}") from exc
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise ListenError(f"cannot listen on unix:{path}: the file is there and is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            pass
+        except BlockingIOError:
+            raise ListenError(
+                f"cannot listen on unix:{path}: another process listens there"
+            ) from None
+        else:
+            raise ListenError(f"cannot listen on unix:{path}: another process listens there")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+async def accept_forever(
+    sock: socket.socket, name: str, take: Callable[[socket.socket], None]
+) -> None:
+    """Hand every new connection, non-blocking, to ``take``. Survives running out of file descriptors.
+
+    Returns when the socket is closed; cancel it to stop accepting and keep the socket.
+    """
+    paused = False
+    while sock.fileno() >= 0:
+        try:
+            await trio.lowlevel.wait_readable(sock)
+        except trio.ClosedResourceError:
+            return
+        for _ in range(_ACCEPTS_IN_A_ROW):
+            try:
+                connection, _ = sock.accept()
+            except BlockingIOError:
+                break
+            except OSError as exc:
+                if exc.errno in _OUT_OF_RESOURCES:
+                    if not paused:
+                        _logger.error(
+                            "listener %s: cannot accept (%s); trying on every %.0f ms",
+                            name,
+                            exc.strerror,
+                            _PAUSE * 1e3,
+                        )
+                    paused = True
+                    await trio.sleep(_PAUSE)
+                    break
+                if exc.errno == errno.EBADF:
+                    return
+                continue  # the connection was gone before we took it
+            if paused:
+                paused = False
+                _logger.warning("listener %s: accepting again", name)
+            _prepare(connection)
+            take(connection)
+
+
+def accept_waiting(sock: socket.socket, take: Callable[[socket.socket], None]) -> None:
+    """Hand on what waits in the queue of a socket about to be closed, which would reset it. Never blocks."""
+    while True:
+        try:
+            connection, _ = sock.accept()
+        except OSError as exc:
+            if exc.errno == errno.ECONNABORTED:
+                continue  # the connection was gone before we took it
+            return  # the queue is empty; or nothing can be done for what is in it
+        _prepare(connection)
+        take(connection)
+
+
+def _prepare(connection: socket.socket) -> None:
+    connection.setblocking(False)
+    if connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,0 +1,67 @@
+"""What a driver needs of a socket, whatever is below it: a polled socket, a Trio stream, later TLS."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+from xproxy.model.address import Address
+
+
+class ByteStream(Protocol):
+    """A connected, bidirectional stream of bytes. One task may read and one may write at a time."""
+
+    peer: Address
+    local: Address
+    hung_up: bool
+    """The peer has closed, or shut down its sending side. Unread bytes may still be there."""
+    half_close: bool
+    """A peer that only finished sending is not gone; set by whoever knows the protocol."""
+    pending: bool
+    """Bytes, an error or the end are known to be there unread."""
+
+    async def read(self) -> bytes:
+        """Return what has come, at least one byte; ``b""`` at the end. A checkpoint if nothing is there.
+
+        Raises trio.BrokenResourceError if the connection broke, trio.ClosedResourceError if it was closed here.
+        """
+        ...
+
+    def write_now(self, data: bytes | memoryview) -> int:
+        """Hand bytes to the kernel and return how many it took (0 … all). Never blocks.
+
+        Raises trio.BrokenResourceError.
+        """
+        ...
+
+    async def wait_writable(self) -> None:
+        """Wait until ``write_now`` may take more. Raises like ``read``."""
+        ...
+
+    def watch(self, scope: trio.CancelScope | None) -> None:
+        """Cancel ``scope`` as soon as the peer hangs up, also while nobody reads."""
+        ...
+
+    def shutdown_write(self) -> None:
+        """Tell the peer that nothing more will come; it may still send."""
+        ...
+
+    def close(self) -> None:
+        """Close at once; wakes whoever waits, with ClosedResourceError. Idempotent."""
+        ...
+
+    def abort(self) -> None:
+        """Close with a reset, so that the peer cannot take what it got for the whole. Idempotent."""
+        ...
+
+
+async def write_all(stream: ByteStream, data: bytes | memoryview) -> None:
+    """Write all of ``data``. A checkpoint only where the kernel does not take it at once."""
+    sent = stream.write_now(data)
+    if sent == len(data):
+        return
+    with memoryview(data) as view:
+        while sent < len(view):
+            await stream.wait_writable()
+            sent += stream.write_now(view[sent:])
