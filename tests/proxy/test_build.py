@@ -1,0 +1,134 @@
+"""Configuration → snapshot, without opening anything."""
+
+from __future__ import annotations
+
+from random import Random
+
+import attrs
+import pytest
+import trio
+
+from tests.live import registry
+from xproxy.codecs.detect import DetectCounters
+from xproxy.config.load import load_text
+from xproxy.config.schema import Config, FilterConfig
+from xproxy.filters.access_log import AccessLog
+from xproxy.model.errors import PluginError
+from xproxy.proxy.build import Tools, build, codec_limits
+from xproxy.proxy.snapshot import Snapshot
+from xproxy.transport.poller import Poller
+from xproxy.transport.timers import Timers
+
+REGISTRY = registry()
+TEXT = """
+listeners:
+  - {name: edge, address: "127.0.0.1:1", routes: main, fallback: {cluster: raw}, limits: {max_headers: 7}}
+  - {name: plain, address: "127.0.0.1:2", routes: main, codecs: [http1]}
+  - {name: relay, address: "127.0.0.1:3", fallback: {cluster: raw}}
+  - {name: l4, address: "127.0.0.1:4", codecs: [opaque], routes: main}
+routes:
+  main: [{cluster: web}]
+clusters:
+  web: {endpoints: ["127.0.0.1:5"]}
+  raw: {endpoints: ["127.0.0.1:6"]}
+"""
+
+
+@pytest.fixture
+def tools() -> Tools:
+    poller = Poller()
+    poller.close()
+    return Tools(REGISTRY, poller, Timers(), Random(1), DetectCounters())
+
+
+def config(text: str = TEXT) -> Config:
+    return load_text(text, "test.yaml", REGISTRY)
+
+
+def built(tools: Tools, text: str = TEXT, previous: Snapshot | None = None) -> Snapshot:
+    return build(config(text), tools, previous)
+
+
+def test_everything_of_the_file_is_there(tools: Tools) -> None:
+    snapshot = built(tools)
+    assert list(snapshot.listeners) == ["edge", "plain", "relay", "l4"]
+    assert list(snapshot.clusters) == ["web", "raw"]
+    assert snapshot.parts == ()
+    assert snapshot.config == config()
+
+
+def test_a_listener_with_routes_looks_at_first_bytes_and_one_without_does_not(tools: Tools) -> None:
+    plans = built(tools).listeners
+    assert plans["edge"].detector is not None
+    assert plans["edge"].fallback is not None
+    assert plans["plain"].detector is not None
+    assert plans["plain"].fallback is None
+    assert plans["relay"].detector is None
+    assert plans["relay"].service is plans["relay"].fallback
+    # Only headless codecs: there is nothing to look at, and a server that speaks first gets its word.
+    assert plans["l4"].detector is None
+
+
+def test_limits_reach_the_codecs(tools: Tools) -> None:
+    snapshot = built(tools)
+    assert snapshot.listeners["edge"].limits.max_headers == 7
+    assert snapshot.listeners["plain"].limits == codec_limits(config().listeners[1].limits)
+
+
+def test_what_is_equal_stays_what_it_was(tools: Tools) -> None:
+    old = built(tools)
+    new = built(tools, TEXT.replace("max_headers: 7", "max_headers: 8"), old)
+    assert new.clusters["web"] is old.clusters["web"]
+    assert new.clusters["raw"] is old.clusters["raw"]
+    assert new.listeners["edge"].service is not old.listeners["edge"].service
+
+
+def test_what_differs_is_built_anew(tools: Tools) -> None:
+    old = built(tools)
+    text = TEXT.replace('web: {endpoints: ["127.0.0.1:5"]}', 'web: {endpoints: ["127.0.0.1:7"]}')
+    new = built(tools, text, old)
+    assert new.clusters["web"] is not old.clusters["web"]
+    assert new.clusters["raw"] is old.clusters["raw"]
+
+
+def test_a_cluster_that_comes_back_is_a_new_one(tools: Tools) -> None:
+    first = built(tools)
+    changed = TEXT.replace('"127.0.0.1:5"', '"127.0.0.1:7"')
+    third = built(tools, TEXT, built(tools, changed, first))
+    assert third.clusters["web"] is not first.clusters["web"]
+
+
+def test_filters_with_a_task_are_parts_and_each_once(tools: Tools) -> None:
+    log = AccessLog(path="stdout")
+    whole = config()
+    twice = FilterConfig(name="access_log", options=log)
+    other = FilterConfig(name="access_log", options=AccessLog(path="stdout"))
+    edge, plain, *rest = whole.listeners
+    listeners = (
+        attrs.evolve(edge, filters=(twice, other)),
+        attrs.evolve(plain, filters=(twice,)),
+        *rest,
+    )
+    snapshot = build(attrs.evolve(whole, listeners=listeners), tools)
+    # Two that are equal are still two: each has its own queue and its own task.
+    assert [id(part) for part in snapshot.parts] == [id(log), id(other.options)]
+
+
+def test_filters_of_routes_are_parts_too(tools: Tools) -> None:
+    text = TEXT.replace("{cluster: web}]", "{cluster: web, filters: [access_log]}]")
+    assert len(built(tools, text).parts) == 1
+
+
+def test_an_unknown_balancer_is_refused(tools: Tools) -> None:
+    whole = config()
+    clusters = {"web": attrs.evolve(whole.clusters["web"], load_balancer="round_robbin")}
+    routes_only = tuple(x for x in whole.listeners if x.name == "plain")
+    with pytest.raises(PluginError, match="did you mean 'round_robin'"):
+        build(attrs.evolve(whole, clusters=clusters, listeners=routes_only), tools)
+
+
+async def test_nothing_is_open_and_nothing_runs(tools: Tools) -> None:
+    before = trio.lowlevel.current_statistics().tasks_living
+    snapshot = built(tools)
+    assert trio.lowlevel.current_statistics().tasks_living == before
+    assert all(c.stats.upstream_cx_active == 0 for c in snapshot.clusters.values())

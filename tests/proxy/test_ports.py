@@ -1,0 +1,131 @@
+"""A listener at work: accepting, its limit, stopping, and what is cut off."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.live import (
+    GET,
+    Live,
+    eventually,
+    hang_up,
+    http_response,
+    refused,
+    running,
+    upstream,
+    web,
+)
+from xproxy.proxy.ports import connection_ids
+from xproxy.testing import BROKEN, END, Party, play
+
+OK = http_response(b"ok")
+CLOSING = http_response(b"ok").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")
+
+
+def test_connection_ids_are_unique() -> None:
+    ids = connection_ids()
+    assert [next(ids) for _ in range(3)] == [1, 2, 3]
+
+
+async def test_above_the_limit_a_connection_is_closed_at_once_and_counted() -> None:
+    limit = "    limits: {max_connections: 2}\n"
+    async with upstream() as up, running(web(up.port, listener=limit)) as live:
+        first, second = await live.client("first"), await live.client("second")
+        await eventually(lambda: live.stats().downstream_cx_active == 2, "two connections")
+        third = await live.client("third")
+        with pytest.raises(AssertionError, match=r"end of the input|broken"):
+            await third.expect(b"anything")
+        stats = live.stats()
+        assert (stats.downstream_cx_overflow, stats.downstream_cx_total) == (1, 3)
+        # Room for the next one as soon as one leaves.
+        await hang_up(first)
+        await eventually(lambda: stats.downstream_cx_active == 1, "one has left")
+        fourth = await live.client("fourth")
+        await fourth.send(GET)
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK, fourth << OK)
+        await hang_up(second)
+        await live.settled(clients=1)
+
+
+def stop(live: Live) -> None:
+    live.runtime.listeners["edge"].stop()
+
+
+async def test_stopping_refuses_new_connections_at_once() -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        client = await live.client()
+        await client.send(GET)
+        server = Party("upstream", await up.accept())
+        await server.expect(HEAD)
+        port = live.port()
+        stop(live)
+        await wait_all_tasks_blocked()
+        await refused(port)
+        # What is in flight is finished, and the client is told that it was the last.
+        await play(server >> OK, client << CLOSING, client << END)
+        ended = live.runtime.listeners["edge"].ended
+        with trio.fail_after(5):
+            await ended.wait()
+
+
+async def test_stopping_closes_what_is_idle() -> None:
+    async with upstream() as up, running(web(up.port, timeouts="{linger: 100ms}")) as live:
+        fresh, used = await live.client("fresh"), await live.client("used")
+        await used.send(GET)
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK, used << OK)
+        await eventually(lambda: live.stats().downstream_cx_active == 2, "two connections")
+        ended = live.runtime.listeners["edge"].ended
+        stop(live)
+        stop(live)  # twice is as good as once
+        await fresh.expect(END)
+        await used.expect(END)
+        with trio.fail_after(5):
+            await ended.wait()
+
+
+async def test_a_connection_without_a_word_has_a_moment_for_its_request() -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        client = await live.client()
+        await eventually(lambda: live.stats().downstream_cx_active == 1, "accepted")
+        await wait_all_tasks_blocked()
+        stop(live)
+        await client.send(GET)
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK, client << CLOSING, client << END)
+
+
+async def test_cutting_resets_what_is_in_flight_and_says_how_much(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        client = await live.client()
+        # To a client of HTTP/1.0 a response whose length is not known ends with the connection.
+        await client.send(b"GET / HTTP/1.0\r\nhost: a\r\n\r\n")
+        server = Party("upstream", await up.accept())
+        begun = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n"
+        await play(server << HEAD, server >> begun, client << HEAD, client << b"half")
+        active = live.runtime.listeners["edge"]
+        active.stop()
+        active.cut()
+        # Never a clean end: half a response must not look like a whole one.
+        await client.expect(BROKEN)
+        with trio.fail_after(5):
+            await active.ended.wait()
+        assert "1 connections cut off at the drain deadline (timeouts.drain)" in caplog.text
+
+
+async def test_cutting_nothing_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        active = live.runtime.listeners["edge"]
+        active.stop()
+        with trio.fail_after(5):
+            await active.ended.wait()
+        active.cut()
+        assert "cut off" not in caplog.text

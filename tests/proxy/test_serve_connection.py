@@ -1,0 +1,288 @@
+"""From accept to the protocol's driver: PROXY headers, detection, its bounds, and what nobody recognises."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+import pytest
+from trio.testing import wait_all_tasks_blocked
+
+from tests.live import (
+    GET,
+    eventually,
+    finish,
+    hang_up,
+    http_response,
+    port_of,
+    reset,
+    running,
+    upstream,
+    web,
+)
+from xproxy.testing import END, NOTHING, Party, play
+
+OK = http_response(b"ok")
+HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")
+BOLT = bytes.fromhex("01 01 0001 01 00000007 01 00000BB8 0000 0000 00000000")
+FALLBACK = "    fallback: {cluster: raw}\n"
+
+
+def mixed(web_port: int, raw_port: int, *, listener: str = "", timeouts: str = "{}") -> str:
+    """Return a listener with routes for what is recognised and a fallback for what is not."""
+    text = web(web_port, timeouts=timeouts, listener=FALLBACK + listener)
+    return f"{text}  raw:\n    endpoints: [127.0.0.1:{raw_port}]\n"
+
+
+# ---- detection
+
+
+async def test_two_protocols_and_raw_bytes_go_through_one_port() -> None:
+    async with upstream() as known, upstream() as raw, running(mixed(known.port, raw.port)) as live:
+        http, bolt, other = [await live.client(n) for n in ("http", "bolt", "other")]
+        await http.send(GET)
+        server = Party("http upstream", await known.accept())
+        await play(server << HEAD, server >> OK, http << OK)
+        await bolt.send(BOLT)
+        server = Party("bolt upstream", await known.accept())
+        await server.expect(re.compile(rb"\x01\x01\x00\x01\x01.{4}\x01.{12}", re.DOTALL))
+        await other.send(b"\xff\xfe neither")
+        server = Party("raw upstream", await raw.accept())
+        await play(server << b"\xff\xfe neither", server >> b"ok", other << b"ok")
+        counts = live.runtime.detections
+        assert (counts.recognised["http1"], counts.recognised["bolt"]) == (1, 1)
+        assert live.stats().downstream_cx_unknown_protocol == 1
+
+
+async def test_the_first_bytes_may_come_one_by_one() -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        client = await live.client()
+        for at in range(len(GET)):
+            await client.send(GET[at : at + 1])
+            await wait_all_tasks_blocked()
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK, client << OK)
+
+
+async def test_what_begins_like_a_protocol_and_is_none_reaches_the_fallback_whole() -> None:
+    async with upstream() as known, upstream() as raw, running(mixed(known.port, raw.port)) as live:
+        client = await live.client()
+        await client.send(b"GE")
+        await play(client << NOTHING)
+        await client.send(b"\x00rest")
+        server = Party("raw upstream", await raw.accept())
+        await server.expect(b"GE\x00rest")
+        assert known.accepted == 0
+
+
+async def test_a_fallback_serves_a_client_that_sends_little_and_finishes() -> None:
+    async with upstream() as known, upstream() as raw, running(mixed(known.port, raw.port)) as live:
+        client = await live.client()
+        await client.send(b"GE")
+        await finish(client)
+        server = Party("raw upstream", await raw.accept())
+        await play(server << b"GE", server << END, server >> b"bye", client << b"bye")
+        await hang_up(server)
+        await client.expect(END)
+        await live.settled(clients=0, upstreams=0)
+
+
+async def test_a_fallback_takes_over_when_detection_takes_too_long() -> None:
+    async with upstream() as known, upstream() as raw:
+        async with running(mixed(known.port, raw.port, timeouts="{detect: 100ms}")) as live:
+            silent, slow = await live.client("silent"), await live.client("slow")
+            await slow.send(b"GE")
+            servers = [Party(f"raw {n}", await raw.accept()) for n in range(2)]
+            for server in servers:  # a server that speaks first gets its word
+                await server.send(b"hello")
+            await play(silent << b"hello", slow << b"hello")
+            assert live.stats().downstream_cx_unknown_protocol == 2
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", b"GET", b"\x01", b"\x01\x01"])
+async def test_without_a_fallback_it_is_closed_in_time_and_counted_by_name(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with upstream() as up, running(web(up.port, timeouts="{detect: 100ms}")) as live:
+        client = await live.client()
+        await client.send(sent)
+        await client.expect(END)
+        await live.settled(clients=0, upstreams=0)
+        assert live.stats().downstream_cx_unknown_protocol == 1
+        assert "(timeouts.detect)" in caplog.text
+
+
+async def test_unknown_bytes_are_closed_at_once_without_a_fallback() -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        client = await live.client()
+        await client.send(b"\xff" * 64)
+        assert await client.expect(re.compile(b"")) == b""
+        await live.settled(clients=0, upstreams=0)
+        assert live.stats().downstream_cx_unknown_protocol == 1
+
+
+async def test_detection_looks_at_a_bounded_number_of_bytes() -> None:
+    limits = "    limits: {max_detect_bytes: 32B}\n"
+    async with upstream() as up, running(web(up.port, listener=limits)) as live:
+        client = await live.client()
+        await client.send(b"\r\n" * 3 + b"A" * 40)
+        await live.settled(clients=0, upstreams=0)
+        assert live.stats().downstream_cx_unknown_protocol == 1
+
+
+@pytest.mark.parametrize("way", ["close", "reset"])
+@pytest.mark.parametrize("sent", [b"", b"GE"])
+async def test_a_client_that_leaves_before_it_is_known_leaves_nothing(
+    sent: bytes, way: str
+) -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        client = await live.client()
+        await client.send(sent)
+        await eventually(lambda: live.stats().downstream_cx_total == 1, "accepted")
+        if way == "close":
+            await hang_up(client)
+        else:
+            reset(client)
+        await live.settled(clients=0, upstreams=0)
+        assert live.stats().downstream_cx_unknown_protocol == (1 if sent and way == "close" else 0)
+
+
+async def test_a_listener_of_one_codec_knows_no_other() -> None:
+    async with upstream() as up, running(web(up.port, listener="    codecs: [bolt]\n")) as live:
+        client = await live.client()
+        await client.send(GET)
+        await live.settled(clients=0, upstreams=0)
+        assert live.stats().downstream_cx_unknown_protocol == 1
+
+
+# ---- the PROXY header
+
+V1 = b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 80\r\n"
+V2 = (
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c"
+    + bytes((192, 0, 2, 7, 192, 0, 2, 1))
+    + struct.pack("!HH", 1234, 80)
+)
+ACCEPT = "    proxy_protocol: true\n"
+
+
+@pytest.mark.parametrize("header", [V1, V2], ids=["v1", "v2"])
+@pytest.mark.parametrize("pieces", [1, 3, 1000])
+async def test_the_client_is_who_the_header_says(header: bytes, pieces: int) -> None:
+    # The upstream is told in turn, which shows what the proxy has understood.
+    async with (
+        upstream() as up,
+        running(web(up.port, listener=ACCEPT, proxy_protocol="v1")) as live,
+    ):
+        client = await live.client()
+        data = header + GET
+        size = max(1, len(data) // pieces)
+        for at in range(0, len(data), size):
+            await client.send(data[at : at + size])
+            await wait_all_tasks_blocked()
+        server = Party("upstream", await up.accept())
+        await play(server << V1, server << HEAD, server >> OK, client << OK)
+
+
+@pytest.mark.parametrize(
+    "header", [b"PROXY UNKNOWN\r\n", b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00"], ids=["v1", "v2"]
+)
+async def test_a_header_without_a_client_keeps_the_sockets(header: bytes) -> None:
+    async with (
+        upstream() as up,
+        running(web(up.port, listener=ACCEPT, proxy_protocol="v1")) as live,
+    ):
+        client = await live.client()
+        await client.send(header + GET)
+        server = Party("upstream", await up.accept())
+        shown = f"PROXY TCP4 127.0.0.1 127.0.0.1 {port_of(client)} {live.port()}\r\n"
+        await play(server << shown.encode(), server << HEAD, server >> OK, client << OK)
+
+
+@pytest.mark.parametrize(
+    "sent", [GET, b"PROXY TCP4 nonsense\r\n" + GET, b"PROXY " + b"x" * 200, V2[:12] + b"\x99" * 10]
+)
+async def test_without_a_right_header_the_connection_is_closed(sent: bytes) -> None:
+    async with upstream() as up, running(web(up.port, listener=ACCEPT)) as live:
+        client = await live.client()
+        await client.send(sent)
+        await live.settled(clients=0, upstreams=0)
+        assert live.stats().downstream_cx_proxy_protocol_error == 1
+        assert up.accepted == 0
+
+
+async def test_a_header_from_a_source_that_is_not_trusted_closes_the_connection() -> None:
+    only = "    proxy_protocol: {allow: [192.0.2.0/24]}\n"
+    async with upstream() as up, running(web(up.port, listener=only)) as live:
+        client = await live.client()
+        await client.expect(END)
+        assert live.stats().downstream_cx_proxy_protocol_error == 1
+        await live.settled(clients=0, upstreams=0)
+
+
+@pytest.mark.parametrize("sent", [b"", b"PROXY TCP4 192"])
+async def test_a_header_that_does_not_come_in_time_is_closed_and_counted(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with (
+        upstream() as up,
+        running(web(up.port, listener=ACCEPT, timeouts="{detect: 100ms}")) as live,
+    ):
+        client = await live.client()
+        await client.send(sent)
+        await client.expect(END)
+        await live.settled(clients=0, upstreams=0)
+        assert live.stats().downstream_cx_proxy_protocol_error == 1
+        assert "(timeouts.detect)" in caplog.text
+
+
+async def test_an_l4_listener_can_take_the_header_too() -> None:
+    text = (
+        "listeners:\n"
+        "  - {name: edge, address: '127.0.0.1:0', fallback: {cluster: raw}, proxy_protocol: true}\n"
+        "clusters:\n"
+        "  raw: {endpoints: ['127.0.0.1:%d'], proxy_protocol: v1}\n"
+    )
+    async with upstream() as up, running(text % up.port) as live:
+        client = await live.client()
+        await client.send(V2 + b"payload")
+        server = Party("upstream", await up.accept())
+        await play(server << V1, server << b"payload", server >> b"ok", client << b"ok")
+
+
+# ---- everything else
+
+
+async def test_a_bug_of_a_codec_ends_its_connection_and_not_the_listener(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        plan = live.runtime.listeners["edge"].plan
+        client = await live.client()
+        broken = type("Broken", (), {"receive": lambda *_: 1 / 0, "send": lambda *_: b""})
+        assert plan.detector is not None
+        plugin = live.registry.codec("http1")
+        monkeypatch.setattr(type(plugin), "open", lambda *_: broken())
+        await client.send(GET)
+        await live.settled(clients=0, upstreams=0)
+        assert "ZeroDivisionError" in caplog.text
+        monkeypatch.undo()
+        again = await live.client()
+        await again.send(GET)
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK, again << OK)
+
+
+async def test_a_reset_in_the_queue_is_no_error() -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        for _ in range(20):
+            reset(await live.client())
+        await live.settled(clients=0, upstreams=0)
+        client = await live.client()
+        await client.send(GET)
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK, client << OK)
+        reset(client)
+        await live.settled(clients=0)

@@ -1,0 +1,134 @@
+"""A listener at work: its socket, its connections, and the plan of the snapshot in force."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import socket
+from collections.abc import Iterator
+
+import trio
+
+from xproxy.config.schema import ListenerConfig
+from xproxy.connection.service import DownstreamStats, Port
+from xproxy.model.address import Address
+from xproxy.proxy.serve_connection import Connection, Ports, serve_connection
+from xproxy.proxy.snapshot import ListenerPlan
+from xproxy.transport.listener import accept_forever, accept_waiting, address_of
+from xproxy.transport.poller import Poller
+from xproxy.transport.timers import Timers
+
+_logger = logging.getLogger(__name__)
+
+
+class ActiveListener:
+    """Accepts and serves until stopped. A reload replaces its plan and touches no connection."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        plan: ListenerPlan,
+        poller: Poller,
+        timers: Timers,
+        ids: Iterator[int],
+    ) -> None:
+        self.socket = sock
+        self.plan = plan
+        self.stats = DownstreamStats()
+        main = Port(plan.config.name, plan.service, self.stats)
+        fallback = Port(plan.config.name, plan.fallback or plan.service, self.stats)
+        self.ports = Ports(main, fallback)
+        self.connections: dict[int, Connection] = {}
+        self._poller = poller
+        self._timers = timers
+        self._ids = ids
+        self._nursery: trio.Nursery | None = None
+        self._accepting = trio.CancelScope()
+        self.handed_on = False
+        """Another listener has this socket too, and takes what waits in its queue."""
+        self.ended = trio.Event()
+        """Set when it has stopped and its last connection has ended."""
+
+    @property
+    def config(self) -> ListenerConfig:
+        return self.plan.config
+
+    @property
+    def address(self) -> Address:
+        """Where it really listens: the port is never 0."""
+        return address_of(self.socket)
+
+    def use(self, plan: ListenerPlan) -> None:
+        """Serve new streams, also those of connections that are open, by ``plan``."""
+        self.plan = plan
+        self.ports.main.service = plan.service
+        self.ports.fallback.service = plan.fallback or plan.service
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Accept and serve. Returns after ``stop``, when the last connection has ended."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                with self._accepting:
+                    await accept_forever(self.socket, self.config.name, self._take)
+                # Whoever has connected is served; whoever connects from now on is refused, and waits for nobody.
+                if not self.handed_on:
+                    accept_waiting(self.socket, self._take)
+                self.socket.close()
+        finally:
+            self._nursery = None
+            self.socket.close()
+            self.ended.set()
+
+    def _take(self, sock: socket.socket) -> None:
+        stats = self.stats
+        stats.downstream_cx_total += 1
+        if len(self.connections) >= self.config.limits.max_connections:
+            stats.downstream_cx_overflow += 1
+            sock.close()
+            return
+        try:
+            stream = self._poller.add(sock, address_of(sock, peer=True), address_of(sock))
+        except OSError as exc:
+            # No memory, or the user's bound on watched descriptors (epoll_ctl(2)): this one cannot be served.
+            _logger.error("listener %s: cannot watch a connection: %s", self.config.name, exc)
+            stats.downstream_cx_overflow += 1
+            sock.close()
+            return
+        connection = Connection(next(self._ids), stream)
+        self.connections[connection.id] = connection
+        stats.downstream_cx_active += 1
+        assert self._nursery is not None
+        self._nursery.start_soon(self._serve, connection)
+
+    async def _serve(self, connection: Connection) -> None:
+        try:
+            await serve_connection(connection, self.plan, self.ports, self._timers)
+        except Exception:
+            # A bug of a driver or codec ends its own connection, not the listener. Streams have their own guard.
+            _logger.exception("listener %s: connection %d failed", self.config.name, connection.id)
+        finally:
+            del self.connections[connection.id]
+            self.stats.downstream_cx_active -= 1
+
+    def stop(self) -> None:
+        """Accept no more, let connections finish what is in flight. Idempotent."""
+        self.ports.main.draining = self.ports.fallback.draining = True
+        self._accepting.cancel()
+        for connection in list(self.connections.values()):
+            connection.drain(self.config.timeouts.linger)
+
+    def cut(self) -> None:
+        """End what a drain has not ended by its deadline; says how much that was."""
+        if self._nursery is not None and self.connections:
+            _logger.warning(
+                "listener %s: %d connections cut off at the drain deadline (timeouts.drain)",
+                self.config.name,
+                len(self.connections),
+            )
+            self._nursery.cancel_scope.cancel()
+
+
+def connection_ids() -> Iterator[int]:
+    """Return the ids of a process's connections."""
+    return itertools.count(1)

@@ -1,0 +1,30 @@
+"""One address of a cluster, and what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from xproxy.model.address import Address
+
+
+@attrs.define(eq=False)
+class Endpoint:
+    """Lives as long as its cluster."""
+
+    address: Address
+    weight: int = 1
+    metadata: Mapping[str, str] = attrs.field(factory=dict)
+    active: int = 0
+    """Requests in flight."""
+    connections: int = 0
+    """Connections open or being opened."""
+    total: int = 0
+    """Requests sent to it so far."""
+    failed: int = 0
+    """Of these, the ones without an answer."""
+    failures_in_a_row: int = 0
+    """Connect failures and resets since the last answer."""
+    failing_until: float = 0.0
+    """Chosen only if nothing else is left before this time (trio clock)."""

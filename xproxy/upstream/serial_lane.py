@@ -1,0 +1,249 @@
+"""One request at a time on a connection: leased from a pool, or bound to the client's connection."""
+
+from __future__ import annotations
+
+import attrs
+
+from xproxy.codecs.api import CodecPlugin
+from xproxy.connection.serial_upstream import SerialUpstream
+from xproxy.model.errors import UpstreamReset
+from xproxy.stream.body import BytesBody
+from xproxy.stream.exchange import Request, Response
+from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.lane import Dialer
+from xproxy.upstream.pool import SerialPool
+
+
+class SerialLane:
+    """Pools connections by endpoint."""
+
+    __slots__ = ("_dialer", "_pools", "_tick", "plugin")
+
+    def __init__(self, dialer: Dialer) -> None:
+        self.plugin: CodecPlugin = dialer.plugin
+        self._dialer = dialer
+        self._pools: dict[Endpoint, SerialPool] = {}
+        self._tick = 0
+
+    def pinned(self, _request: Request) -> Endpoint | None:
+        """See Lane."""
+        return None
+
+    async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
+        """See Lane."""
+        pool = self._pools.get(endpoint)
+        if pool is None:
+            pool = self._pools[endpoint] = SerialPool()
+        connection = pool.take()
+        if connection is None:
+            connection = await self._connect(request, endpoint, pool)
+        while True:
+            try:
+                response = await connection.exchange(request)
+            except UpstreamReset:
+                self.drop(connection, endpoint, pool)
+                if _may_resend(connection, request):
+                    self._dialer.stats.upstream_rq_resent += 1
+                    connection = await self._open(request, endpoint, pool)
+                    continue
+                raise
+            except BaseException:
+                self.drop(connection, endpoint, pool)
+                raise
+            if response.lease is None:
+                self.settle(connection, endpoint, pool)
+            else:
+                response.lease = Lease(self, connection, endpoint, pool)
+            return response
+
+    def settle(self, connection: SerialUpstream, endpoint: Endpoint, pool: SerialPool) -> None:
+        """The exchange is over: keep the connection if it can serve another one."""
+        bound = self._dialer.config.max_requests_per_connection
+        if connection.reusable and (not bound or connection.requests < bound):
+            connection.idle_since = self._tick
+            pool.offer(connection)
+        else:
+            self.drop(connection, endpoint, pool)
+
+    def drop(self, connection: SerialUpstream, endpoint: Endpoint, pool: SerialPool) -> None:
+        """Close a connection for good."""
+        connection.close()
+        self._closed(endpoint, pool)
+
+    def _closed(self, endpoint: Endpoint, pool: SerialPool) -> None:
+        self._dialer.closed(endpoint)
+        pool.open -= 1
+        pool.slot_free()
+
+    async def _connect(
+        self, request: Request, endpoint: Endpoint, pool: SerialPool
+    ) -> SerialUpstream:
+        dialer = self._dialer
+        while pool.idle:  # those that cannot be used any more make room first
+            self.drop(pool.idle.pop(), endpoint, pool)
+        if not dialer.breaker.may_connect(pool.open):
+            dialer.breaker.check_pending()
+            dialer.stats.upstream_rq_pending_active += 1
+            try:
+                connection = await pool.wait()
+            finally:
+                dialer.stats.upstream_rq_pending_active -= 1
+            if connection is not None:
+                return connection
+        return await self._open(request, endpoint, pool)
+
+    async def _open(self, request: Request, endpoint: Endpoint, pool: SerialPool) -> SerialUpstream:
+        pool.open += 1
+        try:
+            stream, codec = await self._dialer.open(endpoint, request)
+        except BaseException:
+            pool.open -= 1
+            pool.slot_free()
+            raise
+        return SerialUpstream(stream, codec, self.plugin.traits, endpoint.address)
+
+    def tick(self, tick: int, idle_ticks: int) -> None:
+        """See Lane."""
+        self._tick = tick
+        for endpoint, pool in self._pools.items():
+            for connection in pool.expire(tick, idle_ticks):
+                if connection.reusable:
+                    self._dialer.stats.upstream_cx_idle_timeout += 1
+                else:
+                    self._dialer.stats.upstream_cx_destroy_remote += 1
+                self.drop(connection, endpoint, pool)
+
+    def close(self) -> None:
+        """See Lane."""
+        for endpoint, pool in self._pools.items():
+            while pool.idle:
+                self.drop(pool.idle.pop(), endpoint, pool)
+
+
+@attrs.define(eq=False)
+class Lease:
+    """A response whose body is still being read from its connection."""
+
+    lane: SerialLane
+    connection: SerialUpstream
+    endpoint: Endpoint
+    pool: SerialPool
+    _over: bool = False
+
+    async def aclose(self) -> None:
+        """See Releasable. Never blocks. A body not read to its end closes the connection."""
+        if self._over:
+            return
+        self._over = True
+        if self.connection.finished:
+            self.lane.settle(self.connection, self.endpoint, self.pool)
+        else:
+            self.lane.drop(self.connection, self.endpoint, self.pool)
+
+
+def _may_resend(connection: SerialUpstream, request: Request) -> bool:
+    # An endpoint may close an idle connection just as it is used: the normal race of keep-alive. Only what is
+    # harmless to send twice is sent again, and a connection that has not answered before is no race.
+    return (
+        connection.requests > 1
+        and request.head.idempotent
+        and type(request.body) is BytesBody
+        and not request.response_started
+    )
+
+
+class DedicatedLane:
+    """A connection of its own for each stream (L4), or for each client (PROXY header: it names one client)."""
+
+    __slots__ = ("_dialer", "plugin")
+
+    def __init__(self, dialer: Dialer) -> None:
+        self.plugin: CodecPlugin = dialer.plugin
+        self._dialer = dialer
+
+    def pinned(self, request: Request) -> Endpoint | None:
+        """See Lane."""
+        bound = self._bound(request)
+        return bound.endpoint if bound is not None else None
+
+    def _bound(self, request: Request) -> _Bound | None:
+        downstream = request.connection.downstream
+        bound = downstream.bound(self) if downstream is not None else None
+        return bound if isinstance(bound, _Bound) and bound.usable else None
+
+    async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
+        """See Lane."""
+        bound = self._bound(request)
+        if bound is None or bound.busy:
+            bound = await self._open(request, endpoint)
+        while True:
+            bound.busy = True
+            try:
+                response = await bound.connection.exchange(request)
+            except UpstreamReset:
+                bound.close_soon()
+                if _may_resend(bound.connection, request):
+                    self._dialer.stats.upstream_rq_resent += 1
+                    bound = await self._open(request, bound.endpoint)
+                    continue
+                raise
+            except BaseException:
+                bound.close_soon()
+                raise
+            if response.lease is not None or bound.alone:
+                response.lease = bound
+            else:
+                bound.busy = False
+            return response
+
+    async def _open(self, request: Request, endpoint: Endpoint) -> _Bound:
+        self._dialer.breaker.check_connect(endpoint.connections)
+        stream, codec = await self._dialer.open(endpoint, request)
+        connection = SerialUpstream(stream, codec, self.plugin.traits, endpoint.address)
+        downstream = request.connection.downstream
+        old = downstream.bound(self) if downstream is not None else None
+        # A client with several streams at a time has one connection kept for it, and others for a stream each.
+        alone = (
+            downstream is None
+            or self.plugin.traits.headless
+            or (isinstance(old, _Bound) and old.busy)
+        )
+        bound = _Bound(self._dialer, connection, endpoint, alone)
+        if downstream is not None and not alone:
+            if old is not None:
+                old.close_soon()
+            downstream.bind(self, bound)
+        return bound
+
+    def tick(self, tick: int, idle_ticks: int) -> None:
+        """See Lane: bound connections live and die with their clients."""
+
+    def close(self) -> None:
+        """See Lane: bound connections live and die with their clients."""
+
+
+@attrs.define(eq=False)
+class _Bound:
+    dialer: Dialer
+    connection: SerialUpstream
+    endpoint: Endpoint
+    alone: bool
+    """For one stream, and closed with it."""
+    busy: bool = False
+    _closed: bool = False
+
+    @property
+    def usable(self) -> bool:
+        return not self._closed and (self.busy or self.connection.reusable)
+
+    def close_soon(self) -> None:
+        self.busy = False
+        if not self._closed:
+            self._closed = True
+            self.connection.close()
+            self.dialer.closed(self.endpoint)
+
+    async def aclose(self) -> None:
+        self.busy = False
+        if self.alone or not self.connection.finished:
+            self.close_soon()

@@ -1,0 +1,247 @@
+"""Many requests at a time on a connection: shared among clients, or bound to one client's connection."""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from xproxy.codecs.api import CodecPlugin
+from xproxy.connection.multiplexed import Multiplexed
+from xproxy.connection.service import DownstreamStats, Port, Service, Timeouts
+from xproxy.model.errors import Unsupported
+from xproxy.model.traits import Role
+from xproxy.stream.exchange import ConnectionFacts, Downstream, Request, Response
+from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.lane import Dialer
+
+
+class SharedLane:
+    """A few connections an endpoint; requests go to the one with the fewest in flight."""
+
+    __slots__ = ("_connections", "_dialer", "_nursery", "_opening", "_used", "plugin")
+
+    def __init__(self, dialer: Dialer, nursery: trio.Nursery) -> None:
+        self.plugin: CodecPlugin = dialer.plugin
+        self._dialer = dialer
+        self._nursery = nursery
+        self._connections: dict[Endpoint, list[Multiplexed]] = {}
+        self._opening: dict[Endpoint, trio.Event] = {}
+        self._used: dict[
+            Endpoint, tuple[int, int]
+        ] = {}  # requests so far, and the tick that saw the last one
+
+    def pinned(self, _request: Request) -> Endpoint | None:
+        """See Lane."""
+        return None
+
+    async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
+        """See Lane."""
+        connections = self._connections.get(endpoint)
+        if (
+            connections is not None
+            and len(connections) == 1
+            and self._dialer.config.connections_per_endpoint == 1
+        ):
+            connection = connections[0]
+            if not connection.closing:
+                return await connection.call(request)
+        return await (await self._choose(request, endpoint)).call(request)
+
+    async def _choose(self, request: Request, endpoint: Endpoint) -> Multiplexed:
+        wanted = self._dialer.config.connections_per_endpoint
+        while True:
+            connections = self._connections.setdefault(endpoint, [])
+            usable = [c for c in connections if not c.closing]
+            opening = self._opening.get(endpoint)
+            if usable and (
+                len(usable) >= wanted
+                or opening is not None
+                or not self._dialer.breaker.may_connect(len(usable))
+            ):
+                return min(usable, key=lambda c: c.streams)
+            if opening is None:
+                return await self._open(request, endpoint)
+            # One dials; the others wait for it, and look again whatever came of it.
+            self._dialer.breaker.check_pending()
+            self._dialer.stats.upstream_rq_pending_active += 1
+            try:
+                await opening.wait()
+            finally:
+                self._dialer.stats.upstream_rq_pending_active -= 1
+
+    async def _open(self, request: Request, endpoint: Endpoint) -> Multiplexed:
+        dialer = self._dialer
+        opened = self._opening[endpoint] = trio.Event()
+        try:
+            stream, codec = await dialer.open(endpoint, request)
+            facts = upstream_facts(dialer, endpoint)
+            connection = Multiplexed(stream, codec, Role.CLIENT, facts, None, dialer.timers)
+            self._connections[endpoint].append(connection)
+            self._nursery.start_soon(self._run, connection, endpoint)
+            return connection
+        finally:
+            del self._opening[endpoint]
+            opened.set()
+
+    async def _run(self, connection: Multiplexed, endpoint: Endpoint) -> None:
+        keepalive = self._dialer.config.keepalive
+        heartbeat = (
+            (keepalive.interval, keepalive.timeout, keepalive.max_misses)
+            if keepalive.interval
+            else None
+        )
+        try:
+            await connection.run(heartbeat=heartbeat)
+        finally:
+            self._connections[endpoint].remove(connection)
+            self._dialer.closed(endpoint)
+
+    def tick(self, tick: int, idle_ticks: int) -> None:
+        """See Lane: an endpoint's connections are closed together, once it has had no request for so long."""
+        for endpoint, connections in self._connections.items():
+            total, since = self._used.get(endpoint, (-1, tick))
+            if total != endpoint.total or endpoint.active:
+                self._used[endpoint] = (endpoint.total, tick)
+            elif idle_ticks and tick - since > idle_ticks:
+                for connection in connections:
+                    if not connection.closing:
+                        self._dialer.stats.upstream_cx_idle_timeout += 1
+                        connection.drain()
+
+    def close(self) -> None:
+        """See Lane."""
+        for connections in self._connections.values():
+            for connection in connections:
+                connection.drain()
+
+
+def upstream_facts(dialer: Dialer, endpoint: Endpoint) -> ConnectionFacts:
+    """Return the facts of a connection to ``endpoint``, for requests that come from there."""
+    return ConnectionFacts(
+        id=0,
+        listener=f"cluster {dialer.name}",
+        protocol=dialer.plugin.name,
+        traits=dialer.plugin.traits,
+        peer=endpoint.address,
+        local=endpoint.address,
+    )
+
+
+@attrs.frozen
+class _BoundTimeouts:
+    """Reverse requests take as long as the client lets them; everything else is the downstream's to bound."""
+
+    detect: float = 0
+    idle: float = 0
+    head: float = 0
+    body: float = 60.0
+    write: float = 60.0
+    stream_idle: float = 300.0
+    linger: float = 1.0
+
+
+_TIMEOUTS: Timeouts = _BoundTimeouts()
+
+
+class BoundLane:
+    """Each client's connection has its own upstream connection, over which the server may call the client."""
+
+    __slots__ = ("_dialer", "_nursery", "_opening", "plugin")
+
+    def __init__(self, dialer: Dialer, nursery: trio.Nursery) -> None:
+        self.plugin: CodecPlugin = dialer.plugin
+        self._dialer = dialer
+        self._nursery = nursery
+        self._opening: dict[int, trio.Event] = {}
+
+    def pinned(self, request: Request) -> Endpoint | None:
+        """See Lane."""
+        bound = self._bound(request)
+        return bound.endpoint if bound is not None else None
+
+    def _bound(self, request: Request) -> _BoundConnection | None:
+        downstream = request.connection.downstream
+        bound = downstream.bound(self) if downstream is not None else None
+        if isinstance(bound, _BoundConnection) and not bound.connection.closing:
+            return bound
+        return None
+
+    async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
+        """See Lane."""
+        client = request.connection.id
+        while True:
+            bound = self._bound(request)
+            if bound is not None:
+                return await bound.connection.call(request)
+            opening = self._opening.get(client)
+            if opening is None:
+                break
+            await opening.wait()
+        opened = self._opening[client] = trio.Event()
+        try:
+            connection = await self._open(request, endpoint)
+        finally:
+            del self._opening[client]
+            opened.set()
+        return await connection.call(request)
+
+    async def _open(self, request: Request, endpoint: Endpoint) -> Multiplexed:
+        dialer = self._dialer
+        downstream = request.connection.downstream
+        if downstream is None:
+            raise Unsupported(f"cluster {dialer.name} binds connections, and this request has none")
+        dialer.breaker.check_connect(endpoint.connections)
+        stream, codec = await dialer.open(endpoint, request)
+        limits = dialer.limits
+        service = Service(
+            Reverse(downstream), _TIMEOUTS, 1 << 20, limits.max_streams, limits.max_message_bytes
+        )
+        port = Port(f"cluster {dialer.name}", service, DownstreamStats())
+        connection = Multiplexed(
+            stream, codec, Role.CLIENT, upstream_facts(dialer, endpoint), port, dialer.timers
+        )
+        bound = _BoundConnection(connection, endpoint)
+        downstream.bind(self, bound)
+        self._nursery.start_soon(self._run, bound, downstream)
+        return connection
+
+    async def _run(self, bound: _BoundConnection, downstream: Downstream) -> None:
+        keepalive = self._dialer.config.keepalive
+        heartbeat = (
+            (keepalive.interval, keepalive.timeout, keepalive.max_misses)
+            if keepalive.interval
+            else None
+        )
+        try:
+            await bound.connection.run(heartbeat=heartbeat)
+        finally:
+            # One that was told to go away may have a successor by now.
+            if downstream.bound(self) is bound:
+                downstream.unbind(self)
+            self._dialer.closed(bound.endpoint)
+
+    def tick(self, tick: int, idle_ticks: int) -> None:
+        """See Lane: bound connections live and die with their clients."""
+
+    def close(self) -> None:
+        """See Lane: bound connections live and die with their clients."""
+
+
+@attrs.frozen(eq=False)
+class Reverse:
+    """Hands a server's request to the client whose connection it came for."""
+
+    downstream: Downstream
+
+    async def __call__(self, request: Request) -> Response:
+        """See Handler."""
+        return await self.downstream.call(request)
+
+
+@attrs.frozen(eq=False)
+class _BoundConnection:
+    connection: Multiplexed
+    endpoint: Endpoint
+
+    def close_soon(self) -> None:
+        self.connection.close_soon()

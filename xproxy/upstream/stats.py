@@ -1,0 +1,39 @@
+"""Counters of one cluster: plain integers, read when somebody asks. Names are Envoy's."""
+
+from __future__ import annotations
+
+import attrs
+
+from xproxy.model.status import Status
+
+_GAUGE = {"kind": "gauge"}
+
+
+@attrs.define(eq=False)
+class ClusterStats:
+    """Counters and gauges of one cluster."""
+
+    upstream_cx_total: int = 0
+    upstream_cx_active: int = attrs.field(default=0, metadata=_GAUGE)
+    upstream_cx_connect_fail: int = 0
+    upstream_cx_overflow: int = 0
+    upstream_cx_idle_timeout: int = 0
+    upstream_cx_destroy_remote: int = 0
+    """Closed by the endpoint while unused."""
+    upstream_rq_total: int = 0
+    upstream_rq_active: int = attrs.field(default=0, metadata=_GAUGE)
+    upstream_rq_pending_active: int = attrs.field(default=0, metadata=_GAUGE)
+    upstream_rq_pending_overflow: int = 0
+    upstream_rq_cancelled: int = 0
+    """Given up because the client went away or a deadline passed."""
+    upstream_rq_reset: int = 0
+    """No whole answer came."""
+    upstream_rq_resent: int = 0
+    """Sent again on a fresh connection, as an idle one had been closed at that moment."""
+    upstream_rq_retry: int = 0
+    upstream_rq_retry_active: int = attrs.field(default=0, metadata=_GAUGE)
+    upstream_rq_retry_overflow: int = 0
+    endpoint_failing: int = 0
+    """Times an endpoint was marked as failing."""
+    statuses: dict[Status, int] = attrs.field(factory=dict, metadata={"label": "status"})
+    """Answers by neutral status."""
