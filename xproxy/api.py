@@ -9,9 +9,11 @@ from xproxy.codecs.api import (
     CodecPlugin,
     Hint,
     RestoringPlugin,
+    SupportsBypass,
     SupportsFlow,
     SupportsGoAway,
     SupportsHeartbeat,
+    SupportsLocalReply,
     SupportsNativeStatus,
     SupportsSnapshot,
     SupportsUpgrade,
@@ -35,6 +37,7 @@ from xproxy.codecs.messages import (
     MessageWire,
 )
 from xproxy.codecs.packing import pack_state, unpack_state
+from xproxy.config.schema import Duration, Size
 from xproxy.model.address import Address
 from xproxy.model.errors import (
     BodyTooLarge,
@@ -89,6 +92,9 @@ from xproxy.stream.exchange import (
     StreamControl,
     local_response,
 )
+from xproxy.stream.lifetime import SupportsRun
+from xproxy.upstream.balance.api import LoadBalancer
+from xproxy.upstream.endpoint import Endpoint
 
 __all__ = [
     "API_VERSION",
@@ -115,6 +121,8 @@ __all__ = [
     "Credit",
     "Data",
     "DeadlineExceeded",
+    "Duration",
+    "Endpoint",
     "Filter",
     "Forbidden",
     "Frame",
@@ -133,6 +141,7 @@ __all__ = [
     "Kind",
     "LengthFramed",
     "Limits",
+    "LoadBalancer",
     "Local",
     "LocalProtocolError",
     "Malformed",
@@ -159,14 +168,18 @@ __all__ = [
     "Role",
     "RouteNotFound",
     "Sharing",
+    "Size",
     "Status",
     "StreamControl",
     "StreamError",
     "StreamIdle",
+    "SupportsBypass",
     "SupportsFlow",
     "SupportsGoAway",
     "SupportsHeartbeat",
+    "SupportsLocalReply",
     "SupportsNativeStatus",
+    "SupportsRun",
     "SupportsSnapshot",
     "SupportsUpgrade",
     "Target",

@@ -1,0 +1,1 @@
+"""One module a figure of the table: who is measured, under which load, against which goal."""

@@ -1,0 +1,52 @@
+"""The demo's clients against the demo's upstreams, without a proxy between them."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import trio
+
+from xproxy.cli.demo.calls import Call, CallFailed, http_get, make, rpc_call, tcp_echo
+from xproxy.cli.demo.upstreams import Serve, echo, rpc, start, web
+from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
+
+
+async def _call(call: Call, serve: Serve) -> str:
+    async with trio.open_nursery() as nursery:
+        address = await start(nursery, serve)
+        try:
+            return await make(call, address)
+        finally:
+            nursery.cancel_scope.cancel()
+    raise AssertionError("not reached")
+
+
+async def test_each_protocol() -> None:
+    assert await _call(http_get("/x"), functools.partial(web, "w")) == "200 from w"
+    call = rpc_call(BOLT, "Bolt", "a.B", "c", b"hi")
+    assert (call.asks, call.protocol) == ("B.c", "Bolt")
+    assert await _call(call, functools.partial(rpc, BOLT, "b")) == "ok from b"
+    assert await _call(tcp_echo(b"raw"), echo) == "3 bytes back"
+
+
+@pytest.mark.parametrize(
+    ("call", "answer", "reason"),
+    [
+        (http_get("/x"), b"", "closed before the answer was complete"),
+        (http_get("/x"), b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", "200: hi"),
+        (http_get("/x"), b"HTTP/1.1 404 Not Found\r\n\r\n", "404: "),
+        (rpc_call(BOLT, "Bolt", "a.B", "c", b""), b"what", "the answer is broken: "),
+        (tcp_echo(b"raw"), b"cooked", "3 bytes went out, 6 other ones came back"),
+    ],
+)
+async def test_wrong_answers_are_failures(call: Call, answer: bytes, reason: str) -> None:
+    async def lie(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(answer)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await _call(call, lie)
+    (failure,) = caught.value.exceptions
+    assert isinstance(failure, CallFailed)
+    assert reason in str(failure)

@@ -1,0 +1,28 @@
+"""The demo's scene: a route and upstreams for every protocol that is installed."""
+
+from __future__ import annotations
+
+import trio
+
+from xproxy.cli.demo.recorder import Recorder
+from xproxy.cli.demo.scene import message_codecs, set_up
+from xproxy.config.schema import FallbackConfig
+from xproxy.model.address import Address
+from xproxy.registry import default_registry
+
+
+async def test_every_installed_message_protocol_takes_part() -> None:
+    registry = default_registry()
+    recorder = Recorder()
+    async with trio.open_nursery() as nursery:
+        scene = await set_up(nursery, Address("127.0.0.1", 0), registry, recorder)
+        nursery.cancel_scope.cancel()
+    names = [plugin.name for plugin in message_codecs(registry)]
+    assert names[0] == "bolt"
+    assert set(scene.config.clusters) == {"web", "shop", "raw", *names}
+    assert len(scene.calls) == 3 + 2 * len(names) + 1
+    (listener,) = scene.config.listeners
+    assert listener.fallback == FallbackConfig(cluster="raw")
+    assert listener.filters[0].options is recorder
+    for route in scene.config.routes["demo"]:
+        assert route.cluster in scene.config.clusters

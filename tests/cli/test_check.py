@@ -1,0 +1,40 @@
+"""``xproxy check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from xproxy.cli.main import main
+
+
+def test_a_good_file(good: Path) -> None:
+    result = CliRunner().invoke(main, ["check", "-c", str(good)])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{good}: fine (1 listener, 1 route, 1 cluster)\n"
+
+
+def test_a_bad_file_gives_all_mistakes(bad: Path) -> None:
+    result = CliRunner().invoke(main, ["check", "-c", str(bad)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    first, second = result.stderr.splitlines()
+    assert (
+        first
+        == f'{bad}:1:20: listeners[0].name: expected text, found the number 7 (did you mean `"7"`?)'
+    )
+    assert second.startswith(f"{bad}:2:18: routes.main[0].clutser: unknown key; allowed: name, ")
+    assert second.endswith("(did you mean `cluster`?)")
+
+
+def test_no_file(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["check", "-c", str(tmp_path / "none.yaml")])
+    assert result.exit_code == 1
+    assert result.stderr == f"{tmp_path}/none.yaml: cannot be read: No such file or directory\n"
+
+
+def test_warnings_are_shown(good: Path) -> None:
+    good.write_text(good.read_text() + "admin: {address: '0.0.0.0:9901'}\n")
+    result = CliRunner().invoke(main, ["check", "-c", str(good)])
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f"warning: {good}:4:9: admin.address: not a loopback address")

@@ -1,0 +1,182 @@
+"""The product as a process: ``python -m xproxy run`` on a file, with what a person would use to look at it."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+ROOT: Final = Path(__file__).parents[2]
+PATIENCE: Final = 15.0
+"""Seconds that any single step may take."""
+_LOOK: Final = 0.01
+
+
+def eventually(holds: Callable[[], bool], what: str, within: float = PATIENCE) -> None:
+    """Wait until ``holds``; fail with ``what`` otherwise."""
+    deadline = time.monotonic() + within
+    while not holds():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {within:g} s: {what}")
+        time.sleep(_LOOK)
+
+
+def unused_port() -> int:
+    """Return a port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def read_to_reset(client: socket.socket) -> bool:
+    """Read until the end; say whether that was a reset, and not a clean end."""
+    client.settimeout(PATIENCE)
+    try:
+        while client.recv(1 << 20):
+            pass
+    except ConnectionResetError:
+        return True
+    return False
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process holds."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+@attrs.define(eq=False)
+class Product:
+    """A running proxy."""
+
+    process: subprocess.Popen[str]
+    config: Path
+    ports: dict[str, int]
+    """By listener."""
+    log: Path
+    """Its standard error."""
+    admin: int
+
+    @property
+    def port(self) -> int:
+        """The port of the listener ``edge``."""
+        return self.ports["edge"]
+
+    @property
+    def resident(self) -> int:
+        return resident_bytes(self.process.pid)
+
+    @property
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def page(self, path: str) -> str:
+        """Return a page of the admin interface."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin, timeout=PATIENCE)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
+    def stats(self) -> dict[str, int]:
+        """Return all counters and gauges."""
+        lines = (line.rpartition(": ") for line in self.page("/stats").splitlines())
+        return {name: int(value) for name, _, value in lines if value.isdigit()}
+
+    def stat(self, name: str) -> int:
+        """Return one of them; what was never counted is 0."""
+        return self.stats().get(name, 0)
+
+    def leaks(self) -> list[str]:
+        """Name the gauges that say that something is held; clients must have left."""
+        found = []
+        for name, value in self.stats().items():
+            held = ("_rq_active", "_pending_active", "_retry_active", "downstream_cx_active")
+            if value and name.endswith(held) and not name.startswith("listener.(admin)"):
+                found.append(f"{name} is {value}")
+        return found
+
+    def settled(self) -> None:
+        """Wait until nothing is held."""
+        try:
+            eventually(lambda: not self.leaks(), "")
+        except AssertionError:
+            raise AssertionError("; ".join(self.leaks())) from None
+
+    def reload(self, text: str) -> None:
+        """Write another file and send SIGHUP; wait until it is in force."""
+        before = self.page("/config_dump")
+        self.config.write_text(text)
+        self.process.send_signal(signal.SIGHUP)
+        eventually(lambda: self.page("/config_dump") != before, "the reload")
+
+    def said(self) -> str:
+        """Return its log so far."""
+        return self.log.read_text()
+
+    def end(self, number: signal.Signals = signal.SIGTERM, within: float = PATIENCE) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(within)
+
+
+def _first_lines(process: subprocess.Popen[str], log: Path) -> list[str]:
+    """Return what it prints when it is ready."""
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        if not selector.select(PATIENCE):
+            raise AssertionError(f"not ready: {log.read_text()}")
+    data = os.read(process.stdout.fileno(), 65536).decode()
+    if not data:
+        raise AssertionError(f"ended before it was ready: {log.read_text()}")
+    return data.splitlines()
+
+
+@contextmanager
+def product(text: str, work: Path, *options: str) -> Iterator[Product]:
+    """Run the proxy on a configuration, with an admin interface added; leaving ends it, whatever happens."""
+    admin = unused_port()
+    config, log = work / "xproxy.yaml", work / "stderr.log"
+    config.write_text(with_admin(text, admin))
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "xproxy", "run", "-c", str(config), *options],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            cwd=ROOT,
+        )
+    try:
+        ports = {}
+        for line in _first_lines(process, log):
+            name, _, address = line.partition(" ")
+            ports[name] = int(address.rpartition(":")[2])
+        yield Product(process, config, ports, log, admin)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def with_admin(text: str, port: int) -> str:
+    """Return a configuration with an admin interface."""
+    return f"admin: {{address: '127.0.0.1:{port}'}}\n{text}"

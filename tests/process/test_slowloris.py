@@ -1,0 +1,173 @@
+"""A client that keeps the proxy waiting is closed in time, in every state, and the timeout has a name."""
+
+from __future__ import annotations
+
+import socket
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.process.product import PATIENCE, Product, eventually, product, read_to_reset
+from tests.process.slowloris import (
+    BOLT,
+    DOWNLOAD,
+    HEAD,
+    UPLOAD,
+    configuration,
+    good_client,
+    under_attack,
+)
+from tests.process.upstreams import upstream
+
+pytestmark = pytest.mark.slow
+
+SHORT = (
+    "{detect: 300ms, head: 300ms, body: 300ms, idle: 300ms, write: 300ms, stream_idle: 5s,"
+    " linger: 50ms}"
+)
+SECONDS = 3.0
+"""A client is closed within it; the timeouts are a tenth of it."""
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[int]:
+    with upstream("web") as port:
+        yield port
+
+
+@pytest.fixture(scope="module")
+def proxy(web: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with product(configuration(web, web, SHORT), tmp_path_factory.mktemp("slowloris")) as found:
+        yield found
+
+
+def until_closed(client: socket.socket) -> bytes:
+    """Read to the end; returns what came."""
+    client.settimeout(SECONDS)
+    received = b""
+    try:
+        while data := client.recv(65536):
+            received += data
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("sent", "counter", "told"),
+    [
+        (b"", "downstream_cx_unknown_protocol", b""),
+        (b"GE", "downstream_cx_unknown_protocol", b""),
+        (b"\x01", "downstream_cx_unknown_protocol", b""),
+        (HEAD, "downstream_cx_head_timeout", b"(timeouts.head)"),
+        (HEAD + b"x", "downstream_cx_head_timeout", b"(timeouts.head)"),
+        (HEAD + b"\r\n" + HEAD, "downstream_cx_head_timeout", b"(timeouts.head)"),
+        (HEAD + b"\r\n", "downstream_cx_idle_timeout", b"200 OK"),
+        (UPLOAD, "statuses.deadline-exceeded", b"(timeouts.body)"),
+        (BOLT, "downstream_cx_head_timeout", b""),
+        (BOLT[:10], "downstream_cx_unknown_protocol", b""),
+    ],
+    ids=[
+        "no byte",
+        "half a detection prefix",
+        "half a magic number",
+        "half a head",
+        "half a line",
+        "half a second head",
+        "nothing after an answer",
+        "half a body",
+        "half a bolt body",
+        "half a bolt head",
+    ],
+)
+def test_it_is_closed_by_the_named_timeout(
+    proxy: Product, sent: bytes, counter: str, told: bytes
+) -> None:
+    before = proxy.stat(f"listener.edge.{counter}")
+    with connect(proxy.port) as client:
+        client.sendall(sent)
+        assert told in until_closed(client)
+    assert proxy.stat(f"listener.edge.{counter}") == before + 1
+    proxy.settled()
+    if counter == "downstream_cx_unknown_protocol":
+        assert "(timeouts.detect)" in proxy.said()
+
+
+@pytest.mark.parametrize("state", ["size", "chunked"])
+def test_a_client_that_never_reads_is_cut_off(proxy: Product, state: str) -> None:
+    before = proxy.stat("listener.edge.downstream_cx_write_timeout")
+    request = DOWNLOAD.replace(b"/size/", f"/{state}/".encode())
+    with connect(proxy.port) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.sendall(request)
+        eventually(
+            lambda: proxy.stat("listener.edge.downstream_cx_write_timeout") == before + 1,
+            "downstream_cx_write_timeout",
+        )
+        # And it sees that it was: never a clean end.
+        assert read_to_reset(client)
+    proxy.settled()
+
+
+def drip(client: socket.socket, data: bytes, pause: float) -> float:
+    """Send byte by byte until it is closed; returns how long that took."""
+    begin = time.monotonic()
+    client.settimeout(pause)
+    try:
+        for at in range(len(data)):
+            client.sendall(data[at : at + 1])
+            try:
+                if not client.recv(1):
+                    break
+            except TimeoutError:
+                continue
+            client.settimeout(SECONDS)
+            while client.recv(65536):
+                pass
+            break
+    except ConnectionError:
+        pass
+    return time.monotonic() - begin
+
+
+@pytest.mark.parametrize(
+    ("data", "counter"),
+    [
+        (b"G" * 1000, "downstream_cx_unknown_protocol"),
+        (HEAD + b"x" * 1000, "downstream_cx_head_timeout"),
+    ],
+)
+def test_a_byte_now_and_then_gains_no_time(proxy: Product, data: bytes, counter: str) -> None:
+    before = proxy.stat(f"listener.edge.{counter}")
+    with connect(proxy.port) as client:
+        if data.startswith(HEAD):
+            client.sendall(HEAD)
+            data = data[len(HEAD) :]
+        assert drip(client, data, 0.05) < SECONDS
+    assert proxy.stat(f"listener.edge.{counter}") == before + 1
+
+
+def test_many_at_once_are_closed_and_a_good_client_is_served(web: int, tmp_path: Path) -> None:
+    timeouts = SHORT.replace("300ms", "1s")
+    with upstream("web") as good, product(configuration(good, web, timeouts), tmp_path) as proxy:
+        good_client(proxy.port, 0.3)
+        alone = statistics.median(good_client(proxy.port, 1.0))
+        taken = under_attack(proxy, 200, 2.5)
+        # What the issue asks for (2,000, at most 1.2) is measured by slowloris.py; this machine may be busy.
+        assert statistics.median(taken) < 3 * alone
+        stats = proxy.stats()
+        for counter in (
+            "downstream_cx_unknown_protocol",
+            "downstream_cx_head_timeout",
+            "downstream_cx_write_timeout",
+            "statuses.deadline-exceeded",
+        ):
+            assert stats[f"listener.edge.{counter}"] >= 30, counter
+        proxy.settled()

@@ -1,0 +1,137 @@
+"""The demo's clients: one request each, over a connection of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+import trio
+
+from xproxy.codecs.api import CodecPlugin
+from xproxy.model.address import Address
+from xproxy.model.frames import Head, Violation
+from xproxy.model.headers import Headers
+from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Role
+
+PATIENCE: Final = 5.0
+"""Seconds until a demo request counts as failed."""
+
+
+class CallFailed(Exception):
+    """The answer was not what it should be."""
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One request of the demo."""
+
+    protocol: str
+    """As people call it."""
+    asks: str
+    """The request in few words."""
+    first_bytes: bytes
+    """What the client sends, from the first byte."""
+    finish: Callable[[trio.SocketStream], Awaitable[str]]
+    """Reads the answer and says what it was. Raises CallFailed."""
+
+
+async def make(call: Call, proxy: Address) -> str:
+    """Make one call and return its result. Raises CallFailed, also when it takes too long."""
+    try:
+        with trio.fail_after(PATIENCE):
+            async with await trio.open_tcp_stream(proxy.host, proxy.port) as stream:
+                await stream.send_all(call.first_bytes)
+                return await call.finish(stream)
+    except trio.TooSlowError as exc:
+        raise CallFailed(f"no answer in {PATIENCE:.0f} s") from exc
+    except (OSError, trio.BrokenResourceError) as exc:
+        raise CallFailed(f"the connection broke: {exc}") from exc
+
+
+def http_get(path: str) -> Call:
+    """Return a GET."""
+    request = f"GET {path} HTTP/1.1\r\nhost: demo.local\r\nuser-agent: xproxy-demo\r\n\r\n"
+
+    async def finish(stream: trio.SocketStream) -> str:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += await _more(stream)
+        head, _, body = data.partition(b"\r\n\r\n")
+        status, *fields = head.decode("latin-1").split("\r\n")
+        length = next(
+            (int(f.partition(":")[2]) for f in fields if f.lower().startswith("content-length:")), 0
+        )
+        while len(body) < length:
+            body += await _more(stream)
+        code = status.split()[1]
+        return _judge(code, code == "200", body, f"GET {path} HTTP/1.1")
+
+    return Call(
+        protocol="HTTP/1.1", asks=f"GET {path}", first_bytes=request.encode(), finish=finish
+    )
+
+
+def rpc_call(plugin: CodecPlugin, label: str, service: str, method: str, content: bytes) -> Call:
+    """Return a call in any protocol whose messages come whole."""
+    codec = plugin.open(Role.CLIENT, DEFAULT_LIMITS)
+    headers = Headers((("service", service), ("method", method)))
+    head = RequestHead(service=service, method=method, headers=headers, deadline=PATIENCE)
+    request = codec.send(Head(1, head, content, end=True))
+
+    async def finish(stream: trio.SocketStream) -> str:
+        while True:
+            for frame in codec.receive(await _more(stream)):
+                match frame:
+                    case Head(message=ResponseHead() as answer, data=body):
+                        ok = answer.status is Status.OK
+                        sent = f"{service}.{method} {_text(content)}"
+                        return _judge(answer.status.label, ok, body, sent)
+                    case Violation():
+                        raise CallFailed(f"the answer is broken: {frame.detail}")
+
+    return Call(
+        protocol=label,
+        asks=f"{service.rpartition('.')[2]}.{method}",
+        first_bytes=request,
+        finish=finish,
+    )
+
+
+def tcp_echo(content: bytes) -> Call:
+    """Return bytes of no protocol at all, which must come back as they are."""
+
+    async def finish(stream: trio.SocketStream) -> str:
+        await stream.send_eof()
+        data = b""
+        while piece := await stream.receive_some():
+            data += piece
+        if data != content:
+            raise CallFailed(f"{len(content)} bytes went out, {len(data)} other ones came back")
+        return f"{len(data)} bytes back"
+
+    asks = f"{len(content)} bytes"
+    return Call(protocol="raw TCP", asks=asks, first_bytes=content, finish=finish)
+
+
+def _judge(status: str, ok: bool, body: bytes, sent: str) -> str:
+    """Return who answered. Raises CallFailed unless an upstream says that it got what was sent."""
+    name, _, got = _text(body).partition(" got ")
+    if not ok or got != sent:
+        raise CallFailed(f"{status}: {_text(body)}")
+    return f"{status} from {name}"
+
+
+async def _more(stream: trio.SocketStream) -> bytes:
+    data = await stream.receive_some()
+    if not data:
+        raise CallFailed("the connection was closed before the answer was complete")
+    return bytes(data)
+
+
+def _text(data: bytes) -> str:
+    text = data.decode("utf-8", "replace").strip()
+    return text if len(text) <= 100 else text[:97] + "…"

@@ -1,0 +1,97 @@
+"""The demo's scene: which upstreams there are, the proxy's configuration for them, and the calls to make."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+import trio
+
+from xproxy.cli.demo.calls import Call, http_get, rpc_call, tcp_echo
+from xproxy.cli.demo.recorder import Recorder
+from xproxy.cli.demo.upstreams import echo, rpc, start, web
+from xproxy.codecs.api import CodecPlugin
+from xproxy.config.schema import (
+    ClusterConfig,
+    Config,
+    EndpointConfig,
+    FallbackConfig,
+    FilterConfig,
+    ListenerConfig,
+    MatchConfig,
+    PathMatch,
+    RouteConfig,
+)
+from xproxy.model.address import Address
+from xproxy.model.traits import Sharing
+from xproxy.registry import CODECS, Registry
+
+_LABELS: Final = {"bolt": "SOFA Bolt"}
+_SERVICE: Final = "com.example.Greeter"
+_RAW: Final = b"(no protocol that anybody knows)\n"
+
+
+@attrs.frozen(kw_only=True)
+class Scene:
+    """Everything the demo consists of."""
+
+    config: Config
+    calls: tuple[Call, ...]
+
+
+async def set_up(
+    nursery: trio.Nursery, listen: Address, registry: Registry, recorder: Recorder
+) -> Scene:
+    """Start the upstreams in ``nursery`` and return what belongs to them. Raises PluginError."""
+    clusters: dict[str, ClusterConfig] = {}
+    routes: list[RouteConfig] = []
+    calls: list[Call] = []
+
+    servers = [await start(nursery, functools.partial(web, f"web-{n}")) for n in (1, 2, 3)]
+    clusters["web"] = _cluster(servers[:2])
+    clusters["shop"] = _cluster(servers[2:])
+    routes.append(
+        RouteConfig(
+            name="shop",
+            match=MatchConfig(protocol=("http1",), path=PathMatch(segment_prefix="/shop")),
+            cluster="shop",
+        )
+    )
+    routes.append(RouteConfig(name="web", match=MatchConfig(protocol=("http1",)), cluster="web"))
+    calls += [http_get("/hello"), http_get("/hello"), http_get("/shop/cart")]
+
+    for plugin in message_codecs(registry):
+        name = plugin.name
+        label = _LABELS.get(name, f"{name} (plugin)")
+        servers = [
+            await start(nursery, functools.partial(rpc, plugin, f"{name}-{n}")) for n in (1, 2)
+        ]
+        clusters[name] = _cluster(servers)
+        match = MatchConfig(protocol=(name,))
+        routes.append(RouteConfig(name=name, match=match, cluster=name))
+        calls += [rpc_call(plugin, label, _SERVICE, "hello", b"hi") for _ in servers]
+
+    clusters["raw"] = _cluster([await start(nursery, echo)])
+    calls.append(tcp_echo(_RAW))
+    listener = ListenerConfig(
+        name="demo",
+        address=listen,
+        fallback=FallbackConfig(cluster="raw"),
+        filters=(FilterConfig(name="demo", options=recorder),),
+        routes="demo",
+    )
+    config = Config(listeners=(listener,), routes={"demo": tuple(routes)}, clusters=clusters)
+    return Scene(config=config, calls=tuple(calls))
+
+
+def message_codecs(registry: Registry) -> list[CodecPlugin]:
+    """Return the installed codecs whose messages come whole: the demo can speak any of them."""
+    plugins = [registry.codec(name) for name in registry.names(CODECS)]
+    found = [plugin for plugin in plugins if plugin.traits.sharing is Sharing.MESSAGES]
+    return sorted(found, key=lambda plugin: (plugin.name not in _LABELS, plugin.name))
+
+
+def _cluster(addresses: Sequence[Address]) -> ClusterConfig:
+    return ClusterConfig(endpoints=tuple(EndpointConfig(address=a) for a in addresses))
