@@ -1,0 +1,117 @@
+"""One Dubbo connection: both ends may call, heartbeats stay with it, the read-only event is its goodbye."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from xproxy.codecs.api import SupportsGoAway, SupportsHeartbeat, SupportsSnapshot
+from xproxy.codecs.dubbo.codec import DubboCodec
+from xproxy.codecs.dubbo.plugin import PLUGIN
+from xproxy.model.frames import Frame, GoAway, Head, Reply, Reset, Violation
+from xproxy.model.limits import DEFAULT_LIMITS, Limits
+from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Role
+
+REQUEST = RequestHead(service="demo.Greeter", method="hello")
+OK = ResponseHead(status=Status.OK)
+
+
+@pytest.fixture
+def server() -> DubboCodec:
+    return DubboCodec(Role.SERVER, DEFAULT_LIMITS)
+
+
+@pytest.fixture
+def client() -> DubboCodec:
+    return DubboCodec(Role.CLIENT, DEFAULT_LIMITS)
+
+
+def only(frames: Sequence[Frame]) -> Head:
+    (frame,) = frames
+    assert isinstance(frame, Head)
+    return frame
+
+
+def test_a_server_calls_its_client_on_the_clients_connection(
+    server: DubboCodec, client: DubboCodec
+) -> None:
+    asked = only(client.receive(server.send(Head(1, REQUEST, b"?", end=True))))
+    assert isinstance(asked.message, RequestHead)
+    own = client.send(Head(1, REQUEST, b"mine", end=True))  # ids of both directions may be equal
+    answered = only(server.receive(client.send(Head(1, OK, b"!", end=True))))
+    assert (answered.stream_id, answered.data) == (1, b"!")
+    assert only(server.receive(own)).data == b"mine"
+
+
+@pytest.mark.parametrize("stream_id", [2**40, -1, 2**63 - 1, -(2**63)])
+def test_ids_have_64_bits(server: DubboCodec, client: DubboCodec, stream_id: int) -> None:
+    asked = only(server.receive(client.send(Head(stream_id, REQUEST, b"", end=True))))
+    assert asked.stream_id == stream_id
+    moved = PLUGIN.restore(server.snapshot(), Role.SERVER, DEFAULT_LIMITS)
+    answered = only(client.receive(moved.send(Head(stream_id, OK, b"", end=True))))
+    assert answered.stream_id == stream_id
+
+
+def test_a_heartbeat_is_answered_by_the_codec_of_either_side(
+    server: DubboCodec, client: DubboCodec
+) -> None:
+    for asking, answering in ((client, server), (server, client)):
+        (reply,) = answering.receive(asking.heartbeat())
+        assert isinstance(reply, Reply)
+        assert reply.data == bytes.fromhex("DABB 22 14 0000000000000000 00000001 4E")
+        assert list(asking.receive(reply.data)) == []
+
+
+def test_the_read_only_event_is_a_goaway_and_what_is_in_flight_ends(
+    server: DubboCodec, client: DubboCodec
+) -> None:
+    server.receive(client.send(Head(3, REQUEST, b"", end=True)))
+    assert server.goaway() == bytes.fromhex("DABB A2 00 0000000000000000 00000002 0152")
+    assert list(client.receive(server.goaway())) == [GoAway()]
+    assert only(client.receive(server.send(Head(3, OK, b"x", end=True)))).data == b"x"
+
+
+def test_unknown_answers_are_given_and_oneway_ones_not_sent(
+    server: DubboCodec, client: DubboCodec
+) -> None:
+    raw = bytes.fromhex("DABB 02 14 0000000000000063 00000001 92")
+    assert only(client.receive(raw)).stream_id == 99
+    oneway = RequestHead(service="s", method="m", oneway=True)
+    server.receive(client.send(Head(4, oneway, b"", end=True)))
+    assert server.send(Head(4, OK, b"", end=True)) == b""
+
+
+def test_a_reset_is_a_status_with_a_text(server: DubboCodec, client: DubboCodec) -> None:
+    server.receive(client.send(Head(4, REQUEST, b"", end=True)))
+    answer = only(client.receive(server.send(Reset(4, Status.DEADLINE_EXCEEDED))))
+    assert isinstance(answer.message, ResponseHead)
+    assert (answer.message.native_status, answer.data) == (30, b"\x11deadline-exceeded")
+
+
+def test_too_many_requests_are_answered_with_busy(client: DubboCodec) -> None:
+    server = DubboCodec(Role.SERVER, Limits(max_streams=1))
+    first, second = server.receive(
+        client.send(Head(1, REQUEST, b"", end=True)) + client.send(Head(2, REQUEST, b"", end=True))
+    )
+    assert isinstance(first, Head)
+    assert isinstance(second, Reply)
+    busy = only(client.receive(second.data))
+    assert isinstance(busy.message, ResponseHead)
+    assert (busy.stream_id, busy.message.native_status, server.refused) == (2, 100, 1)
+
+
+def test_an_id_in_flight_is_not_taken_again(server: DubboCodec, client: DubboCodec) -> None:
+    raw = client.send(Head(1, REQUEST, b"", end=True))
+    (_, crime) = server.receive(raw + raw)
+    assert isinstance(crime, Violation)
+
+
+def test_what_it_supports() -> None:
+    for role in Role:
+        codec = PLUGIN.open(role, DEFAULT_LIMITS)
+        assert isinstance(codec, SupportsHeartbeat)
+        assert isinstance(codec, SupportsGoAway)
+        assert isinstance(codec, SupportsSnapshot)

@@ -1,0 +1,25 @@
+"""Dubbo's codec: the message engine with Dubbo's wire.
+
+There is no ``state.py`` and no ``snapshot.py`` beside it: what lives, and how it is written down, is the engine's,
+the same for every message protocol (``codecs/messages.py``).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xproxy.codecs.dubbo.wire import DubboWire
+from xproxy.codecs.messages import FullMessageCodec
+from xproxy.model.limits import Limits
+from xproxy.model.traits import Role
+
+_WIRE: Final = DubboWire()
+
+
+class DubboCodec(FullMessageCodec):
+    """One Dubbo connection: either side may call. The read-only event is known to every Dubbo since 2.0."""
+
+    __slots__ = ()
+
+    def __init__(self, role: Role, limits: Limits) -> None:
+        super().__init__(_WIRE, role, limits, reverse=True)

@@ -1,0 +1,207 @@
+"""Heads of Dubbo messages: what is known of a request and of an answer, made once for all that recurs.
+
+``data`` is what follows the prefix: arguments *and* attachments, or all of an answer. There is one exception:
+where the only argument, or the value of an answer, is a byte array, ``data`` is its content. Thus bodies of
+other protocols travel. Where the arguments are few and plain, their end is found at once: then prefix and
+attachments together make one remembered head. Elsewhere each message has its own, which reads its attachments
+when asked.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+import attrs
+
+from xproxy.codecs.dubbo.arguments import past_plain
+from xproxy.codecs.dubbo.attachments import Attachments
+from xproxy.codecs.dubbo.prefix import BYTES, MEMO_BYTES, Prefix, read_prefix
+from xproxy.codecs.dubbo.status import OK, from_native
+from xproxy.codecs.hessian2 import HessianError, is_binary, read_binary, read_text
+from xproxy.codecs.messages import ORIGIN_MAX_BYTES
+from xproxy.model.limits import Limits
+from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.status import Status
+
+HESSIAN2: Final = 2
+"""The serialization id."""
+
+# First byte of a good answer's body: the ints 0 … 5.
+EXCEPTION: Final = 0x90
+VALUE: Final = 0x91
+NO_VALUE: Final = 0x92
+WITH_ATTACHMENTS: Final = 3
+"""More than the same without."""
+
+_EXCEPTIONS: Final = (EXCEPTION, EXCEPTION + WITH_ATTACHMENTS)
+_FEW: Final = 4
+"""With more arguments nobody tries whether all are plain."""
+
+
+@attrs.frozen
+class Call:
+    """What a Dubbo request's head holds beyond the neutral one (``RequestHead.extra``)."""
+
+    serialization: int
+    prefix: Prefix | None
+    """None: in a serialisation that is not understood."""
+    method: str = ""
+    """As shown: of a generic call the one that is really meant."""
+    attachments: Attachments | None = None
+    """``RequestHead.headers`` as read."""
+    tail: bytes | None = None
+    """The only argument is a byte array, which is ``data``, and these bytes follow it. None: ``data`` is all."""
+
+
+@attrs.frozen
+class Answer:
+    """What a Dubbo answer's head holds beyond the neutral one (``ResponseHead.extra``)."""
+
+    serialization: int
+    exception: bool = False
+    """It succeeded as a message, and holds an exception of the application."""
+    attachments: Attachments | None = None
+    """``ResponseHead.headers`` as read; None: there is no place for them, or it is not used."""
+    tail: bytes | None = None
+    """The value is a byte array, which is ``data``, and these bytes follow it. None: ``data`` is all."""
+
+
+@lru_cache(maxsize=512)
+def _shared_request(
+    oneway: bool,
+    block: bytes,
+    method: str,
+    tail: bytes,
+    is_bytes: bool,
+    max_headers: int,
+    max_bytes: int,
+) -> RequestHead:
+    prefix = read_prefix(block)
+    assert prefix is not None
+    attachments = Attachments(tail, 0, 0, max_headers, max_bytes, prefix.path, prefix.version)
+    return _request(oneway, prefix, method, attachments, tail if is_bytes else None)
+
+
+def _request(
+    oneway: bool, prefix: Prefix, method: str, attachments: Attachments, tail: bytes | None
+) -> RequestHead:
+    return RequestHead(
+        service=prefix.path,
+        method=method,
+        headers=attachments,
+        oneway=oneway,
+        extra=Call(HESSIAN2, prefix, method, attachments, tail),
+    )
+
+
+@lru_cache(maxsize=64)
+def opaque_request(oneway: bool, serialization: int) -> RequestHead:
+    return RequestHead(service="", method="", oneway=oneway, extra=Call(serialization, None))
+
+
+@lru_cache(maxsize=512)
+def bare_response(
+    serialization: int, status: int, first: int, tail: bytes | None = None
+) -> ResponseHead:
+    return ResponseHead(
+        status=from_native(status),
+        native_status=status,
+        extra=Answer(serialization, first in _EXCEPTIONS, None, tail),
+    )
+
+
+@lru_cache(maxsize=512)
+def _shared_response(
+    first: int, tail: bytes, is_bytes: bool, max_headers: int, max_bytes: int
+) -> ResponseHead:
+    attachments = Attachments(tail, 0, 0, max_headers, max_bytes)
+    return _response(first, attachments, tail if is_bytes else None)
+
+
+def _response(first: int, attachments: Attachments, tail: bytes | None) -> ResponseHead:
+    return ResponseHead(
+        status=Status.OK,
+        native_status=OK,
+        headers=attachments,
+        extra=Answer(HESSIAN2, first in _EXCEPTIONS, attachments, tail),
+    )
+
+
+def read_call(
+    oneway: bool, prefix: Prefix, data: bytes, limits: Limits
+) -> tuple[RequestHead, bytes]:
+    """Return the head of a request whose body has ``data`` after its prefix, and its data."""
+    method = _meant(prefix, data) if prefix.generic else prefix.method
+    count = prefix.parameters
+    max_headers, max_bytes = limits.max_headers, limits.max_head_bytes
+    content = None
+    if prefix.types == BYTES:
+        content, at = _byte_array(data, 0)
+    else:
+        at = past_plain(data, 0, count) if 0 <= count <= _FEW else -1
+    if at >= 0:
+        tail = data[at:]
+        if len(tail) <= MEMO_BYTES and len(prefix.block) <= MEMO_BYTES:
+            head = _shared_request(
+                oneway, prefix.block, method, tail, content is not None, max_headers, max_bytes
+            )
+            return head, data if content is None else content
+    attachments = Attachments(
+        data,
+        max(at, 0),
+        count if at < 0 else 0,
+        max_headers,
+        max_bytes,
+        prefix.path,
+        prefix.version,
+    )
+    if len(data) > ORIGIN_MAX_BYTES:
+        len(attachments)  # now, as the head must not keep so large a body
+    if content is not None:
+        return _request(oneway, prefix, method, attachments, data[at:]), content
+    return _request(oneway, prefix, method, attachments, None), data
+
+
+def _meant(prefix: Prefix, data: bytes) -> str:
+    """Return the method that a generic call is for."""
+    try:
+        method, at = read_text(data, 0)
+    except (HessianError, IndexError):
+        return prefix.method
+    return method if method and at <= MEMO_BYTES else prefix.method
+
+
+def _byte_array(data: bytes, at: int) -> tuple[bytes | None, int]:
+    """Return the byte array at ``at``, and where it ends; (None, -1) if there is something else."""
+    try:
+        if is_binary(data[at]):
+            return read_binary(data, at)
+    except (HessianError, IndexError):
+        pass
+    return None, -1
+
+
+def read_answer(data: bytes, limits: Limits) -> tuple[ResponseHead, bytes]:
+    """Return the head of a good answer, and its data."""
+    first = data[0]
+    content, at = None, -1
+    if first == VALUE or first == VALUE + WITH_ATTACHMENTS:
+        content, at = _byte_array(data, 1)
+    if not EXCEPTION + WITH_ATTACHMENTS <= first <= NO_VALUE + WITH_ATTACHMENTS:
+        if content is not None and at == len(data):
+            return bare_response(HESSIAN2, OK, first, b""), content
+        return bare_response(HESSIAN2, OK, first), data
+    max_headers, max_bytes = limits.max_headers, limits.max_head_bytes
+    values = 0 if first == NO_VALUE + WITH_ATTACHMENTS else 1
+    if at < 0:
+        at = past_plain(data, 1, values)
+    tail = data[at:] if at >= 0 else None
+    if tail is not None and len(tail) <= MEMO_BYTES:
+        head = _shared_response(first, tail, content is not None, max_headers, max_bytes)
+    else:
+        attachments = Attachments(data, 1, values, max_headers, max_bytes)
+        if len(data) > ORIGIN_MAX_BYTES:
+            len(attachments)
+        head = _response(first, attachments, tail if content is not None else None)
+    return head, data if content is None else content
