@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Final
 
 import trio
 
@@ -18,10 +19,14 @@ from xproxy.model.errors import (
 )
 from xproxy.model.frames import Data, Head, Trailers, Violation
 from xproxy.model.message import ResponseHead
+from xproxy.model.status import Status
 from xproxy.model.traits import Traits
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Request, Response
 from xproxy.transport.stream import ByteStream, write_all
+
+_ACCEPTED: Final = ResponseHead(status=Status.OK)
+"""What a one-way message gets: nobody will answer it."""
 
 
 class SerialUpstream:
@@ -103,6 +108,8 @@ class SerialUpstream:
                 if not stream.pending:
                     raise UpstreamReset(f"{self.address} closed the connection") from None
             request.received_bytes = len(body.data)
+            if head.oneway:
+                return Response(_ACCEPTED, BytesBody())
             # The usual case in one step: the whole response in one read. Everything else goes the long way.
             try:
                 data = await stream.read()
@@ -191,7 +198,7 @@ class SerialUpstream:
             end = side.codec.send(Data(1, b"", True))
             if end:
                 await write_all(side.stream, end)
-            if self._traits.half_close:
+            if self._traits.half_close or request.head.tunnel:
                 side.stream.shutdown_write()
             self._uploading = False
         except StreamError as error:

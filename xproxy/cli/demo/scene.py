@@ -25,10 +25,15 @@ from xproxy.config.schema import (
     RouteConfig,
 )
 from xproxy.model.address import Address
-from xproxy.model.traits import Sharing
+from xproxy.model.errors import LocalProtocolError
+from xproxy.model.frames import Head
+from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Role, Sharing
 from xproxy.registry import CODECS, Registry
 
-_LABELS: Final = {"bolt": "SOFA Bolt"}
+_LABELS: Final = {"bolt": "SOFA Bolt", "dubbo": "Dubbo 2"}
 _SERVICE: Final = "com.example.Greeter"
 _RAW: Final = b"(no protocol that anybody knows)\n"
 
@@ -89,9 +94,23 @@ async def set_up(
 def message_codecs(registry: Registry) -> list[CodecPlugin]:
     """Return the installed codecs whose messages come whole: the demo can speak any of them."""
     plugins = [registry.codec(name) for name in registry.names(CODECS)]
-    found = [plugin for plugin in plugins if plugin.traits.sharing is Sharing.MESSAGES]
+    found = [p for p in plugins if p.traits.sharing is Sharing.MESSAGES and _carries_text(p)]
     return sorted(found, key=lambda plugin: (plugin.name not in _LABELS, plugin.name))
 
 
 def _cluster(addresses: Sequence[Address]) -> ClusterConfig:
     return ClusterConfig(endpoints=tuple(EndpointConfig(address=a) for a in addresses))
+
+
+def _carries_text(plugin: CodecPlugin) -> bool:
+    # The demo says one thing in every protocol. One whose bodies have a form of their own cannot say it.
+    asked = Head(1, RequestHead(service=_SERVICE, method="hello"), b"hi", True)
+    client, server = (plugin.open(role, DEFAULT_LIMITS) for role in (Role.CLIENT, Role.SERVER))
+    try:
+        for frame in server.receive(client.send(asked)):
+            if isinstance(frame, Head):
+                answer = Head(frame.stream_id, ResponseHead(status=Status.OK), b"hello", True)
+                return bool(server.send(answer)) and frame.data == asked.data
+    except LocalProtocolError:
+        return False
+    return False

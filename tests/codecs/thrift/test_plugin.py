@@ -1,0 +1,140 @@
+"""The plugin thrift keeps the codec contract in every dialect, and knows its own by their first bytes."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from tests.codecs.thrift.recordings import RECORDINGS
+from xproxy.codecs.api import NO_HINT, VerdictKind
+from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
+from xproxy.codecs.detect import Detected, Detector
+from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
+from xproxy.codecs.thrift.client import ClientCodec
+from xproxy.codecs.thrift.dialect import DIALECTS, FRAMED_STRICT, Dialect, Protocol, Transport
+from xproxy.codecs.thrift.message import ThriftExtra
+from xproxy.codecs.thrift.plugin import EXAMPLES, PLUGIN
+from xproxy.model.headers import Headers
+from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Role
+from xproxy.testing import Samples, check_codec
+
+FRAMES = [
+    d
+    for d in DIALECTS
+    if d.transport is not Transport.UNFRAMED
+    and (d.transport, d.protocol) != (Transport.HEADER, Protocol.JSON)
+    and (d.transport, d.protocol) != (Transport.HEADER, Protocol.OLD)
+]
+
+
+def test_conformance() -> None:
+    check_codec(PLUGIN, samples=Samples(recorded=tuple(r.asked for r in RECORDINGS)))
+
+
+@pytest.mark.parametrize("dialect", FRAMES, ids=lambda d: f"{d.transport.value}-{d.protocol.value}")
+def test_conformance_of_a_dialect(dialect: Dialect) -> None:
+    headers = Headers((("x-sample", "one"), ("x-empty", ""), ("x-other", "two words")))
+    request = RequestHead(
+        service="xproxy.Echo", method="say", headers=headers, extra=ThriftExtra(dialect)
+    )
+    check_codec(PLUGIN, samples=Samples(requests=(request,)))
+
+
+YES = [
+    "80010001",
+    "80010004",
+    "8221",
+    "8281",
+    "0000000f 8001",
+    "0000000f 82 21",
+    "00000040 0fff",
+    "0000000f 5b31",
+    "00000010 00000003",
+    "00000003 616464 01",
+    "00000001 5f 04",
+    "5b312c22",
+]
+NO = [
+    "16030100c8 01",
+    "50524920",  # PRI
+    "47455420 2f",  # GET
+    "0d0a0d0a",
+    "01",
+    "02",
+    "dabb",
+    "8002",
+    "802e0103",  # SSL 2
+    "80010000",
+    "80010005",
+    "800101",
+    "8222",
+    "82a1",
+    "8201",
+    "00000000",
+    "00fa0001",  # above the frame limit
+    "0000000f 8002",
+    "0000000f 8222",
+    "0000000f 0ffe",
+    "0000000f 5b32",
+    "0000000f dabc",  # Dubbo over Thrift
+    "00000040 1001",  # Tars
+    "00000040 1003",
+    "00000010 00000000",
+    "00000010 00000011",  # a name longer than its frame
+    "00001000 00000101",  # a name above its limit
+    "00000003 61646405",
+    "00000003 61 2d",
+    "00000101 61",
+    "00000010 39",
+    "5b31 2c 2c",
+    "78",
+    "ff",
+]
+
+
+@pytest.mark.parametrize("prefix", YES)
+def test_the_first_bytes_of_thrift(prefix: str) -> None:
+    data = bytes.fromhex(prefix)
+    for length in range(len(data)):
+        verdict = PLUGIN.detect(data[:length], NO_HINT)
+        assert verdict.kind is VerdictKind.MORE, length
+        assert length < verdict.at_least <= len(data)
+    assert PLUGIN.detect(data, NO_HINT).kind is VerdictKind.YES
+    assert PLUGIN.detect(data * 3, NO_HINT).kind is VerdictKind.YES
+
+
+@pytest.mark.parametrize("prefix", NO)
+def test_the_first_bytes_of_others(prefix: str) -> None:
+    data = bytes.fromhex(prefix)
+    for length in range(len(data)):
+        verdict = PLUGIN.detect(data[:length], NO_HINT)
+        assert verdict.kind is VerdictKind.MORE or verdict.kind is VerdictKind.NO, length
+    assert PLUGIN.detect(data, NO_HINT).kind is VerdictKind.NO
+    assert PLUGIN.detect(data + bytes(40), NO_HINT).kind is VerdictKind.NO
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_are_recognised_among_others_and_whole(example: bytes) -> None:
+    found = Detector((HTTP1, BOLT, PLUGIN)).decide(example)
+    assert isinstance(found, Detected)
+    assert found.plugin is PLUGIN
+    (frame,) = PLUGIN.open(Role.SERVER, DEFAULT_LIMITS).receive(example)
+    assert type(frame).__name__ == "Head"
+
+
+def test_a_dialect_of_its_own_for_upstreams() -> None:
+    compact = next(d for d in DIALECTS if d.protocol is Protocol.COMPACT)
+    client = attrs.evolve(PLUGIN, dialect=compact).open(Role.CLIENT, DEFAULT_LIMITS)
+    assert isinstance(client, ClientCodec)
+    plain = PLUGIN.open(Role.CLIENT, DEFAULT_LIMITS)
+    assert PLUGIN.dialect is None
+    assert type(plain) is ClientCodec
+    assert FRAMED_STRICT.protocol is Protocol.STRICT
+
+
+def test_codes() -> None:
+    assert PLUGIN.code_of(ResponseHead(status=Status.NOT_FOUND)) == 1
+    assert PLUGIN.status_of(7) is Status.INVALID_ARGUMENT

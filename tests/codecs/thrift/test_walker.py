@@ -1,0 +1,119 @@
+"""Where a struct of the binary protocol ends: PyPI's thrift writes it, the walker finds it in any cut."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.codecs.thrift.values import STRUCTS, Value, write
+from xproxy.codecs.messages import Malformed
+from xproxy.codecs.thrift.encoding import MAX_DEPTH
+from xproxy.codecs.thrift.walker import BinaryWalker
+
+LIMIT = 1 << 24
+
+
+def end_of(data: bytes, limit: int = LIMIT) -> int | None:
+    walker = BinaryWalker(0, limit)
+    return walker.pos if walker.walk(data, 0, len(data)) else None
+
+
+@settings(max_examples=80, deadline=None)
+@given(STRUCTS, st.binary(max_size=20))
+def test_the_end_is_where_the_writer_ended(fields: list[tuple[int, Value]], rest: bytes) -> None:
+    data = write(fields, "binary")
+    assert end_of(data + rest) == len(data)
+    walker = BinaryWalker(0, LIMIT)
+    held = bytearray()
+    for index, byte in enumerate(data):
+        assert not walker.walk(held, 0, len(held))
+        assert index < walker.need <= len(data)
+        held.append(byte)
+    assert walker.walk(held, 0, len(held))
+    assert walker.pos == len(data)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 60))
+def test_any_bytes_have_one_verdict(data: bytes, cut: int) -> None:
+    def verdict(pieces: list[bytes]) -> object:
+        walker, held = BinaryWalker(0, 50), bytearray()
+        try:
+            for piece in pieces:
+                held += piece
+                if walker.walk(held, 0, len(held)):
+                    return walker.pos
+        except Malformed:
+            return "malformed"
+        return None
+
+    whole = verdict([data])
+    assert verdict([data[:cut], data[cut:]]) == whole
+    assert verdict([data[i : i + 1] for i in range(len(data))]) == whole
+
+
+def nested(depth: int) -> bytes:
+    return b"\x0c\0\1" * (depth - 1) + b"\0" * depth
+
+
+def test_depth_is_counted() -> None:
+    assert end_of(nested(MAX_DEPTH)) == len(nested(MAX_DEPTH))
+    with pytest.raises(Malformed, match="deeper than 64"):
+        end_of(nested(MAX_DEPTH + 1))
+    lists = b"\x0f\0\1" + b"\x0f\0\0\0\1" * 100_000
+    with pytest.raises(Malformed, match="deeper"):
+        end_of(lists)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "01 0001 00",  # void is no value
+        "05 0001 00",
+        "ff",
+        "0b 0001 ffffffff",  # a string of -1 bytes
+        "0f 0001 08 ffffffff",
+        "0f 0001 01 00000001 00",
+        "0d 0001 08 63 00000001",
+        "0f 0001 0c 7fffffff",  # more elements than bytes
+        "0b 0001 7fffffff",
+        "0d 0001 0b 08 7fffffff",
+    ],
+)
+def test_what_is_no_struct(data: str) -> None:
+    with pytest.raises(Malformed):
+        end_of(bytes.fromhex(data))
+
+
+def test_an_empty_container_needs_no_types() -> None:
+    assert end_of(bytes.fromhex("0d 0001 00 00 00000000 0f 0002 00 00000000 00")) == 18
+
+
+def test_lengths_are_checked_before_their_bytes_come() -> None:
+    assert end_of(bytes.fromhex("0b 0001 0000000a"), limit=18) is None
+    with pytest.raises(Malformed, match="limit 17"):
+        end_of(bytes.fromhex("0b 0001 0000000b"), limit=17)
+    with pytest.raises(Malformed, match="limit 7"):
+        end_of(bytes.fromhex("0b 0001 00000000"), limit=7)
+
+
+def test_a_large_body_is_skipped_and_not_looked_at() -> None:
+    data = bytes.fromhex("0f 0001 0a 00080000") + bytes(8 << 19) + b"\0"
+    start = time.process_time()
+    assert end_of(data) == len(data)
+    assert time.process_time() - start < 0.01
+
+
+def test_a_walk_goes_on_where_it_was() -> None:
+    element = b"\x0b\0\1\0\0\0\1x\0"
+    data = b"\x0f\0\1\x0c\0\0\x4e\x20" + element * 20_000 + b"\0"
+    walker, held, walks = BinaryWalker(0, LIMIT), bytearray(), 0
+    start = time.process_time()
+    for at in range(0, len(data), 10):
+        held += data[at : at + 10]
+        walks += walker.walk(held, 0, len(held))
+    assert walks == 1
+    assert time.process_time() - start < 2.0  # 18,001 walks from the start would take minutes

@@ -1,0 +1,1 @@
+"""Thrift: framed, unframed and header transports; binary, compact and JSON protocols."""

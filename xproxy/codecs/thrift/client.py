@@ -1,0 +1,84 @@
+"""The client's side: calls out, answers in.
+
+An answer that nobody waits for ends the connection: from there on, no answer could be trusted to be its call's.
+"""
+
+from __future__ import annotations
+
+from xproxy.codecs.messages import Malformed
+from xproxy.codecs.thrift import wire
+from xproxy.codecs.thrift.codec import ThriftCodec
+from xproxy.codecs.thrift.dialect import FRAMED_STRICT, Dialect
+from xproxy.codecs.thrift.encoding import EXCEPTION, MASK, REPLY
+from xproxy.codecs.thrift.message import ThriftExtra
+from xproxy.codecs.thrift.snapshot import ClientState, pack_client
+from xproxy.codecs.thrift.state import Calls
+from xproxy.model.errors import LocalProtocolError
+from xproxy.model.frames import Frame, Head, Reset
+from xproxy.model.limits import Limits
+from xproxy.model.message import RequestHead
+
+
+class ClientCodec(ThriftCodec):
+    """Thrift towards an upstream. Calls in the dialect they came in, unless the cluster has one of its own."""
+
+    __slots__ = ("_calls", "_dialect")
+
+    def __init__(self, limits: Limits, dialect: Dialect | None = None) -> None:
+        super().__init__(limits)
+        self._calls = Calls()
+        self._dialect = dialect
+
+    def _read(self, buffer: bytes, frames: list[Frame]) -> int:
+        limits, answered, decode = self._limits, self._calls.answered, wire.decode
+        at, size = 0, len(buffer)
+        while at < size:
+            message = decode(buffer, at, size, limits)
+            if type(message) is not tuple:
+                if not isinstance(message, int):
+                    message = self._unframed(message, buffer, at, size)  # type: ignore[arg-type]  # no tuple
+                if isinstance(message, int):
+                    self._need = message
+                    break
+            kind, seqid, _, head, data, length = message
+            at += length
+            if kind != REPLY and kind != EXCEPTION:
+                raise Malformed("a call from a server")
+            answered(seqid, head.extra.dialect)
+            frames.append(Head(seqid, head, data, True))
+        return at
+
+    def _send(self, frame: Head) -> bytes:
+        head = frame.message
+        if type(head) is not RequestHead:
+            raise LocalProtocolError("a Thrift client was asked nothing")
+        stream_id = frame.stream_id
+        asked = self._calls.asked
+        if not 0 <= stream_id <= MASK:
+            raise LocalProtocolError(f"stream id {stream_id} is above 32 bits")
+        if stream_id in asked:
+            raise LocalProtocolError(f"call {stream_id} waits for its answer already")
+        extra = head.extra
+        dialect = self._dialect
+        if dialect is None:
+            dialect = extra.dialect if type(extra) is ThriftExtra else FRAMED_STRICT
+        limit = self._limits.max_message_bytes
+        written = wire.request(dialect, stream_id, head, frame.data, limit)
+        if not head.oneway:
+            asked[stream_id] = dialect
+        return written
+
+    def _reset(self, frame: Reset) -> bytes:
+        return b""  # Thrift cannot take a call back; its answer will be read, and found to be its
+
+    # ── moving ──
+
+    def snapshot(self) -> bytes:
+        """Return the state for the plugin's ``restore``."""
+        return pack_client(ClientState(bytes(self._held), self._over, self._calls.asked))
+
+    def load(self, state: ClientState) -> None:
+        """Continue as the codec of that state."""
+        self._held = bytearray(state.held)
+        self._over = state.over
+        self._calls.asked = dict(state.asked)

@@ -1,0 +1,131 @@
+"""The server's side: calls in, answers out, in an order that the client understands (``state.py``)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xproxy.codecs.messages import Malformed
+from xproxy.codecs.thrift import wire
+from xproxy.codecs.thrift.codec import ThriftCodec
+from xproxy.codecs.thrift.encoding import CALL, MASK, ONEWAY
+from xproxy.codecs.thrift.message import ThriftExtra
+from xproxy.codecs.thrift.snapshot import ServerState, pack_server
+from xproxy.codecs.thrift.state import Answers
+from xproxy.model.errors import LocalProtocolError
+from xproxy.model.frames import Frame, Head, Reply, Reset
+from xproxy.model.limits import Limits
+from xproxy.model.message import Local, Reason, ResponseHead
+from xproxy.model.status import Status
+
+NEGOTIATION: Final = "__can__finagle__trace__v3__"
+"""The first call of a Finagle client. If it were known, every later message would have one more struct before it."""
+
+_OVERLOADED: Final = ResponseHead(
+    status=Status.RESOURCE_EXHAUSTED,
+    extra=Local(detail="too many calls in flight", reason=Reason.OVERFLOW),
+)
+_UNKNOWN_METHOD: Final = ResponseHead(
+    status=Status.UNIMPLEMENTED, extra=Local(detail="TTwitter is not spoken here")
+)
+
+
+class ServerCodec(ThriftCodec):
+    """Thrift towards a downstream."""
+
+    __slots__ = ("_answers", "refused")
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits)
+        self._answers = Answers(limits)
+        self.refused = 0
+        """Calls answered with an overload: too many waited, or too much."""
+
+    def _read(self, buffer: bytes, frames: list[Frame]) -> int:
+        limits, answers, append, decode = self._limits, self._answers, frames.append, wire.decode
+        owed, most = answers.owed, limits.max_streams
+        at, size = 0, len(buffer)
+        while at < size:
+            message = decode(buffer, at, size, limits)
+            if type(message) is not tuple:
+                if not isinstance(message, int):
+                    message = self._unframed(message, buffer, at, size)  # type: ignore[arg-type]  # no tuple
+                if isinstance(message, int):
+                    self._need = message
+                    break
+            kind, outer, inner, head, data, length = message
+            at += length
+            if kind == CALL:
+                extra: ThriftExtra = head.extra
+                if len(owed) < most and not answers.ordered and extra.name != NEGOTIATION:
+                    stream_id = answers.ask(outer, inner, extra)
+                else:
+                    refusing = answers.refusing
+                    stream_id = answers.ask(outer, inner, extra)
+                    if refusing or extra.name == NEGOTIATION:
+                        self.refused += refusing
+                        refusal = _OVERLOADED if refusing else _UNKNOWN_METHOD
+                        written = self._answer(stream_id, refusal, b"")
+                        if written:
+                            append(Reply(written))
+                        continue
+            elif kind == ONEWAY:
+                stream_id = answers.oneway(outer)
+            else:
+                raise Malformed("an answer from a client")
+            append(Head(stream_id, head, data, True))
+        return at
+
+    def _answer(self, stream_id: int, head: ResponseHead, data: bytes) -> bytes:
+        answers = self._answers
+        call, limit = answers.owed[stream_id], self._limits.max_message_bytes
+        outer, inner = stream_id & MASK, answers.inner(stream_id)
+        written = wire.response(call, outer, inner, head, data, limit)
+        # Only now: had it failed, a local reply could still be sent.
+        return answers.leave(stream_id, written)
+
+    def _send(self, frame: Head) -> bytes:
+        head = frame.message
+        if type(head) is not ResponseHead:
+            raise LocalProtocolError("a Thrift server cannot call its client")
+        stream_id, answers = frame.stream_id, self._answers
+        call = answers.owed.get(stream_id)
+        if call is None:
+            return b""  # nobody waits for it: a oneway call, or one that was answered
+        if answers.plain:
+            written = wire.response(
+                call, stream_id, stream_id, head, frame.data, self._limits.max_message_bytes
+            )
+            del answers.owed[stream_id]
+            return written
+        return self._answer(stream_id, head, frame.data)
+
+    def _reset(self, frame: Reset) -> bytes:
+        if frame.stream_id not in self._answers.owed:
+            return b""
+        # There is no other way to say that there will be no answer; and in order, others wait for this one.
+        status = frame.status if frame.status is not Status.OK else Status.CANCELLED
+        return self._answer(frame.stream_id, ResponseHead(status=status), b"")
+
+    # ── moving ──
+
+    def snapshot(self) -> bytes:
+        """Return the state for the plugin's ``restore``."""
+        answers = self._answers
+        state = ServerState(
+            bytes(self._held),
+            self._over,
+            self.refused,
+            answers.save(),
+            answers.ordered,
+            *answers.last_ids,
+        )
+        return pack_server(state)
+
+    def load(self, state: ServerState) -> None:
+        """Continue as the codec of that state. Raises ValueError."""
+        self._answers.load(
+            state.waiting, ordered=state.ordered, highest=state.highest, spare=state.spare
+        )
+        self._held = bytearray(state.held)
+        self._over = state.over
+        self.refused = state.refused
