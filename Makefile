@@ -19,22 +19,23 @@ PLUGINS := $(foreach p,$(wildcard plugins/*/pyproject.toml),-e $(dir $(p)))
 
 help:
 	@echo "make demo      real requests of several protocols through one port, and a table of what happened"
-	@echo "make test      all tests but those of 'make soak'"
+	@echo "make test      all tests"
 	@echo "make lint      ruff, ruff format --check, mypy --strict"
 	@echo "make format    ruff format and its safe fixes"
 	@echo "make bench     CPU, latency and memory figures, against other proxies in the same run"
 	@echo "make fuzz      NAME=http1 SECONDS=600: any installed codec, or detect, or config"
-	@echo "make soak      the long tests and ten minutes of fuzzing for each target"
+	@echo "make soak      half a minute of each load test, 2,000 slow clients, ten minutes of each fuzz target"
 	@echo "make docs      regenerate docs/reference from the code"
 
 demo: .venv/.run
 	$(BIN)/xproxy demo --once
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -m "not soak" $(TESTS)
+	$(BIN)/python -m pytest $(TESTS)
 
 soak: .venv/.fuzz
-	$(BIN)/python -m pytest -m soak $(TESTS)
+	XPROXY_LOAD_SECONDS=30 $(BIN)/python -m pytest tests/process/test_bolt_load.py tests/process/test_serving.py $(TESTS)
+	$(BIN)/python tests/process/slowloris.py
 	for name in http1 bolt opaque detect config; do \
 	  $(BIN)/python fuzz/run.py $$name --seconds $(SECONDS) || exit 1; done
 

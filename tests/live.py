@@ -20,7 +20,7 @@ from xproxy.config.load import load_text
 from xproxy.config.schema import Config
 from xproxy.connection.service import DownstreamStats
 from xproxy.proxy.runtime import Runtime
-from xproxy.registry import CODECS, Entry, Registry, default_registry
+from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Entry, Registry, default_registry
 from xproxy.testing import Party
 from xproxy.upstream.cluster import Cluster
 
@@ -44,8 +44,16 @@ def registry() -> Registry:
         Entry.parse(CODECS, name, f"xproxy.testing.fakes:{name.upper()}", "tests", "0")
         for name in ("lines", "pieces")
     ]
+    foreign = [
+        Entry.parse(group, name, f"tests.foreign:{attribute}", "tests", "0")
+        for group, name, attribute in (
+            (LOAD_BALANCERS, "raising", "RaisingBalancer"),
+            (FILTERS, "start_fails", "StartFails"),
+            (FILTERS, "work_fails", "WorkFails"),
+        )
+    ]
     installed = default_registry()
-    return Registry([*(e for group in _GROUPS for e in installed.entries(group)), *fakes])
+    return Registry([*(e for group in _GROUPS for e in installed.entries(group)), *fakes, *foreign])
 
 
 _GROUPS: Final = ("xproxy.codecs", "xproxy.filters", "xproxy.load_balancers")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from random import Random
 from types import ModuleType
 
 import attrs
@@ -17,7 +19,18 @@ from xproxy.model.frames import Frame
 from xproxy.model.limits import Limits
 from xproxy.model.status import Status
 from xproxy.model.traits import Role, Sharing, Traits
-from xproxy.registry import CODECS, FILTERS, GROUPS, Entry, Registry, default_registry
+from xproxy.registry import (
+    CODECS,
+    FILTERS,
+    GROUPS,
+    LOAD_BALANCERS,
+    TRACERS,
+    Entry,
+    Registry,
+    default_registry,
+)
+from xproxy.stream.exchange import Handler, Request, Response
+from xproxy.upstream.endpoint import Endpoint
 
 
 def entry(
@@ -117,8 +130,8 @@ def test_codecs_come_by_rank() -> None:
 
 
 def test_any_object_of_another_group_is_loaded() -> None:
-    registry = Registry([entry("order", "collections:OrderedDict.fromkeys", group=FILTERS)])
-    assert callable(registry.load(FILTERS, "order"))
+    registry = Registry([entry("order", "collections:OrderedDict.fromkeys", group=TRACERS)])
+    assert callable(registry.load(TRACERS, "order"))
 
 
 def test_entries_of_foreign_groups_are_ignored() -> None:
@@ -172,6 +185,111 @@ def test_a_plugin_that_lies_is_refused(
     with pytest.raises(PluginError, match=complaint) as caught:
         offer("bare", plugin).codec("bare")
     assert "'bare' of acme-codecs 1.2" in str(caught.value)
+
+
+@attrs.frozen
+class Passing:
+    """A filter."""
+
+    def __call__(self, request: Request, call_next: Handler) -> Awaitable[Response]:
+        return call_next(request)
+
+
+@attrs.frozen
+class NotCallable:
+    """Lacks the point of a filter."""
+
+
+@attrs.frozen
+class OldFilter:
+    """Takes too little."""
+
+    def __call__(self, request: Request) -> None:
+        """Do nothing."""
+
+
+class NoAttrs:
+    def __call__(self, request: Request, call_next: Handler) -> Awaitable[Response]:
+        return call_next(request)
+
+
+class First:
+    """A load balancer."""
+
+    def __init__(self, endpoints: Sequence[Endpoint], random: Random) -> None:
+        self._endpoints = endpoints
+
+    def pick(self, request: Request) -> Endpoint:
+        return self._endpoints[0]
+
+
+class OldBalancer(First):
+    """Sees no request."""
+
+    def pick(self) -> Endpoint:  # type: ignore[override]  # the mistake under test
+        return self._endpoints[0]
+
+
+class NoRandom:
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        """Take too little."""
+
+    def pick(self, request: Request) -> Endpoint:
+        raise NotImplementedError
+
+
+class PicksNothing:
+    def __init__(self, endpoints: Sequence[Endpoint], random: Random) -> None:
+        """Take all."""
+
+
+def first(endpoints: Sequence[Endpoint], random: Random) -> First:
+    return First(endpoints, random)
+
+
+@pytest.mark.parametrize(
+    ("group", "plugin", "complaint"),
+    [
+        (FILTERS, first, "it is no attrs class"),
+        (FILTERS, NoAttrs, "it is no attrs class"),
+        (FILTERS, NotCallable, r"it has no __call__\(request, call_next\)"),
+        (FILTERS, OldFilter, r"it has no __call__\(request, call_next\)"),
+        (LOAD_BALANCERS, 7, r"it cannot be called with \(endpoints, random\)"),
+        (LOAD_BALANCERS, NoRandom, r"it cannot be called with \(endpoints, random\)"),
+        (LOAD_BALANCERS, PicksNothing, r"it has no pick\(request\)"),
+        (LOAD_BALANCERS, OldBalancer, r"it has no pick\(request\)"),
+    ],
+)
+def test_a_plugin_of_the_wrong_shape_is_refused(
+    monkeypatch: pytest.MonkeyPatch, group: str, plugin: object, complaint: str
+) -> None:
+    with pytest.raises(PluginError, match=f"'odd' of acme-codecs 1.2 cannot be used: {complaint}"):
+        shaped(monkeypatch, group, plugin).load(group, "odd")
+
+
+@pytest.mark.parametrize(
+    ("group", "plugin"),
+    # Of the last one nothing can be known before it is called: it has no signature.
+    [(FILTERS, Passing), (LOAD_BALANCERS, First), (LOAD_BALANCERS, first), (LOAD_BALANCERS, min)],
+)
+def test_a_plugin_of_the_right_shape_is_accepted(
+    monkeypatch: pytest.MonkeyPatch, group: str, plugin: object
+) -> None:
+    assert shaped(monkeypatch, group, plugin).load(group, "odd") is plugin
+
+
+def shaped(monkeypatch: pytest.MonkeyPatch, group: str, plugin: object) -> Registry:
+    module = ModuleType("acme_odd")
+    module.PLUGIN = plugin  # type: ignore[attr-defined]  # that is what a plugin's module is for
+    monkeypatch.setitem(sys.modules, "acme_odd", module)
+    return Registry([entry("odd", "acme_odd:PLUGIN", group=group)])
+
+
+def test_a_module_may_fail_with_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "acme_fails.py").write_text("class Odd(Exception): ...\nraise Odd('no licence')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(PluginError, match=r"'x' of acme-codecs 1\.2 .*: Odd: no licence"):
+        Registry([entry("x", "acme_fails:PLUGIN")]).codec("x")
 
 
 def test_an_honest_plugin_is_accepted(offer: Callable[[str, object], Registry]) -> None:

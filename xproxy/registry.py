@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from typing import Final
@@ -22,7 +23,7 @@ from xproxy.codecs.api import (
     SupportsNativeStatus,
     SupportsSnapshot,
 )
-from xproxy.model.errors import LocalProtocolError, PluginError, XproxyError
+from xproxy.model.errors import LocalProtocolError, PluginError
 from xproxy.model.frames import Head, Violation
 from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.message import RequestHead
@@ -49,23 +50,6 @@ GROUPS: Final = (
     TRACERS,
 )
 """Every entry point group that xproxy reads."""
-
-# What somebody else's module may fail with while it is imported or opened. Not ``Exception``: only the stream runner
-# may catch that, and a Trio cancellation must pass here too.
-_FOREIGN_FAILURES: Final = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    XproxyError,
-)
 
 
 @attrs.frozen(kw_only=True)
@@ -130,7 +114,10 @@ class Registry:
         return tuple(found[name] for name in sorted(found))
 
     def load(self, group: str, name: str) -> object:
-        """Import a plugin, once. Raises PluginError for an unknown name, a failed import, and a bad codec."""
+        """Import a plugin, once. Raises PluginError for an unknown name, a failed import, and a bad plugin.
+
+        Codecs, filters and load balancers are held against their contracts in ``xproxy.api``.
+        """
         loaded = self._loaded.get((group, name))
         if loaded is not None:
             return loaded
@@ -141,6 +128,10 @@ class Registry:
         plugin = _import(entry)
         if group == CODECS:
             _check_codec_plugin(entry, plugin)
+        elif group == FILTERS:
+            _refuse(entry, _filter_shape(plugin))
+        elif group == LOAD_BALANCERS:
+            _refuse(entry, _balancer_shape(plugin))
         self._loaded[group, name] = plugin
         return plugin
 
@@ -148,6 +139,11 @@ class Registry:
         """Return a codec plugin, checked. Raises PluginError."""
         plugin: CodecPlugin = self.load(CODECS, name)  # type: ignore[assignment]  # load has checked its shape
         return plugin
+
+    def filter(self, name: str) -> type[attrs.AttrsInstance]:
+        """Return a filter's class, checked. Raises PluginError."""
+        cls: type[attrs.AttrsInstance] = self.load(FILTERS, name)  # type: ignore[assignment]  # load has checked it
+        return cls
 
     def codecs(self) -> tuple[CodecPlugin, ...]:
         """Return all codec plugins, in order of detection: by rank, then by name. Raises PluginError."""
@@ -184,7 +180,7 @@ def _import(entry: Entry) -> object:
         found: object = importlib.import_module(entry.module)
         for part in entry.attribute.split(".") if entry.attribute else ():
             found = getattr(found, part)
-    except _FOREIGN_FAILURES as exc:
+    except Exception as exc:  # somebody else's code, which may fail with anything
         raise PluginError(f"{entry} cannot be imported: {type(exc).__name__}: {exc}") from exc
     return found
 
@@ -195,12 +191,50 @@ def _check_codec_plugin(entry: Entry, plugin: object) -> None:
     if not found:
         try:
             found = [*_honesty(plugin)]  # type: ignore[arg-type]  # _shape has just checked it
-        except _FOREIGN_FAILURES as exc:
+        except Exception as exc:  # likewise
             raise PluginError(
                 f"{entry} cannot be used: its codec failed: {type(exc).__name__}: {exc}"
             ) from exc
-    if found:
-        raise PluginError(f"{entry} cannot be used: {'; '.join(found)}")
+    _refuse(entry, found)
+
+
+def _refuse(entry: Entry, complaints: Iterable[str]) -> None:
+    if found := "; ".join(complaints):
+        raise PluginError(f"{entry} cannot be used: {found}")
+
+
+def _filter_shape(plugin: object) -> Iterable[str]:
+    """A filter is a class whose fields are its options and whose instances are called with a request."""
+    if not isinstance(plugin, type) or not attrs.has(plugin):
+        yield "it is no attrs class"
+        return
+    # Not getattr alone: every class has the __call__ that makes its instances.
+    own = any("__call__" in vars(base) for base in plugin.__mro__)
+    if not own or not _takes(plugin.__call__, 3):
+        yield "it has no __call__(request, call_next)"
+
+
+def _balancer_shape(plugin: object) -> Iterable[str]:
+    """A balancer is made with endpoints and a source of randomness, and asked with a request."""
+    if not callable(plugin) or not _takes(plugin, 2):
+        yield "it cannot be called with (endpoints, random)"
+    elif isinstance(plugin, type) and not _takes(getattr(plugin, "pick", None), 2):
+        yield "it has no pick(request)"
+
+
+def _takes(function: object, count: int) -> bool:
+    """Whether ``function`` can be called with so many arguments by position; where nobody knows, yes."""
+    if not callable(function):
+        return False
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # built-in code may have none
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _shape(entry: Entry, plugin: object) -> Iterable[str]:

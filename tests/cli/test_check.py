@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
+from xproxy.cli import check
 from xproxy.cli.main import main
+from xproxy.registry import CODECS, LOAD_BALANCERS, Entry, Registry, default_registry
 
 
 def test_a_good_file(good: Path) -> None:
@@ -38,3 +41,36 @@ def test_warnings_are_shown(good: Path) -> None:
     result = CliRunner().invoke(main, ["check", "-c", str(good)])
     assert result.exit_code == 0
     assert result.stderr.startswith(f"warning: {good}:4:9: admin.address: not a loopback address")
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "attribute", "said"),
+    [
+        (LOAD_BALANCERS, "raising", "RaisingBalancer", "'raising' cannot be made: RuntimeError"),
+        # A listener with all codecs loads them all.
+        (CODECS, "gone", "Nothing", "'gone' of else 2 cannot be imported"),
+    ],
+)
+def test_what_run_would_fail_to_build_is_an_error(
+    good: Path, monkeypatch: pytest.MonkeyPatch, group: str, name: str, attribute: str, said: str
+) -> None:
+    odd = Entry(
+        group=group,
+        name=name,
+        distribution="else",
+        version="2",
+        module="tests.foreign",
+        attribute=attribute,
+    )
+    installed = default_registry()
+    ours = (e for g in (CODECS, LOAD_BALANCERS) for e in installed.entries(g))
+    registry = Registry([odd, *ours])
+    monkeypatch.setattr(check, "default_registry", lambda: registry)
+    if group == LOAD_BALANCERS:
+        text = good.read_text().replace('9"]', f'9"], load_balancer: {name}')
+        good.write_text(text)
+    result = CliRunner().invoke(main, ["check", "-c", str(good)])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert said in result.stderr
+    assert result.stderr.startswith(f"{good}: ")
+    assert len(result.stderr.splitlines()) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import ClassVar, Literal
 
 import attrs
@@ -15,10 +15,19 @@ from xproxy.config.load import load_text
 from xproxy.config.schema import Duration, Size
 from xproxy.model.status import Status
 from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Entry, Registry
+from xproxy.stream.exchange import Handler, Request, Response
+
+
+class Passing:
+    """What makes a class a filter."""
+
+    def __call__(self, request: Request, call_next: Handler) -> Awaitable[Response]:
+        """Hand it on."""
+        return call_next(request)
 
 
 @attrs.frozen(kw_only=True)
-class Again:
+class Again(Passing):
     """Try again."""
 
     on: tuple[Literal["reset", "connect-failure"], ...] = ("reset",)
@@ -32,7 +41,7 @@ class Again:
 
 
 @attrs.frozen(kw_only=True)
-class Answer:
+class Answer(Passing):
     """Answer at once."""
 
     terminal: ClassVar[bool] = True
@@ -43,7 +52,7 @@ class Answer:
 
 
 @attrs.frozen(kw_only=True)
-class Nested:
+class Nested(Passing):
     """Hold another class."""
 
     inner: Answer | None = None
@@ -59,7 +68,7 @@ def plain_function() -> None:
 
 
 @attrs.frozen
-class Odd:
+class Odd(Passing):
     """Has a field that no YAML can hold."""
 
     call: Callable[[], None] | None = None

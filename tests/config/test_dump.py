@@ -60,6 +60,56 @@ def test_secret_names() -> None:
     assert not any(map(is_secret_name, ["keyboard", "tokens_per_second", "monkey", "max_keys"]))
 
 
+def test_names_of_headers_that_carry_secrets() -> None:
+    names = [
+        "Authorization",
+        "proxy-authorization",
+        "Cookie",
+        "set-cookie",
+        "x-api-key",
+        "apikey",
+        "API_KEY",
+        "x-auth-token",
+        "bearer",
+        "passwords",
+        "private_keys",
+    ]
+    assert [name for name in names if not is_secret_name(name)] == []
+
+
+def test_all_below_a_secret_name_is_hidden() -> None:
+    value = {
+        "passwords": ["s3cret", "s3cret"],
+        "secret": {"of": {"anything": "s3cret"}, "pin": 1234},
+        "cookie": StringMatch(regex="user=s3cret"),
+        "headers": {"Set-Cookie": ["a=s3cret"]},
+        "token": None,
+        "key": [],
+        "credentials": Holder(name="s3cret"),
+    }
+    assert plain(value) == {
+        "passwords": [REDACTED, REDACTED],
+        "secret": {"of": {"anything": REDACTED}, "pin": REDACTED},
+        "cookie": REDACTED,
+        "headers": {"Set-Cookie": [REDACTED]},
+        "token": None,
+        "key": [],
+        "credentials": {"name": REDACTED, "tokens": []},
+    }
+    assert "s3cret" not in repr(plain(Holder(name="x", tokens=("s3cret",))))
+
+
+def test_a_cluster_may_be_called_token(registry: Registry) -> None:
+    dump = json.loads(json.dumps(config_dump(load_text(TEXT, "f", registry))))
+    assert dump["clusters"]["token"]["load_balancer"] == "round_robin"
+
+
+@attrs.frozen
+class Holder:
+    name: str
+    tokens: tuple[str, ...] = ()
+
+
 def test_other_values() -> None:
     assert plain(Status.DATA_LOSS) == "data-loss"
     assert plain(Path("/x")) == "/x"

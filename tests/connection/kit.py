@@ -14,7 +14,7 @@ from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.traits import Sharing, Traits
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Request
-from xproxy.testing.proxy_pair import CLIENT, PROXY, End, facts_of
+from xproxy.testing.proxy import CLIENT, PROXY, End, facts_of
 from xproxy.transport.trio_stream import TrioStream
 
 GET = RequestHead(service="h", method="GET", extra=Target(path="/a"))

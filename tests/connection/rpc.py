@@ -23,7 +23,7 @@ from xproxy.model.traits import Role
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request, Response
 from xproxy.testing.fakes import LINES, PIECES, PiecesPlugin
-from xproxy.testing.proxy_pair import End, ProxyPair, facts_of
+from xproxy.testing.proxy import End, ProxyPair, facts_of
 from xproxy.transport.timers import Timers
 from xproxy.transport.trio_stream import TrioStream
 

@@ -143,3 +143,16 @@ async def test_a_connection_whose_peer_answers_lives(autojump_clock: MockClock) 
         await u.peer.send(reply(1, b"x"))
         await trio.sleep(1)
         assert results == [b"x"]
+
+
+async def test_a_peer_that_is_busy_taking_what_we_send_lives(autojump_clock: MockClock) -> None:
+    watched, codec = Watched(), Asking()
+    watched.outbox.put(b"a long message")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keepalive, watched, codec, 10, 2, 3)
+        for _ in range(100):
+            await trio.sleep(1)
+            watched.outbox.written += 1
+        assert watched.given_up == ""
+        await trio.sleep(20)  # now it takes no more
+        assert "heartbeats" in watched.given_up

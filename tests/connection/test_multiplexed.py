@@ -34,7 +34,7 @@ from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request, Response
 from xproxy.testing import END, NOTHING, play
 from xproxy.testing.fakes import LINES
-from xproxy.testing.proxy_pair import proxy_pair
+from xproxy.testing.proxy import proxy_pair
 
 
 async def test_answers_go_back_in_the_order_they_come_with_the_clients_ids(
@@ -317,9 +317,11 @@ async def test_a_client_that_goes_is_noticed_while_nobody_reads(autojump_clock: 
     async with proxy_pair(LINES, handler=gate, max_streams=2) as pair:
         await pair.client.send(question(1, b"a") + question(2, b"b"))
         await wait_all_tasks_blocked()
+        started = trio.current_time()
         await pair.client.aclose()
         await pair.ended.wait()
         assert sorted(gate.cancelled) == [b"a", b"b"]
+        assert trio.current_time() == started
 
 
 async def test_a_client_that_does_not_read_stops_its_own_requests(
@@ -367,15 +369,31 @@ async def test_a_client_that_takes_nothing_is_given_up(autojump_clock: MockClock
 # ---- drain and goodbye
 
 
-async def test_draining_an_idle_connection_says_goodbye_and_closes(
+async def test_draining_an_idle_connection_says_goodbye_and_closes_soon(
     autojump_clock: MockClock,
 ) -> None:
-    async with proxy_pair(LINES, handler=echo) as pair:
+    async with proxy_pair(LINES, handler=echo, timeouts=timeouts(linger=2)) as pair:
         await play(pair.client >> question(1), pair.client << reply(1))
+        started = trio.current_time()
         pair.driver.drain()
         pair.driver.drain()
-        await play(pair.client << b"~g\n", pair.client << END)
+        await pair.client.expect(b"~g\n")
+        assert trio.current_time() == started
+        await pair.client.expect(END)
+        assert trio.current_time() == started + 2
         await pair.ended.wait()
+
+
+async def test_a_request_that_crosses_the_goodbye_is_served(autojump_clock: MockClock) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate, timeouts=timeouts(linger=2)) as pair:
+        await wait_all_tasks_blocked()
+        pair.driver.drain()
+        await trio.sleep(1)
+        await pair.client.send(question(1, b"a"))
+        await trio.sleep(3)
+        gate.let_go(b"a")
+        await play(pair.client << b"~g\n", pair.client << reply(1, b"a"), pair.client << END)
 
 
 async def test_draining_lets_streams_in_flight_finish(autojump_clock: MockClock) -> None:

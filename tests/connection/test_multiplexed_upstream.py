@@ -30,7 +30,7 @@ from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request, Response
 from xproxy.testing import END, play
 from xproxy.testing.fakes import LINES, PIECES
-from xproxy.testing.proxy_pair import facts_of, proxy_pair
+from xproxy.testing.proxy import facts_of, proxy_pair
 
 
 async def test_calls_fail_when_the_upstream_goes(autojump_clock: MockClock) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -18,14 +20,16 @@ from tests.connection.rpc import (
 from xproxy.connection.multiplexed import Multiplexed
 from xproxy.model.frames import Data, Frame, Head, Reset, Trailers
 from xproxy.model.headers import Headers
-from xproxy.model.limits import DEFAULT_LIMITS, KIB, MIB
+from xproxy.model.limits import DEFAULT_LIMITS, KIB, MIB, Limits
+from xproxy.model.message import RequestHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request, Response
 from xproxy.testing import END
 from xproxy.testing.fakes import PIECES, PiecesPlugin
-from xproxy.testing.proxy_pair import facts_of, proxy_pair
+from xproxy.testing.fakes.pieces import PiecesCodec
+from xproxy.testing.proxy import facts_of, proxy_pair
 
 # ---- bodies in pieces
 
@@ -177,6 +181,45 @@ async def test_a_body_that_nobody_reads_takes_no_window_for_ever(autojump_clock:
             await client.quiet_but_for_credit()
         await client.send(Data(1, b"", True))
         assert isinstance(await client.next(), Head)
+
+
+class Counting(PiecesCodec):
+    """Notes the credit it was told to give."""
+
+    given: ClassVar[dict[int, int]] = {}
+
+    def consumed(self, stream_id: int, count: int) -> bytes:
+        if self.role is Role.SERVER:
+            self.given[stream_id] = self.given.get(stream_id, 0) + count
+        return super().consumed(stream_id, count)
+
+
+class CountingPlugin(PiecesPlugin):
+    def open(self, role: Role, limits: Limits) -> PiecesCodec:
+        return Counting(role, limits, self.window)
+
+
+async def test_every_byte_is_accounted_for_whoever_takes_it(autojump_clock: MockClock) -> None:
+    # A window for the whole connection would leak away otherwise.
+    async def handle(request: Request) -> Response:
+        if isinstance(request.body, BytesBody):
+            return Response(OK, request.body)
+        if request.head.method == "read":
+            await request.body.receive()
+        return Response(OK, BytesBody())
+
+    Counting.given.clear()
+    async with proxy_pair(CountingPlugin(), handler=handle) as pair:
+        client = talk(pair.client, Role.CLIENT)
+        read = RequestHead(service="s", method="read")
+        await client.send(Head(1, read), Data(1, b"12345"))
+        await client.send(Head(2, ASK), Data(2, b"12345"))
+        await wait_all_tasks_blocked()
+        assert isinstance(pair.driver, Multiplexed)
+        pair.driver._other(Data(1, b"too late"))
+        pair.driver._requested(Head(4, ASK, b"whole", True))
+        await wait_all_tasks_blocked()
+        assert Counting.given == {1: 5 + 8, 2: 5, 4: 5}
 
 
 async def test_an_answer_before_the_request_ended_stops_the_rest_of_it(

@@ -37,7 +37,7 @@ from xproxy.model.message import RequestHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 from xproxy.stream.exchange import Request, Response
-from xproxy.testing.proxy_pair import End, facts_of
+from xproxy.testing.proxy import End, facts_of
 from xproxy.transport.timers import Timers
 from xproxy.transport.trio_stream import TrioStream
 

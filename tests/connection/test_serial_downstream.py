@@ -22,6 +22,7 @@ from tests.connection.web import (
     head,
     ok,
     response,
+    timeouts,
 )
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
 from xproxy.model.errors import RateLimited, StreamError
@@ -33,7 +34,7 @@ from xproxy.model.status import Status
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Handler, Request, Response
 from xproxy.testing import END, NOTHING, play
-from xproxy.testing.proxy_pair import proxy_pair
+from xproxy.testing.proxy import proxy_pair
 
 
 async def test_requests_follow_one_another_on_both_connections(autojump_clock: MockClock) -> None:
@@ -207,6 +208,23 @@ async def test_an_answer_before_the_body_ended_is_sent_and_the_connection_closed
         assert pair.lane.idle == []
 
 
+async def test_after_a_refusal_input_is_read_for_a_while_so_that_it_is_not_lost(
+    autojump_clock: MockClock,
+) -> None:
+    # Bytes unread when a socket closes become a reset, which can overtake the answer.
+    async with proxy_pair(HTTP1, handler=ok, timeouts=timeouts(linger=3)) as pair:
+        await play(
+            pair.client >> b"BAD\r\n\r\n",
+            pair.client << response(400),
+            pair.client << END,
+        )
+        started = trio.current_time()
+        assert not pair.ended.is_set()
+        await pair.client.send(bytes(200_000))
+        await pair.ended.wait()
+        assert trio.current_time() - started == pytest.approx(3)
+
+
 async def test_a_handler_that_does_not_read_the_body_answers_at_once(
     autojump_clock: MockClock,
 ) -> None:
@@ -340,7 +358,7 @@ async def test_a_response_longer_than_it_said_is_broken_off(autojump_clock: Mock
 # ---- the upstream
 
 
-@pytest.mark.parametrize("cut", range(0, 60, 3))
+@pytest.mark.parametrize("cut", range(62))
 async def test_an_upstream_that_dies_in_its_response_is_never_a_whole_response(
     cut: int, autojump_clock: MockClock
 ) -> None:
@@ -429,7 +447,7 @@ async def test_a_client_that_goes_while_it_is_sent_a_response(autojump_clock: Mo
         assert pair.stats.downstream_cx_destroy_remote == 1
 
 
-@pytest.mark.parametrize("cut", range(1, len(POST_10) + 10, 4))
+@pytest.mark.parametrize("cut", range(1, len(POST_10) + 10))
 async def test_a_client_that_goes_at_any_byte_of_its_request(
     cut: int, autojump_clock: MockClock
 ) -> None:
@@ -463,7 +481,7 @@ async def test_a_connection_that_breaks_in_the_request_body_breaks_nothing_else(
 
 
 async def test_a_client_that_breaks_while_a_streamed_request_is_answered(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     # The write fails inside the stream's nursery; the connection's end must be a plain one.
     body = Fed()
@@ -473,6 +491,8 @@ async def test_a_client_that_breaks_while_a_streamed_request_is_answered(
         pair.stream.abort()
         body.feed(b"x")
         await pair.ended.wait()
+        assert pair.stats.downstream_cx_destroy_remote == 1
+    assert not caplog.records
 
 
 # ---- violations

@@ -24,7 +24,7 @@ from xproxy.model.limits import MIB
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Closable, Handler, Request, Response
 from xproxy.testing import END, play
-from xproxy.testing.proxy_pair import ProxyPair, proxy_pair
+from xproxy.testing.proxy import ProxyPair, proxy_pair
 from xproxy.transport.trio_stream import TrioStream
 
 # ---- drain

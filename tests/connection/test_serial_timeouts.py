@@ -22,13 +22,18 @@ from tests.connection.web import (
     response,
     timeouts,
 )
+from tests.transport.ends import HERE, THERE, polling, tcp_pair
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
-from xproxy.model.limits import KIB, MIB
+from xproxy.connection.serial_downstream import SerialDownstream
+from xproxy.connection.service import DownstreamStats, Port, Service
+from xproxy.model.limits import DEFAULT_LIMITS, KIB, MIB
 from xproxy.model.status import Status
+from xproxy.model.traits import Role
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request, Response
 from xproxy.testing import END, NOTHING, play
-from xproxy.testing.proxy_pair import proxy_pair
+from xproxy.testing.proxy import facts_of, proxy_pair
+from xproxy.transport.timers import Timers
 
 
 async def test_an_idle_connection_is_closed(autojump_clock: MockClock) -> None:
@@ -76,6 +81,18 @@ async def test_the_head_of_a_second_request_has_its_own_time(autojump_clock: Moc
         assert trio.current_time() - started == pytest.approx(10)
 
 
+async def test_half_a_head_behind_a_whole_request_has_its_time_too(
+    autojump_clock: MockClock,
+) -> None:
+    async with proxy_pair(HTTP1, handler=ok, timeouts=timeouts(head=10)) as pair:
+        pair.client.timeout = 20
+        await pair.client.send(GET + GET[:9])
+        await pair.client.expect(response(200))
+        started = trio.current_time()
+        await pair.client.expect(response(408))
+        assert trio.current_time() - started == pytest.approx(10)
+
+
 @pytest.mark.parametrize("size", [3, 16 * KIB, 64 * KIB])
 async def test_a_body_that_stalls_is_answered_408(size: int, autojump_clock: MockClock) -> None:
     async with proxy_pair(HTTP1, timeouts=timeouts(body=20)) as pair:
@@ -93,6 +110,33 @@ async def test_a_body_that_stalls_is_answered_408(size: int, autojump_clock: Moc
         upstream.received.clear()
         while await upstream.raw.receive_some():
             pass
+
+
+async def test_a_body_that_stalls_where_a_read_was_full_is_answered_408() -> None:
+    # After a full read nobody knows whether there is more; that must not switch the timeout off.
+    async def read(request: Request) -> Response:
+        while True:
+            await request.body.receive()
+
+    async with polling() as poller:
+        ours, theirs = tcp_pair()
+        service = Service(read, timeouts(body=0.05, stream_idle=0, linger=0.01), MIB, 1, MIB)
+        timers = Timers()
+        driver = SerialDownstream(
+            poller.add(ours, THERE, HERE),
+            HTTP1.open(Role.SERVER, DEFAULT_LIMITS),
+            facts_of("http1", HTTP1.traits),
+            Port("test", service, DownstreamStats()),
+            timers,
+        )
+        head_ = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n"
+        theirs.sendall(head_.ljust(16 * KIB, b"x"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(timers.run)
+            await driver.run(b"")
+            nursery.cancel_scope.cancel()
+        assert theirs.recv(100).startswith(b"HTTP/1.1 408 ")
+        theirs.close()
 
 
 async def test_a_body_that_is_slow_but_moves_is_waited_for(autojump_clock: MockClock) -> None:
@@ -255,6 +299,7 @@ async def test_a_deadline_at_the_very_end_of_a_stream_hits_no_other(
         assert set(statuses) == {Status.OK, Status.DEADLINE_EXCEEDED}
         assert sum(statuses.values()) == pair.stats.downstream_rq_total
         assert pair.stats.downstream_rq_timeout == statuses[Status.DEADLINE_EXCEEDED]
+        assert {request.flags for request in pair.requests} == {"", "UT"}
         assert pair.stats.downstream_cx_idle_timeout == 0
 
 

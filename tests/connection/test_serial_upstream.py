@@ -29,7 +29,7 @@ from xproxy.model.traits import Role
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Response
 from xproxy.testing import END
-from xproxy.testing.proxy_pair import UPSTREAM, End
+from xproxy.testing.proxy import UPSTREAM, End
 
 REQUEST = re.compile(rb"(GET|POST) /a HTTP/1\.1\r\n(?s:.*?)\r\n\r\n")
 OK_2 = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

@@ -6,12 +6,16 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.connection.rpc import OK, question, reply, timeouts
+from tests.connection.rpc import ASK, OK, question, reply, timeouts
+from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
+from xproxy.model.frames import Head
+from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.traits import Role
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request, Response
 from xproxy.testing import END, play
 from xproxy.testing.fakes import LINES
-from xproxy.testing.proxy_pair import proxy_pair
+from xproxy.testing.proxy import proxy_pair
 
 
 async def slow(request: Request) -> Response:
@@ -30,15 +34,17 @@ async def test_a_connection_with_nothing_in_flight_is_closed(autojump_clock: Moc
             await play(pair.client >> question(1), pair.client << reply(1))
         last = trio.current_time()
         pair.client.timeout = 100
-        await play(pair.client << b"~g\n", pair.client << END)
+        await pair.client.expect(b"~g\n")
         assert trio.current_time() - last == pytest.approx(60)
+        await pair.client.expect(END)
         assert pair.stats.downstream_cx_idle_timeout == 1
 
 
 async def test_a_client_that_never_says_a_word_is_closed(autojump_clock: MockClock) -> None:
     async with proxy_pair(LINES, handler=ok, timeouts=timeouts(idle=60)) as pair:
-        await pair.ended.wait()
+        await pair.client.raw.receive_some()
         assert trio.current_time() == pytest.approx(60)
+        await pair.ended.wait()
 
 
 async def test_waiting_for_an_answer_is_not_silence(autojump_clock: MockClock) -> None:
@@ -82,3 +88,17 @@ async def test_zero_is_for_ever(autojump_clock: MockClock) -> None:
         await trio.sleep(80_000)
         await pair.client.send(question(1)[3:])
         await pair.client.expect(reply(1))
+
+
+async def test_half_a_message_behind_a_whole_one_is_closed_sooner_too(
+    autojump_clock: MockClock,
+) -> None:
+    codec = BOLT.open(Role.CLIENT, DEFAULT_LIMITS)
+    whole = codec.send(Head(1, ASK, b"x", True))
+    async with proxy_pair(BOLT, handler=ok, timeouts=timeouts(idle=3600, body=20)) as pair:
+        await pair.client.send(whole + whole[:-1])
+        assert await pair.client.raw.receive_some()
+        started = trio.current_time()
+        await pair.ended.wait()
+        assert trio.current_time() - started == pytest.approx(20)
+        assert pair.stats.downstream_cx_head_timeout == 1

@@ -14,7 +14,7 @@ from xproxy.model.errors import RateLimited
 from xproxy.model.limits import KIB
 from xproxy.stream.exchange import Request, Response
 from xproxy.testing import END, NOTHING, play
-from xproxy.testing.proxy_pair import End, ProxyPair, proxy_pair
+from xproxy.testing.proxy import End, ProxyPair, proxy_pair
 
 
 async def tunnel(pair: ProxyPair) -> tuple[End, End]:

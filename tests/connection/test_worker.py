@@ -31,7 +31,7 @@ from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Handler, Request, Response
 from xproxy.testing import NOTHING, play
 from xproxy.testing.fakes import LINES, PIECES
-from xproxy.testing.proxy_pair import ProxyPair, proxy_pair
+from xproxy.testing.proxy import ProxyPair, proxy_pair
 
 DEADLINE = Status.DEADLINE_EXCEEDED.value
 
@@ -341,3 +341,52 @@ async def test_idle_tasks_are_bounded_and_end_with_the_connection(
         await pair.client.aclose()
         await pair.ended.wait()
         assert workers(pair) == 0
+
+
+async def test_a_deadline_after_the_last_word_of_a_response_says_no_more(
+    autojump_clock: MockClock,
+) -> None:
+    # Giving the lease back takes long. All has been said by then, and the codec would refuse a reset.
+    class SlowLease:
+        async def aclose(self) -> None:
+            await trio.sleep(100)
+
+    async def handle(request: Request) -> Response:
+        request.stream.limit(trio.current_time() + 5)
+        return Response(OK, Fed(b"x").ended(), None, SlowLease())
+
+    async with proxy_pair(PIECES, handler=handle) as pair:
+        client = talk(pair.client, Role.CLIENT)
+        for id_ in (1, 2):
+            await client.send(Head(id_, ASK, b"", True))
+            assert isinstance(await client.next(), Head)
+            assert await client.body(id_) == b"x"
+            await trio.sleep(10)
+        await client.quiet()
+        assert not pair.ended.is_set()
+        assert pair.stats.downstream_rq_active == 0
+
+
+async def test_a_reset_at_the_very_end_of_a_stream_hits_no_other(autojump_clock: MockClock) -> None:
+    # The reset comes when the stream's task has been woken for its last step. The task waits for its next stream in
+    # the very moment in which that is taken from it; or it gets one just then.
+    handed_over = 0
+    for _ in range(30):
+        gate = Gate()
+        async with proxy_pair(PIECES, handler=gate) as pair:
+            client = talk(pair.client, Role.CLIENT)
+            await client.send(Head(1, ASK, b"", True))
+            await wait_all_tasks_blocked()
+            driver = pair.driver
+            assert isinstance(driver, Multiplexed)
+            gate.let_go(b"")
+            driver._other(Reset(1, Status.CANCELLED))
+            while driver._workers:
+                await trio.lowlevel.checkpoint()
+            handed_over += len(driver._idle)
+            [frame] = driver.codec.receive(client.codec.send(Head(2, ASK, b"", True)))
+            assert isinstance(frame, Head)
+            driver._requested(frame)
+            answers = {(await client.next()).stream_id for _ in range(2)}  # type: ignore[union-attr]
+            assert answers == {1, 2}
+    assert handed_over

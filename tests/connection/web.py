@@ -12,7 +12,7 @@ from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Handler, Request, Response
-from xproxy.testing.proxy_pair import ProxyPair
+from xproxy.testing.proxy import ProxyPair
 
 GET: Final = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 POST_10: Final = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n"

@@ -25,6 +25,7 @@ from xproxy.config.schema import (
     KeepaliveConfig,
     LimitsConfig,
     TimeoutsConfig,
+    UpstreamLimitsConfig,
 )
 from xproxy.config.units import format_duration, format_size
 from xproxy.filters.access_log import AccessLog
@@ -36,6 +37,7 @@ from xproxy.registry import CODECS, default_registry
 PAGE = ROOT / "docs" / "explanation" / "limits.md"
 LISTENER = table(PAGE, "key", "default", "who exceeds it gets")
 CLUSTER = table(PAGE, "key", "default", "beyond it")
+UPSTREAM = table(PAGE, "key", "default", "an upstream that exceeds it")
 CONSTANTS = [
     *table(PAGE, "name", "where", "value", "beyond it"),
     *table(PAGE, "name", "where", "value", "what"),
@@ -58,16 +60,18 @@ def test_every_limit_and_timeout_has_its_row() -> None:
     rows = {code(row[0]) for row in CLUSTER}
     bounds = {a.name for cls in (CircuitBreakersConfig, KeepaliveConfig) for a in attrs.fields(cls)}
     assert bounds <= rows
+    bounds = {a.name for a in attrs.fields(UpstreamLimitsConfig)}
+    assert {code(row[0]) for row in UPSTREAM} == bounds
 
 
-@pytest.mark.parametrize("row", LISTENER + CLUSTER, ids=lambda row: code(row[0]))
+@pytest.mark.parametrize("row", LISTENER + CLUSTER + UPSTREAM, ids=lambda row: code(row[0]))
 def test_a_default_is_what_the_code_says(row: Row) -> None:
     key = code(row[0])
-    classes = (
-        (LimitsConfig, TimeoutsConfig)
-        if row in LISTENER
-        else (CircuitBreakersConfig, ClusterConfig, KeepaliveConfig)
-    )
+    classes: tuple[type, ...] = (CircuitBreakersConfig, ClusterConfig, KeepaliveConfig)
+    if row in LISTENER:
+        classes = (LimitsConfig, TimeoutsConfig)
+    elif row in UPSTREAM:
+        classes = (UpstreamLimitsConfig,)
     found = [_default(cls, key) for cls in classes if key in attrs.fields_dict(cls)]
     assert found == [row[1]]
 

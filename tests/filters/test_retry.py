@@ -159,11 +159,79 @@ async def test_an_overloaded_upstream_is_left_alone(kit: Kit, autojump_clock: Mo
     assert len(upstream.seen) == 1
 
 
-async def test_a_streamed_body_is_sent_once(kit: Kit, autojump_clock: MockClock) -> None:
+class Refused(StreamError):
+    condition = "refused-stream"
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (ConnectFailed, True),
+        (Refused, True),
+        (UpstreamReset, False),
+        (NoHealthyEndpoint, False),
+        (DeadlineExceeded, False),
+    ],
+)
+async def test_a_streamed_body_goes_on_after_a_try_that_took_nothing_of_it(
+    kit: Kit, autojump_clock: MockClock, error: type[StreamError], again: bool
+) -> None:
+    on = ("5xx", "refused-stream", "unavailable", "deadline-exceeded")
+    upstream = kit.upstream(error("x"), kit.response())
+    request = kit.web(method="POST", body=kit.body(b"1", b"2"))
+    try:
+        await Retry(on=on)(request, upstream)
+    except error:
+        assert not again
+    assert len(upstream.seen) == 1 + again
+    assert [await request.body.receive() for _ in range(2)] == [b"1", b"2"]
+
+
+async def test_a_streamed_body_that_was_begun_is_not_sent_again(
+    kit: Kit, autojump_clock: MockClock
+) -> None:
     upstream = kit.upstream(FAILED)
+
+    async def take(request: Any) -> Any:
+        await request.body.receive()
+        return await upstream(request)
+
     with pytest.raises(ConnectFailed):
-        await Retry()(kit.web(body=kit.body(b"x")), upstream)
+        await Retry()(kit.web(method="POST", body=kit.body(b"1", b"2")), take)
     assert len(upstream.seen) == 1
+
+
+async def test_each_try_gets_the_same_streamed_body(kit: Kit, autojump_clock: MockClock) -> None:
+    upstream = kit.upstream(FAILED, kit.response())
+
+    async def wrap(request: Any) -> Any:
+        try:
+            return await upstream(request)
+        finally:
+            request.body = kit.body(b"another")
+
+    body = kit.body(b"1")
+    await Retry()(kit.web(method="POST", body=body), wrap)
+    assert upstream.bodies[0] is upstream.bodies[1]
+    await upstream.bodies[0].aclose()
+    assert body.closed
+
+
+async def test_no_response_is_worth_a_streamed_body(kit: Kit, autojump_clock: MockClock) -> None:
+    response = kit.response(503, status=Status.UNAVAILABLE)
+    upstream = kit.upstream(response)
+    request = kit.web(method="POST", body=kit.body(b"1"))
+    assert await Retry(on=("5xx",))(request, upstream) is response
+    assert len(upstream.seen) == 1
+
+
+async def test_a_streamed_body_has_no_time_per_try(kit: Kit, autojump_clock: MockClock) -> None:
+    async def slow(request: Any) -> Any:
+        await trio.sleep(5)
+        return kit.response()
+
+    retry = Retry(per_try_timeout=Duration(2))
+    await retry(kit.web(method="POST", body=kit.body(b"1")), slow)
 
 
 async def test_once_the_response_has_begun_nothing_is_tried_again(

@@ -21,6 +21,8 @@ import attrs
 ROOT: Final = Path(__file__).parents[2]
 PATIENCE: Final = 15.0
 """Seconds that any single step may take."""
+LOAD_SECONDS: Final = float(os.environ.get("XPROXY_LOAD_SECONDS", "2"))
+"""How long a load lasts; ``make soak`` asks for more."""
 _LOOK: Final = 0.01
 
 
@@ -139,14 +141,17 @@ class Product:
 def _first_lines(process: subprocess.Popen[str], log: Path) -> list[str]:
     """Return what it prints when it is ready."""
     assert process.stdout is not None
+    said = ""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        if not selector.select(PATIENCE):
-            raise AssertionError(f"not ready: {log.read_text()}")
-    data = os.read(process.stdout.fileno(), 65536).decode()
-    if not data:
-        raise AssertionError(f"ended before it was ready: {log.read_text()}")
-    return data.splitlines()
+        while not re.search(r"^\(admin\) .*\n", said, re.MULTILINE):  # which comes last
+            if not selector.select(PATIENCE):
+                raise AssertionError(f"not ready: {log.read_text()}")
+            data = os.read(process.stdout.fileno(), 65536).decode()
+            if not data:
+                raise AssertionError(f"ended before it was ready: {log.read_text()}")
+            said += data
+    return said.splitlines()
 
 
 @contextmanager
@@ -167,7 +172,8 @@ def product(text: str, work: Path, *options: str) -> Iterator[Product]:
         ports = {}
         for line in _first_lines(process, log):
             name, _, address = line.partition(" ")
-            ports[name] = int(address.rpartition(":")[2])
+            if not address.startswith("unix:"):
+                ports[name] = int(address.rpartition(":")[2])
         yield Product(process, config, ports, log, admin)
     finally:
         if process.poll() is None:

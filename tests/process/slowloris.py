@@ -59,13 +59,16 @@ def configuration(good: int, bad: int, timeouts: str) -> str:
 async def attack(port: int, count: int) -> None:
     """Hold ``count`` connections in all states; one that is closed is made anew. Prints a line when all are there."""
     ready = 0
+    # Not all at one moment: that would only fill the kernel's queue, and measure its retransmissions.
+    connecting = trio.CapacityLimiter(64)
 
     async def hold(state: bytes) -> None:
         nonlocal ready
         first = True
         while True:
             try:
-                stream = await trio.open_tcp_stream("127.0.0.1", port)
+                async with connecting:
+                    stream = await trio.open_tcp_stream("127.0.0.1", port)
             except OSError:
                 await trio.sleep(0.1)
                 continue

@@ -185,15 +185,17 @@ def test_what_does_not_end_is_cut_off_at_the_deadline(web: int, tmp_path: Path) 
 
 
 def test_a_second_signal_ends_it_at_once(web: int, tmp_path: Path) -> None:
-    with product(configuration(web), tmp_path) as proxy:
-        with socket.create_connection(("127.0.0.1", proxy.port), PATIENCE) as client:
-            client.sendall(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
-            eventually(lambda: proxy.stat("listener.edge.downstream_rq_active") == 1, "the request")
-            proxy.process.send_signal(signal.SIGTERM)
-            eventually(lambda: "SIGTERM: draining" in proxy.said(), "the drain")
-            proxy.process.send_signal(signal.SIGHUP)
-            eventually(lambda: "SIGHUP: ignored" in proxy.said(), "the refusal")
-            assert proxy.end(within=3.0) == 0
+    with (
+        product(configuration(web), tmp_path) as proxy,
+        socket.create_connection(("127.0.0.1", proxy.port), PATIENCE) as client,
+    ):
+        client.sendall(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+        eventually(lambda: proxy.stat("listener.edge.downstream_rq_active") == 1, "the request")
+        proxy.process.send_signal(signal.SIGTERM)
+        eventually(lambda: "SIGTERM: draining" in proxy.said(), "the drain")
+        proxy.process.send_signal(signal.SIGHUP)
+        eventually(lambda: "SIGHUP: ignored" in proxy.said(), "the refusal")
+        assert proxy.end(within=3.0) == 0
 
 
 def test_readiness_says_that_it_drains(web: int, tmp_path: Path) -> None:

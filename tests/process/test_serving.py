@@ -15,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from tests.process.product import PATIENCE, Product, eventually, product, unused_port
+from tests.process.product import LOAD_SECONDS, PATIENCE, Product, eventually, product, unused_port
 from tests.process.upstreams import connected, pieces, upstream
 
 pytestmark = pytest.mark.slow
@@ -286,20 +286,22 @@ def test_wrk_with_128_connections_sees_no_error(nginx: int, tmp_path: Path) -> N
             "wrk",
             "-t1",
             "-c128",
-            "-d3s",
+            f"-d{LOAD_SECONDS:g}s",
             "-s",
             str(script),
             f"http://127.0.0.1:{proxy.port}/",
         ]
-        done = subprocess.run(command, capture_output=True, timeout=60, check=True, text=True)
+        done = subprocess.run(
+            command, capture_output=True, timeout=60 + LOAD_SECONDS, check=True, text=True
+        )
         report = json.loads(done.stdout.strip().splitlines()[-1])
         assert report.pop("requests") > 1000
         assert set(report.values()) == {0}, report
+        proxy.settled()
         stats = proxy.stats()
         # What was in flight when wrk ended is the difference.
         given_up = stats["cluster.web.upstream_rq_total"] - stats["cluster.web.statuses.ok"]
         assert given_up == stats["cluster.web.upstream_rq_cancelled"] <= 128
-        proxy.settled()
         assert "Traceback" not in proxy.said()
 
 

@@ -201,6 +201,77 @@ async def test_a_reload_that_fails_changes_nothing_and_says_why(fault: str) -> N
         await refused(port)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (web(1, load_balancer="raising"), "'raising' cannot be made: RuntimeError: no licence"),
+        (
+            web(1, listener="    filters: [start_fails]\n"),
+            "StartFails cannot start: OSError: no such device",
+        ),
+    ],
+)
+async def test_a_plugin_that_raises_refuses_the_reload_and_ends_nobody(
+    text: str, said: str
+) -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        client = await live.client()
+        await client.send(GET)
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK, client << OK)
+        with pytest.raises(PluginError, match=re.escape(said)):
+            await live.reload(text)
+        await play(client >> GET, server << HEAD, server >> OK, client << OK)
+        assert live.runtime.generation == 1
+
+
+async def test_a_background_task_that_fails_is_said_and_ends_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with (
+        upstream() as up,
+        running(web(up.port, listener="    filters: [work_fails]\n")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, answering())
+        await eventually(lambda: "lost my notes" in caplog.text, "it is logged")
+        client = await live.client()
+        await play(client >> GET, client << OK)
+        nursery.cancel_scope.cancel()
+
+
+async def test_each_listener_drains_by_its_own_deadline() -> None:
+    patient = "  - {name: patient, address: '127.0.0.1:0', routes: main, timeouts: {drain: 0}}\n"
+    async with upstream() as up:
+        text = web(up.port, timeouts="{drain: 100ms}").replace(
+            "routes:\n  main", patient + "routes:\n  main"
+        )
+        async with running(text) as live:
+            hasty, slow = await live.client("hasty"), await live.client("slow", "patient")
+            servers = []
+            for client in (hasty, slow):
+                await client.send(GET)
+                servers.append(Party("upstream", await up.accept()))
+                await servers[-1].expect(HEAD)
+            live.runtime.stop()
+            await hasty.expect(END)
+            await play(servers[1] >> OK, slow << HEAD, slow << b"ok", slow << END)
+            await drained(live.runtime)
+
+
+async def test_the_file_of_a_unix_socket_goes_with_its_listener(tmp_path: Path) -> None:
+    path = tmp_path / "edge.sock"
+    async with upstream() as up:
+        text = web(up.port).replace("127.0.0.1:0", f"unix:{path}")
+        async with running(text) as live:
+            assert path.is_socket()
+            await live.reload(text.replace("name: edge", "name: other"))
+            assert path.is_socket()
+            live.runtime.stop()
+            await drained(live.runtime)
+            assert not path.exists()
+
+
 async def test_filters_with_a_task_end_with_the_last_snapshot_that_has_them(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     log = f"    filters: [{{name: access_log, path: {path}}}]\n"

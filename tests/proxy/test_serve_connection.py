@@ -88,15 +88,18 @@ async def test_a_fallback_serves_a_client_that_sends_little_and_finishes() -> No
 
 
 async def test_a_fallback_takes_over_when_detection_takes_too_long() -> None:
-    async with upstream() as known, upstream() as raw:
-        async with running(mixed(known.port, raw.port, timeouts="{detect: 100ms}")) as live:
-            silent, slow = await live.client("silent"), await live.client("slow")
-            await slow.send(b"GE")
-            servers = [Party(f"raw {n}", await raw.accept()) for n in range(2)]
-            for server in servers:  # a server that speaks first gets its word
-                await server.send(b"hello")
-            await play(silent << b"hello", slow << b"hello")
-            assert live.stats().downstream_cx_unknown_protocol == 2
+    async with (
+        upstream() as known,
+        upstream() as raw,
+        running(mixed(known.port, raw.port, timeouts="{detect: 100ms}")) as live,
+    ):
+        silent, slow = await live.client("silent"), await live.client("slow")
+        await slow.send(b"GE")
+        servers = [Party(f"raw {n}", await raw.accept()) for n in range(2)]
+        for server in servers:  # a server that speaks first gets its word
+            await server.send(b"hello")
+        await play(silent << b"hello", slow << b"hello")
+        assert live.stats().downstream_cx_unknown_protocol == 2
 
 
 @pytest.mark.parametrize("sent", [b"", b"G", b"GET", b"\x01", b"\x01\x01"])
@@ -152,8 +155,74 @@ async def test_a_listener_of_one_codec_knows_no_other() -> None:
     async with upstream() as up, running(web(up.port, listener="    codecs: [bolt]\n")) as live:
         client = await live.client()
         await client.send(GET)
+        await play(client << END)
         await live.settled(clients=0, upstreams=0)
-        assert live.stats().downstream_cx_unknown_protocol == 1
+        assert live.stats().downstream_cx_protocol_error == 1
+
+
+async def test_a_listener_of_one_codec_answers_what_nobody_recognises_in_its_words() -> None:
+    async with upstream() as up, running(web(up.port, listener="    codecs: [http1]\n")) as live:
+        client = await live.client()
+        await play(
+            client >> b"GET  / HTTP/1.1\r\nhost: a\r\n\r\n",
+            client << re.compile(rb"HTTP/1.1 400 .*", re.DOTALL),
+        )
+        await live.settled(clients=0, upstreams=0)
+        assert live.stats().downstream_rq_total == 0
+
+
+async def test_who_leaves_before_the_protocol_is_known_is_counted() -> None:
+    async with running(web(1)) as live:
+        await hang_up(await live.client())
+        await live.settled(clients=0)
+        assert live.stats().downstream_cx_ended_early == 1
+
+
+# ---- tunnels
+
+CONNECT = b"CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n"
+GRANTED = re.compile(rb"HTTP/1.1 200 OK\r\n(?:[^\r]+\r\n)*\r\n")
+
+
+def tunnelling(port: int, timeouts: str = "{}") -> str:
+    return web(port, timeouts=timeouts).replace(
+        "    - cluster: web", "    - {cluster: web, allow_connect: true}"
+    )
+
+
+async def test_a_tunnel_is_refused_unless_a_route_allows_it() -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        client = await live.client()
+        await play(client >> CONNECT, client << re.compile(rb"HTTP/1.1 501 .*", re.DOTALL))
+        assert up.accepted == 0
+
+
+@pytest.mark.parametrize("first", ["client", "server"])
+async def test_a_tunnel_is_half_closed_in_either_order(first: str) -> None:
+    async with upstream() as up, running(tunnelling(up.port)) as live:
+        client = await live.client()
+        await client.send(CONNECT)
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> b"HTTP/1.1 200 OK\r\n\r\n", client << GRANTED)
+        one, two = (client, server) if first == "client" else (server, client)
+        await play(one >> b"all I have", two << b"all I have")
+        await finish(one)
+        await play(two << END, two >> b"thank ", one << b"thank ", two >> b"you", one << b"you")
+        await finish(two)
+        await play(one << END)
+        await live.settled(clients=0)
+
+
+async def test_a_quiet_tunnel_is_no_body_that_is_late() -> None:
+    async with upstream() as up, running(tunnelling(up.port, "{body: 50ms}")) as live:
+        client = await live.client()
+        await client.send(CONNECT)
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> b"HTTP/1.1 200 OK\r\n\r\n", client << GRANTED)
+        for _ in range(8):
+            await play(server >> b"tick", client << b"tick", client << NOTHING)
+        assert live.stats().downstream_rq_timeout == 0
+        await play(client >> b"still here", server << b"still here")
 
 
 # ---- the PROXY header

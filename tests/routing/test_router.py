@@ -11,6 +11,7 @@ from trio.abc import ReceiveChannel
 from xproxy.config.schema import Duration, FilterConfig, MatchConfig, PathMatch, RouteConfig
 from xproxy.model.errors import ClusterNotFound, RouteNotFound, Unsupported
 from xproxy.model.frames import Trailers
+from xproxy.model.headers import NO_HEADERS
 from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 from xproxy.routing.router import Router, TimedBody
@@ -104,7 +105,7 @@ async def test_an_unknown_cluster_is_the_streams_error(bench: Bench) -> None:
 
 
 async def test_connect_passes_only_where_a_route_allows_it(bench: Bench) -> None:
-    with pytest.raises(Unsupported, match="does not allow 'CONNECT a:80'"):
+    with pytest.raises(Unsupported, match="'CONNECT a:80' is not allowed here"):
         await bench.router(RouteConfig(cluster="a"))(bench.request(web("CONNECT", "")))
     await bench.router(RouteConfig(cluster="a", allow_connect=True))(
         bench.request(web("CONNECT", ""))
@@ -133,14 +134,38 @@ async def test_the_earlier_of_both_deadlines_limits_the_stream(
     assert bench.stream.deadlines == limits
 
 
+@pytest.mark.parametrize(("method", "answered"), [("OPTIONS", True), ("GET", False)])
+async def test_only_options_and_trace_count_their_forwards(
+    bench: Bench, method: str, answered: bool
+) -> None:
+    head = web(method).adding((("max-forwards", "0"),))
+    response = await bench.router(RouteConfig(cluster="a"))(bench.request(head))
+    assert response.head.status is Status.OK
+    assert bool(bench.a.requests) is not answered
+    # An RPC method may have that name, and a header too.
+    rpc = attrs.evolve(head, extra=None)
+    await bench.router(RouteConfig(cluster="b"))(bench.request(rpc))
+    assert bench.b.requests[0].head is rpc
+
+
+async def test_a_forwarded_options_has_one_forward_less(bench: Bench) -> None:
+    head = web("OPTIONS").adding((("max-forwards", "3"),))
+    request = bench.request(head)
+    await bench.router(RouteConfig(cluster="a"))(request)
+    assert bench.a.requests[0].head.headers["max-forwards"] == "2"
+    trace = web("TRACE").adding((("max-forwards", "0"),))
+    with pytest.raises(Unsupported):
+        await bench.router(RouteConfig(cluster="a"))(bench.request(trace))
+
+
 class Pieces(ReceiveChannel[bytes | Trailers]):
     """A body that did not come whole."""
 
     def __init__(self) -> None:
-        self.left = [b"1", b"2"]
+        self.left: list[bytes | Trailers] = [b"1", b"2"]
         self.closed = False
 
-    async def receive(self) -> bytes:
+    async def receive(self) -> bytes | Trailers:
         if not self.left:
             raise trio.EndOfChannel
         return self.left.pop(0)
@@ -163,6 +188,19 @@ async def test_a_streamed_request_has_the_routes_time_from_its_end(bench: Bench)
     assert bench.stream.deadlines == [515.0]
     await body.aclose()
     assert pieces.closed
+
+
+async def test_trailers_are_the_end_of_a_streamed_request(bench: Bench) -> None:
+    # Who sends a body on need not look behind its trailers.
+    request = bench.request(web())
+    pieces = request.body = Pieces()
+    pieces.left = [b"1", Trailers(1, NO_HEADERS)]
+    await bench.router(RouteConfig(cluster="a"))(request)
+    body = bench.a.requests[0].body
+    await body.receive()
+    assert bench.stream.deadlines == []
+    assert isinstance(await body.receive(), Trailers)
+    assert bench.stream.deadlines == [515.0]
 
 
 async def test_a_stream_without_a_head_has_no_route_timeout(bench: Bench) -> None:

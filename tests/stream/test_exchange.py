@@ -2,7 +2,19 @@ from __future__ import annotations
 
 from typing import cast
 
-from xproxy.model.errors import Overflow
+import pytest
+
+from xproxy.model.errors import (
+    BodyTooLarge,
+    ClusterNotFound,
+    ConnectFailed,
+    NoHealthyEndpoint,
+    Overflow,
+    RouteNotFound,
+    StreamError,
+    UpstreamProtocolError,
+    UpstreamReset,
+)
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.metadata import Key
 from xproxy.model.status import Status
@@ -52,10 +64,38 @@ async def test_a_lease_is_released_once() -> None:
 
 
 def test_an_error_becomes_a_local_reply_that_says_why() -> None:
-    head = error_head(Overflow("full"))
-    assert head.status is Status.RESOURCE_EXHAUSTED
+    head = error_head(BodyTooLarge("body is above 5 bytes"))
+    assert head.status is Status.INVALID_ARGUMENT
     assert head.native_status is None
-    assert head.extra == Local(detail="full", reason=Reason.OVERFLOW, retry_after=1)
+    assert head.extra == Local(detail="body is above 5 bytes", reason=Reason.BODY_TOO_LARGE)
+    assert not head.headers
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        RouteNotFound,
+        ClusterNotFound,
+        NoHealthyEndpoint,
+        ConnectFailed,
+        UpstreamReset,
+        UpstreamProtocolError,
+        Overflow,
+    ],
+)
+def test_a_client_learns_nothing_of_our_insides(kind: type[StreamError]) -> None:
+    error = kind("cluster ovf, 10.0.0.7:80: refused")
+    detail = error_head(error).extra.detail
+    assert detail == kind.public != ""
+    assert not any(word in detail for word in ("ovf", "10.0.0.7"))
+    assert error.detail == "cluster ovf, 10.0.0.7:80: refused"
+
+
+def test_an_overflow_says_so_to_a_proxy_in_front() -> None:
+    head = error_head(Overflow("full"))
+    assert head.headers.get("x-envoy-overloaded") == "true"
+    assert head.extra.reason is Reason.OVERFLOW
+    assert head.extra.retry_after == 1
 
 
 def test_a_local_response_holds_nothing_open() -> None:

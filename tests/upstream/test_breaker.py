@@ -18,13 +18,11 @@ def test_the_defaults_are_envoys() -> None:
     assert (limits.max_requests, limits.max_retries) == (1024, 3)
 
 
-def test_requests_up_to_the_limit_pass_and_the_next_is_counted() -> None:
+def test_a_request_above_the_limit_is_counted_and_refused() -> None:
+    # Whether it is above is asked for every request, in the cluster (test_cluster.py).
     full = breaker(max_requests=2)
-    full.stats.upstream_rq_active = 1
-    full.check_request()
-    full.stats.upstream_rq_active = 2
     with pytest.raises(Overflow, match=r"web: 2 requests are in flight \(max_requests\)"):
-        full.check_request()
+        full.refuse_request()
     assert full.stats.upstream_rq_pending_overflow == 1
 
 

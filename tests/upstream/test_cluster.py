@@ -22,6 +22,7 @@ from tests.live import (
     upstream,
     web,
 )
+from xproxy.stream.exchange import Request
 from xproxy.testing import Party, play
 from xproxy.upstream.endpoint import Endpoint
 
@@ -61,6 +62,25 @@ async def test_requests_are_spread_over_the_endpoints() -> None:
         assert bodies == {b"1": 10, b"2": 10}
         assert [e.total for e in live.cluster().endpoints] == [10, 10]
         nursery.cancel_scope.cancel()
+
+
+async def test_a_balancer_may_choose_by_the_request() -> None:
+    async with upstream() as one, upstream() as two, running(web(one.port, two.port)) as live:
+        cluster = live.cluster()
+
+        class ByPath:
+            def pick(self, request: Request) -> Endpoint:
+                return cluster.endpoints[request.head.path == "/two"]
+
+        cluster._balancer = ByPath()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.serve, answering(b"1"))
+            nursery.start_soon(two.serve, answering(b"2"))
+            client = await live.client()
+            for path, body in ((b"/two", b"2"), (b"/one", b"1"), (b"/two", b"2")):
+                await client.send(GET.replace(b" / ", b" %b " % path, 1))
+                await play(client << HEAD, client << body)
+            nursery.cancel_scope.cancel()
 
 
 async def test_an_endpoint_that_fails_is_left_out_until_its_time_is_over(

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import socket
 
+import attrs
 import pytest
 import trio
 
 from tests.live import unused_port, upstream
 from xproxy.codecs.http1.plugin import PLUGIN
-from xproxy.config.schema import ClusterConfig, Duration, EndpointConfig
+from xproxy.config.schema import ClusterConfig, Duration, EndpointConfig, KeepaliveConfig
 from xproxy.model.address import Address
 from xproxy.model.errors import ConnectFailed
 from xproxy.model.limits import DEFAULT_LIMITS
@@ -141,4 +142,16 @@ async def test_the_proxy_header_comes_first(version: str) -> None:
         stream.close()
         opener.closed(endpoint)
         nursery.cancel_scope.cancel()
+    poller.close()
+
+
+@pytest.mark.parametrize(("interval", "heartbeat"), [(2.0, (2.0, 1.0, 5)), (0.0, None)])
+def test_an_interval_of_zero_is_no_heartbeat(
+    interval: float, heartbeat: tuple[float, float, int] | None
+) -> None:
+    poller = Poller()
+    opener = dialer(poller, Endpoint(Address("127.0.0.1", 1)))
+    keepalive = KeepaliveConfig(interval=Duration(interval), max_misses=5)
+    opener.config = attrs.evolve(opener.config, keepalive=keepalive)
+    assert opener.heartbeat == heartbeat
     poller.close()

@@ -8,6 +8,12 @@ import pytest
 import trio
 
 from tests.live import Live, Upstream, eventually, hang_up, running, unused_port, upstream, web
+from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
+from xproxy.model.frames import Frame, Head
+from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Role
 from xproxy.testing import END, NOTHING, Party, play
 
 LINES = "    codecs: [lines]\n"
@@ -78,6 +84,8 @@ async def test_when_the_dial_fails_all_who_wait_are_told() -> None:
         refused = re.compile(rb"~s \d 14 (\d+) [^\n]*\n")
         for _ in range(5):
             await client.expect(refused)
+        # Together, by one try: each on its own would find the same, one connect_timeout after the other.
+        assert live.cluster().stats.upstream_cx_connect_fail == 1
         await live.settled(clients=1, upstreams=0)
 
 
@@ -356,3 +364,97 @@ async def test_a_bound_connection_that_says_goodbye_goes_with_its_client() -> No
         await server.expect(END)
         await successor.expect(END)
         await live.settled(clients=0, upstreams=0)
+
+
+# ---- the same in Bolt, whose servers do call their clients
+
+
+def bolt_request(number: int, content: bytes) -> bytes:
+    return (
+        bytes.fromhex("01 01 0001 01")
+        + number.to_bytes(4, "big")
+        + bytes.fromhex("01 00000BB8 0000 0000")
+        + len(content).to_bytes(4, "big")
+        + content
+    )
+
+
+def bolt_response(number: int, content: bytes) -> bytes:
+    return (
+        bytes.fromhex("01 00 0002 01")
+        + number.to_bytes(4, "big")
+        + bytes.fromhex("01 0000 0000 0000")
+        + len(content).to_bytes(4, "big")
+        + content
+    )
+
+
+async def bolt_asked(party: Party, content: bytes) -> int:
+    """Take a request with this content; returns its id."""
+    wanted = bolt_request(0, content)
+    frame = await party.expect(re.compile(rb".{%d}" % len(wanted), re.DOTALL))
+    assert frame[:5] + wanted[5:9] + frame[9:] == wanted
+    return int.from_bytes(frame[5:9], "big")
+
+
+async def test_a_bolt_server_calls_its_client_on_the_clients_connection() -> None:
+    async with upstream() as up, running(web(up.port, connections="bound")) as live:
+        first, second = await live.client("first"), await live.client("second")
+        servers: list[Party] = []
+        for client in (first, second):
+            await client.send(bolt_request(7, b"hello"))
+            servers.append(Party(f"server of {client.name}", await up.accept()))
+            number = await bolt_asked(servers[-1], b"hello")
+            await servers[-1].send(bolt_response(number, b"welcome"))
+            await client.expect(bolt_response(7, b"welcome"))
+        # Each server reaches its own client, whatever ids they choose.
+        for client, server in zip((second, first), reversed(servers), strict=True):
+            await server.send(bolt_request(7, b"notify " + client.name.encode()))
+            number = await bolt_asked(client, b"notify " + client.name.encode())
+            await client.send(bolt_response(number, b"noted"))
+            await server.expect(bolt_response(7, b"noted"))
+        # While the client waits for an answer of the server's own.
+        await first.send(bolt_request(8, b"slow"))
+        slow = await bolt_asked(servers[0], b"slow")
+        await servers[0].send(bolt_request(9, b"ask back"))
+        number = await bolt_asked(first, b"ask back")
+        await first.send(bolt_response(number, b"sure"))
+        await servers[0].expect(bolt_response(9, b"sure"))
+        await servers[0].send(bolt_response(slow, b"done"))
+        await first.expect(bolt_response(8, b"done"))
+        await live.settled(clients=2, upstreams=2)
+        await hang_up(first)
+        await servers[0].expect(END)
+        await live.settled(clients=1, upstreams=1)
+
+
+async def test_an_endpoint_that_answers_before_it_reads_on_is_no_deadlock() -> None:
+    # More is asked and answered than all buffers on the way hold: whoever stops reading first stops everybody.
+    body, count = bytes(1024 * 1024), 24
+
+    async def serve(stream: trio.SocketStream) -> None:
+        codec = BOLT.open(Role.SERVER, DEFAULT_LIMITS)
+        async for data in stream:
+            for frame in codec.receive(bytes(data)):
+                assert isinstance(frame, Head)
+                answer = Head(frame.stream_id, ResponseHead(status=Status.OK), frame.data, True)
+                await stream.send_all(codec.send(answer))
+
+    async with upstream() as up, running(web(up.port)) as live, trio.open_nursery() as nursery:
+        nursery.start_soon(up.serve, serve)
+        stream = await live.connect()
+        codec = BOLT.open(Role.CLIENT, DEFAULT_LIMITS)
+        head = RequestHead(service="a", method="b")
+
+        async def ask() -> None:
+            for number in range(1, count + 1):
+                await stream.send_all(codec.send(Head(number, head, body, True)))
+
+        nursery.start_soon(ask)
+        answers: list[Frame] = []
+        with trio.fail_after(20):
+            while len(answers) < count:
+                answers += codec.receive(bytes(await stream.receive_some(1 << 20)))
+        assert {a.stream_id for a in answers if isinstance(a, Head)} == set(range(1, count + 1))
+        assert all(isinstance(a, Head) and a.data == body for a in answers)
+        nursery.cancel_scope.cancel()

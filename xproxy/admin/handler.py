@@ -16,6 +16,12 @@ from xproxy.stream.exchange import Handler, Request, Response, local_response
 _METHODS: Final = frozenset({"GET", "HEAD"})
 
 
+class NoSuchPage(RouteNotFound):
+    """The path is no page. Who may read the pages may know what there is."""
+
+    public = ""
+
+
 @attrs.frozen(eq=False)
 class AdminHandler:
     """Answers a request by its path. Looks and never changes anything."""
@@ -23,14 +29,14 @@ class AdminHandler:
     runtime: Runtime
 
     async def __call__(self, request: Request) -> Response:
-        """See Handler. Raises RouteNotFound for an unknown page, Unsupported for what is no web request."""
+        """See Handler. Raises NoSuchPage for an unknown page, Unsupported for what is no web request."""
         head = request.head
         if not isinstance(head.extra, Target) or head.method not in _METHODS:
             raise Unsupported("the admin interface answers GET and HEAD")
         path = head.path.partition("?")[0]
         show = PAGES.get(path)
         if show is None:
-            raise RouteNotFound(f"no such page; there are {', '.join(PAGES)}")
+            raise NoSuchPage(f"no such page; there are {', '.join(PAGES)}")
         page = show(self.runtime)
         headers = Headers((("content-type", page.content_type), ("cache-control", "no-store")))
         return local_response(ResponseHead(status=page.status, headers=headers), page.body)

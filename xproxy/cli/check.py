@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import click
 
+from xproxy.codecs.detect import DetectCounters
 from xproxy.config.findings import InvalidConfig
 from xproxy.config.load import read_file
-from xproxy.registry import default_registry
+from xproxy.config.schema import Config
+from xproxy.model.errors import XproxyError
+from xproxy.proxy.build import Tools, build
+from xproxy.registry import Registry, default_registry
+from xproxy.transport.poller import Poller
+from xproxy.transport.timers import Timers
 
 
 @click.command()
@@ -14,10 +22,16 @@ from xproxy.registry import default_registry
 @click.pass_context
 def check(context: click.Context, path: str) -> None:
     """Check a configuration file: exit 0, or print every mistake and exit 1."""
+    registry = default_registry()
     try:
-        loaded = read_file(path, default_registry())
+        loaded = read_file(path, registry)
     except InvalidConfig as exc:
         click.echo(str(exc), err=True)
+        context.exit(1)
+    try:
+        _build(loaded.config, registry)
+    except XproxyError as exc:
+        click.echo(f"{path}: {exc}", err=True)
         context.exit(1)
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
@@ -27,6 +41,15 @@ def check(context: click.Context, path: str) -> None:
         f"{_count(sum(map(len, config.routes.values())), 'route')}, "
         f"{_count(len(config.clusters), 'cluster')})"
     )
+
+
+def _build(config: Config, registry: Registry) -> None:
+    """Assemble what ``run`` would: a plugin may fail only when it is really made. Opens no port."""
+    poller = Poller()
+    try:
+        build(config, Tools(registry, poller, Timers(), Random(0), DetectCounters()))  # noqa: S311  # picks nothing
+    finally:
+        poller.close()
 
 
 def _count(number: int, noun: str) -> str:

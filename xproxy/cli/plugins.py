@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-import attrs
 import click
 from rich.console import Console
 from rich.table import Table
@@ -92,9 +91,7 @@ def _codec(registry: Registry, name: str) -> Row:
 
 
 def _filter(registry: Registry, name: str) -> Row:
-    cls = registry.load(FILTERS, name)
-    if not isinstance(cls, type) or not attrs.has(cls):
-        return {"broken": "it is no attrs class"}
+    cls = registry.filter(name)
     return {
         "options": [f"{key_of(f)}{' (required)' * is_required(f)}" for f in config_fields(cls)],
         "capabilities": ["answers by itself"] if getattr(cls, "terminal", False) else [],

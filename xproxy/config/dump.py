@@ -13,7 +13,14 @@ import attrs
 
 from xproxy.config.fields import alternatives, config_fields, key_of
 from xproxy.config.kinds import enum_labels
-from xproxy.config.schema import Config, Duration, FilterConfig, Size, StringMatch
+from xproxy.config.schema import (
+    Config,
+    Duration,
+    FilterConfig,
+    RouteConfig,
+    Size,
+    StringMatch,
+)
 from xproxy.config.units import format_duration, format_size
 from xproxy.model.address import Address
 
@@ -22,8 +29,14 @@ Plain: TypeAlias = dict[str, "Plain"] | list["Plain"] | str | int | float | bool
 
 REDACTED: Final = "[redacted]"
 _SECRET: Final = re.compile(
-    r"(?i)(?:^|[-_.])(?:password|passwd|secret|token|authorization|credentials?|key)$"
+    r"(?ix) (?: ^ | [-_.] ) (?:"
+    r" (?: password | passwd | passphrase | secret | token | credential | cookie | api[-_.]?key ) s?"
+    r" | (?: access | private | secret | signing ) [-_.] keys"  # `max_keys` is a number of them
+    r" | key | auth | authorization | bearer | jwt"
+    r" ) $"
 )
+_NAMES: Final = frozenset({(Config, "routes"), (Config, "clusters"), (RouteConfig, "cluster")})
+"""Mappings whose keys are what somebody called a thing: a cluster that is called "token" is no secret."""
 
 
 def is_secret_name(name: str) -> bool:
@@ -34,8 +47,8 @@ def is_secret_name(name: str) -> bool:
 def config_dump(config: Config) -> dict[str, Plain]:
     """Return the whole configuration, defaults included, as JSON can say it.
 
-    Fields whose attrs metadata has ``secret: True``, and texts whose key is named like a password, token or key, are
-    redacted.
+    Redacted is what fields hold whose attrs metadata has ``secret: True``, and every value below a key that is named
+    like a password, a token, a key, or a header that carries one.
     """
     return _fields(config)
 
@@ -59,7 +72,7 @@ def plain(value: object, type_: object = None) -> Plain:
             return _number(value, type_)
         case Mapping():
             return {
-                str(key): REDACTED if _hides(str(key), item) else plain(item)
+                str(key): hidden(item) if is_secret_name(str(key)) else plain(item)
                 for key, item in value.items()
             }
         case list() | tuple():
@@ -79,14 +92,35 @@ def _fields(instance: Any) -> dict[str, Plain]:  # Any: an instance of whatever 
     for field in config_fields(type(instance)):
         key = key_of(field)
         value = getattr(instance, field.name)
-        hidden = field.metadata.get("secret", False) and value is not None
-        found[key] = REDACTED if hidden or _hides(key, value) else plain(value, field.type)
+        if field.metadata.get("secret", False) and value is not None:
+            found[key] = REDACTED
+        elif is_secret_name(key):
+            found[key] = hidden(value)
+        elif (type(instance), key) in _NAMES and isinstance(value, Mapping):
+            found[key] = {str(name): plain(item) for name, item in value.items()}
+        else:
+            found[key] = plain(value, field.type)
     return found
 
 
-def _hides(name: str, value: object) -> bool:
-    # A text, or the test of one: a cluster that is called "token" is no secret.
-    return is_secret_name(name) and isinstance(value, str | bytes | StringMatch)
+def hidden(value: object) -> Plain:
+    """Return the shape of ``value``, with nothing in it but names: what stands below a secret name."""
+    match value:
+        case None | bool():
+            return value
+        case StringMatch() | Address():
+            return REDACTED
+        case Mapping():
+            return {str(key): hidden(item) for key, item in value.items()}
+        case list() | tuple() | AbstractSet():
+            return [hidden(item) for item in value]
+        case _ if attrs.has(type(value)):
+            return {
+                key_of(field): hidden(getattr(value, field.name))
+                for field in config_fields(type(value))
+            }
+        case _:
+            return REDACTED
 
 
 def _number(value: int | float, type_: object) -> Plain:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 from cattrs import Converter
 from cattrs.errors import StructureHandlerNotFoundError
 
@@ -38,10 +37,7 @@ def _instance(
     converter: Converter, registry: Registry, name: str, options: dict[str, object]
 ) -> object:
     try:
-        cls = registry.load(FILTERS, name)
-        if not isinstance(cls, type) or not attrs.has(cls):
-            raise Problem(f"filter {name} cannot be configured: it is no attrs class", at=("name",))
-        return converter.structure(options, cls)
+        return converter.structure(options, registry.filter(name))
     except PluginError as exc:
         raise Problem(str(exc), at=("name",)) from exc
     except (StructureHandlerNotFoundError, NameError) as exc:

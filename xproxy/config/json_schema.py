@@ -134,10 +134,7 @@ class _Writer:
         forms: list[Plain] = []
         for name in self._registry.names(FILTERS):
             try:
-                cls = self._registry.load(FILTERS, name)
-                if not isinstance(cls, type) or not attrs.has(cls):
-                    continue
-                form = self._class(cls)
+                form = self._class(self._registry.filter(name))
             except (PluginError, NameError):
                 continue
             required = form.get("required", [])

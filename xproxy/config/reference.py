@@ -81,16 +81,15 @@ def config_reference(registry: Registry, distribution: str | None = None) -> str
         queue += [found for field in config_fields(cls) for found in _classes(field.type)]
     parts.append(_FILTERS)
     for entry in registry.entries(FILTERS):
-        loaded = registry.load(FILTERS, entry.name)
         if distribution not in (None, entry.distribution):
             continue
-        if isinstance(loaded, type) and attrs.has(loaded):
-            parts.append("\n".join(_section(f"### `{entry.name}`", loaded)))
-            for field in config_fields(loaded):
-                for cls in _classes(field.type):
-                    if cls not in seen:
-                        seen.add(cls)
-                        parts.append("\n".join(_section(f"#### {_title(cls)}", cls)))
+        loaded = registry.filter(entry.name)
+        parts.append("\n".join(_section(f"### `{entry.name}`", loaded)))
+        for field in config_fields(loaded):
+            for cls in _classes(field.type):
+                if cls not in seen:
+                    seen.add(cls)
+                    parts.append("\n".join(_section(f"#### {_title(cls)}", cls)))
     return "\n".join(parts)
 
 

@@ -80,7 +80,14 @@ class Call:
 class Calls:
     """All calls of one connection. Once ``lost`` says why, none can be made any more."""
 
-    __slots__ = ("_by_id", "_connection", "_max_message_bytes", "_next_from_codec", "_next_id", "lost")
+    __slots__ = (
+        "_by_id",
+        "_connection",
+        "_max_message_bytes",
+        "_next_from_codec",
+        "_next_id",
+        "lost",
+    )
 
     def __init__(self, connection: CallingConnection, max_message_bytes: int) -> None:
         self.lost: StreamError | None = None
@@ -89,7 +96,9 @@ class Calls:
         self._by_id: dict[int, Call] = {}
         self._next_id = 0
         codec = connection.codec
-        self._next_from_codec = codec.next_stream_id if isinstance(codec, SupportsStreamIds) else None
+        self._next_from_codec = (
+            codec.next_stream_id if isinstance(codec, SupportsStreamIds) else None
+        )
 
     def __len__(self) -> int:
         return len(self._by_id)

@@ -37,10 +37,14 @@ async def keepalive(
             if not question:
                 return
             asked = trio.current_time()
-            connection.outbox.put(question)
+            outbox = connection.outbox
+            taken = outbox.written if outbox.size else -1
+            outbox.put(question)
             await trio.sleep_until(asked + timeout)
             if connection.read_at >= asked:
                 break
+            if 0 <= taken < outbox.written:
+                break  # it is busy taking what stood before the question
         else:
             connection.give_up(f"answered none of {misses} heartbeats (keepalive.max_misses)")
             return

@@ -98,6 +98,7 @@ class Multiplexed(Bindings):
         self._forsaken = False
         self._ended = False  # the peer's input
         self._broken = False
+        self._open_until = 0.0
         self._congested: Inflow | None = None
         self._less_streams = trio.lowlevel.ParkingLot()
         self._bindings: dict[object, Closable] | None = None
@@ -172,17 +173,23 @@ class Multiplexed(Bindings):
         self._scope.cancel()
 
     def drain(self) -> None:
-        """Take no new streams, finish those in flight, then close. Idempotent."""
+        """Say goodbye, finish what is in flight, then close. Idempotent.
+
+        Not before ``timeouts.linger`` has passed: a client may have sent a request before it read the goodbye.
+        """
         if not self.closing:
             self.closing = True
             if isinstance(self.codec, SupportsGoAway):
                 self.outbox.put(self.codec.goaway())
+            if self._silence is not None:
+                self._open_until = self._silence.after_goodbye()
         self.finish_if_idle()
 
     def finish_if_idle(self) -> None:
         """Close once nothing is in flight; call it when there will be no new streams."""
         # Before run there may be a request in the first bytes.
-        if not self._workers and not self._calls and self._nursery is not None:
+        idle = not self._workers and not self._calls and self._nursery is not None
+        if idle and trio.current_time() >= self._open_until:
             self.stop_reading()
 
     def stop_reading(self) -> None:
@@ -243,7 +250,8 @@ class Multiplexed(Bindings):
                 if self.closing:
                     self.finish_if_idle()
                 if (
-                    self.outbox.full
+                    # Who asks must go on reading: a peer that wants to be read before it reads on would wait on.
+                    (self.outbox.full and self.role is Role.SERVER)
                     or self._congested is not None
                     or (port is not None and len(self._workers) >= port.service.max_streams)
                 ):
@@ -283,7 +291,8 @@ class Multiplexed(Bindings):
             await self._room()
 
     async def _room(self) -> None:
-        await self.outbox.room()
+        if self.role is Role.SERVER:
+            await self.outbox.room()
         if self._congested is not None:
             await self._congested.room()
             self._congested = None

@@ -89,9 +89,9 @@ class Outbox:
                 data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
                 self._chunks = []
                 sent = stream.write_now(data)
+                self.written += sent
                 if sent != len(data):
                     await self._write_rest(data, sent)
-                self.written += len(data)
                 self.size -= len(data)
                 if self._room:
                     self._room.unpark_all()
@@ -107,7 +107,9 @@ class Outbox:
                     await self._stream.wait_writable()
                 if scope.cancelled_caught:
                     raise WriteStalled(f"the peer took nothing for {self._stall:g} s")
-                sent += self._stream.write_now(view[sent:])
+                more = self._stream.write_now(view[sent:])
+                sent += more
+                self.written += more
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._writer = None

@@ -35,6 +35,7 @@ class SerialDownstream(StreamScope, Bindings):
         "_bindings",
         "_busy",
         "_draining",
+        "_half_close",
         "_half_finished",
         "_port",
         "_progress",
@@ -53,6 +54,7 @@ class SerialDownstream(StreamScope, Bindings):
         self._port = port
         self._service: Service = port.service
         self._busy = False  # a stream, or a head that is not complete yet
+        self._half_close = False
         self._half_finished = False
         self._progress = codec if isinstance(codec, SupportsProgress) else None
         self._draining = False
@@ -118,7 +120,9 @@ class SerialDownstream(StreamScope, Bindings):
                         return
                     await self._exchange(frame)
                     self._busy = False
-                    if self.side.closing or (self._draining and not isinstance(codec, SupportsGoAway)):
+                    if self.side.closing or (
+                        self._draining and not isinstance(codec, SupportsGoAway)
+                    ):
                         return
                     inbox.extend(codec.receive(b""))
                 elif await self._aside(frame):
@@ -160,6 +164,8 @@ class SerialDownstream(StreamScope, Bindings):
 
     async def _refuse(self, violation: Violation) -> None:
         self._port.stats.downstream_cx_protocol_error += 1
+        if violation.farewell:
+            self._count(violation.reason)
         _logger.info(
             "listener %s: %s from %s: %s",
             self._port.name,
@@ -270,15 +276,23 @@ class SerialDownstream(StreamScope, Bindings):
 
     async def _exchange_streaming(self, request: Request, service: Service) -> None:
         response: Response | None = None
+        self._half_close = False
+        if request.head.tunnel:
+            self.side.stream.half_close = (
+                True  # who has sent all there is to send still wants the answer
+            )
         broken: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 response = await answer(service.handler, request)
+                self._half_close = self.facts.traits.half_close or (
+                    request.head.tunnel and response.head.status is Status.OK
+                )
                 await self._respond(request, response, keep=True)
                 if self.facts.traits.headless and type(response.body) is BytesBody:
                     self._end_tunnel(request)
-                if not self.facts.traits.half_close or request.local:
+                if not self._half_close or request.local:
                     # An answer that is complete before its request ends the request.
                     nursery.cancel_scope.cancel()
         except* (trio.BrokenResourceError, trio.ClosedResourceError) as group:
@@ -362,7 +376,7 @@ class SerialDownstream(StreamScope, Bindings):
                 data = codec.send(Data(1, b"", True))
                 if data:
                     await self._write(data)
-            if self.facts.traits.half_close:
+            if self._half_close:
                 self.side.stream.shutdown_write()
         except StreamError as error:
             # The head is out: the client must see a broken message, never a well-formed lie.
@@ -437,7 +451,9 @@ class RequestBody(PulledBody):
     async def _pull(self) -> Frame | None:
         side = self._side
         downstream = self._downstream
-        if side.inbox or downstream.facts.traits.headless:
+        request = downstream.request
+        tunnel = request is None or request.head.tunnel or downstream.facts.traits.headless
+        if side.inbox or tunnel:  # a tunnel may be quiet for as long as its stream may be idle
             frame = await super()._pull()
         else:
             limit = downstream._service.timeouts.body or 1e9

@@ -40,6 +40,8 @@ class DownstreamStats:
     """Closed at once: max_connections."""
     downstream_cx_unknown_protocol: int = 0
     """No codec recognised the bytes, or not in time."""
+    downstream_cx_ended_early: int = 0
+    """Gone, or broken, before the protocol was known."""
     downstream_cx_proxy_protocol_error: int = 0
     downstream_cx_protocol_error: int = 0
     """The peer broke its protocol."""

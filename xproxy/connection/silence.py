@@ -21,7 +21,11 @@ class Silenceable(Protocol):
     @property
     def streams(self) -> int: ...
 
+    closing: bool
+
     def drain(self) -> None: ...
+
+    def finish_if_idle(self) -> None: ...
 
     def stop_reading(self) -> None: ...
 
@@ -53,6 +57,12 @@ class Silence:
         else:
             self._half_message = False
 
+    def after_goodbye(self) -> float:
+        """Look again once the client has had time to read a goodbye; returns when that is."""
+        deadline = trio.current_time() + self._port.service.timeouts.linger
+        self._timers.arm(self._timer, deadline)
+        return deadline
+
     def end(self) -> None:
         """Watch no more."""
         self._timers.discard(self._timer)
@@ -65,6 +75,9 @@ class Silence:
     def cancel(self) -> None:
         """The timer has come to its end: see whether the client has been silent for so long."""
         connection = self._connection
+        if connection.closing:
+            connection.finish_if_idle()  # if it is not, its last stream will
+            return
         now = trio.current_time()
         # A client with streams in flight may well wait for its answers.
         since = now if connection.streams else connection.read_at

@@ -25,7 +25,8 @@ INTERNAL_ERROR = ResponseHead(
 async def answer(handler: Handler, request: Request) -> Response:
     """Run ``handler``; whatever it raises becomes a local reply. Cancellation passes.
 
-    The single broad ``except`` of the tree: one stream's failure never touches its neighbours.
+    One stream's failure never touches its neighbours: hence the broad ``except``. Its bodies are read outside of the
+    handler, so each driver has another one for these.
     """
     try:
         return await handler(request)

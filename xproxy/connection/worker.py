@@ -123,9 +123,8 @@ class Worker(StreamScope):
             frame = self._frame
             if frame is None:
                 return
-            if self._timer.fired:
-                # The scope was cancelled after its stream had ended: it must not cancel this one.
-                await trio.lowlevel.checkpoint()
+            # A scope cancelled when its stream has just ended, by a reset or by the timer, ends the waiting below and
+            # with it itself: it cannot hit the next stream.
             await self._serve(frame)
             if not self._next():
                 return

@@ -1,6 +1,7 @@
 """Retry: ask again where nothing is lost by asking.
 
-Only a request whose body is there as a whole is sent again, and never once the response is on its way to the client.
+A request whose body is there as a whole can be sent again; one whose body still comes in only as long as nobody has
+taken a piece of it. Never again once the response is on its way to the client.
 The wait before the n-th retry is drawn from [0, min(cap, base · 2^(n-1))): full jitter, as in Envoy's source (its
 documentation gives other ranges), so that the clients of a server that comes back do not all come at once.
 (idea: envoy:source/common/router/retry_state_impl.cc, linkerd2-proxy:linkerd/http/retry)
@@ -10,17 +11,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, final
 
 import attrs
 import trio
 from attrs.validators import ge, gt, le, optional
+from trio.abc import ReceiveChannel
 
 from xproxy.config.schema import Duration
 from xproxy.model.errors import DeadlineExceeded, StreamError
+from xproxy.model.frames import Trailers
 from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
-from xproxy.stream.body import BytesBody
+from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Handler, Request, Response
 
 _NO_ANSWER: Final = frozenset({"connect-failure", "refused-stream", "reset"})
@@ -36,6 +39,8 @@ _FAILURES: Final[Mapping[str, frozenset[str]]] = {
     "gateway-error": _ANY_FAILURE,
 }
 """Condition → the failures (StreamError.condition) it stands for."""
+_NOTHING_SENT: Final = frozenset({"connect-failure", "refused-stream"})
+"""The failures before which the upstream saw nothing, or says so: all that a streamed body allows."""
 _CODES: Final[Mapping[str, range | tuple[int, ...]]] = {
     "5xx": range(500, 600),
     "gateway-error": (502, 503, 504),
@@ -91,7 +96,9 @@ def _union(sets: Mapping[str, frozenset[str]], names: tuple[str, ...]) -> frozen
 class Retry:
     """Ask again when a try failed in one of the ways named.
 
-    Requests with streamed bodies are sent once. Another endpoint is tried first, where there is one.
+    Another endpoint is tried first, where there is one. A body that did not come whole with its head cannot be sent
+    twice: such a request is tried again only after ``connect-failure`` and ``refused-stream``, as far as ``on`` has
+    them, while no piece of its body was taken, and it has no ``per_try_timeout``.
     """
 
     on: tuple[str, ...] = attrs.field(
@@ -128,13 +135,14 @@ class Retry:
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Return the first outcome that is not to be tried again, or the last one there is. Raises StreamError."""
-        body = request.body
-        if not isinstance(body, BytesBody):
-            return await call_next(request)
+        given = request.body
+        body = request.body = given if isinstance(given, BytesBody) else OnceBody(given)
         head, origin, flags = request.head, request.origin, request.flags
-        outcome = await self._try(request, call_next)
+        # A streamed body takes its time to come, and there is no second one to be in time for.
+        timeout = self.per_try_timeout if isinstance(body, BytesBody) else None
+        outcome = await _try(request, call_next, timeout)
         retry = 0
-        while self._asks_for_retry(request, head, outcome):
+        while self._asks_for_retry(request, body, head, outcome):
             if retry >= self.attempts:
                 request.flag("URX")
                 break
@@ -152,7 +160,7 @@ class Retry:
                 request.endpoint = None
                 request.detail = ""
                 request.local = False
-                outcome = await self._try(request, call_next)
+                outcome = await _try(request, call_next, timeout)
             finally:
                 if permits is not None:
                     permits.release()
@@ -160,20 +168,14 @@ class Retry:
             raise outcome
         return outcome
 
-    async def _try(self, request: Request, call_next: Handler) -> Outcome:
-        try:
-            if self.per_try_timeout is None:
-                return await call_next(request)
-            with trio.move_on_after(self.per_try_timeout):
-                return await call_next(request)
-            return DeadlineExceeded(
-                f"no response head in {self.per_try_timeout:g} s (retry.per_try_timeout)"
-            )
-        except StreamError as error:
-            return error
-
-    def _asks_for_retry(self, request: Request, head: RequestHead, outcome: Outcome) -> bool:
+    def _asks_for_retry(
+        self, request: Request, body: BytesBody | OnceBody, head: RequestHead, outcome: Outcome
+    ) -> bool:
         if request.response_started:
+            return False
+        if isinstance(body, OnceBody) and (
+            body.taken or isinstance(outcome, Response) or outcome.condition not in _NOTHING_SENT
+        ):
             return False
         if isinstance(outcome, StreamError):
             # A local overflow has no condition: more of the same is what it needs least.
@@ -186,3 +188,43 @@ class Retry:
     def _is_retriable_code(self, head: RequestHead, answer: ResponseHead) -> bool:
         code = answer.native_status
         return code in self.statuses or (code in self._codes and isinstance(head.extra, Target))
+
+
+async def _try(request: Request, call_next: Handler, timeout: float | None) -> Outcome:
+    try:
+        if timeout is None:
+            return await call_next(request)
+        with trio.move_on_after(timeout):
+            return await call_next(request)
+        return DeadlineExceeded(f"no response head in {timeout:g} s (retry.per_try_timeout)")
+    except StreamError as error:
+        return error
+
+
+@final
+class OnceBody(ReceiveChannel[bytes | Trailers]):
+    """A body that did not come whole, and whether it can still be sent from its start."""
+
+    __slots__ = ("inner", "taken")
+
+    inner: Body
+    """The body itself, for code that can do without the pieces."""
+    taken: bool
+    """Somebody has a piece of it: it is not whole any more."""
+
+    def __init__(self, inner: Body) -> None:
+        self.inner = inner
+        self.taken = False
+
+    def replay(self) -> OnceBody:
+        """Return itself; right only as long as nothing was taken."""
+        return self
+
+    async def receive(self) -> bytes | Trailers:
+        """Receive from the body itself."""
+        piece = await self.inner.receive()
+        self.taken = True
+        return piece
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()

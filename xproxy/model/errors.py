@@ -1,7 +1,8 @@
 """Errors: one hierarchy. A class carries what the wire and the log need; no ``isinstance`` ladder anywhere.
 
-``status`` is what the client is told in its own protocol, ``reason`` lets a codec choose a finer code, ``flag`` is
-Envoy's response flag for the access log, and ``condition`` is the retry condition the failure counts as.
+``status`` is what the client is told in its own protocol, ``reason`` lets a codec choose a finer code, ``public`` is
+the text with it, ``flag`` is Envoy's response flag for the access log, and ``condition`` is the retry condition the
+failure counts as.
 (idea: pingora:pingora-error, h2:exceptions)
 """
 
@@ -34,6 +35,9 @@ class StreamError(XproxyError):
 
     status: ClassVar[Status] = Status.INTERNAL
     reason: ClassVar[Reason] = Reason.NONE
+    public: ClassVar[str] = ""
+    """What the client reads where the detail is not its business, as it names addresses, clusters or routes; the
+    access log has the detail. Empty: the detail itself."""
     flag: ClassVar[str] = "-"
     condition: ClassVar[str] = ""
     """Retry condition this failure matches (``connect-failure``, ``reset``, ``unavailable``, …); empty: none."""
@@ -49,6 +53,7 @@ class RouteNotFound(StreamError):
 
     status = Status.NOT_FOUND
     reason = Reason.NO_ROUTE
+    public = "no route matches the request"
     flag = "NR"
 
 
@@ -56,6 +61,7 @@ class ClusterNotFound(StreamError):
     """The route names a cluster that does not exist (semantics: 503)."""
 
     status = Status.UNAVAILABLE
+    public = "no upstream for the request"
     flag = "NC"
 
 
@@ -63,6 +69,7 @@ class NoHealthyEndpoint(StreamError):
     """The cluster has no endpoint to send to."""
 
     status = Status.UNAVAILABLE
+    public = "no upstream can take the request"
     flag = "UH"
     condition = "unavailable"
 
@@ -71,6 +78,7 @@ class ConnectFailed(StreamError):
     """The endpoint did not accept a connection in time."""
 
     status = Status.UNAVAILABLE
+    public = "the upstream cannot be reached"
     flag = "UF"
     condition = "connect-failure"
 
@@ -80,6 +88,7 @@ class UpstreamReset(StreamError):
 
     status = Status.UNAVAILABLE
     reason = Reason.UPSTREAM_RESET
+    public = "the upstream ended the request without a whole answer"
     flag = "UC"
     condition = "reset"
 
@@ -89,6 +98,7 @@ class UpstreamProtocolError(StreamError):
 
     status = Status.UNAVAILABLE
     reason = Reason.UPSTREAM_PROTOCOL
+    public = "the upstream's answer is not valid"
     flag = "UPE"
     condition = "reset"
 
@@ -98,6 +108,7 @@ class Overflow(StreamError):
 
     status = Status.RESOURCE_EXHAUSTED
     reason = Reason.OVERFLOW
+    public = "overloaded, too much is under way"
     flag = "UO"
     retry_after = 1
 

@@ -96,6 +96,11 @@ class RequestHead:
         return self.method in _IDEMPOTENT and isinstance(self.extra, Target)
 
     @property
+    def tunnel(self) -> bool:
+        """Whether it asks for a tunnel to ``service`` (CONNECT, RFC 9110 §9.3.6): what follows is no message body."""
+        return isinstance(self.extra, Target) and not self.extra.path
+
+    @property
     def path(self) -> str:
         """The request path with its query, or empty where the protocol has none."""
         extra = self.extra

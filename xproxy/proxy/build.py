@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import cast
 
@@ -11,6 +11,7 @@ import attrs
 from xproxy.codecs.detect import DetectCounters, Detector
 from xproxy.config.schema import Config, FilterConfig, LimitsConfig, ListenerConfig
 from xproxy.connection.service import Service
+from xproxy.model.errors import PluginError
 from xproxy.model.limits import Limits
 from xproxy.model.networks import Networks
 from xproxy.proxy.snapshot import ListenerPlan, Snapshot
@@ -22,8 +23,9 @@ from xproxy.stream.exchange import Filter, Handler, Request, Response
 from xproxy.stream.lifetime import SupportsRun
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
-from xproxy.upstream.balance.api import LoadBalancerFactory
+from xproxy.upstream.balance.api import LoadBalancer, LoadBalancerFactory
 from xproxy.upstream.cluster import Cluster
+from xproxy.upstream.endpoint import Endpoint
 
 
 @attrs.frozen(eq=False)
@@ -69,7 +71,7 @@ def _build_cluster(name: str, config: Config, tools: Tools) -> Cluster:
     return Cluster(
         name,
         cluster,
-        cast("LoadBalancerFactory", balancer),
+        _guarded(cluster.load_balancer, cast("LoadBalancerFactory", balancer)),
         tools.registry.codec,
         tools.poller,
         tools.timers,
@@ -80,6 +82,19 @@ def _build_cluster(name: str, config: Config, tools: Tools) -> Cluster:
             max_message_bytes=cluster.limits.max_message_bytes,
         ),
     )
+
+
+def _guarded(name: str, make: LoadBalancerFactory) -> LoadBalancerFactory:
+    # Somebody else's code: what it raises must refuse the configuration, not end the proxy.
+    def make_balancer(endpoints: Sequence[Endpoint], random: Random) -> LoadBalancer:
+        try:
+            return make(endpoints, random)
+        except Exception as exc:
+            raise PluginError(
+                f"load balancer {name!r} cannot be made: {type(exc).__name__}: {exc}"
+            ) from exc
+
+    return make_balancer
 
 
 def codec_limits(config: LimitsConfig) -> Limits:
@@ -137,6 +152,9 @@ def _build_listener(
         config=config,
         service=service,
         detector=detector,
+        only=plugins[0]
+        if config.codecs != "auto" and len(plugins) == 1 and fallback is None
+        else None,
         fallback=fallback,
         opaque=tools.registry.codec("opaque"),
         limits=limits,

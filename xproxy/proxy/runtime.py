@@ -6,19 +6,23 @@ stream}. Whatever is started for something dies with it.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
+import math
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from random import Random
 
+import attrs
 import trio
 
 from xproxy.codecs.detect import DetectCounters, Detector, overlaps
 from xproxy.config.schema import AdminConfig, Config, ListenerConfig, TimeoutsConfig
 from xproxy.model.address import Address
-from xproxy.model.errors import XproxyError
+from xproxy.model.errors import PluginError, XproxyError
 from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.networks import Networks
 from xproxy.observe.metrics import StatsRegistry
@@ -33,7 +37,6 @@ from xproxy.transport.timers import Timers
 
 _logger = logging.getLogger(__name__)
 
-_DRAIN_LONGEST = 3600.0
 _ADMIN = "(admin)"
 
 
@@ -111,19 +114,17 @@ class Runtime:
         self._draining.cancel()
 
     async def _drain(self) -> None:
-        assert self.snapshot is not None
-        limit = max(
-            (p.config.timeouts.drain for p in self.snapshot.listeners.values()), default=0.0
-        )
-        # Those that a reload removed a moment ago have their own deadline, and are not cut off before it either.
-        listeners = [*self.listeners.values(), *self._ending]
+        # Those that a reload removed a moment ago have their own deadline already.
+        listeners = list(self.listeners.values())
         for listener in listeners:
             listener.stop()
-        self._draining.deadline = trio.current_time() + (limit or _DRAIN_LONGEST)
         with self._draining:
-            for listener in listeners:
-                await listener.ended.wait()
-        for listener in listeners:
+            async with trio.open_nursery() as nursery:
+                for listener in listeners:
+                    nursery.start_soon(self._end_listener, listener)
+                for ending in list(self._ending):
+                    nursery.start_soon(ending.ended.wait)
+        for listener in (*listeners, *self._ending):
             listener.cut()
 
     # ---- configuration
@@ -187,6 +188,14 @@ class Runtime:
                 del self.listeners[name]
                 self.metrics.remove("listener", name)
             else:
+                if (plan.config.backlog, plan.config.reuse_port) != (
+                    active.config.backlog,
+                    active.config.reuse_port,
+                ):
+                    _logger.warning(
+                        "listener %s: backlog and reuse_port hold from the next start, its socket is open",
+                        name,
+                    )
                 active.use(plan)
         for name, active in opened.items():
             self.listeners[name] = active
@@ -222,11 +231,17 @@ class Runtime:
             address=config.address,
             timeouts=TimeoutsConfig(),
         )
-        detector = Detector(self.registry.codecs(), DEFAULT_LIMITS)
+        web = [
+            c
+            for c in self.registry.codecs()
+            if "http/1.1" in c.traits.alpn or "h2" in c.traits.alpn
+        ]
+        detector = Detector(web, DEFAULT_LIMITS)
         return ListenerPlan(
             config=listener,
             service=make_service(listener, handler),
             detector=detector,
+            only=None,
             fallback=None,
             opaque=self.registry.codec("opaque"),
             limits=DEFAULT_LIMITS,
@@ -238,8 +253,19 @@ class Runtime:
         scope = trio.CancelScope()
 
         async def in_scope(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-            with scope:
-                await run(task_status=task_status)
+            ready = _Ready(task_status)
+            try:
+                with scope:
+                    await run(task_status=ready)
+            except Exception as exc:
+                name = f"{type(thing).__module__}.{type(thing).__qualname__}"
+                if not ready.said:
+                    raise PluginError(f"{name} cannot start: {type(exc).__name__}: {exc}") from exc
+                # A plugin's background work has failed. That is no reason to end everybody's connections: requests go
+                # on through it as far as it still can.
+                _logger.exception(
+                    "%s: its background task has failed and is not running any more", name
+                )
 
         assert self._nursery is not None
         await self._nursery.start(in_scope)
@@ -259,10 +285,33 @@ class Runtime:
                 self._end(thing)
 
     async def _end_listener(self, listener: ActiveListener) -> None:
-        with trio.move_on_after(listener.config.timeouts.drain or _DRAIN_LONGEST):
+        with trio.move_on_after(listener.config.timeouts.drain or math.inf):
             await listener.ended.wait()
         listener.cut()
         self._ending.discard(listener)
+        self._unlink(listener.config.address)
+
+    def _unlink(self, address: Address) -> None:
+        # The file of a Unix socket outlives it; whoever listens there now keeps it.
+        if address.is_unix and not any(
+            _same_place(active.config.address, address)
+            for active in self.listeners.values()
+            if not active.ports.main.draining
+        ):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(address.path)
+
+
+@attrs.define(eq=False)
+class _Ready:
+    """Passes on that a task is ready, and remembers it."""
+
+    _status: trio.TaskStatus[None]
+    said: bool = False
+
+    def started(self, value: None = None) -> None:
+        self.said = True
+        self._status.started(value)
 
 
 def _same_place(one: Address, other: Address) -> bool:

@@ -134,6 +134,7 @@ async def _recognise(
             _logger.info("listener %s: %s: %s", plan.config.name, stream.peer, exc)
             return None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
+            port.stats.downstream_cx_ended_early += 1
             return None
     connection.scope = None
     if scope.cancelled_caught:
@@ -153,10 +154,14 @@ async def _recognise(
     if isinstance(outcome, Detected):
         return outcome.plugin, prefix, header, False
     if not prefix and stream.hung_up:
+        port.stats.downstream_cx_ended_early += 1
         return None  # it came and went without a word
     final = plan.detector.conclude(prefix, NO_HINT)
     if isinstance(final, Detected):
         return final.plugin, prefix, header, False
+    if prefix and plan.only is not None and not scope.cancelled_caught:
+        # Nothing else can be meant here, so it is that protocol spoken badly: its codec says so in its own words.
+        return plan.only, prefix, header, False
     port.stats.downstream_cx_unknown_protocol += 1
     if plan.fallback is not None:
         return plan.opaque, prefix, header, True

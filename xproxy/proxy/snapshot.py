@@ -24,6 +24,8 @@ class ListenerPlan:
     service: Service
     detector: Detector | None
     """None: every connection is L4, nothing is looked at."""
+    only: CodecPlugin | None
+    """The one protocol that the configuration names for this port, if it is one and there is no fallback."""
     fallback: Service | None
     """Serves what nobody recognises, as L4; None closes it."""
     opaque: CodecPlugin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from typing import final
+from typing import Final, final
 
 import trio
 from trio.abc import ReceiveChannel
@@ -12,11 +12,15 @@ from trio.abc import ReceiveChannel
 from xproxy.model.errors import ClusterNotFound, RouteNotFound, Unsupported
 from xproxy.model.frames import Trailers
 from xproxy.model.message import Target
+from xproxy.routing.forwards import METHODS, count_forward
 from xproxy.routing.route import Route, WeightedClusters
 from xproxy.routing.table import RouteTable
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.chain import compose
 from xproxy.stream.exchange import Handler, Request, Response
+
+# One look-up for all of them: nothing more is asked of any other method.
+_RARE: Final = METHODS | {"CONNECT"}
 
 
 @final
@@ -64,15 +68,20 @@ class Router:
     def __call__(self, request: Request) -> Awaitable[Response]:
         """Return the awaitable of the route's handler; no frame of the router's stands in between.
 
-        Raises RouteNotFound if no route matches, and Unsupported for a CONNECT that its route does not allow.
+        Raises RouteNotFound if no route matches, and Unsupported for a CONNECT that its route does not allow and for
+        a TRACE that may go no further.
         """
         head = request.head
         route = self._table.choose(head, request.connection)
         if route is None:
             raise RouteNotFound(f"no route in {self._table.name!r} for {_named(request)}")
-        if head.method == "CONNECT" and not route.allow_connect and _is_tunnel(request):
-            raise Unsupported(f"route {route.name!r} does not allow {_named(request)}")
         request.route = route.name
+        if head.method in _RARE and isinstance(head.extra, Target):
+            if head.method == "CONNECT":
+                if head.tunnel and not route.allow_connect:
+                    raise Unsupported(f"{_named(request)} is not allowed here")
+            elif (answer := count_forward(request)) is not None:
+                return _at_once(answer)
         cluster = route.cluster
         if isinstance(cluster, WeightedClusters):
             request.cluster = cluster.pick(self._random_value())
@@ -108,18 +117,25 @@ class TimedBody(ReceiveChannel[bytes | Trailers]):
     async def receive(self) -> bytes | Trailers:
         """Receive from the body itself."""
         try:
-            return await self.inner.receive()
+            piece = await self.inner.receive()
         except trio.EndOfChannel:
-            self._request.stream.limit(self._clock() + self._timeout)
+            self._start_clock()
             raise
+        if isinstance(piece, Trailers):
+            # The last piece, and senders know it: they do not come back for the end.
+            self._start_clock()
+        return piece
+
+    def _start_clock(self) -> None:
+        # A second time it changes nothing: the earlier limit holds.
+        self._request.stream.limit(self._clock() + self._timeout)
 
     async def aclose(self) -> None:
         await self.inner.aclose()
 
 
-def _is_tunnel(request: Request) -> bool:
-    extra = request.head.extra
-    return isinstance(extra, Target) and not extra.path
+async def _at_once(answer: Response) -> Response:
+    return answer
 
 
 def _named(request: Request) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import attrs
 
 from xproxy.model.address import Address
 from xproxy.model.errors import StreamError
 from xproxy.model.frames import Origin
-from xproxy.model.message import Local, RequestHead, ResponseHead
+from xproxy.model.headers import NO_HEADERS, Headers
+from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.metadata import Metadata
 from xproxy.model.traits import Traits
 from xproxy.stream.body import Body, BytesBody
@@ -204,11 +205,23 @@ class Filter(Protocol):
         ...
 
 
+# A proxy in front must not send again what was too much here (Envoy's header; its retries and ours heed it).
+_OVERLOADED: Final = Headers((("x-envoy-overloaded", "true"),))
+
+
 def error_head(error: StreamError) -> ResponseHead:
-    """Return the head of the local reply for ``error``; the client's codec chooses the native code."""
+    """Return the head of the local reply for ``error``; the client's codec chooses the native code.
+
+    It says what is meant for the client: ``error.detail`` is for the access log, where ``error.public`` says less.
+    """
     return ResponseHead(
         status=error.status,
-        extra=Local(detail=error.detail, reason=error.reason, retry_after=error.retry_after),
+        headers=_OVERLOADED if error.reason is Reason.OVERFLOW else NO_HEADERS,
+        extra=Local(
+            detail=error.public or error.detail,
+            reason=error.reason,
+            retry_after=error.retry_after,
+        ),
     )
 
 

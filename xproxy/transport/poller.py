@@ -28,8 +28,10 @@ _BATCH: Final = 512
 
 _SMALL_READ: Final = 16 * 1024
 _LARGE_READ: Final = 256 * 1024
-_READS_IN_A_ROW: Final = 16
-"""Reads without waiting after which a task lets the others run."""
+_BYTES_IN_A_ROW: Final = 1024 * 1024
+"""Bytes read without waiting after which a task lets the others run …"""
+_COUNTED_READ: Final = 64 * 1024
+"""… where a read counts as so many at least: 16 small ones, or 4 large ones."""
 
 
 @final
@@ -151,8 +153,8 @@ class PolledSocket:
     async def read(self) -> bytes:
         """See ByteStream. One system call a read: after a short one the kernel has no more until the next edge."""
         if self.pending:
-            self._streak += 1
-            if self._streak >= _READS_IN_A_ROW:
+            self._streak += max(self._size, _COUNTED_READ)
+            if self._streak >= _BYTES_IN_A_ROW:
                 self._streak = 0
                 await trio.lowlevel.checkpoint()
         while True:

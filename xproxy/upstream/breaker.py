@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import attrs
 
 from xproxy.config.schema import CircuitBreakersConfig
@@ -17,13 +19,12 @@ class Breaker:
     stats: ClusterStats
     name: str
 
-    def check_request(self) -> None:
-        """Raise Overflow if no request may start."""
-        if self.stats.upstream_rq_active >= self.limits.max_requests:
-            self.stats.upstream_rq_pending_overflow += 1
-            raise Overflow(
-                f"cluster {self.name}: {self.limits.max_requests} requests are in flight (max_requests)"
-            )
+    def refuse_request(self) -> NoReturn:
+        """Count and refuse a request above ``max_requests``. Raises Overflow."""
+        self.stats.upstream_rq_pending_overflow += 1
+        raise Overflow(
+            f"cluster {self.name}: {self.limits.max_requests} requests are in flight (max_requests)"
+        )
 
     def check_pending(self) -> None:
         """Raise Overflow if no request may wait for a connection."""

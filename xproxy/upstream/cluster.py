@@ -15,7 +15,7 @@ from xproxy.config.schema import ClusterConfig
 from xproxy.model.errors import LocalProtocolError, NoHealthyEndpoint, StreamError, Unsupported
 from xproxy.model.limits import Limits
 from xproxy.model.status import Status
-from xproxy.model.traits import Sharing
+from xproxy.model.traits import Sharing, Traits
 from xproxy.stream.exchange import Releasable, Request, Response
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
@@ -85,10 +85,11 @@ class Cluster:
     async def __call__(self, request: Request) -> Response:
         """See Handler. Raises Overflow, NoHealthyEndpoint, ConnectFailed, UpstreamReset, UpstreamProtocolError."""
         stats = self.stats
+        # Here and not in the breaker: every request asks.
         if stats.upstream_rq_active >= self.config.circuit_breakers.max_requests:
-            self.breaker.check_request()
+            self.breaker.refuse_request()
         protocol = request.connection.protocol
-        lane = self._lanes.get(protocol) or self._open_lane(protocol)
+        lane = self._lanes.get(protocol) or self._open_lane(protocol, request.connection.traits)
         endpoint = lane.pinned(request) or self._choose(request)
         stats.upstream_rq_total += 1
         stats.upstream_rq_active += 1
@@ -101,7 +102,10 @@ class Cluster:
             response = await lane.exchange(request, endpoint)
         except LocalProtocolError as exc:
             self._ended(endpoint)
-            raise Unsupported(f"cluster {self.name}: {exc}") from exc
+            # The client reads this: what its upstream's protocol cannot say is its business, our names are not.
+            raise Unsupported(
+                f"the request cannot be sent on in {lane.plugin.name}: {exc}"
+            ) from exc
         except BaseException as exc:
             self._ended(endpoint)
             self._failed(request, endpoint, exc)
@@ -127,7 +131,7 @@ class Cluster:
             response.head = attrs.evolve(response.head, native_status=None, extra=None)
 
     def _choose(self, request: Request) -> Endpoint:
-        endpoint = self._balancer.pick()
+        endpoint = self._balancer.pick(request)
         tried = request.tried
         if tried is None and endpoint.failing_until == 0.0:
             return endpoint
@@ -139,7 +143,7 @@ class Cluster:
                 if tried is None or endpoint not in tried:
                     return endpoint
                 fallback = endpoint
-            endpoint = self._balancer.pick()
+            endpoint = self._balancer.pick(request)
         # The balancer does not come round to a good one, or there is none: look at each once.
         untried = [e for e in self.endpoints if tried is None or e not in tried]
         for endpoint in untried:
@@ -172,10 +176,12 @@ class Cluster:
 
     # ---- lanes
 
-    def _open_lane(self, protocol: str) -> Lane:
+    def _open_lane(self, protocol: str, downstream: Traits) -> Lane:
         name = protocol if self.config.codec == "same" else self.config.codec
         if self._nursery is None:
             raise NoHealthyEndpoint(f"cluster {self.name} is closed")
+        if self._codec(name).traits.headless is not downstream.headless:
+            raise Unsupported(f"{protocol} cannot be converted to {name}: one of them has no heads")
         for other in self._lanes.values():
             if other.plugin.name == name:
                 self._lanes[protocol] = other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 import attrs
@@ -32,7 +33,7 @@ class Lane(Protocol):
         """Return the endpoint this client must go to, as its connection is bound there."""
         ...
 
-    async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
+    def exchange(self, request: Request, endpoint: Endpoint) -> Awaitable[Response]:
         """Send ``request`` to ``endpoint`` and return the answer. Raises StreamError."""
         ...
 
@@ -57,6 +58,14 @@ class Dialer:
     stats: ClusterStats
     breaker: Breaker
     limits: Limits
+
+    @property
+    def heartbeat(self) -> tuple[float, float, int] | None:
+        """When to ask a silent peer whether it lives: (interval s, timeout s, misses); None: never."""
+        keepalive = self.config.keepalive
+        if not keepalive.interval:
+            return None
+        return keepalive.interval, keepalive.timeout, keepalive.max_misses
 
     async def open(self, endpoint: Endpoint, request: Request | None) -> tuple[ByteStream, Codec]:
         """Dial ``endpoint``; with a PROXY header for ``request``'s client if so configured. Raises ConnectFailed.

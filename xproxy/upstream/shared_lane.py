@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import attrs
 import trio
 
 from xproxy.codecs.api import CodecPlugin
 from xproxy.connection.multiplexed import Multiplexed
 from xproxy.connection.service import DownstreamStats, Port, Service, Timeouts
-from xproxy.model.errors import Unsupported
+from xproxy.model.errors import ConnectFailed, Unsupported
 from xproxy.model.traits import Role
 from xproxy.stream.exchange import ConnectionFacts, Downstream, Request, Response
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer
+
+
+@attrs.define(eq=False)
+class _Opening:
+    """A connection that is being opened for one request, and that others wait for."""
+
+    endpoint: Endpoint
+    done: trio.Event = attrs.field(factory=trio.Event)
+    error: ConnectFailed | None = None
+
+    async def wait(self, endpoint: Endpoint) -> None:
+        """Return when there is something to look at. Raises ConnectFailed if ``endpoint`` has just been tried.
+
+        Each on its own would only find the same, one after the other, and each after a whole connect_timeout.
+        """
+        await self.done.wait()
+        if self.error is not None and self.endpoint is endpoint:
+            raise ConnectFailed(self.error.detail)
 
 
 class SharedLane:
@@ -25,7 +45,7 @@ class SharedLane:
         self._dialer = dialer
         self._nursery = nursery
         self._connections: dict[Endpoint, list[Multiplexed]] = {}
-        self._opening: dict[Endpoint, trio.Event] = {}
+        self._opening: dict[Endpoint, _Opening] = {}
         self._used: dict[
             Endpoint, tuple[int, int]
         ] = {}  # requests so far, and the tick that saw the last one
@@ -34,8 +54,8 @@ class SharedLane:
         """See Lane."""
         return None
 
-    async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
-        """See Lane."""
+    def exchange(self, request: Request, endpoint: Endpoint) -> Awaitable[Response]:
+        """See Lane. The usual case is the call itself: no frame of the lane's stands above it."""
         connections = self._connections.get(endpoint)
         if (
             connections is not None
@@ -44,7 +64,10 @@ class SharedLane:
         ):
             connection = connections[0]
             if not connection.closing:
-                return await connection.call(request)
+                return connection.call(request)
+        return self._exchange(request, endpoint)
+
+    async def _exchange(self, request: Request, endpoint: Endpoint) -> Response:
         return await (await self._choose(request, endpoint)).call(request)
 
     async def _choose(self, request: Request, endpoint: Endpoint) -> Multiplexed:
@@ -61,17 +84,17 @@ class SharedLane:
                 return min(usable, key=lambda c: c.streams)
             if opening is None:
                 return await self._open(request, endpoint)
-            # One dials; the others wait for it, and look again whatever came of it.
+            # One dials; the others wait for it, and look again unless it failed.
             self._dialer.breaker.check_pending()
             self._dialer.stats.upstream_rq_pending_active += 1
             try:
-                await opening.wait()
+                await opening.wait(endpoint)
             finally:
                 self._dialer.stats.upstream_rq_pending_active -= 1
 
     async def _open(self, request: Request, endpoint: Endpoint) -> Multiplexed:
         dialer = self._dialer
-        opened = self._opening[endpoint] = trio.Event()
+        opening = self._opening[endpoint] = _Opening(endpoint)
         try:
             stream, codec = await dialer.open(endpoint, request)
             facts = upstream_facts(dialer, endpoint)
@@ -79,19 +102,16 @@ class SharedLane:
             self._connections[endpoint].append(connection)
             self._nursery.start_soon(self._run, connection, endpoint)
             return connection
+        except ConnectFailed as error:
+            opening.error = error
+            raise
         finally:
             del self._opening[endpoint]
-            opened.set()
+            opening.done.set()
 
     async def _run(self, connection: Multiplexed, endpoint: Endpoint) -> None:
-        keepalive = self._dialer.config.keepalive
-        heartbeat = (
-            (keepalive.interval, keepalive.timeout, keepalive.max_misses)
-            if keepalive.interval
-            else None
-        )
         try:
-            await connection.run(heartbeat=heartbeat)
+            await connection.run(heartbeat=self._dialer.heartbeat)
         finally:
             self._connections[endpoint].remove(connection)
             self._dialer.closed(endpoint)
@@ -152,7 +172,7 @@ class BoundLane:
         self.plugin: CodecPlugin = dialer.plugin
         self._dialer = dialer
         self._nursery = nursery
-        self._opening: dict[int, trio.Event] = {}
+        self._opening: dict[int, _Opening] = {}
 
     def pinned(self, request: Request) -> Endpoint | None:
         """See Lane."""
@@ -176,20 +196,23 @@ class BoundLane:
             opening = self._opening.get(client)
             if opening is None:
                 break
-            await opening.wait()
-        opened = self._opening[client] = trio.Event()
+            await opening.wait(endpoint)
+        opening = self._opening[client] = _Opening(endpoint)
         try:
             connection = await self._open(request, endpoint)
+        except ConnectFailed as error:
+            opening.error = error
+            raise
         finally:
             del self._opening[client]
-            opened.set()
+            opening.done.set()
         return await connection.call(request)
 
     async def _open(self, request: Request, endpoint: Endpoint) -> Multiplexed:
         dialer = self._dialer
         downstream = request.connection.downstream
         if downstream is None:
-            raise Unsupported(f"cluster {dialer.name} binds connections, and this request has none")
+            raise Unsupported("the request has no connection that another one can be bound to")
         dialer.breaker.check_connect(endpoint.connections)
         stream, codec = await dialer.open(endpoint, request)
         limits = dialer.limits
@@ -206,14 +229,8 @@ class BoundLane:
         return connection
 
     async def _run(self, bound: _BoundConnection, downstream: Downstream) -> None:
-        keepalive = self._dialer.config.keepalive
-        heartbeat = (
-            (keepalive.interval, keepalive.timeout, keepalive.max_misses)
-            if keepalive.interval
-            else None
-        )
         try:
-            await bound.connection.run(heartbeat=heartbeat)
+            await bound.connection.run(heartbeat=self._dialer.heartbeat)
         finally:
             # One that was told to go away may have a successor by now.
             if downstream.bound(self) is bound:

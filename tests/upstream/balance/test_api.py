@@ -10,11 +10,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xproxy.model.address import Address
+from xproxy.model.message import RequestHead
+from xproxy.model.traits import Sharing, Traits
 from xproxy.registry import default_registry
+from xproxy.stream.body import BytesBody
+from xproxy.stream.exchange import ConnectionFacts, Request, StreamControl
 from xproxy.upstream.balance.api import LoadBalancerFactory
 from xproxy.upstream.endpoint import Endpoint
 
 GROUP = "xproxy.load_balancers"
+REQUEST = Request(
+    RequestHead(service="a", method="b"),
+    BytesBody(),
+    ConnectionFacts(
+        id=1,
+        listener="edge",
+        protocol="bolt",
+        traits=Traits(sharing=Sharing.MESSAGES),
+        peer=Address("192.0.2.1", 50000),
+        local=Address("192.0.2.2", 80),
+    ),
+    cast("StreamControl", None),  # no balancer has business with it
+    0.0,
+)
 REGISTRY = default_registry()
 BALANCERS = REGISTRY.names(GROUP)
 
@@ -43,7 +61,7 @@ def test_picks_one_of_its_endpoints_whatever_the_weights(
     choice = endpoints(weights)
     balancer = make(name)(choice, Random(seed))
     for _ in range(3 * len(weights)):
-        picked = balancer.pick()
+        picked = balancer.pick(REQUEST)
         assert picked in choice
         picked.active += 1  # a busy endpoint may matter to it, and must not break it
 
@@ -64,20 +82,20 @@ def test_the_largest_draw_is_no_index_error(name: str, count: int) -> None:
     choice = endpoints([1] * count)
     balancer = make(name)(choice, Edge(1))
     for _ in range(3):
-        assert balancer.pick() in choice
+        assert balancer.pick(REQUEST) in choice
 
 
 @pytest.mark.parametrize("name", BALANCERS)
 def test_every_endpoint_gets_its_turn(name: str) -> None:
     choice = endpoints([1, 1, 1, 1])
     balancer = make(name)(choice, Random(3))
-    assert {id(balancer.pick()) for _ in range(400)} == {id(e) for e in choice}
+    assert {id(balancer.pick(REQUEST)) for _ in range(400)} == {id(e) for e in choice}
 
 
 @pytest.mark.parametrize("name", BALANCERS)
 def test_weights_are_kept_on_the_whole(name: str) -> None:
     choice = endpoints([1, 2, 5])
     balancer = make(name)(choice, Random(11))
-    picks = [balancer.pick() for _ in range(8000)]
+    picks = [balancer.pick(REQUEST) for _ in range(8000)]
     for endpoint in choice:
         assert abs(picks.count(endpoint) - 1000 * endpoint.weight) < 150

@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from random import Random
 from typing import Protocol
 
+from xproxy.stream.exchange import Request
 from xproxy.upstream.endpoint import Endpoint
 
 
 class LoadBalancer(Protocol):
     """Picks endpoints. Built with all endpoints of a cluster (at least one) and a source of randomness."""
 
-    def pick(self) -> Endpoint:
-        """Return the endpoint for the next request. Pure but for its own state; never blocks."""
+    def pick(self, request: Request) -> Endpoint:
+        """Return the endpoint for ``request``. Pure but for its own state; never blocks.
+
+        It may be asked several times for one request: when an endpoint is failing or was tried already, and once for
+        each retry. ``request.tried`` holds those that failed.
+        """
         ...
 
 

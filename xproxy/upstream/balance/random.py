@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from random import Random as Source
 
+from xproxy.stream.exchange import Request
 from xproxy.upstream.endpoint import Endpoint
 
 
@@ -20,6 +21,6 @@ class Random:
         self._random = random
         self._bounds = list(accumulate(endpoint.weight for endpoint in endpoints))
 
-    def pick(self) -> Endpoint:
-        """See LoadBalancer."""
+    def pick(self, request: Request | None = None) -> Endpoint:
+        """See LoadBalancer; the request does not matter."""
         return self._endpoints[bisect(self._bounds, self._random.random() * self._bounds[-1])]

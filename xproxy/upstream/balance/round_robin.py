@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
+from xproxy.stream.exchange import Request
 from xproxy.upstream.balance.edf import EarliestDeadlineFirst
 from xproxy.upstream.endpoint import Endpoint
 
@@ -24,8 +25,8 @@ class RoundRobin:
             else None
         )
 
-    def pick(self) -> Endpoint:
-        """See LoadBalancer."""
+    def pick(self, request: Request | None = None) -> Endpoint:
+        """See LoadBalancer; the request does not matter."""
         if self._edf is not None:
             return self._edf.pick()
         endpoints = self._endpoints

@@ -23,7 +23,7 @@ from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Handler, Request, Response
 from xproxy.testing import END
 from xproxy.testing.fakes import LINES, PIECES
-from xproxy.testing.proxy_pair import proxy_pair
+from xproxy.testing.proxy import proxy_pair
 
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 
