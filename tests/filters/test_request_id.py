@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import uuid
 from typing import Any
 
@@ -51,3 +52,24 @@ async def test_the_client_is_told_if_asked_for(kit: Kit) -> None:
 def test_the_headers_name_is_checked() -> None:
     with pytest.raises(ValueError, match="is not"):
         RequestId(header="a b")
+
+
+def test_ids_are_spread_evenly_by_what_changes_in_them() -> None:
+    shares = [int(new_id()[:8], 16) / 2**32 for _ in range(1000)]
+    for tenth in range(10):
+        assert 80 <= sum(tenth / 10 <= share < (tenth + 1) / 10 for share in shares) <= 120
+
+
+def test_a_forked_process_does_not_repeat_its_parent() -> None:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, new_id().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(write)
+    with open(read, encoding="ascii") as told:
+        theirs = told.read()
+    mine = new_id()
+    assert len(theirs) == 36
+    assert theirs[13:] != mine[13:]

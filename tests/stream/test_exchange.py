@@ -103,3 +103,12 @@ def test_a_local_response_holds_nothing_open() -> None:
     assert response.lease is None
     assert isinstance(response.body, BytesBody)
     assert response.body.data == b"x"
+
+
+def test_notes_are_metadata() -> None:
+    request = make_request()
+    first, second = Key[int]("first"), Key[str]("second")
+    request.note(first, 1)
+    request.note(second, "two")
+    assert request.metadata[first] == 1
+    assert request.metadata[second] == "two"

@@ -15,7 +15,7 @@ from typing import Final, Protocol, TypeAlias, cast
 
 from xproxy.codecs.packing import pack_state, unpack_state
 from xproxy.model.errors import LocalProtocolError
-from xproxy.model.frames import Frame, GoAway, Head, Origin, Reply, Reset, Violation
+from xproxy.model.frames import Frame, GoAway, Head, Origin, Reply, Reset, Violation, whole
 from xproxy.model.limits import Limits
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.status import Status
@@ -223,7 +223,7 @@ class MessageCodec:
             origin = (
                 Origin(name, buffer[at:end], head, data) if length <= ORIGIN_MAX_BYTES else None
             )
-            append(Head(stream_id, head, data, True, False, origin))
+            append(whole(stream_id, head, data, origin))
             at = end
         self._dialect = dialect
         return at

@@ -21,7 +21,7 @@ from xproxy.model.errors import (
     UpstreamProtocolError,
     UpstreamReset,
 )
-from xproxy.model.frames import Data, Head, Reset, Trailers
+from xproxy.model.frames import Data, Head, Reset, Trailers, whole
 from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
 from xproxy.stream.body import Body, BytesBody, read_whole
@@ -125,7 +125,7 @@ class Calls:
         if connection.whole and type(body) is BytesBody:
             request.received_bytes = len(body.data)
             connection.outbox.put(
-                connection.codec.send(Head(stream_id, head, body.data, True, False, request.origin))
+                connection.codec.send(whole(stream_id, head, body.data, request.origin))
             )
             if head.oneway:
                 return Response(_ACCEPTED, BytesBody())

@@ -17,7 +17,7 @@ from xproxy.connection.pull import BYPASS_AFTER, FramePuller, PulledBody
 from xproxy.connection.service import Port, Service
 from xproxy.connection.streams import StreamScope, answer
 from xproxy.model.errors import LocalProtocolError, RequestTimeout, StreamError, Unsupported
-from xproxy.model.frames import Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
+from xproxy.model.frames import Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation, whole
 from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
 from xproxy.stream.body import BytesBody
@@ -330,7 +330,7 @@ class SerialDownstream(StreamScope, Bindings):
             if request.local:
                 self._port.stats.downstream_rq_local += 1
             if type(body) is BytesBody and body.trailers is None:
-                data = self.side.codec.send(Head(1, head, body.data, True, False, response.origin))
+                data = self.side.codec.send(whole(1, head, body.data, response.origin))
                 request.response_started = True
                 request.sent_bytes = len(body.data)
                 sent = self.side.stream.write_now(data)

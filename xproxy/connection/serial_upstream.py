@@ -17,7 +17,7 @@ from xproxy.model.errors import (
     UpstreamProtocolError,
     UpstreamReset,
 )
-from xproxy.model.frames import Data, Head, Trailers, Violation
+from xproxy.model.frames import Data, Head, Trailers, Violation, whole
 from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Traits
@@ -98,7 +98,7 @@ class SerialUpstream:
         head = request.head
         body = request.body
         if type(body) is BytesBody and body.trailers is None:
-            data = side.codec.send(Head(1, head, body.data, True))
+            data = side.codec.send(whole(1, head, body.data))
             try:
                 sent = stream.write_now(data)
                 if sent != len(data):

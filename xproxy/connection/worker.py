@@ -17,7 +17,7 @@ from xproxy.connection.outflow import Outflow
 from xproxy.connection.service import Port
 from xproxy.connection.streams import INTERNAL_ERROR, StreamScope, answer
 from xproxy.model.errors import LocalProtocolError, StreamError
-from xproxy.model.frames import Head, Reset
+from xproxy.model.frames import Head, Reset, whole
 from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.stream.body import BytesBody, read_whole
@@ -26,6 +26,8 @@ from xproxy.transport.poller import AWAKE
 from xproxy.transport.timers import Timers
 
 _logger = logging.getLogger(__name__)
+
+_NEVER = math.inf
 
 
 class WorkerConnection(Protocol):
@@ -81,7 +83,8 @@ class Worker(StreamScope):
         """Give a waiting worker its next stream."""
         self._frame = frame
         self.key = key
-        self._open_inflow(frame)
+        if not frame.end:
+            self._open_inflow(frame)
         task, self._task = self._task, None
         if task is not None:
             trio.lowlevel.reschedule(task, AWAKE)
@@ -119,6 +122,7 @@ class Worker(StreamScope):
             self.discard()
 
     async def _serve_all(self) -> None:
+        task = trio.lowlevel.current_task()
         while True:
             frame = self._frame
             if frame is None:
@@ -129,7 +133,7 @@ class Worker(StreamScope):
             if not self._next():
                 return
             if self._frame is None:
-                self._task = trio.lowlevel.current_task()
+                self._task = task
                 await trio.lowlevel.wait_task_rescheduled(self._abort)
 
     def _next(self) -> bool:
@@ -140,7 +144,7 @@ class Worker(StreamScope):
         self.request = None
         self.inflow = None
         self._reset = False
-        self._timer.deadline = math.inf  # while it waits it has all the time in the world
+        self._timer.deadline = _NEVER  # while it waits it has all the time in the world
         return self._connection.done(self)
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
@@ -236,9 +240,7 @@ class Worker(StreamScope):
                 stream_id, body
             ):
                 assert isinstance(body, BytesBody)
-                data = connection.codec.send(
-                    Head(stream_id, head, body.data, True, False, response.origin)
-                )
+                data = connection.codec.send(whole(stream_id, head, body.data, response.origin))
                 request.response_started = True
                 self._count(head.status)
                 request.sent_bytes = len(body.data)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Awaitable
-from typing import Literal
+from typing import Final, Literal
 
 import attrs
 
@@ -15,13 +16,39 @@ from xproxy.stream.exchange import Handler, Request, Response
 __all__ = ["REQUEST_ID", "RequestId", "new_id"]
 
 
-def new_id() -> str:
-    """Return a random UUID of version 4 (RFC 9562 §5.4). Unguessable it is not: it names, and proves nothing."""
-    # uuid.uuid4() costs 2 µs, most of it for the system's random source. Workers do not share a state: Python seeds
-    # its generator anew after a fork.
-    text = f"{random.getrandbits(128):032x}"
-    variant = "89ab"[int(text[16], 16) & 3]
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+class _Ids:
+    """Ids of one process: 74 random bits that stay, and 48 that walk through all their values in no visible order.
+
+    uuid.uuid4() costs 2 µs, most of it for the system's random source; this costs a quarter. The part that changes
+    comes first and is spread evenly, for those who sample by it.
+    """
+
+    __slots__ = ("_tail", "_walk")
+
+    def __init__(self) -> None:
+        self.seed()
+
+    def seed(self) -> None:
+        """Begin anew, as a process that was forked must."""
+        source = random.SystemRandom()
+        self._walk = source.getrandbits(48)
+        bits = source.getrandbits(74)
+        version, variant, node = bits & 0xFFF, bits >> 12 & 0x3FFF, bits >> 26
+        self._tail = f"-4{version:03x}-{0x8000 | variant:04x}-{node:012x}"
+
+    def next(self) -> str:
+        self._walk = walk = self._walk + _STRIDE & _48_BITS
+        return f"{walk >> 16:08x}-{walk & 0xFFFF:04x}{self._tail}"
+
+
+_48_BITS: Final = (1 << 48) - 1
+_STRIDE: Final = 0x9E3779B97F4B
+"""Odd, so that all values come before one comes again; 2**48 divided by the golden ratio, so that they are spread."""
+_ids: Final = _Ids()
+os.register_at_fork(after_in_child=_ids.seed)
+
+new_id: Final = _ids.next
+"""Return a UUID of version 4 by its form (RFC 9562 §5.4). Unguessable it is not: it names, and proves nothing."""
 
 
 def _valid_name(_: object, __: object, name: str) -> None:
@@ -49,7 +76,7 @@ class RequestId:
         elif not value or self.incoming == "replace":
             value = new_id()
             request.head = head.with_headers(head.headers.set(self.header, value))
-        request.metadata[REQUEST_ID] = value
+        request.note(REQUEST_ID, value)
         if self.echo:
             return self._echoing(request, call_next, value)
         return call_next(request)

@@ -49,6 +49,35 @@ class Head:
     origin: Origin | None = attrs.field(default=None, eq=False, repr=False)
 
 
+def whole(
+    stream_id: int,
+    message: RequestHead | ResponseHead,
+    data: bytes,
+    origin: Origin | None = None,
+) -> Head:
+    """Return ``Head(stream_id, message, data, end=True, origin=origin)``, in four fifths of the time.
+
+    Every message that comes whole is made by this twice; see ``RequestHead.adding`` on why it is slot by slot.
+    """
+    head = _new_head(Head)
+    _set_stream_id(head, stream_id)
+    _set_message(head, message)
+    _set_data(head, data)
+    _set_end(head, True)
+    _set_interim(head, False)
+    _set_origin(head, origin)
+    return head
+
+
+_new_head: Final = object.__new__
+_set_stream_id: Final = Head.__dict__["stream_id"].__set__
+_set_message: Final = Head.__dict__["message"].__set__
+_set_data: Final = Head.__dict__["data"].__set__
+_set_end: Final = Head.__dict__["end"].__set__
+_set_interim: Final = Head.__dict__["interim"].__set__
+_set_origin: Final = Head.__dict__["origin"].__set__
+
+
 @attrs.frozen
 class Data:
     """A piece of a message body, in the order it was sent. May be empty only when ``end`` is true."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 import attrs
 
@@ -12,9 +12,11 @@ from xproxy.model.errors import StreamError
 from xproxy.model.frames import Origin
 from xproxy.model.headers import NO_HEADERS, Headers
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
-from xproxy.model.metadata import Metadata
+from xproxy.model.metadata import Key, Metadata
 from xproxy.model.traits import Traits
 from xproxy.stream.body import Body, BytesBody
+
+T = TypeVar("T")
 
 
 class Closable(Protocol):
@@ -155,6 +157,13 @@ class Request:
         if self._metadata is None:
             self._metadata = Metadata()
         return self._metadata
+
+    def note(self, key: Key[T], value: T) -> None:
+        """Write one thing down in ``metadata``; cheaper if it is the first."""
+        if self._metadata is None:
+            self._metadata = Metadata({key: value})
+        else:
+            self._metadata[key] = value
 
     def flag(self, code: str) -> None:
         """Note a response flag, once."""

@@ -48,6 +48,7 @@ class Cluster:
         self.name = name
         self.config = config
         self.stats = ClusterStats()
+        self._max_requests = config.circuit_breakers.max_requests
         self.breaker = Breaker(config.circuit_breakers, self.stats, name)
         self.endpoints = [Endpoint(e.address, e.weight, e.metadata) for e in config.endpoints]
         self._balancer = balancer(self.endpoints, random)
@@ -86,7 +87,7 @@ class Cluster:
         """See Handler. Raises Overflow, NoHealthyEndpoint, ConnectFailed, UpstreamReset, UpstreamProtocolError."""
         stats = self.stats
         # Here and not in the breaker: every request asks.
-        if stats.upstream_rq_active >= self.config.circuit_breakers.max_requests:
+        if stats.upstream_rq_active >= self._max_requests:
             self.breaker.refuse_request()
         protocol = request.connection.protocol
         lane = self._lanes.get(protocol) or self._open_lane(protocol, request.connection.traits)
@@ -118,7 +119,8 @@ class Cluster:
         if lane.plugin.name != protocol:
             self._convert(request, response, lane.plugin)
         if response.lease is None:
-            self._ended(endpoint)
+            stats.upstream_rq_active -= 1
+            endpoint.active -= 1
         else:
             response.lease = _Counted(self, endpoint, response.lease)
         return response

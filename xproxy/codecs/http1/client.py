@@ -20,7 +20,7 @@ from xproxy.codecs.http1.memory import HeadMemory
 from xproxy.codecs.http1.state import CONNECT, HEAD_METHOD, PERSISTENT, STREAM_ID, Reading, Writing
 from xproxy.codecs.http1.wire import CHUNKED, CRLF
 from xproxy.model.errors import LocalProtocolError
-from xproxy.model.frames import Frame, Head, Violation
+from xproxy.model.frames import Frame, Head, Violation, whole
 from xproxy.model.headers import NO_HEADERS, Headers
 from xproxy.model.limits import Limits
 from xproxy.model.message import RequestHead, ResponseHead
@@ -59,7 +59,7 @@ class ClientCodec(Http1Codec):
                     # All of the message in one read.
                     self._reading = _QUIET
                     self._writing = _IDLE
-                    return (Head(STREAM_ID, parsed.message, data[end:], True),)
+                    return (whole(STREAM_ID, parsed.message, data[end:]),)
         elif data is None:
             self._ended = True
             data = b""

@@ -32,7 +32,7 @@ from xproxy.codecs.http1.state import (
 from xproxy.codecs.http1.status import local_code
 from xproxy.codecs.http1.wire import CHUNKED, CLOSE, CRLF, KEEP_ALIVE, Encoded, farewell
 from xproxy.model.errors import LocalProtocolError
-from xproxy.model.frames import Frame, Head, Violation
+from xproxy.model.frames import Frame, Head, Violation, whole
 from xproxy.model.headers import NO_HEADERS
 from xproxy.model.limits import Limits
 from xproxy.model.message import Local, RequestHead, ResponseHead
@@ -75,7 +75,7 @@ class ServerCodec(Http1Codec):
                     self._writing = _ANSWER
                     self._flags = parsed.flags
                     self._blank_lines = 0
-                    return parsed.whole or (Head(STREAM_ID, parsed.message, data[end:], True),)
+                    return parsed.whole or (whole(STREAM_ID, parsed.message, data[end:]),)
         elif data is None:
             self._ended = True
             data = b""
