@@ -145,6 +145,10 @@ class Calls:
                 await request.stream.send_interim(frame.message)  # type: ignore[arg-type]  # answered() takes no other
         except BaseException:
             # Cancelled, mostly. A late answer finds no entry and is dropped.
+            if call.body is not None:
+                await (
+                    call.body.aclose()
+                )  # no checkpoint: its bytes are credit that the peer must get back
             self.forget(call)
             raise
         message: ResponseHead = frame.message  # type: ignore[assignment]  # as above

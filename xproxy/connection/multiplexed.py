@@ -253,7 +253,7 @@ class Multiplexed(Bindings):
                     # Who asks must go on reading: a peer that wants to be read before it reads on would wait on.
                     (self.outbox.full and self.role is Role.SERVER)
                     or self._congested is not None
-                    or (port is not None and len(self._workers) >= port.service.max_streams)
+                    or (port is not None and len(self._workers) >= self._most_streams)
                 ):
                     await self._hold()
                 data = await stream.read()
@@ -277,6 +277,13 @@ class Multiplexed(Bindings):
         progress = self._progress
         return progress.unfinished if progress is not None else some and not frames
 
+    @property
+    def _most_streams(self) -> int:
+        # Where bodies come in pieces, credit and resets must go on being read while all streams wait for them: there
+        # the codec refuses streams above the limit itself, and this is only the last resort.
+        assert self.port is not None
+        return self.port.service.max_streams * (1 if self.whole else 2)
+
     async def _hold(self) -> None:
         # Read no more until there is room. Meanwhile nobody would see the peer hang up, but for the watch.
         with trio.CancelScope() as scope:
@@ -296,7 +303,7 @@ class Multiplexed(Bindings):
         if self._congested is not None:
             await self._congested.room()
             self._congested = None
-        while self.port is not None and len(self._workers) >= self.port.service.max_streams:
+        while self.port is not None and len(self._workers) >= self._most_streams:
             await self._less_streams.park()
 
     async def _write(self) -> None:

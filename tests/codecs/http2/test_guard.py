@@ -1,0 +1,263 @@
+"""Attacks: each ends with ENHANCE_YOUR_CALM after a bounded number of frames; honest use goes on."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+
+import hpack
+import pytest
+
+from tests.codecs.http2.driving import (
+    GET,
+    OK,
+    POST,
+    RESPONSE,
+    UPLOAD,
+    Hand,
+    asked,
+    continuations,
+    crime,
+    data,
+    heads,
+    parse,
+    resets,
+    server,
+    serving,
+)
+from xproxy.codecs.http2.faults import ConnectionFault
+from xproxy.codecs.http2.guard import Guard
+from xproxy.codecs.http2.limits import Http2Limits
+from xproxy.codecs.http2.status import ErrorCode
+from xproxy.codecs.http2.wire import (
+    CONTINUATION,
+    HEADERS,
+    PRIORITY,
+    SETTINGS,
+    Setting,
+    frame,
+    ping,
+    rst_stream,
+    settings,
+    window_update,
+)
+from xproxy.model.frames import Data, Head, Violation
+from xproxy.model.limits import KIB, Limits
+from xproxy.model.status import Status
+
+CALM = ErrorCode.ENHANCE_YOUR_CALM
+
+
+def until_cut_off(hand: Hand, make: Callable[[int], bytes], most: int) -> int:
+    """Repeat a frame; return after how many the connection was ended."""
+    for count in range(1, most + 1):
+        frames = hand.say(make(count))
+        if frames and isinstance(frames[-1], Violation):
+            assert crime(frames) is CALM
+            assert frames[-1].reason is Status.RESOURCE_EXHAUSTED
+            return count
+    raise AssertionError(f"still there after {most}")
+
+
+def stream_id(count: int) -> int:
+    return 2 * count - 1
+
+
+@pytest.mark.parametrize(
+    ("make", "most"),
+    [
+        pytest.param(lambda _: ping(bytes(8)), 1010, id="ping (CVE-2019-9512)"),
+        pytest.param(lambda _: ping(bytes(8), ack=True), 1010, id="ping acknowledgements"),
+        pytest.param(lambda _: settings(()), 1010, id="settings (CVE-2019-9515)"),
+        pytest.param(lambda _: frame(SETTINGS, 1, 0, b""), 1010, id="settings acknowledgements"),
+        pytest.param(lambda _: frame(0x77, 0, 0, bytes(100)), 1010, id="unknown frames"),
+        pytest.param(lambda n: frame(PRIORITY, 0, n, bytes(5)), 210, id="priority (CVE-2019-9513)"),
+        pytest.param(lambda _: window_update(0, 1), 110, id="window updates"),
+        pytest.param(lambda _: frame(0x7, 0, 0, bytes(8)), 1010, id="goaway"),
+    ],
+)
+def test_frames_that_serve_nobody(make: Callable[[int], bytes], most: int) -> None:
+    for hand in (serving(), asked()):
+        assert until_cut_off(hand, make, most) > most // 3
+
+
+def test_rapid_reset() -> None:
+    """CVE-2023-44487."""
+    hand = serving()
+    count = until_cut_off(
+        hand, lambda n: hand.head(stream_id(n), GET) + rst_stream(stream_id(n), 8), 101
+    )
+    assert count == 101
+    assert not hand.codec._streams
+
+
+def test_made_you_reset() -> None:
+    """CVE-2025-8671: the client breaks the protocol on each stream, so that we reset it."""
+    hand = serving()
+    until_cut_off(
+        hand, lambda n: hand.head(stream_id(n), GET) + window_update(stream_id(n), 0), 101
+    )
+    hand = serving()
+    until_cut_off(hand, lambda n: hand.head(stream_id(n), (*GET, ("te", "gzip"))), 101)
+
+
+def test_streams_above_the_limit_without_end() -> None:
+    hand = Hand(server(Limits(max_streams=10)))
+    assert until_cut_off(hand, lambda n: hand.head(stream_id(n), GET), 200) <= 121
+    assert len(hand.codec._streams) == 10
+
+
+def test_frames_on_streams_that_are_over() -> None:
+    hand = serving()
+    hand.ask()
+    hand.codec.send(Head(1, RESPONSE, b"", end=True))
+    until_cut_off(hand, lambda _: rst_stream(1, 8), 1010)
+    hand = asked((UPLOAD,))
+    hand.codec._send_reset(1, Status.CANCELLED)
+    until_cut_off(hand, lambda _: data(1, b"x"), 1010)
+
+
+def test_empty_frames() -> None:
+    """CVE-2019-9518."""
+    hand = serving()
+    hand.ask(1, POST, end=False)
+    assert until_cut_off(hand, lambda _: data(1, b""), 3) == 2
+    hand = serving()
+    hand.ask(1, POST, end=False)
+    assert until_cut_off(hand, lambda _: data(1, b"", padding=9), 3) == 2
+    hand = serving()
+    assert crime(hand.say(frame(HEADERS, 0, 1, b""), frame(CONTINUATION, 0, 1, b""))) is CALM
+
+
+def test_continuations_without_end() -> None:
+    """CVE-2024-27316 and its relatives."""
+    hand = serving()
+    hand.say(frame(HEADERS, 0, 1, b"\x82"))
+    assert until_cut_off(hand, lambda _: frame(CONTINUATION, 0, 1, b"\x82"), 20) == 17
+    hand = serving()
+    hand.say(frame(HEADERS, 0, 1, bytes(16 * KIB)))
+    assert until_cut_off(hand, lambda _: frame(CONTINUATION, 0, 1, bytes(16 * KIB)), 5) == 4
+
+
+def test_the_hpack_bomb_is_stopped_while_it_unfolds() -> None:
+    """One long entry of the table, named again and again by a byte each."""
+    encoder = hpack.Encoder()
+    bomb = encoder.encode([("x-bomb", "v" * 4000)])
+    index = encoder.encode([("x-bomb", "v" * 4000)])
+    assert len(index) == 1
+    hand = serving()
+    hand.say(frame(HEADERS, 5, 1, bomb))
+    tracemalloc.start()
+    try:
+        frames = hand.say(frame(HEADERS, 5, 3, index * 16_000))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert crime(frames) is CALM
+    assert peak < 256 * KIB
+
+
+def test_settings_with_thousands_of_values() -> None:
+    values = [(Setting.INITIAL_WINDOW_SIZE, n) for n in range(2000)]
+    assert crime(serving().say(settings(values))) is CALM
+    assert crime(serving().say(settings(values[:32]))) is None
+
+
+def test_what_a_peer_sends_too_late_costs_no_window() -> None:
+    """A connection must not starve of bytes that nobody got."""
+    hand = asked((UPLOAD, UPLOAD))
+    hand.codec._send_reset(1, Status.CANCELLED)
+    piece = bytes(16_000)
+    for _ in range(5000):
+        frames = hand.say(data(1, piece))
+        assert crime(frames) is None, frames
+    assert hand.codec._intake.window > 8_000_000
+
+
+def test_a_peer_that_reads_nothing_costs_its_window() -> None:
+    """CVE-2019-9517: nothing is made for a window that is shut."""
+    hand = serving()
+    hand.say(settings(((Setting.INITIAL_WINDOW_SIZE, 0),)))
+    for number in range(1, 50):
+        hand.ask(stream_id(number))
+        hand.codec.send(Head(stream_id(number), RESPONSE))
+        assert hand.codec.sendable(stream_id(number)) == 0
+
+
+def test_memory_of_a_thousand_streams_is_small() -> None:
+    hand = serving()
+    tracemalloc.start()
+    try:
+        for number in range(1, 1025):
+            hand.codec.receive(hand.head(stream_id(number), POST, end=False))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 512 * KIB
+    assert resets(hand.ask(2049)) == {2049: ErrorCode.REFUSED_STREAM}
+
+
+class TestHonestUse:
+    def test_a_client_that_cancels_some(self) -> None:
+        hand = serving()
+        for number in range(1, 2000):
+            frames = hand.ask(stream_id(number))
+            assert heads(frames)
+            if number % 3 == 0:
+                assert crime(hand.say(rst_stream(stream_id(number), 8))) is None
+            else:
+                hand.codec.send(Head(stream_id(number), RESPONSE, b"", end=True))
+
+    def test_a_client_that_cancels_all_once_it_has_an_answer(self) -> None:
+        """What watchers do."""
+        hand = serving()
+        for number in range(1, 1000):
+            hand.ask(stream_id(number))
+            hand.codec.send(Head(stream_id(number), RESPONSE))
+            assert crime(hand.say(rst_stream(stream_id(number), 8))) is None
+
+    def test_a_stream_of_messages_with_pings_and_window_updates(self) -> None:
+        """As gRPC's C core does it: two window updates and a ping for each message."""
+        hand = serving()
+        hand.ask(1, POST, end=False)
+        hand.codec.send(Head(1, RESPONSE))
+        for _ in range(5000):
+            chatter = window_update(0, 9) + window_update(1, 9) + ping(bytes(8))
+            frames = hand.say(chatter, data(1, b"message"))
+            assert crime(frames) is None
+            hand.codec.send(Data(1, b"message"))
+            hand.codec.consumed(1, 7)
+
+    def test_a_silent_connection_whose_peer_is_asked_for_life(self) -> None:
+        hand = asked()
+        hand.ask(1, OK)
+        for _ in range(5000):
+            (asked_back,) = parse(hand.codec.heartbeat())
+            frames = hand.say(ping(asked_back.payload, ack=True), ping(bytes(8)))
+            assert crime(frames) is None
+
+
+def test_the_past_counts_half() -> None:
+    guard = Guard(Http2Limits())
+    for _ in range(4095):
+        guard.on_stream()
+    for _ in range(1000):
+        guard.on_control()
+    guard.on_stream()
+    assert (guard.streams, guard.control) == (2048, 500)
+
+
+def test_limits_are_the_callers() -> None:
+    guard = Guard(Http2Limits(max_control_frames=3))
+    for _ in range(3):
+        guard.on_control()
+    with pytest.raises(ConnectionFault, match="4 control frames"):
+        guard.on_control()
+    guard.relax()
+    guard.on_control()
+
+
+def test_a_block_in_many_small_pieces_is_allowed() -> None:
+    hand = serving()
+    block = hand.block((*GET, ("x-a", "b" * 200)))
+    assert len(heads(hand.say(continuations(1, block, [20] * 8)))) == 1

@@ -1,0 +1,194 @@
+"""A codec moved to another process goes on as it would have, from any state; forged states are refused."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from tests.codecs.http2.driving import (
+    GET,
+    OK,
+    POST,
+    REQUEST,
+    RESPONSE,
+    UPLOAD,
+    Hand,
+    asked,
+    continuations,
+    data,
+    heads,
+    parse,
+    resets,
+    serving,
+)
+from xproxy.codecs.http2.client import ClientCodec
+from xproxy.codecs.http2.limits import Http2Limits
+from xproxy.codecs.http2.plugin import PLUGIN, Http2Plugin
+from xproxy.codecs.http2.server import ServerCodec
+from xproxy.codecs.http2.snapshot import NAME, VERSION
+from xproxy.codecs.http2.status import ErrorCode
+from xproxy.codecs.http2.wire import RST_STREAM, Setting, ping, settings
+from xproxy.model.frames import Credit, Data, Head, Reset, Trailers
+from xproxy.model.headers import Headers
+from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.status import Status
+from xproxy.model.traits import Role
+
+
+def move(hand: Hand, own: Http2Limits | None = None) -> None:
+    """Let another process go on."""
+    plugin = PLUGIN if own is None else Http2Plugin(limits=own)
+    moved = plugin.restore(hand.codec.snapshot(), hand.codec.role, DEFAULT_LIMITS)
+    assert isinstance(moved, ServerCodec | ClientCodec)
+    assert moved.snapshot() == hand.codec.snapshot()
+    hand.codec = moved
+
+
+def test_tables_windows_and_streams_move() -> None:
+    hand = serving()
+    hand.say(settings(((Setting.INITIAL_WINDOW_SIZE, 100), (Setting.HEADER_TABLE_SIZE, 60))))
+    hand.ask(1, (*POST, ("x-a", "1"), ("content-length", "9")), end=False)
+    hand.say(data(1, b"1234"))
+    move(hand)
+    assert resets(hand.say(data(1, b"56789!"))) == {1: ErrorCode.PROTOCOL_ERROR}
+    (head,) = heads(hand.ask(3, (*POST, ("x-a", "1"))))
+    assert head.message.headers["x-a"] == "1"
+    assert hand.codec.sendable(3) == 100
+    hand.decoder.max_allowed_table_size = 60
+    move(hand)
+    (seen,) = parse(hand.codec.send(Head(3, RESPONSE, b"", end=True)))
+    assert seen.payload[:2] == bytes((0x3F, 60 - 31))  # the size update that was owed
+    assert hand.fields(seen) == [(":status", "200")]
+
+
+def test_credit_that_is_owed_moves() -> None:
+    own = Http2Limits(stream_window_bytes=1000, connection_window_bytes=65_535)
+    one, other = (Hand(_server(own)) for _ in range(2))
+    for hand in (one, other):
+        hand.ask(1, POST, end=False)
+        hand.say(data(1, bytes(600)))
+        assert hand.codec.consumed(1, 300) == b""
+    move(other, own)
+    assert one.codec.consumed(1, 300) == other.codec.consumed(1, 300) != b""
+
+
+def _server(own: Http2Limits) -> ServerCodec:
+    codec = Http2Plugin(limits=own).open(Role.SERVER, DEFAULT_LIMITS)
+    assert isinstance(codec, ServerCodec)
+    return codec
+
+
+def test_a_connection_moves_within_frames_and_blocks() -> None:
+    block = continuations(
+        1, Hand(_server(Http2Limits())).block((*GET, ("x", "y" * 50))), (7, 20, 3)
+    )
+    for cut in range(len(block) + 1):
+        hand = serving()
+        before = hand.say(block[:cut])
+        move(hand)
+        assert len(heads([*before, *hand.say(block[cut:])])) == 1
+
+
+def test_a_drain_moves() -> None:
+    hand = serving()
+    hand.ask(1, POST, end=False)
+    asked_back = parse(hand.codec.goaway())[1]
+    move(hand)
+    assert heads(hand.ask(3))
+    hand.say(ping(asked_back.payload, ack=True))
+    move(hand)
+    assert resets(hand.ask(5)) == {5: ErrorCode.REFUSED_STREAM}
+
+
+def test_settings_that_are_not_acknowledged_move() -> None:
+    own = Http2Limits(stream_window_bytes=10)
+    hand = Hand(_server(own), started=False)
+    move(hand, own)
+    assert not hand.codec.acknowledged
+    hand.say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings(()))
+    hand.ask(1, POST, end=False)
+    assert resets(hand.say(data(1, bytes(100)))) == {}
+    hand.say(settings(())[:4] + b"\x01" + settings(())[5:])
+    move(hand, own)
+    assert bool(hand.codec.acknowledged)
+    assert resets(hand.say(data(1, b"x"))) == {1: ErrorCode.FLOW_CONTROL_ERROR}
+
+
+def test_streams_that_we_reset_move() -> None:
+    hand = asked((UPLOAD,))
+    assert parse(hand.codec.send(Reset(1, Status.CANCELLED)))[0].kind == RST_STREAM
+    move(hand)
+    frames = hand.say(hand.head(1, OK, end=False), data(1, b"late"))
+    assert not [f for f in frames if isinstance(f, Head | Data)]
+
+
+def test_requests_that_wait_move() -> None:
+    hand = asked(())
+    hand.say(settings(((Setting.MAX_CONCURRENT_STREAMS, 1),)))
+    codec = hand.codec
+    assert codec.send(Head(1, REQUEST, b"", end=True))
+    assert codec.send(Head(3, UPLOAD)) == b""
+    assert codec.send(Head(5, UPLOAD)) == b""
+    assert codec.send(Trailers(5, Headers((("x-sum", "1"),)))) == b""
+    move(hand)
+    frames = hand.ask(1, OK)
+    wire = b"".join(getattr(f, "data", b"") for f in frames if not isinstance(f, Head))
+    assert [s.stream_id for s in parse(wire)] == [3, 0]
+    move(hand)
+    assert Credit() in hand.say(ping(b"xproxy:o", ack=True))
+    assert hand.codec.send(Data(3, b"", True))
+    frames = hand.ask(3, OK)
+    wire = b"".join(getattr(f, "data", b"") for f in frames if not isinstance(f, Head))
+    assert [(s.stream_id, s.flags) for s in parse(wire)] == [(5, 4), (5, 5)]
+
+
+def test_a_codec_that_has_ended_moves() -> None:
+    hand = serving()
+    hand.ask(1)
+    hand.say(b"\xff" * 20)
+    move(hand)
+    assert hand.say(ping(bytes(8))) == []
+    assert hand.codec.send(Head(1, RESPONSE, b"owed", end=True))
+
+
+FORGED = [
+    (2, "server?"),
+    (3, "nowhere"),
+    (4, "maybe"),
+    (5, [True] * 3),
+    (6, [0] * 3),
+    (6, [2**31] * 13),
+    (7, [b"a", b"b"]),
+    (7, [bytes(100_000)]),
+    (8, [bytes(100_000)]),
+    (9, [10, [["a", "b"]]]),
+    (9, [4096, [["a", "\u0100"]]]),
+    (9, [4096, [["a"]]]),
+    (10, [2**40, []]),
+    (11, [-1]),
+    (12, [[1]]),
+    (12, [[2] + [True] * 7 + [0] * 6]),
+    (12, [[1] + [False] * 7 + [0] * 6]),
+    (12, [[99] + [True] * 7 + [0] * 6]),
+    (13, [[1, 0]]),
+    (14, [[2], 0, []]),
+    (14, [[], 0, [[1]]]),
+    (15, [0]),
+    (16, [[1, [], -1, False, False, True, []]]),
+]
+
+
+@pytest.mark.parametrize(("place", "value"), FORGED)
+def test_forged_states_are_refused(place: int, value: object) -> None:
+    hand = serving()
+    hand.ask(1, POST, end=False)
+    parts = msgpack.unpackb(hand.codec.snapshot())
+    assert parts[:2] == [NAME, VERSION]
+    parts[place] = value
+    with pytest.raises(ValueError):
+        PLUGIN.restore(msgpack.packb(parts), Role.SERVER, DEFAULT_LIMITS)
+
+
+def test_the_other_roles_state_is_refused() -> None:
+    with pytest.raises(ValueError):
+        PLUGIN.restore(serving().codec.snapshot(), Role.CLIENT, DEFAULT_LIMITS)

@@ -1,0 +1,35 @@
+"""What a peer can do wrong. None of these leaves the codec: they become frames and bytes."""
+
+from __future__ import annotations
+
+from xproxy.codecs.http2.status import ErrorCode
+
+
+class ConnectionFault(Exception):
+    """The connection cannot go on (RFC 9113 §5.4.1): becomes a Violation with a GOAWAY."""
+
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class StreamFault(Exception):
+    """One stream cannot go on (RFC 9113 §5.4.2): becomes a Reset, and RST_STREAM for the peer."""
+
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class Malformed(Exception):
+    """A header block that was decompressed, but is no message (RFC 9113 §8.1.1).
+
+    ``answer`` is the HTTP status a server may answer it with; 0: reset the stream without one.
+    """
+
+    def __init__(self, detail: str, answer: int = 0) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.answer = answer

@@ -1,0 +1,153 @@
+"""What one plugin remembers of header blocks, for all its connections: each is read, and written, once.
+
+A block is read on a table, and the same block on the same table is the same message and leads to the same next table:
+so both are remembered under (table, block). Those that leave the table as it is recur for as long as a connection
+lives. Those that change it recur when a connection begins, as all clients of a kind begin alike, and hardly later;
+so they are remembered apart, and for the first few of a connection only, and a client whose every request changes its
+table drives out nothing.
+
+Bounds: 1024 blocks that change nothing and 512 that do, for each of requests, responses and trailers, of at most
+1 KiB each, whose lists are at most 2 KiB; 512 written heads, each for at most 16 tables. A full memory is emptied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from xproxy.codecs.http2.block import decode
+from xproxy.codecs.http2.faults import Malformed
+from xproxy.codecs.http2.head import (
+    ParsedRequest,
+    ParsedResponse,
+    parse_request,
+    parse_response,
+    parse_trailers,
+)
+from xproxy.codecs.http2.limits import FIRST_TABLE_BYTES, Http2Limits
+from xproxy.codecs.http2.outgoing import Outgoing
+from xproxy.codecs.http2.table import ENTRY_BYTES, Field, Table
+from xproxy.codecs.memo import IdentityMemo
+from xproxy.model.headers import Headers
+from xproxy.model.limits import KIB, Limits
+
+_BLOCK_BYTES: Final = 1 * KIB
+_LIST_BYTES: Final = 2 * KIB
+_STEADY: Final = 1024
+_MOVING: Final = 512
+_ROOTS: Final = 64
+
+MOVES: Final = 16
+"""So many changes of its table are remembered of a connection."""
+
+P = TypeVar("P")
+
+
+class Read(Generic[P]):
+    """A block that was read."""
+
+    __slots__ = ("malformed", "parsed", "table")
+
+    def __init__(self, parsed: P | None, malformed: Malformed | None, table: Table) -> None:
+        self.parsed = parsed
+        self.malformed = malformed
+        """Why it is no message, if it is none; the table moves on in any case (RFC 9113 §4.3)."""
+        self.table = table
+        """The table after it."""
+
+
+class Blocks(Generic[P]):
+    """The blocks of one kind of message."""
+
+    __slots__ = ("_parse", "moving", "steady")
+
+    def __init__(self, parse: Callable[[list[Field]], P]) -> None:
+        self._parse = parse
+        self.steady: dict[tuple[Table, bytes], Read[P]] = {}
+        """Blocks that leave their table as it is."""
+        self.moving: dict[tuple[Table, bytes], Read[P]] = {}
+
+    def read(
+        self, table: Table, block: bytes, allowed: int, most_bytes: int, *, young: bool
+    ) -> Read[P]:
+        """Read a block that is not in ``steady``. Raises ConnectionFault."""
+        key = (table, block)
+        found = self.moving.get(key) if young else None
+        if found is not None:
+            return found
+        fields, following = decode(block, table, allowed, most_bytes)
+        try:
+            read = Read(self._parse(fields), None, following)
+        except Malformed as malformed:
+            return Read(None, malformed, following)
+        if len(block) <= _BLOCK_BYTES and _small(fields):
+            if following is table:
+                if len(self.steady) >= _STEADY:
+                    self.steady.clear()
+                self.steady[key] = read
+            elif young:
+                if len(self.moving) >= _MOVING:
+                    self.moving.clear()
+                self.moving[key] = read
+        return read
+
+
+def _small(fields: list[Field]) -> bool:
+    return sum([len(name) + len(value) + ENTRY_BYTES for name, value in fields]) <= _LIST_BYTES
+
+
+class Memory:
+    """Everything remembered of connections with the same limits."""
+
+    __slots__ = ("_roots", "limits", "outgoing", "requests", "responses", "trailers")
+
+    def __init__(self, limits: Limits, own: Http2Limits) -> None:
+        def request(fields: list[Field]) -> ParsedRequest:
+            return parse_request(fields, limits, extended=own.extended_connect)
+
+        def response(fields: list[Field]) -> ParsedResponse:
+            return parse_response(fields, limits)
+
+        def trailer(fields: list[Field]) -> Headers:
+            return parse_trailers(fields, limits)
+
+        self.limits = limits
+        self.requests: Blocks[ParsedRequest] = Blocks(request)
+        self.responses: Blocks[ParsedResponse] = Blocks(response)
+        self.trailers: Blocks[Headers] = Blocks(trailer)
+        self.outgoing: IdentityMemo[Outgoing] = IdentityMemo()
+        self._roots: dict[int, Table] = {FIRST_TABLE_BYTES: Table((), FIRST_TABLE_BYTES)}
+
+    def keep(self, source: object, outgoing: Outgoing) -> Outgoing:
+        """Remember what a frozen message is on the wire, unless it is large; return it."""
+        return self.outgoing.put(source, outgoing) if _small(outgoing.fields) else outgoing
+
+    def root(self, maximum: int = FIRST_TABLE_BYTES) -> Table:
+        """Return the empty table: one for all connections, that they may share what follows."""
+        table = self._roots.get(maximum)
+        if table is None:
+            if len(self._roots) >= _ROOTS:
+                return Table((), maximum)
+            table = self._roots[maximum] = Table((), maximum)
+        return table
+
+
+class Memories:
+    """A plugin's memories, one for each set of limits in use. Bounded: a configuration has few."""
+
+    __slots__ = ("_by_limits", "_own")
+
+    _MOST: Final = 16
+
+    def __init__(self, own: Http2Limits) -> None:
+        self._own = own
+        self._by_limits: dict[Limits, Memory] = {}
+
+    def get(self, limits: Limits) -> Memory:
+        """Return the memory for connections with these limits."""
+        memory = self._by_limits.get(limits)
+        if memory is None:
+            if len(self._by_limits) >= self._MOST:
+                self._by_limits.clear()
+            memory = self._by_limits[limits] = Memory(limits, self._own)
+        return memory

@@ -1,0 +1,175 @@
+"""The server's side: requests in, responses out.
+
+Rule of this file: a request that is refused before it was a message (malformed, above a limit, too late) is answered
+by the codec alone, and nobody else learns of it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from xproxy.codecs.http2.codec import Http2Codec
+from xproxy.codecs.http2.faults import Malformed
+from xproxy.codecs.http2.limits import Http2Limits
+from xproxy.codecs.http2.memory import Memory
+from xproxy.codecs.http2.outgoing import Outgoing, of_response, text_type
+from xproxy.codecs.http2.state import Drain, Stage, Standing, Stream
+from xproxy.codecs.http2.status import ErrorCode
+from xproxy.codecs.http2.wire import HEADERS, data_frames, header_frames, rst_stream
+from xproxy.model.errors import LocalProtocolError
+from xproxy.model.frames import Frame, Head, Reply
+from xproxy.model.limits import Limits
+from xproxy.model.message import Local, ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Role
+
+
+class ServerCodec(Http2Codec):
+    """HTTP/2 towards a downstream."""
+
+    __slots__ = ()
+    role: ClassVar[Role] = Role.SERVER
+
+    def __init__(self, limits: Limits, own: Http2Limits, memory: Memory) -> None:
+        super().__init__(limits, own, memory, Stage.MAGIC)
+
+    # -- bytes in -----------------------------------------------------------------------------------------------
+
+    def _head_block(self, stream_id: int, block: bytes, end: bool, frames: list[Frame]) -> None:
+        if stream_id <= self._highest or not stream_id & 1:
+            self._old_head_block(stream_id, block, end, frames)
+            return
+        blocks = self._memory.requests
+        read = blocks.steady.get((self._decoder, block)) or self._read_block(blocks, block)
+        if stream_id != self._highest + 2:
+            self._past.skip(self._highest + 2, stream_id - 2)
+        self._highest = stream_id
+        guard = self._guard
+        guard.on_stream()
+        if self._drain is Drain.FINAL or len(self._streams) >= self._limits.max_streams:
+            self._refuse(stream_id, ErrorCode.REFUSED_STREAM, end, frames)
+            return
+        parsed = read.parsed
+        if parsed is None:
+            assert read.malformed is not None
+            self._refuse_malformed(stream_id, read.malformed, end, frames)
+            return
+        if end and parsed.declared > 0:
+            self._refuse(stream_id, ErrorCode.PROTOCOL_ERROR, end, frames)
+            return
+        stream = Stream(receiving=not end, sending=True)
+        stream.headed = True
+        stream.muted = parsed.muted
+        stream.connect = parsed.message.method == "CONNECT"
+        stream.expected = parsed.declared
+        self._streams[stream_id] = stream
+        frames.append(Head(stream_id, parsed.message, b"", end))
+
+    def _old_head_block(self, stream_id: int, block: bytes, end: bool, frames: list[Frame]) -> None:
+        """Take a header block that opens no stream."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._unexpected(HEADERS, stream_id)
+            self._skip_block(block)
+            self._guard.on_control()
+            frames.append(Reply(b""))
+        elif not stream.receiving:
+            self._skip_block(block)
+            self._judge(Standing.ENDED_BY_PEER, HEADERS, stream_id)
+        else:
+            self._trailers(stream_id, stream, block, end, frames)
+
+    def _refuse(self, stream_id: int, code: ErrorCode, end: bool, frames: list[Frame]) -> None:
+        if not end:
+            self._past.abandon(stream_id)
+        frames.append(Reply(rst_stream(stream_id, code)))
+        self._guard.on_reset()
+
+    def _refuse_malformed(
+        self, stream_id: int, malformed: Malformed, end: bool, frames: list[Frame]
+    ) -> None:
+        if not malformed.answer:
+            self._refuse(stream_id, ErrorCode.PROTOCOL_ERROR, end, frames)
+            return
+        # RFC 9113 §8.1.1 allows an answer: a client that sent too much should learn what.
+        outgoing = of_response(
+            ResponseHead(
+                status=Status.INVALID_ARGUMENT,
+                native_status=malformed.answer,
+                extra=Local(detail=malformed.detail),
+            )
+        )
+        raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=True)
+        if not end:
+            self._past.abandon(stream_id)
+            raw += rst_stream(stream_id, ErrorCode.NO_ERROR)
+        frames.append(Reply(raw))
+        self._guard.on_reset()
+
+    # -- bytes out ----------------------------------------------------------------------------------------------
+
+    def _send_head(self, frame: Head) -> bytes:
+        message = frame.message
+        if type(message) is not ResponseHead:
+            raise LocalProtocolError("a server sends responses only")
+        stream_id = frame.stream_id
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return self._late(stream_id)
+        if stream.spoken:
+            raise LocalProtocolError(f"a second head on stream {stream_id}")
+        memory = self._memory.outgoing
+        outgoing = memory.get(message) or self._memory.keep(message, of_response(message))
+        code = outgoing.code
+        if frame.interim or code < 200:
+            return self._interim(frame, outgoing)
+        if stream.connect and code < 300 and outgoing.declared >= 0:
+            outgoing = outgoing.without_length()
+        bodyless = stream.muted or outgoing.bodyless
+        if not frame.end:
+            return self._begin(frame, stream, outgoing, bodyless=bodyless)
+
+        data = b"" if bodyless else frame.data
+        size = len(data)
+        if size:
+            self._check_room(stream, size)
+        if not bodyless:
+            if outgoing.local_body and not size:
+                if len(outgoing.local_body) <= self.sendable(stream_id):
+                    data = outgoing.local_body
+                    size = len(data)
+                    outgoing = text_type(outgoing)
+            elif outgoing.declared != size and outgoing.declared >= 0:
+                outgoing = outgoing.with_length(size)
+        raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=not size)
+        stream.spoken = True
+        if size:
+            stream.outbound -= size
+            self._window_out -= size
+            self._guard.data_out += 1
+            raw += data_frames(stream_id, data, self._peer_frame_bytes, end=True)
+        self._sent(stream_id, stream)
+        return raw
+
+    def _begin(self, frame: Head, stream: Stream, outgoing: Outgoing, *, bodyless: bool) -> bytes:
+        """Send a head whose body follows."""
+        stream_id = frame.stream_id
+        data = b"" if bodyless else frame.data
+        self._check_room(stream, len(data))
+        if 0 <= outgoing.declared < len(data) and not bodyless:
+            raise LocalProtocolError("body is longer than the length sent")
+        raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=False)
+        stream.spoken = True
+        stream.muted = bodyless
+        stream.owing = -1 if bodyless else outgoing.declared
+        return raw + self._body(stream_id, stream, data, end=False) if data else raw
+
+    def _interim(self, frame: Head, outgoing: Outgoing) -> bytes:
+        code = outgoing.code
+        if not frame.interim or code >= 200 or frame.data or frame.end:
+            raise LocalProtocolError(
+                f"{code} in a frame that is not its kind (interim is {frame.interim})"
+            )
+        return header_frames(
+            frame.stream_id, self._write(outgoing), self._peer_frame_bytes, end=False
+        )
