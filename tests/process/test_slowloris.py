@@ -160,7 +160,7 @@ def test_many_at_once_are_closed_and_a_good_client_is_served(web: int, tmp_path:
         good_client(proxy.port, 0.3)
         alone = statistics.median(good_client(proxy.port, 1.0))
         taken = under_attack(proxy, 200, 2.5)
-        # What the issue asks for (2,000, at most 1.2) is measured by slowloris.py; this machine may be busy.
+        # The bound is loose, as a test machine may be busy; slowloris.py measures it with 2,000.
         assert statistics.median(taken) < 3 * alone
         stats = proxy.stats()
         for counter in (

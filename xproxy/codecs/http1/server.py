@@ -102,8 +102,9 @@ class ServerCodec(Http1Codec):
         if reading is Reading.TUNNEL:
             return self._receive_tunnel(data)
         if reading is Reading.DONE or reading is Reading.TUNNEL_ASKED:
-            self._keep(source := self._source(data), 0)
-            return self._hold(len(source))
+            before = len(self._buffer) if self._buffer is not None else 0
+            self._keep(self._source(data), 0)
+            return self._hold(before if data else 0)
 
         frames: list[Frame] = []
         pieces: list[bytes] = []
@@ -140,7 +141,7 @@ class ServerCodec(Http1Codec):
         if refused is not None:
             frames.append(self._violation(refused))
         elif self._buffer is not None and self._reading is not Reading.HEAD:
-            frames += self._hold(len(self._buffer))
+            frames += self._hold(0)
         return frames
 
     def _read_head(self, source: bytes | bytearray) -> tuple[int, ParsedRequest | None]:
@@ -178,7 +179,10 @@ class ServerCodec(Http1Codec):
             self._reading = Reading.TUNNEL_ASKED if parsed.flags & CONNECT else Reading.DONE
 
     def _hold(self, held: int) -> list[Frame]:
-        """Bound what is held back behind the message under way."""
+        """Bound what is held back behind the message under way; ``held``: before the bytes that just came.
+
+        What one call brings is there already: to judge by it would make the outcome depend on how the bytes were cut.
+        """
         limit = held_limit(self._limits)
         if self._reading is Reading.TUNNEL_ASKED:
             if held > limit:
