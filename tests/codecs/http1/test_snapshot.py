@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import msgpack
 import pytest
 from hypothesis import given, settings
@@ -29,6 +30,8 @@ from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, Frame, Head, Trailers
 from xproxy.model.headers import Headers
 from xproxy.model.limits import DEFAULT_LIMITS, Limits
+from xproxy.model.message import ResponseHead
+from xproxy.model.status import Status
 from xproxy.model.traits import Role
 
 OK = response()
@@ -239,7 +242,7 @@ def test_the_forger_works() -> None:
         {"phase": "size"},
         {"extensions": 1},
         {"buffer": "text"},
-        {"buffer": b"x" * (4 * 65536 + 1)},
+        {"buffer": b"x" * (4 * 65536 + 256 * 1024 + 1)},
         {"more": 1},
     ],
     ids=str,
@@ -258,7 +261,7 @@ def test_flags_of_an_idle_client_are_refused() -> None:
 
 def test_tighter_limits_hold_for_what_was_buffered() -> None:
     codec = server()
-    codec.receive(b"GET /" + b"x" * 5000)
+    codec.receive(GET + b"x" * 300 * 1024)
     with pytest.raises(ValueError, match="buffer"):
         PLUGIN.restore(codec.snapshot(), Role.SERVER, Limits(max_head_bytes=1024))
 
@@ -328,3 +331,16 @@ def test_fields_changed_in_a_state(state: bytes, role: Role, changes: dict[int, 
 def test_garbage_is_refused(state: bytes, role: Role) -> None:
     with pytest.raises(ValueError):
         PLUGIN.restore(state, role, DEFAULT_LIMITS)
+
+
+def test_one_read_beyond_what_is_held_back_can_be_moved() -> None:
+    limits = attrs.evolve(DEFAULT_LIMITS, max_head_bytes=512)
+    codec = PLUGIN.open(Role.SERVER, limits)
+    get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    (first,) = codec.receive(get + get * 200)
+    assert isinstance(first, Head)
+    assert isinstance(codec, SupportsSnapshot)
+    moved = PLUGIN.restore(codec.snapshot(), Role.SERVER, limits)
+    moved.send(Head(1, ResponseHead(status=Status.OK, native_status=200), b"", True))
+    (second,) = moved.receive(b"")
+    assert isinstance(second, Head)

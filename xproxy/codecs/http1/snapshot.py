@@ -55,6 +55,10 @@ class Snapshot:
     """Received and not used yet: a part of a head or line, or requests held back."""
 
 
+LARGEST_READ: Final = 256 * 1024
+"""Bytes that one call may bring beyond what is held back; a codec that was given more at once cannot be moved."""
+
+
 def held_limit(limits: Limits) -> int:
     """Return how many bytes of later requests, or of a tunnel not granted yet, a codec holds back."""
     return _HELD_HEADS * limits.max_head_bytes
@@ -151,7 +155,7 @@ def _check(snapshot: Snapshot, role: Role, limits: Limits) -> None:
 
 def _longest_buffer(reading: Reading, phase: Phase | None, limits: Limits) -> int:
     if reading in (Reading.HEAD, Reading.DONE, Reading.TUNNEL_ASKED, Reading.TUNNEL):
-        return held_limit(limits)
+        return held_limit(limits) + LARGEST_READ
     if phase is Phase.SIZE:
         return ChunkReader(limits).line_limit() + 1
     if phase is Phase.DATA_END:
