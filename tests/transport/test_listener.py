@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import resource
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,13 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from xproxy.model.address import Address
-from xproxy.transport.listener import ListenError, accept_forever, address_of, open_listener
+from xproxy.transport.listener import (
+    ListenError,
+    accept_forever,
+    accept_waiting,
+    address_of,
+    open_listener,
+)
 
 ANY_PORT = Address("127.0.0.1", 0)
 
@@ -281,3 +288,22 @@ async def test_it_ends_when_the_socket_is_closed_while_it_has_no_descriptor(
 def test_the_address_of_a_peer_that_is_gone_is_empty() -> None:
     with socket.socket() as sock:
         assert address_of(sock, peer=True) == Address("", 0)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_who_connects_between_the_last_accept_and_the_close_is_refused_not_reset(host: str) -> None:
+    taken: list[socket.socket] = []
+    sock = open_listener(Address(host, 0), backlog=64)
+    with sock, connect(sock), socket.socket(sock.family, socket.SOCK_STREAM) as late:
+        accept_waiting(sock, taken.append)
+        assert len(taken) == 1
+        late.setblocking(False)
+        assert late.connect_ex(sock.getsockname()) == errno.EINPROGRESS
+        with pytest.raises(BlockingIOError):
+            sock.accept()
+        sock.close()
+        # The kernel of the late one asks once more, a second later: that is the event awaited here.
+        _, writable, _ = select.select([], [late], [], 10)
+        assert writable
+        assert late.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
+        taken[0].close()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import logging
 import os
 import socket
 import stat
+import struct
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -23,6 +26,21 @@ _ACCEPTS_IN_A_ROW: Final = 64
 """Connections accepted in one tick before others may run."""
 _PAUSE: Final = 0.1
 """Seconds without accepting when the process has no file descriptor left; the kernel's backlog keeps the rest."""
+
+
+_SO_ATTACH_FILTER: Final = 26
+"""socket(7), Linux; the standard library has no name for it."""
+_NO_NEW_HANDSHAKES: Final = b"".join(
+    struct.pack("=HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # A := the flags byte of the TCP header
+        (0x54, 0, 0, 0x12),  # A &= SYN | ACK
+        (0x15, 0, 1, 0x02),  # a SYN alone …
+        (0x06, 0, 0, 0),  # … is dropped: it is sent again in a second, to a closed port
+        (0x06, 0, 0, 0xFFFF),  # anything else passes
+    )
+)
+"""A program of the classic packet filter (bpf(4)): new connections do not begin, those that have begun go on."""
 
 
 class ListenError(XproxyError):
@@ -137,7 +155,12 @@ async def accept_forever(
 
 
 def accept_waiting(sock: socket.socket, take: Callable[[socket.socket], None]) -> None:
-    """Hand on what waits in the queue of a socket about to be closed, which would reset it. Never blocks."""
+    """Hand on what waits in the queue of a socket about to be closed, which would reset it. Never blocks.
+
+    A handshake that ended between the last accept and the close would be reset all the same; where the kernel can, it
+    begins none any more.
+    """
+    _begin_none(sock)
     while True:
         try:
             connection, _ = sock.accept()
@@ -147,6 +170,17 @@ def accept_waiting(sock: socket.socket, take: Callable[[socket.socket], None]) -
             return  # the queue is empty; or nothing can be done for what is in it
         _prepare(connection)
         take(connection)
+
+
+def _begin_none(sock: socket.socket) -> None:
+    if sys.platform != "linux" or sock.family == socket.AF_UNIX:
+        return
+    program = ctypes.create_string_buffer(_NO_NEW_HANDSHAKES, len(_NO_NEW_HANDSHAKES))
+    value = struct.pack("@HP", len(_NO_NEW_HANDSHAKES) // 8, ctypes.addressof(program))
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, value)
+    except OSError as exc:  # a sandbox may forbid it: the moment between accept and close stays, some microseconds
+        _logger.debug("cannot stop new handshakes: %s", exc)
 
 
 def _prepare(connection: socket.socket) -> None:
