@@ -95,6 +95,8 @@ class Trailers:
 
     stream_id: int
     headers: Headers
+    status: Status | None = None
+    """How the call ended, where a protocol says so only here; None: the head's status stands."""
 
 
 @attrs.frozen

@@ -25,6 +25,23 @@ class Target:
     """``http`` or ``https``."""
     version: str = "1.1"
     """The version the sender speaks, e.g. ``1.0``: some answers may not be given to old ones."""
+    upgrade: str = ""
+    """The protocol that the connection, or the stream, is asked to become (RFC 9110 §7.8, RFC 8441), in lower case,
+    e.g. ``websocket``; empty: none. The method is GET, whatever it is on the wire."""
+    rpc: Rpc | None = None
+    """What the request means where it carries a remote procedure call."""
+
+
+@attrs.frozen
+class Rpc:
+    """A remote procedure call that travels as a web request (``Target.rpc``)."""
+
+    dialect: str
+    """Which convention: a name that a route may give as ``protocol``."""
+    service: str
+    """Interface, e.g. ``package.Service``."""
+    method: str
+    """What is called."""
 
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
@@ -97,8 +114,12 @@ class RequestHead:
 
     @property
     def tunnel(self) -> bool:
-        """Whether it asks for a tunnel to ``service`` (CONNECT, RFC 9110 §9.3.6): what follows is no message body."""
-        return isinstance(self.extra, Target) and not self.extra.path
+        """Whether it asks for a tunnel: to ``service`` (CONNECT, RFC 9110 §9.3.6), or through an upgrade.
+
+        What follows is no message body then, once the answer is OK.
+        """
+        extra = self.extra
+        return isinstance(extra, Target) and (not extra.path or extra.upgrade != "")
 
     @property
     def path(self) -> str:

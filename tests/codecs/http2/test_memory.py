@@ -84,6 +84,33 @@ def test_all_parts_are_bounded() -> None:
     assert mine.root(99) is not mine.root(99)
 
 
+def test_what_a_list_means_is_remembered_while_tables_move() -> None:
+    mine = memory()
+    blocks = mine.requests
+    first = blocks.read(mine.root(), b"\x82\x86\x84\x41\x01a", 4096, MOST, young=False)
+    second = blocks.read(first.table, b"\x82\x86\x84\x41\x01a", 4096, MOST, young=False)
+    assert second.table is not first.table
+    assert second.parsed is first.parsed
+    assert len(blocks.lists) == 1
+    for number in range(2000):
+        value = str(number).encode()
+        block = b"\x82\x86\x84\x41\x01a\x40\x01x" + bytes((len(value),)) + value
+        blocks.read(mine.root(), block, 4096, MOST, young=False)
+    assert len(blocks.lists) <= 512
+
+
+def test_a_list_with_a_secret_is_not_the_list_without() -> None:
+    mine = memory()
+    head = b"\x82\x86\x84\x41\x01a"
+    open_value = mine.requests.read(mine.root(), head + b"\x00\x01x\x01y", 4096, MOST, young=False)
+    secret = mine.requests.read(mine.root(), head + b"\x10\x01x\x01y", 4096, MOST, young=False)
+    assert open_value.parsed is not None
+    assert secret.parsed is not None
+    assert type(open_value.parsed.message.headers.pairs[-1][1]) is str
+    assert type(secret.parsed.message.headers.pairs[-1][1]) is not str
+    assert len(mine.requests.lists) == 1
+
+
 def test_a_broken_block_is_nobodys_memory() -> None:
     mine = memory()
     with pytest.raises(ConnectionFault):

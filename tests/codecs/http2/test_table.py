@@ -70,3 +70,21 @@ def test_changes_are_hpacks(done: list[tuple[str, str] | int]) -> None:
     assert base.entries == ()
     table = change.result()
     assert table.resized(table.maximum).entries == table.entries
+
+
+def test_a_change_that_leads_back_is_no_change() -> None:
+    """A peer that adds the same fields to a full table, message after message, stays on one table."""
+    pair = ("a", "b" * 27)
+    change = Change(Table((), 240))
+    for _ in range(5):
+        change.add(pair)
+    full = change.result()
+    again = Change(full)
+    again.add(pair)
+    assert again.result() is full
+    other = Change(full)
+    other.add(("a", "c" * 27))
+    assert other.result() is not full
+    narrow = Change(full)
+    narrow.resize(239)
+    assert narrow.result().maximum == 239

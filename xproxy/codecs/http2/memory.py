@@ -6,8 +6,12 @@ lives. Those that change it recur when a connection begins, as all clients of a 
 so they are remembered apart, and for the first few of a connection only, and a client whose every request changes its
 table drives out nothing.
 
-Bounds: 1024 blocks that change nothing and 512 that do, for each of requests, responses and trailers, of at most
-1 KiB each, whose lists are at most 2 KiB; 512 written heads, each for at most 16 tables. A full memory is emptied.
+A peer that changes its table with every message still says the same things again and again: what a list of fields
+means is remembered too, by the list.
+
+Bounds: 1024 blocks that change nothing, 512 that do and 512 lists, for each of requests, responses and trailers, of
+at most 1 KiB each, whose lists are at most 2 KiB; 512 written heads, each for at most 16 tables. A full memory is
+emptied.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from xproxy.codecs.http2.head import (
 )
 from xproxy.codecs.http2.limits import FIRST_TABLE_BYTES, Http2Limits
 from xproxy.codecs.http2.outgoing import Outgoing
-from xproxy.codecs.http2.table import ENTRY_BYTES, Field, Table
+from xproxy.codecs.http2.table import ENTRY_BYTES, Field, Secret, Table
 from xproxy.codecs.memo import IdentityMemo
 from xproxy.model.headers import Headers
 from xproxy.model.limits import KIB, Limits
@@ -35,6 +39,7 @@ _BLOCK_BYTES: Final = 1 * KIB
 _LIST_BYTES: Final = 2 * KIB
 _STEADY: Final = 1024
 _MOVING: Final = 512
+_LISTS: Final = 512
 _ROOTS: Final = 64
 
 MOVES: Final = 16
@@ -59,13 +64,15 @@ class Read(Generic[P]):
 class Blocks(Generic[P]):
     """The blocks of one kind of message."""
 
-    __slots__ = ("_parse", "moving", "steady")
+    __slots__ = ("_parse", "lists", "moving", "steady")
 
     def __init__(self, parse: Callable[[list[Field]], P]) -> None:
         self._parse = parse
         self.steady: dict[tuple[Table, bytes], Read[P]] = {}
         """Blocks that leave their table as it is."""
         self.moving: dict[tuple[Table, bytes], Read[P]] = {}
+        self.lists: dict[tuple[Field, ...], P] = {}
+        """What lists mean that came in a block which changed its table."""
 
     def read(
         self, table: Table, block: bytes, allowed: int, most_bytes: int, *, young: bool
@@ -76,11 +83,22 @@ class Blocks(Generic[P]):
         if found is not None:
             return found
         fields, following = decode(block, table, allowed, most_bytes)
+        listed = tuple(fields) if following is not table and not young else ()
+        parsed = self.lists.get(listed) if listed else None
+        if parsed is not None and not _secret(fields):
+            return Read(parsed, None, following)
         try:
             read = Read(self._parse(fields), None, following)
         except Malformed as malformed:
             return Read(None, malformed, following)
         if len(block) <= _BLOCK_BYTES and _small(fields):
+            if listed:
+                if not _secret(fields):
+                    if len(self.lists) >= _LISTS:
+                        self.lists.clear()
+                    assert read.parsed is not None
+                    self.lists[listed] = read.parsed
+                return read
             if following is table:
                 if len(self.steady) >= _STEADY:
                     self.steady.clear()
@@ -94,6 +112,11 @@ class Blocks(Generic[P]):
 
 def _small(fields: list[Field]) -> bool:
     return sum([len(name) + len(value) + ENTRY_BYTES for name, value in fields]) <= _LIST_BYTES
+
+
+def _secret(fields: list[Field]) -> bool:
+    # Two lists may be equal and differ in which values must not enter a table.
+    return any(type(value) is Secret for _, value in fields)
 
 
 class Memory:

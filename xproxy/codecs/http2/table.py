@@ -51,13 +51,13 @@ class Table:
 
     __slots__ = ("_fields", "_names", "entries", "maximum", "size")
 
-    def __init__(self, entries: Sequence[Field], maximum: int) -> None:
-        """Hold ``entries``, which fit within ``maximum``."""
+    def __init__(self, entries: Sequence[Field], maximum: int, size: int = -1) -> None:
+        """Hold ``entries``, which fit within ``maximum``; ``size`` is what they count, if that is known."""
         self.entries: Final = tuple(entries)
         """Newest first."""
         self.maximum: Final = maximum
         """Bytes it may hold."""
-        self.size: Final = sum(map(size_of, self.entries))
+        self.size: Final = size if size >= 0 else sum(map(size_of, self.entries))
         """Bytes it holds."""
         self._fields: dict[Field, int] | None = None
         self._names: dict[str, int] | None = None
@@ -133,5 +133,13 @@ class Change:
         return self.entries[-1 - place] if place < len(self.entries) else None
 
     def result(self) -> Table:
-        """Return the table as it is now."""
-        return Table(self.entries[::-1], self.maximum)
+        """Return the table as it is now.
+
+        A peer that adds the same fields with every message (nginx does) soon adds what it evicts: then the table is
+        the one it was, and the block one that can be remembered for good.
+        """
+        base = self._base
+        entries = tuple(self.entries[::-1])
+        if entries == base.entries and self.maximum == base.maximum:
+            return base
+        return Table(entries, self.maximum, self.size)
