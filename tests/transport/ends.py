@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 
+from tests.transport.tls.kit import SslPeer, tls_pair
 from xproxy.model.address import Address
 from xproxy.transport.poller import PolledSocket, Poller
 from xproxy.transport.stream import ByteStream
@@ -49,6 +50,8 @@ def trio_stream_of(sock: socket.socket) -> trio.SocketStream:
 
 def reset(peer: Peer) -> None:
     """Close the peer's end with RST."""
+    if isinstance(peer, SslPeer):
+        peer = peer.transport
     assert isinstance(peer, trio.SocketStream)
     peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     peer.socket.close()
@@ -123,11 +126,22 @@ async def connected(kind: str) -> AsyncIterator[tuple[ByteStream, Peer]]:
     elif kind == "trio-memory":
         async with trio_stream(memory_stream_pair) as trio_pair:
             yield trio_pair
+    elif kind.startswith("tls"):
+        async with tls_pair(resumed="resumed" in kind) as tls:
+            yield tls
     else:
         async with trio_stream(lockstep_stream_pair) as trio_pair:
             yield trio_pair
 
 
-KINDS: Final = ("polled-tcp", "polled-unix", "trio-tcp", "trio-memory", "trio-lockstep")
-BOUNDED: Final = ("polled-tcp", "polled-unix", "trio-tcp", "trio-lockstep")
+KINDS: Final = (
+    "polled-tcp",
+    "polled-unix",
+    "trio-tcp",
+    "trio-memory",
+    "trio-lockstep",
+    "tls-tcp",
+    "tls-resumed-tcp",
+)
+BOUNDED: Final = tuple(kind for kind in KINDS if kind != "trio-memory")
 """Those whose peer can refuse to take more."""

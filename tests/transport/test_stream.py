@@ -31,7 +31,10 @@ async def receive_exactly(peer: Peer, count: int) -> bytes:
 
 
 async def fill(stream: ByteStream) -> int:
-    """Write until nothing more is taken, also not after a rest; return how much was."""
+    """Write until nothing more is taken, also not after a rest; return how much was.
+
+    Whoever writes after it must begin with an ``x``: what was not taken is offered again.
+    """
     written = 0
     while True:
         taken = stream.write_now(b"x" * 65536)
@@ -115,7 +118,7 @@ async def test_a_peer_that_takes_nothing_stops_the_writer(kind: str) -> None:
 
         async def write_more() -> None:
             nonlocal done
-            await write_all(stream, b"the rest")
+            await write_all(stream, b"x, rest!")
             done = True
 
         async with trio.open_nursery() as nursery:
@@ -123,7 +126,7 @@ async def test_a_peer_that_takes_nothing_stops_the_writer(kind: str) -> None:
             await wait_all_tasks_blocked(0.01)
             assert not done
             got = await receive_exactly(peer, written + 8)
-        assert got == b"x" * written + b"the rest"
+        assert got == b"x" * written + b"x, rest!"
 
 
 async def test_half_close_by_us(kind: str) -> None:
@@ -307,9 +310,9 @@ async def test_a_cancelled_wait_for_room_can_be_repeated(kind: str) -> None:
         with trio.move_on_after(0):
             await stream.wait_writable()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(write_all, stream, b"end")
+            nursery.start_soon(write_all, stream, b"xend")
             await wait_all_tasks_blocked(0.001)
-            assert (await receive_exactly(peer, written + 3)).endswith(b"xend")
+            assert (await receive_exactly(peer, written + 4)).endswith(b"xxend")
 
 
 async def test_writing_to_a_peer_that_is_gone_breaks(kind: str) -> None:
@@ -367,6 +370,32 @@ async def test_a_reset_cancels_the_watched_scope_also_where_half_close_is_allowe
             reset(peer)
             await trio.sleep_forever()
         assert scope.cancelled_caught
+
+
+async def test_reading_without_waiting(kind: str) -> None:
+    async with connected(kind) as (stream, peer), trio.open_nursery() as nursery:
+        assert stream.read_now() is None
+        nursery.start_soon(peer.send_all, b"x")
+        await wait_all_tasks_blocked(0.001)
+        found = [stream.read_now(), stream.read_now()]
+        assert found == [b"x", None]
+        await peer.send_eof()
+        await wait_all_tasks_blocked(0.001)
+        assert stream.read_now() == b""
+        assert await stream.read() == b""
+        stream.close()
+        with pytest.raises(trio.ClosedResourceError):
+            stream.read_now()
+
+
+async def test_reading_without_waiting_what_broke(kind: str) -> None:
+    if not kind.endswith("tcp"):
+        return
+    async with connected(kind) as (stream, peer):
+        reset(peer)
+        await wait_all_tasks_blocked(0.001)
+        with pytest.raises(trio.BrokenResourceError):
+            stream.read_now()
 
 
 async def test_pending_tells_that_something_is_there(kind: str) -> None:

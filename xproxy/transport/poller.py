@@ -187,6 +187,24 @@ class PolledSocket:
                 self._size = size << 1
             return data
 
+    def read_now(self) -> bytes | None:
+        """See ByteStream. One system call at most."""
+        sock = self.sock
+        if sock is None:
+            raise trio.ClosedResourceError("socket was closed")
+        if not self.pending:
+            return None
+        try:
+            data = sock.recv(_SMALL_READ)
+        except BlockingIOError:
+            self.pending = False
+            return None
+        except OSError as exc:
+            raise trio.BrokenResourceError(f"read: {exc.strerror}") from exc
+        if len(data) < _SMALL_READ:
+            self.pending = self.hung_up
+        return data
+
     def fileno(self) -> int:
         """Return the socket's file descriptor. Raises trio.ClosedResourceError."""
         if self.sock is None:

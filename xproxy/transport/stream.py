@@ -1,4 +1,4 @@
-"""What a driver needs of a socket, whatever is below it: a polled socket, a Trio stream, later TLS."""
+"""What a driver needs of a socket, whatever is below it: a polled socket, a Trio stream, TLS."""
 
 from __future__ import annotations
 
@@ -14,12 +14,18 @@ class ByteStream(Protocol):
 
     peer: Address
     local: Address
-    hung_up: bool
-    """The peer has closed, or shut down its sending side. Unread bytes may still be there."""
     half_close: bool
     """A peer that only finished sending is not gone; set by whoever knows the protocol."""
-    pending: bool
-    """Bytes, an error or the end are known to be there unread."""
+
+    @property
+    def hung_up(self) -> bool:
+        """The peer has closed, or shut down its sending side. Unread bytes may still be there."""
+        ...
+
+    @property
+    def pending(self) -> bool:
+        """Bytes, an error or the end are known to be there unread."""
+        ...
 
     async def read(self) -> bytes:
         """Return what has come, at least one byte; ``b""`` at the end. A checkpoint if nothing is there.
@@ -28,9 +34,14 @@ class ByteStream(Protocol):
         """
         ...
 
+    def read_now(self) -> bytes | None:
+        """Return what ``read`` would return at once; None: nothing is there. Not while somebody waits in ``read``."""
+        ...
+
     def write_now(self, data: bytes | memoryview) -> int:
         """Hand bytes to the kernel and return how many it took (0 … all). Never blocks.
 
+        What it did not take must be offered again before anything else: a TLS stream has encrypted it already.
         Raises trio.BrokenResourceError.
         """
         ...

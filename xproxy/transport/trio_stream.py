@@ -98,10 +98,14 @@ class TrioStream:
     async def read(self) -> bytes:
         """See ByteStream."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not self.pending:
-            if self._closed:
-                raise trio.ClosedResourceError("stream was closed")
+        while (data := self.read_now()) is None:
             await self._changed.park()
+        return data
+
+    def read_now(self) -> bytes | None:
+        """See ByteStream."""
+        if not self.pending and not self._closed:
+            return None
         if self._closed:
             raise trio.ClosedResourceError("stream was closed")
         data = self._ahead or b""

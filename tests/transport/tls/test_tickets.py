@@ -1,0 +1,104 @@
+"""That tickets resume, across processes and renewals, is shown in ``test_server``; here what must not resume."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+
+import pytest
+
+from tests.transport.tls.kit import (
+    NAME,
+    SslPeer,
+    authority,
+    certificate,
+    client_context,
+    connection,
+    issued,
+    served,
+    server_tls,
+)
+from xproxy.transport.tls import tickets as module
+from xproxy.transport.tls.contexts import ClientCertificates, TlsOptionsError
+from xproxy.transport.tls.libssl import LibsslUnusable
+from xproxy.transport.tls.tickets import KEY_BYTES, MAX_KEY_FILES, Tickets
+
+
+def key_file(folder: Path, name: str = "key", size: int = KEY_BYTES) -> str:
+    (folder / name).write_bytes(os.urandom(size))
+    return str(folder / name)
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+async def test_a_ticket_from_where_less_was_asked_is_no_good(tmp_path: Path, version: str) -> None:
+    shared = Tickets(files=(key_file(tmp_path),))
+    context = client_context()
+    mine = issued("client.test")
+    context.load_cert_chain(mine.cert, mine.key)
+    session: ssl.SSLSession | None = None
+    asks = ClientCertificates(mode="require", ca=str(authority().ca))
+    seen = []
+    for client in (ClientCertificates(), asks, asks):
+        tls = server_tls(tickets=shared, client=client, max_version=version)
+        async with connection() as pair:
+            peer = SslPeer(pair.socket, context, server_name=NAME, session=session)
+            stream = await served(pair, tls, peer)
+            stream.write_now(b"x")
+            await peer.receive_some()
+            session = peer.object.session
+            seen.append((stream.facts.resumed, stream.facts.peer_identity))
+    assert seen == [(False, None), (False, "client.test"), (True, "client.test")]
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    none = ClientCertificates()
+    with pytest.raises(TlsOptionsError, match="missing: No such file"):
+        Tickets(files=(str(tmp_path / "missing"),)).load(none)
+    for size in (0, 48, 81):
+        with pytest.raises(TlsOptionsError, match="80 bytes exactly"):
+            Tickets(files=(key_file(tmp_path, size=size),)).load(none)
+    with pytest.raises(TlsOptionsError, match=f"{MAX_KEY_FILES + 1} files"):
+        Tickets(files=(key_file(tmp_path),) * (MAX_KEY_FILES + 1)).load(none)
+    with pytest.raises(TlsOptionsError, match=r"missing\.pem: No such file"):
+        Tickets(files=(key_file(tmp_path),)).load(
+            ClientCertificates(mode="require", ca="missing.pem")
+        )
+
+
+def test_where_openssl_cannot_be_reached_shared_keys_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unusable() -> None:
+        raise LibsslUnusable("this Python's OpenSSL does not show RAND_bytes")
+
+    monkeypatch.setattr(module, "libssl", unusable)
+    with pytest.raises(TlsOptionsError, match=r"cannot be shared here: .* RAND_bytes"):
+        server_tls(tickets=Tickets(files=(key_file(tmp_path),)))
+    server_tls(tickets=Tickets(enabled=False))
+    server_tls(tickets=Tickets())
+
+
+def test_keys_that_do_not_resume_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = Tickets(files=(key_file(tmp_path),)).load(ClientCertificates())
+    keys.prove(certificate())
+    monkeypatch.setattr(module, "_resumed", lambda _servers: False)
+    with pytest.raises(TlsOptionsError, match=r"TLS 1\.2 does not resume"):
+        keys.prove(certificate())
+
+
+async def test_without_tickets_nothing_is_resumed() -> None:
+    context = client_context()
+    session: ssl.SSLSession | None = None
+    for version in ("1.2", "1.3"):
+        tls = server_tls(tickets=Tickets(enabled=False), max_version=version)
+        for _ in range(2):
+            async with connection() as pair:
+                peer = SslPeer(pair.socket, context, server_name=NAME, session=session)
+                stream = await served(pair, tls, peer)
+                stream.write_now(b"x")
+                await peer.receive_some()
+                session = peer.object.session
+                assert not stream.facts.resumed

@@ -1,0 +1,1 @@
+"""TLS as a byte stream over a byte stream."""

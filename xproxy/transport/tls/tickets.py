@@ -1,0 +1,143 @@
+"""Session tickets: sealed with keys that several processes share, or with each context's own, or none at all."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from xproxy.transport.tls.contexts import (
+    VERSIONS,
+    Certificate,
+    ClientCertificates,
+    TlsOptionsError,
+    server_context,
+)
+from xproxy.transport.tls.libssl import Context, LibsslUnusable, TicketKey, libssl
+
+KEY_BYTES: Final = 80
+"""A key file: 16 bytes of name, 32 for the MAC, 32 for the cipher, as for nginx; ``openssl rand 80`` makes one."""
+MAX_KEY_FILES: Final = 16
+
+
+class TicketKeys:
+    """What a set of contexts does about tickets."""
+
+    def __init__(self, enabled: bool, keys: Sequence[TicketKey] = ()) -> None:
+        self._enabled = enabled
+        self._keys = keys
+
+    def use_in(self, context: Context) -> None:
+        """Make ``context`` do so. Raises TlsOptionsError."""
+        if not self._enabled:
+            context.options |= ssl.OP_NO_TICKET
+            context.num_tickets = 0
+            try:
+                libssl().without_session_cache(context)
+            except LibsslUnusable:
+                pass  # then it keeps some in memory, up to OpenSSL's own bound
+        elif self._keys:
+            try:
+                libssl().use_ticket_keys(context, self._keys)
+            except LibsslUnusable as exc:
+                raise TlsOptionsError(f"ticket keys cannot be shared here: {exc}") from exc
+
+    def prove(self, certificate: Certificate) -> None:
+        """See that one context resumes what another began, with shared keys. Raises TlsOptionsError."""
+        if not self._keys:
+            return
+        for version in VERSIONS:
+            reused = _resumed([self._proof(certificate, version) for _ in range(2)])
+            if not reused:
+                raise TlsOptionsError(
+                    f"ticket keys cannot be shared here: TLS {version} does not resume"
+                )
+
+    def _proof(self, certificate: Certificate, version: str) -> Context:
+        context = server_context(
+            certificate,
+            client=ClientCertificates(),
+            alpn=(),
+            versions=(version, version),
+            ciphers="",
+            key_log=None,
+        )
+        self.use_in(context)
+        return context
+
+
+def _resumed(servers: Sequence[Context]) -> bool:
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    session: ssl.SSLSession | None = None
+    reused = False
+    for server in servers:
+        up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+        ours = server.wrap_bio(up, down, server_side=True)
+        theirs = client.wrap_bio(down, up, session=session)
+        for side in (theirs, ours, theirs, ours, theirs):
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+        # With TLS 1.3 the ticket comes after the handshake: whoever reads takes it.
+        ours.write(b"x")
+        theirs.read(1)
+        session = theirs.session
+        reused = bool(ours.session_reused)
+    return reused
+
+
+@attrs.frozen(kw_only=True)
+class Tickets:
+    """Whether and how sessions can be resumed."""
+
+    enabled: bool = True
+    files: tuple[str, ...] = ()
+    """Key files of KEY_BYTES random bytes each, at most MAX_KEY_FILES: the first seals, all open. Empty: keys that no
+    other process knows."""
+
+    def load(self, client: ClientCertificates) -> TicketKeys:
+        """Read the files. Raises TlsOptionsError."""
+        if not self.enabled or not self.files:
+            return TicketKeys(self.enabled)
+        if len(self.files) > MAX_KEY_FILES:
+            raise TlsOptionsError(f"{len(self.files)} files of ticket keys, limit {MAX_KEY_FILES}")
+        salt = _who_may_resume(client)
+        keys = [TicketKey(_derive(_read(name), salt)) for name in self.files]
+        return TicketKeys(True, keys)
+
+
+def _read(name: str) -> bytes:
+    try:
+        with Path(name).open("rb") as file:
+            data = file.read(KEY_BYTES + 1)
+    except OSError as exc:
+        raise TlsOptionsError(f"{name}: {exc.strerror}") from exc
+    if len(data) != KEY_BYTES:
+        raise TlsOptionsError(f"{name}: a ticket key file has {KEY_BYTES} bytes exactly")
+    return data
+
+
+def _who_may_resume(client: ClientCertificates) -> bytes:
+    # A resumed session brings its client along without asking for a certificate: so a ticket from a listener that
+    # asked for less must not be good here (CVE-2025-23419 was that). Other rules, other keys.
+    digest = hashlib.sha256(repr((client.mode, client.names)).encode())
+    if client.mode != "none" and client.ca:
+        try:
+            digest.update(Path(client.ca).read_bytes())
+        except OSError as exc:
+            raise TlsOptionsError(f"{client.ca}: {exc.strerror}") from exc
+    return digest.digest()
+
+
+def _derive(data: bytes, salt: bytes) -> bytes:
+    return b"".join(hmac.digest(data, salt + bytes((number,)), "sha256") for number in range(3))[
+        :KEY_BYTES
+    ]
