@@ -32,13 +32,16 @@ def make_target(name: str) -> Target:
     registry = importlib.import_module("xproxy.registry").default_registry()
     codecs = registry.names("xproxy.codecs")
     made: Target
-    if name in {"detect", "config"}:
+    if name in {"detect", "config", "tls"}:
         made = importlib.import_module(f"fuzz.targets.{name}").target(registry)
     elif name in codecs:
-        made = importlib.import_module("fuzz.targets.codec").target(registry.codec(name))
+        # A codec may have a target of its own.
+        own = importlib.util.find_spec(f"fuzz.targets.{name}") is not None
+        module = f"fuzz.targets.{name}" if own else "fuzz.targets.codec"
+        made = importlib.import_module(module).target(registry.codec(name))
     else:
         raise LookupError(
-            f"no target {name!r}; there are: {', '.join([*codecs, 'config', 'detect'])}"
+            f"no target {name!r}; there are: {', '.join([*codecs, 'config', 'detect', 'tls'])}"
         )
     return made
 
@@ -125,7 +128,13 @@ def run_atheris(name: str, *, runs: int | None, seconds: float | None) -> int:
         flags.append(f"-runs={runs}")
     if seconds is not None:
         flags.append(f"-max_total_time={max(1, int(seconds))}")
-    atheris.Setup([sys.argv[0], *flags, str(work)], one_input)
+
+    def custom_mutator(data: bytes, most: int, seed: int) -> bytes:
+        chance = random.Random(seed)
+        changed = target.mutate(data, chance, lambda part, _: bytes(atheris.Mutate(part, most)))
+        return changed[:most]
+
+    atheris.Setup([sys.argv[0], *flags, str(work)], one_input, custom_mutator=custom_mutator)
     atheris.Fuzz()
     return 0
 

@@ -146,6 +146,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_report_header() -> str:
     """Name the tools that are missing, so that a run says what it did not show."""
-    tools = ("curl", "wrk", "h2load", "nginx")
+    tools = (
+        "curl",
+        "wrk",
+        "h2load",
+        "nginx",
+        "openssl",
+        "chromium",
+        "gcc",
+        "node",
+        "npm",
+        "thrift",
+    )
     missing = [tool for tool in tools if shutil.which(tool) is None]
     return f"xproxy: Trio {trio.__version__}, missing tools: {', '.join(missing) or 'none'}"

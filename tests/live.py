@@ -182,9 +182,8 @@ class Live:
                 f"{name}.downstream_cx_active", stats.downstream_cx_active, len(active.connections)
             )
             sockets += len(active.connections)
-            for service in (active.plan.service, active.plan.fallback):
-                if service is not None:
-                    expect(f"{name}.service.streams", service.streams, 0)
+            for service in active.plan.services:
+                expect(f"{name}.service.streams", service.streams, 0)
         expect("clients", sockets, clients)
         ups = 0
         for name, cluster in runtime.snapshot.clusters.items():

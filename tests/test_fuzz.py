@@ -14,7 +14,15 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.parametrize(
     ("name", "runs"),
-    [("http1", 700), ("bolt", 700), ("opaque", 300), ("detect", 300), ("config", 60)],
+    [
+        ("http1", 700),
+        ("http2", 700),
+        ("bolt", 700),
+        ("opaque", 300),
+        ("detect", 300),
+        ("config", 60),
+        ("tls", 700),
+    ],
 )
 def test_a_short_run_finds_nothing(
     name: str, runs: int, capsys: pytest.CaptureFixture[str]

@@ -13,7 +13,6 @@ ROOT = Path(__file__).parent.parent
 UNTESTED: Final = {
     "xproxy/__main__.py": "two lines; every test of a real process runs them",
     "xproxy/api.py": "re-exports; the plugins' tests import nothing else",
-    "xproxy/codecs/api.py": "protocols; every codec's check_codec is their test",
 }
 """Source files without a test file of their own, with the reason. ``__init__.py`` only re-exports."""
 
@@ -22,12 +21,13 @@ OF_THE_WHOLE: Final = {
     "test_floors.py",
     "test_imports_alone.py",
     "test_mirror.py",
+    "test_protocol_names.py",
     "test_fuzz.py",
 }
 """Tests of the tree and not of one module."""
 
-BY_TOPIC: Final = {"process", "bench", "docs"}
-"""Folders of tests that look at the product from outside: processes, figures, documents."""
+BY_TOPIC: Final = {"process", "interop", "bench", "docs"}
+"""Folders of tests that look at the product from outside: processes, real clients, figures, documents."""
 
 
 def sources() -> list[Path]:

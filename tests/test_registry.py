@@ -301,3 +301,50 @@ def test_the_default_registry_holds_what_is_installed() -> None:
     registry = default_registry()
     for group in GROUPS:
         assert sorted(e.name for e in registry.entries(group)) == registry.names(group)
+
+
+@attrs.frozen(kw_only=True)
+class Tuned:
+    """A codec plugin with an option; a long one has traits that its codec does not."""
+
+    name: str = "tuned"
+    depth: int = attrs.field(default=3, validator=attrs.validators.ge(0))
+
+    @property
+    def traits(self) -> Traits:
+        return attrs.evolve(BOLT.traits, reverse=self.depth < 10)
+
+    def detect(self, prefix: bytes, hint: Hint) -> Verdict:
+        return MAYBE
+
+    def open(self, role: Role, limits: Limits) -> Codec:
+        return BOLT.open(role, limits)
+
+    def restore(self, state: bytes, role: Role, limits: Limits) -> Codec:
+        return BOLT.restore(state, role, limits)
+
+
+def test_options_make_another_plugin(offer: Callable[[str, object], Registry]) -> None:
+    registry = offer("tuned", Tuned())
+    assert registry.configured("tuned", {"depth": 7}) == Tuned(depth=7)
+    assert registry.codec("tuned") == Tuned(), "the installed one is as it was"
+
+
+@pytest.mark.parametrize(
+    ("name", "plugin", "options", "complaint"),
+    [
+        ("tuned", Tuned(), {"depth": -1}, "'tuned' cannot have these options: .*must be >= 0"),
+        ("tuned", Tuned(), {"width": 1}, "'tuned' cannot have these options: .*'width'"),
+        ("tuned", Tuned(), {"depth": 10}, "'tuned' of acme-codecs 1.2 cannot be used: traits.reverse"),
+        ("opaque", OPAQUE, {"depth": 1}, "'opaque' cannot have these options"),
+    ],
+)  # fmt: skip
+def test_options_that_a_plugin_cannot_have(
+    offer: Callable[[str, object], Registry],
+    name: str,
+    plugin: object,
+    options: dict[str, object],
+    complaint: str,
+) -> None:
+    with pytest.raises(PluginError, match=complaint):
+        offer(name, plugin).configured(name, options)

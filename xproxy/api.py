@@ -4,6 +4,7 @@ from xproxy.codecs.api import (
     MAYBE,
     NO,
     NO_HINT,
+    NOT_AN_OPTION,
     YES,
     Codec,
     CodecPlugin,
@@ -14,7 +15,9 @@ from xproxy.codecs.api import (
     SupportsGoAway,
     SupportsHeartbeat,
     SupportsLocalReply,
+    SupportsLocalText,
     SupportsNativeStatus,
+    SupportsPools,
     SupportsSnapshot,
     SupportsUpgrade,
     Verdict,
@@ -37,7 +40,6 @@ from xproxy.codecs.messages import (
     MessageWire,
 )
 from xproxy.codecs.packing import pack_state, unpack_state
-from xproxy.config.schema import Duration, Size
 from xproxy.model.address import Address
 from xproxy.model.errors import (
     BodyTooLarge,
@@ -59,6 +61,7 @@ from xproxy.model.errors import (
     Unauthenticated,
     Unsupported,
     UpstreamProtocolError,
+    UpstreamRefused,
     UpstreamReset,
     XproxyError,
 )
@@ -75,9 +78,18 @@ from xproxy.model.frames import (
     Trailers,
     Violation,
 )
-from xproxy.model.headers import NO_HEADERS, Headers
-from xproxy.model.limits import DEFAULT_LIMITS, Limits
-from xproxy.model.message import Local, Reason, RequestHead, ResponseHead, Target
+from xproxy.model.headers import NO_HEADERS, Headers, LazyHeaders
+from xproxy.model.limits import DEFAULT_LIMITS, Duration, File, Limits, Size
+from xproxy.model.message import (
+    Arguments,
+    Described,
+    Local,
+    Reason,
+    RequestHead,
+    ResponseHead,
+    Rpc,
+    Target,
+)
 from xproxy.model.metadata import Key, Metadata
 from xproxy.model.status import SERVER_FAULTS, Status
 from xproxy.model.traits import API_VERSION, Role, Sharing, Traits
@@ -90,6 +102,7 @@ from xproxy.stream.exchange import (
     Request,
     Response,
     StreamControl,
+    SupportsRefusals,
     local_response,
 )
 from xproxy.stream.lifetime import SupportsRun
@@ -102,12 +115,14 @@ __all__ = [
     "DEFAULT_LIMITS",
     "MAYBE",
     "NO",
+    "NOT_AN_OPTION",
     "NO_HEAD",
     "NO_HEADERS",
     "NO_HINT",
     "SERVER_FAULTS",
     "YES",
     "Address",
+    "Arguments",
     "Body",
     "BodyTooLarge",
     "ByteBuffer",
@@ -121,8 +136,10 @@ __all__ = [
     "Credit",
     "Data",
     "DeadlineExceeded",
+    "Described",
     "Duration",
     "Endpoint",
+    "File",
     "Filter",
     "Forbidden",
     "Frame",
@@ -139,6 +156,7 @@ __all__ = [
     "IdentityMemo",
     "Key",
     "Kind",
+    "LazyHeaders",
     "LengthFramed",
     "Limits",
     "LoadBalancer",
@@ -167,6 +185,7 @@ __all__ = [
     "RestoringPlugin",
     "Role",
     "RouteNotFound",
+    "Rpc",
     "Sharing",
     "Size",
     "Status",
@@ -178,7 +197,10 @@ __all__ = [
     "SupportsGoAway",
     "SupportsHeartbeat",
     "SupportsLocalReply",
+    "SupportsLocalText",
     "SupportsNativeStatus",
+    "SupportsPools",
+    "SupportsRefusals",
     "SupportsRun",
     "SupportsSnapshot",
     "SupportsUpgrade",
@@ -189,6 +211,7 @@ __all__ = [
     "Unauthenticated",
     "Unsupported",
     "UpstreamProtocolError",
+    "UpstreamRefused",
     "UpstreamReset",
     "Verdict",
     "VerdictKind",

@@ -10,9 +10,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -139,6 +139,16 @@ class Registry:
         """Return a codec plugin, checked. Raises PluginError."""
         plugin: CodecPlugin = self.load(CODECS, name)  # type: ignore[assignment]  # load has checked its shape
         return plugin
+
+    def configured(self, name: str, options: Mapping[str, object]) -> CodecPlugin:
+        """Return a new codec plugin with these options (named as in ``__init__``), checked. Raises PluginError."""
+        plugin: Any = self.codec(name)  # Any: of some attrs class, else it has no options
+        try:
+            changed: CodecPlugin = attrs.evolve(plugin, **options)
+        except Exception as exc:  # somebody else's code, which may fail with anything
+            raise PluginError(f"codec {name!r} cannot have these options: {exc}") from exc
+        _check_codec_plugin(self._entries[CODECS][name], changed)
+        return changed
 
     def filter(self, name: str) -> type[attrs.AttrsInstance]:
         """Return a filter's class, checked. Raises PluginError."""

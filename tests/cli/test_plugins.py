@@ -21,6 +21,9 @@ def test_codecs() -> None:
     assert (bolt["api"], bolt["sharing"]) == (1, "messages")
     assert {"heartbeat", "snapshot", "oneway", "reverse requests"} <= set(bolt["capabilities"])
     assert rows[names.index("http1")]["alpn"] == ["http/1.1"]
+    assert "max_settings" in rows[names.index("http2")]["options"]
+    assert "grpc" in rows[names.index("http2")]["dialects"]
+    assert bolt["options"] == []
 
 
 def test_filters() -> None:

@@ -192,3 +192,22 @@ def test_overlaps_of_one_rank_are_said_to_hang_on_order() -> None:
 @pytest.mark.parametrize("plugins", [[], [BOLT], [BOLT, OPAQUE]])
 def test_no_overlap_no_finding(plugins: list[CodecPlugin]) -> None:
     assert overlaps(plugins) == []
+
+
+def test_only_who_was_agreed_on_in_a_handshake_is_asked() -> None:
+    class Greedy(Fake):
+        """Takes everything, whatever the hint."""
+
+        def detect(self, prefix: bytes, hint: Hint) -> Verdict:
+            return YES
+
+    class Web(Greedy):
+        @property
+        def traits(self) -> Traits:
+            return attrs.evolve(super().traits, alpn=("web",))
+
+    greedy, web = Greedy(name="greedy", rank=1), Web(name="web", rank=9)
+    detector = Detector([greedy, web])
+    assert detector.decide(b"", Hint(tls=True, alpn="web")) == Detected(web)
+    assert detector.decide(b"", Hint(tls=True, alpn="other")) == Detected(greedy)
+    assert detector.decide(b"", Hint(tls=True)) == Detected(greedy)

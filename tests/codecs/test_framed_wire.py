@@ -159,6 +159,7 @@ def test_what_cannot_be_written_is_our_own_mistake() -> None:
         ({"magic": b"PL"}, "magic is 2 bytes, its field '3s'"),
         ({"kinds": {1: Kind.REQUEST}}, "no RESPONSE"),
         ({"kinds": {**KINDS, 3: Kind.HEARTBEAT}}, "without its acknowledgement"),
+        ({"kinds": {**KINDS, 3: Kind.REFUSED}}, "refused by its kind"),
         ({"statuses": {0: Status.OK}}, "OK and another"),
         ({"head": {**REST, "own": "Q"}}, "own fields of 11 bytes, limit 7"),
     ],

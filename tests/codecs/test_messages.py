@@ -5,20 +5,25 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from tests.codecs.declared import PLAIN
+from tests.codecs.declared import request as declared_request
 from xproxy.codecs.bolt.wire import BoltWire
 from xproxy.codecs.messages import (
+    NO_HEAD,
     ORIGIN_MAX_BYTES,
     FullMessageCodec,
     GoAwayMessageCodec,
     HeartbeatMessageCodec,
+    Kind,
+    Message,
     MessageCodec,
 )
 from xproxy.codecs.packing import pack_state
 from xproxy.model.errors import LocalProtocolError
-from xproxy.model.frames import Data, Frame, GoAway, Head, Reset, Trailers, Violation
+from xproxy.model.frames import Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
 from xproxy.model.headers import NO_HEADERS
 from xproxy.model.limits import DEFAULT_LIMITS, Limits
-from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 
@@ -184,3 +189,53 @@ def test_a_codec_has_only_what_its_protocol_has() -> None:
     full = FullMessageCodec(WIRE, Role.SERVER, DEFAULT_LIMITS)
     assert full.heartbeat() == WIRE.heartbeat(0)
     assert full.goaway() == WIRE.goaway(0)
+
+
+def test_a_refusal_for_want_of_room_says_so_where_there_are_headers() -> None:
+    server = PLAIN.open(Role.SERVER, Limits(max_streams=1))
+    _, reply = server.receive(b"".join(declared_request(PLAIN, i, REQUEST) for i in (1, 2)))
+    assert isinstance(reply, Reply)
+    (answer,) = PLAIN.open(Role.CLIENT, DEFAULT_LIMITS).receive(reply.data)
+    assert isinstance(answer, Head)
+    assert isinstance(answer.message, ResponseHead)
+    assert answer.message.headers.get("x-envoy-overloaded") == "true"
+
+
+class Picky(BoltWire):
+    """Refuses requests without a body, and passes over those that nobody waits for."""
+
+    __slots__ = ()
+
+    def decode(self, buffer: bytes, at: int, size: int, limits: Limits) -> Message | int:
+        message = super().decode(buffer, at, size, limits)
+        if isinstance(message, int) or message[3]:
+            return message
+        kind, stream_id, _, _, length, dialect = message
+        if kind is Kind.ONEWAY:
+            return Kind.IGNORED, stream_id, NO_HEAD, b"", length, dialect
+        refusal = ResponseHead(
+            status=Status.INVALID_ARGUMENT, extra=Local(detail="empty", reason=Reason.NONE)
+        )
+        return Kind.REFUSED, stream_id, refusal, b"", length, dialect
+
+
+def test_what_cannot_be_read_is_answered_and_the_connection_goes_on() -> None:
+    codec = MessageCodec(Picky(), Role.SERVER, DEFAULT_LIMITS)
+    oneway = attrs.evolve(REQUEST, oneway=True)
+    frames = codec.receive(request(1, b"") + WIRE.request(2, oneway, b"") + request(3))
+    reply, head = frames
+    assert isinstance(reply, Reply)
+    assert ids(frames) == [3]
+    assert codec.refused == 1
+    (answer,) = opened(Role.CLIENT).receive(reply.data)
+    assert isinstance(answer, Head)
+    assert isinstance(answer.message, ResponseHead)
+    assert (answer.stream_id, answer.message.status) == (1, Status.INVALID_ARGUMENT)
+    assert isinstance(head, Head)
+
+
+def test_a_refused_request_must_be_one_that_may_come() -> None:
+    wrong_way = MessageCodec(Picky(), Role.CLIENT, DEFAULT_LIMITS)
+    assert isinstance(wrong_way.receive(request(1, b""))[-1], Violation)
+    twice = MessageCodec(Picky(), Role.SERVER, DEFAULT_LIMITS)
+    assert isinstance(twice.receive(request(1) + request(1, b""))[-1], Violation)

@@ -12,7 +12,7 @@ from attrs.validators import ge
 
 from xproxy.config.findings import InvalidConfig
 from xproxy.config.load import load_text
-from xproxy.config.schema import Duration, Size
+from xproxy.model.limits import Duration, Size
 from xproxy.model.status import Status
 from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Entry, Registry
 from xproxy.stream.exchange import Handler, Request, Response

@@ -31,7 +31,8 @@ def test_fields(registry: Registry) -> None:
     assert listener["properties"]["name"]["minLength"] == 1
     assert definitions["MatchConfig"]["properties"]["port"]["maximum"] == 65535
     route = definitions["RouteConfig"]["properties"]
-    assert route["timeout"]["default"] == "15s"
+    assert "default" not in route["timeout"]
+    assert definitions["ClusterConfig"]["properties"]["connect_timeout"]["default"] == "5s"
     assert route["timeout"]["description"].startswith("From the end of the request")
     assert route["hosts"]["anyOf"][0] == {"type": "string"}
     assert definitions["MatchConfig"]["properties"]["service"]["anyOf"][0] == {"type": "string"}

@@ -7,8 +7,9 @@ from typing import Any, Literal
 import pytest
 
 from xproxy.config.kinds import accepts, describe, enum_labels, unexpected
-from xproxy.config.schema import Duration, EndpointConfig, LimitsConfig, Size, StringMatch
+from xproxy.config.schema import EndpointConfig, LimitsConfig, StringMatch
 from xproxy.model.address import Address
+from xproxy.model.limits import Duration, Size
 from xproxy.model.status import Status
 from xproxy.model.traits import Sharing
 

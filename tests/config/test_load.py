@@ -16,7 +16,6 @@ from xproxy.config.load import load_file, load_text, read_file, read_text, simpl
 from xproxy.config.schema import (
     ClusterConfig,
     Config,
-    Duration,
     EndpointConfig,
     FallbackConfig,
     ListenerConfig,
@@ -29,6 +28,7 @@ from xproxy.config.schema import (
 )
 from xproxy.model.address import Address
 from xproxy.model.errors import ConfigError
+from xproxy.model.limits import Duration
 from xproxy.registry import Registry
 
 GOOD = """\
@@ -125,7 +125,7 @@ def test_every_mistake_is_found_at_once(findings: Callable[[str], list[str]]) ->
     assert findings(wrong) == [
         '2:10: workers: expected a whole number, found "yes"',
         "5:5: listeners[0].adress: unknown key; allowed: name, address, codecs, fallback, filters, "
-        "routes, proxy_protocol, timeouts, limits, reuse_port, backlog (did you mean `address`?)",
+        "routes, proxy_protocol, tls, server_first, timeouts, limits, reuse_port, backlog (did you mean `address`?)",
         '6:21: listeners[0].codecs[1]: unknown codec "blot"; allowed: auto, bolt, http1, opaque '
         "(did you mean `bolt`?)",
         '8:15: listeners[0].filters[0]: unknown filter "nestd"; allowed: again, answer, broken, '
@@ -144,7 +144,7 @@ def test_every_mistake_is_found_at_once(findings: Callable[[str], list[str]]) ->
         '23:67: clusters.reviews-v2.endpoints[1].weight: expected a whole number, found "many"',
         "23:90: clusters.reviews-v2.endpoints[1].metadata.zone: expected text, found the number 1 "
         '(did you mean `"1"`?)',
-        '24:12: clusters.reviews-v2.codec: unknown codec "http"; allowed: same, bolt, http1, '
+        '24:12: clusters.reviews-v2.codec: unknown codec "http"; allowed: same, alpn, bolt, http1, '
         "opaque (did you mean `http1`?)",
         '25:20: clusters.reviews-v2.load_balancer: unknown load balancer "round-robin"; allowed: '
         "least_request, random, round_robin (did you mean `round_robin`?)",

@@ -8,7 +8,7 @@ import pytest
 
 from xproxy.config.findings import Problem
 from xproxy.config.scalars import BUILTIN_HOOKS, SCALAR_HOOKS, structure_enum, structure_literal
-from xproxy.config.schema import Duration, Size
+from xproxy.model.limits import Duration, Size
 from xproxy.model.status import Status
 
 

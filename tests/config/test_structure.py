@@ -13,9 +13,9 @@ from attrs import field
 from attrs.validators import ge, le
 
 from xproxy.config.findings import Problem, problem_message, show_path
-from xproxy.config.schema import Duration, Size
 from xproxy.config.structure import build_converter, walk
 from xproxy.model.address import Address
+from xproxy.model.limits import Duration, Size
 
 
 class Colour(enum.IntEnum):

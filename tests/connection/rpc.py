@@ -11,12 +11,12 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.connection.kit import memory_stream, request_of
 from xproxy.codecs.api import Codec, CodecPlugin
-from xproxy.config.schema import Duration, TimeoutsConfig
+from xproxy.config.schema import TimeoutsConfig
 from xproxy.connection.multiplexed import Multiplexed
 from xproxy.connection.service import Port
 from xproxy.model.errors import StreamError
 from xproxy.model.frames import Credit, Data, Frame, Head, Trailers
-from xproxy.model.limits import DEFAULT_LIMITS, MIB
+from xproxy.model.limits import DEFAULT_LIMITS, MIB, Duration
 from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -15,12 +16,14 @@ from xproxy.model.errors import (
     LocalProtocolError,
     Overflow,
     RateLimited,
+    StreamError,
+    UpstreamRefused,
     UpstreamReset,
 )
 from xproxy.model.frames import Data, GoAway, Head, Reset, Trailers
 from xproxy.model.headers import Headers
 from xproxy.model.limits import KIB
-from xproxy.model.message import RequestHead
+from xproxy.model.message import RequestHead, Rpc, Target
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 from xproxy.stream.body import BytesBody
@@ -206,11 +209,48 @@ async def test_a_goodbye_that_names_the_last_request_fails_the_others(
         u.connection._other(GoAway(last_stream_id=1))
         await wait_all_tasks_blocked()
         assert taken == []
-        assert isinstance(refused[0], UpstreamReset)
+        assert isinstance(refused[0], UpstreamRefused)
+        assert refused[0].leaving
         assert "before it took the request" in refused[0].detail
         await u.peer.send(reply(1, b"x"))
         await wait_all_tasks_blocked()
         assert taken == [b"x"]
+
+
+async def test_a_request_after_the_goodbye_is_not_sent(autojump_clock: MockClock) -> None:
+    async with upstream() as u, trio.open_nursery() as nursery:
+        await in_background(nursery, u.connection)
+        u.connection._other(GoAway(last_stream_id=1))
+        late = await outcome(u.connection)
+        assert isinstance(late, UpstreamRefused)
+        assert late.leaving
+        await u.peer.send(reply(1, b"x"))
+
+
+@pytest.mark.parametrize(("refused", "kind"), [(True, UpstreamRefused), (False, UpstreamReset)])
+async def test_a_reset_says_whether_the_request_was_looked_at(
+    refused: bool, kind: type[StreamError], autojump_clock: MockClock
+) -> None:
+    async with upstream() as u, trio.open_nursery() as nursery:
+        told = await in_background(nursery, u.connection)
+        u.connection._other(Reset(1, Status.UNAVAILABLE, refused))
+        await wait_all_tasks_blocked()
+        assert type(told[0]) is kind
+        assert kind.condition == ("refused-stream" if refused else "reset")
+
+
+@pytest.mark.parametrize("status", [Status.CANCELLED, Status.INTERNAL, Status.PERMISSION_DENIED])
+async def test_a_call_within_a_web_request_is_told_what_a_reset_meant(
+    status: Status, autojump_clock: MockClock
+) -> None:
+    async with upstream() as u, trio.open_nursery() as nursery:
+        head = attrs.evolve(ASK, extra=Target(path="/s/m", rpc=Rpc("grpc", "s", "m")))
+        told = await in_background(nursery, u.connection, request_of(head))
+        others = await in_background(nursery, u.connection)
+        for stream_id in (1, 2):
+            u.connection._other(Reset(stream_id, status))
+        await wait_all_tasks_blocked()
+        assert [error.status for error in (*told, *others)] == [status, Status.UNAVAILABLE]  # type: ignore[attr-defined]  # StreamErrors
 
 
 async def test_each_call_that_fails_gets_an_error_of_its_own(autojump_clock: MockClock) -> None:

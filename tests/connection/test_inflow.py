@@ -49,6 +49,33 @@ async def test_pieces_come_in_order_and_give_credit_when_they_are_taken() -> Non
             await body.receive()
 
 
+def test_what_came_in_one_read_is_taken_as_one() -> None:
+    body, connection = inflow(b"a")
+    assert body.collect() is None  # its end is not here
+    body.feed(Data(1, b"bc"))
+    body.feed(TRAILERS)
+    whole = body.collect()
+    assert whole is not None
+    assert whole.data == b"abc"
+    assert whole.trailers is TRAILERS
+    assert connection.taken == 3
+    empty, _ = inflow()
+    empty.feed(Data(1, b"", True))
+    collected = empty.collect()
+    assert collected is not None
+    assert (collected.data, collected.trailers) == (b"", None)
+
+
+def test_what_is_large_broken_or_given_up_is_not_taken_as_one() -> None:
+    large, connection = inflow(bytes(65537))
+    large.feed(Data(1, b"", True))
+    assert large.collect() is None
+    assert connection.taken == 0
+    broken, _ = inflow(b"a")
+    broken.fail(UpstreamReset("gone"))
+    assert broken.collect() is None
+
+
 async def test_trailers_end_it() -> None:
     body, _ = inflow()
     body.feed(TRAILERS)

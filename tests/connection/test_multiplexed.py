@@ -452,3 +452,33 @@ async def test_close_soon_cancels_everything(autojump_clock: MockClock) -> None:
         await pair.ended.wait()
         assert sorted(gate.cancelled) == [b"a", b"b"]
         await pair.client.expect(END)
+
+
+async def test_many_requests_of_one_read_take_turns_with_others(autojump_clock: MockClock) -> None:
+    most = 0
+
+    async def quick(_request: Request) -> Response:
+        nonlocal most
+        assert isinstance(pair.driver, Multiplexed)
+        most = max(most, pair.driver.streams)
+        return Response(OK, BytesBody())
+
+    async with proxy_pair(LINES, handler=quick) as pair:
+        assert isinstance(pair.driver, Multiplexed)
+        await pair.client.send(b"".join(question(n) for n in range(1, 301)))
+        await pair.client.expect(re.compile(rb"(~s \d+ 0 0 -\n){300}"))
+        assert most <= 128
+
+
+async def test_a_drain_between_requests_of_one_read_serves_them_all(
+    autojump_clock: MockClock,
+) -> None:
+    async def draining(_request: Request) -> Response:
+        assert isinstance(pair.driver, Multiplexed)
+        pair.driver.drain()
+        return Response(OK, BytesBody())
+
+    async with proxy_pair(LINES, handler=draining, timeouts=timeouts(linger=0)) as pair:
+        await pair.client.send(b"".join(question(n) for n in range(1, 151)))
+        await pair.client.expect(re.compile(rb"((~s \d+ 0 0 -\n)|(~g\n)){151}"))
+        await pair.client.expect(END)

@@ -37,6 +37,9 @@ class Sink:
     async def read(self) -> bytes:
         raise NotImplementedError
 
+    def read_now(self) -> bytes | None:
+        raise NotImplementedError
+
     def write_now(self, data: bytes | memoryview) -> int:
         if self.failure is not None:
             raise self.failure

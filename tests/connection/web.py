@@ -7,7 +7,8 @@ from typing import Final
 
 import trio
 
-from xproxy.config.schema import Duration, TimeoutsConfig
+from xproxy.config.schema import TimeoutsConfig
+from xproxy.model.limits import Duration
 from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
 from xproxy.stream.body import Body, BytesBody

@@ -67,7 +67,7 @@ def play(blocks: Iterable[Block], folder: Path, registry: Registry) -> None:
                 if not shell.run(f"xproxy check -c {block.file}"):
                     raise Wrong(block, shell.output)
             else:
-                check_text(block, text, registry)
+                check_text(block, text, registry, folder)
 
 
 def check_words(block: Block) -> None:
@@ -79,12 +79,12 @@ def check_words(block: Block) -> None:
         raise Wrong(block, f"{block.language} knows no {', '.join(sorted(unknown))}")
 
 
-def check_text(block: Block, text: str, registry: Registry) -> None:
-    """Raise Wrong if the text is not what its language wants."""
+def check_text(block: Block, text: str, registry: Registry, folder: Path = Path()) -> None:
+    """Raise Wrong if the text is not what its language wants; files that it names are in ``folder``."""
     try:
         match block.language:
             case "yaml":
-                _check_configuration(block, text, registry)
+                _check_configuration(block, text, registry, folder)
             case "toml":
                 tomllib.loads(text)
             case "json":
@@ -95,16 +95,16 @@ def check_text(block: Block, text: str, registry: Registry) -> None:
         raise Wrong(block, str(exc)) from exc
 
 
-def _check_configuration(block: Block, text: str, registry: Registry) -> None:
+def _check_configuration(block: Block, text: str, registry: Registry, folder: Path) -> None:
     if "part" in block.words:
         part = read_document(text, str(block)).value
         assert isinstance(part, dict)
         text = json.dumps(completed(part))  # which is YAML, too
     if "broken" not in block.words:
-        load_text(text, str(block), registry)
+        load_text(text, str(block), registry, folder)
         return
     try:
-        load_text(text, str(block), registry)
+        load_text(text, str(block), registry, folder)
     except ConfigError:
         return
     raise Wrong(block, "is said to be broken, and is not")

@@ -24,11 +24,14 @@ from xproxy.config.schema import (
     ClusterConfig,
     KeepaliveConfig,
     LimitsConfig,
+    ServerFirstConfig,
     TimeoutsConfig,
     UpstreamLimitsConfig,
 )
+from xproxy.config.tls import ListenerTlsConfig
 from xproxy.config.units import format_duration, format_size
 from xproxy.filters.access_log import AccessLog
+from xproxy.filters.grpc_http1_bridge import GrpcHttp1Bridge
 from xproxy.filters.retry import Retry
 from xproxy.model.address import Address
 from xproxy.model.limits import Limits
@@ -87,10 +90,22 @@ def test_a_constant_is_what_the_code_says(row: Row) -> None:
     assert str(found) == row[2]
 
 
+@pytest.mark.parametrize(
+    ("kind", "cls"), [("TLS key", ListenerTlsConfig), ("silence key", ServerFirstConfig)]
+)
+def test_the_bounds_of_tls_and_of_silence(kind: str, cls: type) -> None:
+    for row in table(PAGE, kind, "default", "who exceeds it gets"):
+        assert row[1] == _default(cls, code(row[0]))
+
+
 def test_what_filters_bound() -> None:
     rows = table(PAGE, "filter and key", "default", "beyond it")
     defaults = {row[0]: row[1] for row in rows}
     assert defaults["`retry`, `attempts`"] == _default(Retry, "attempts")
+    assert defaults["`retry`, `max_body_bytes`"] == _default(Retry, "max_body_bytes")
+    assert defaults["`grpc_http1_bridge`, `max_response_bytes`"] == _default(
+        GrpcHttp1Bridge, "max_response_bytes"
+    )
     assert defaults["`access_log`, `max_pending`"] == _default(AccessLog, "max_pending")
 
 
@@ -173,7 +188,8 @@ HTTP_CASES: dict[str, tuple[bytes, str]] = {
 CLOSING_CASES: dict[str, tuple[bytes, bytes]] = {
     "idle, of a message protocol": (ONEWAY, b""),
     "body, of a message protocol": (bolt(1)[:-1], b""),
-    "max_message_bytes": (bolt(1, b"x" * 2000), b""),
+    # The last two bytes are those of the status.
+    "max_message_bytes": (bolt(1, b"x" * 2000), bytes.fromhex("01000002 01 00000001 01 0009")),
     "max_detect_bytes": (b"\xff" * 40, b""),
     "detect": (b"GE", b""),
     "idle": (get("/local"), b"HTTP/1.1 200 "),

@@ -13,8 +13,8 @@ from xproxy.registry import CODECS, default_registry
 
 def _parameter(page: Path) -> object:
     marks = [pytest.mark.slow]
-    if any("curl " in block.text for block in blocks(page) if block.language == "sh"):
-        marks.append(pytest.mark.tool("curl"))
+    commands = "".join(block.text for block in blocks(page) if block.language == "sh")
+    marks += [pytest.mark.tool(tool) for tool in ("curl", "openssl") if f"{tool} " in commands]
     return pytest.param(page, id=name_of(page), marks=marks)
 
 

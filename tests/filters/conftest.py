@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -19,7 +20,7 @@ from xproxy.model.traits import Sharing, Traits
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import ConnectionFacts, Request, Response
 
-HTTP = Traits(sharing=Sharing.SERIAL, family="http")
+HTTP = Traits(sharing=Sharing.SERIAL, family="web")
 RPC = Traits(sharing=Sharing.MESSAGES)
 
 
@@ -29,6 +30,10 @@ class FakeStream:
 
     deadlines: list[float] = attrs.field(factory=list)
     reason: StreamError | None = None
+
+    @property
+    def deadline(self) -> float:
+        return min(self.deadlines, default=math.inf)
 
     def limit(self, deadline: float) -> None:
         self.deadlines.append(deadline)

@@ -1,17 +1,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
+from tests.live import GET, eventually, http_response, running, upstream, web
 from xproxy.filters.access_log import AccessLog
 from xproxy.model.errors import ConfigError, DeadlineExceeded, RouteNotFound, UpstreamReset
+from xproxy.model.frames import Trailers
+from xproxy.model.headers import Headers
+from xproxy.model.message import Rpc
 from xproxy.model.status import Status
 from xproxy.stream.lifetime import SupportsRun
+from xproxy.testing import Party, play
 
 Kit = Any  # Any: conftest.py cannot be imported
 
@@ -45,6 +52,39 @@ async def test_a_whole_response_is_logged_when_it_is_closed(
     assert lease.closed == 1
     await response.aclose()
     assert len(lines) == 1
+
+
+async def test_trailers_are_the_end_of_a_response(
+    kit: Kit, log: AccessLog, lines: list[str]
+) -> None:
+    request = kit.web()
+    trailers = Trailers(1, Headers(), Status.DATA_LOSS)
+    response = await log(request, kit.upstream(kit.response(body=kit.body(b"12", trailers))))
+    await response.body.receive()
+    assert await response.body.receive() is trailers
+    request.outcome = Status.DATA_LOSS  # as its driver does
+    await response.aclose()
+    assert lines == ['GET 200 data-loss - 0 "-"']
+
+
+@pytest.mark.parametrize(
+    ("reason", "line"),
+    [
+        (None, 'GET 200 cancelled DC 0 "-"'),
+        (DeadlineExceeded("late"), 'GET 200 deadline-exceeded UT 0 "late"'),
+    ],
+)
+async def test_a_call_that_was_cut_off_has_that_for_an_outcome(
+    kit: Kit, log: AccessLog, lines: list[str], reason: DeadlineExceeded | None, line: str
+) -> None:
+    request = kit.web()
+    request.head = attrs.evolve(
+        request.head, extra=attrs.evolve(request.head.extra, rpc=Rpc("grpc", "s", "m"))
+    )
+    kit.stream.reason = reason
+    response = await log(request, kit.upstream(kit.response(body=kit.body(b"12"))))
+    await response.aclose()
+    assert lines == [line]
 
 
 async def test_a_streamed_response_is_logged_after_its_end(
@@ -227,3 +267,57 @@ def test_bad_configuration_is_refused(fields: Any) -> None:
 def test_equal_configurations_are_equal() -> None:
     assert AccessLog(path="a") == AccessLog(path="a")
     assert AccessLog(path="a") != AccessLog(path="b")
+
+
+# ---- what no filter sees
+
+
+@pytest.mark.parametrize(
+    ("sent", "line"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", '- 400 invalid-argument DPE 8 "no Host"'),
+        (
+            b"GET / HTTP/9.9\r\nhost: a\r\n\r\n",
+            '- 505 invalid-argument DPE 24 "version is not HTTP/1.x"',
+        ),
+        (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nhost: a\r\n\r\n", "- 414 invalid-argument DPE "),
+        (b"GET / HTTP/1.1\r\nhos", "- 408 deadline-exceeded SI "),
+    ],
+    ids=["400", "505", "414", "408"],
+)
+async def test_a_request_that_was_refused_unseen_is_logged(
+    sent: bytes, line: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "access.log"
+    template = '%method% %response_code% %status% %response_flags% %bytes_sent% \\"%detail%\\"'
+    log = f'    filters: [{{name: access_log, path: "{path}", template: "{template}"}}]\n'
+    async with (
+        upstream() as up,
+        running(web(up.port, timeouts="{head: 50ms}", listener=log)) as live,
+    ):
+        client = await live.client()
+        await client.send(GET)
+        server = Party("upstream", await up.accept())
+        await server.expect(GET.replace(b"host", b"Host"))
+        await play(server >> http_response(b"ok"), client << http_response(b"ok"))
+        await client.send(sent)
+        await eventually(lambda: path.exists() and path.read_text().count("\n") == 2, "two lines")
+    first, second = path.read_text().splitlines()
+    assert first == 'GET 200 ok - 2 "-"'
+    assert second.startswith(line)
+    assert up.accepted == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_reply_made_here_is_counted_as_it_is_sent(method: str, tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    log = f'    filters: [{{name: access_log, path: "{path}", template: "%response_code% %bytes_sent%"}}]\n'
+    async with upstream() as up, running(web(up.port, listener=log)) as live:
+        await up.aclose()
+        client = await live.client()
+        await client.send(GET.replace(b"GET", method.encode()))
+        answer = await client.expect(re.compile(rb"HTTP/1\.1 503 (?s:.*?)\r\n\r\n(?s:.*)"))
+        await eventually(lambda: path.exists() and path.read_text().count("\n") == 1, "a line")
+    body = answer.partition(b"\r\n\r\n")[2]
+    assert path.read_text() == f"503 {len(body)}\n"
+    assert bool(body) is (method == "GET")

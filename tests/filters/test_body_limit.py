@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 import trio
 
-from xproxy.config.schema import Size
 from xproxy.filters.body_limit import BodyLimit
 from xproxy.model.errors import BodyTooLarge, StreamError
 from xproxy.model.frames import Trailers
 from xproxy.model.headers import Headers
+from xproxy.model.limits import Size
+from xproxy.model.message import SWITCHING, Target
 from xproxy.stream.body import BytesBody
 
 Kit = Any  # Any: conftest.py cannot be imported
@@ -93,6 +95,18 @@ async def test_the_length_in_an_answer_to_head_is_of_a_body_that_is_not_there(ki
     response = kit.response(200, ("content-length", "99"), body=kit.body())
     answer = await LIMIT(kit.web(method="HEAD", body=BytesBody()), kit.upstream(response))
     assert await pieces(answer.body) == []
+
+
+async def test_a_tunnel_has_no_body_to_limit(kit: Kit) -> None:
+    response = kit.response(body=kit.body(b"x" * 100))
+    response.head = attrs.evolve(response.head, native_status=SWITCHING)
+    upstream = kit.upstream(response)
+    inner = kit.body(b"y" * 100)
+    request = kit.web(body=inner)
+    request.head = attrs.evolve(request.head, extra=Target(path="/", upgrade="x"))
+    answer = await LIMIT(request, upstream)
+    assert upstream.bodies == [inner]
+    assert answer.body is response.body
 
 
 def test_a_filter_without_a_limit_is_refused() -> None:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from xproxy.config.schema import Duration
 from xproxy.filters.headers import ChangeHeaders, HeaderChanges
 from xproxy.filters.retry import CONDITIONS, BackOff, Retry
 from xproxy.model.errors import (
@@ -21,6 +20,10 @@ from xproxy.model.errors import (
     UpstreamProtocolError,
     UpstreamReset,
 )
+from xproxy.model.frames import Trailers
+from xproxy.model.headers import Headers
+from xproxy.model.limits import Duration, Size
+from xproxy.model.message import Rpc
 from xproxy.model.status import Status
 
 Kit = Any  # Any: conftest.py cannot be imported
@@ -164,41 +167,40 @@ class Refused(StreamError):
 
 
 @pytest.mark.parametrize(
-    ("error", "again"),
-    [
-        (ConnectFailed, True),
-        (Refused, True),
-        (UpstreamReset, False),
-        (NoHealthyEndpoint, False),
-        (DeadlineExceeded, False),
-    ],
+    "error", [ConnectFailed, Refused, UpstreamReset, NoHealthyEndpoint, DeadlineExceeded]
 )
 async def test_a_streamed_body_goes_on_after_a_try_that_took_nothing_of_it(
-    kit: Kit, autojump_clock: MockClock, error: type[StreamError], again: bool
+    kit: Kit, autojump_clock: MockClock, error: type[StreamError]
 ) -> None:
     on = ("5xx", "refused-stream", "unavailable", "deadline-exceeded")
     upstream = kit.upstream(error("x"), kit.response())
     request = kit.web(method="POST", body=kit.body(b"1", b"2"))
-    try:
-        await Retry(on=on)(request, upstream)
-    except error:
-        assert not again
-    assert len(upstream.seen) == 1 + again
+    await Retry(on=on)(request, upstream)
+    assert len(upstream.seen) == 2
     assert [await request.body.receive() for _ in range(2)] == [b"1", b"2"]
 
 
-async def test_a_streamed_body_that_was_begun_is_not_sent_again(
-    kit: Kit, autojump_clock: MockClock
+@pytest.mark.parametrize("kept", [2, 1])
+async def test_what_was_taken_of_a_streamed_body_is_sent_again_if_it_was_kept(
+    kit: Kit, autojump_clock: MockClock, kept: int
 ) -> None:
-    upstream = kit.upstream(FAILED)
+    upstream = kit.upstream(FAILED, kit.response())
+    sent: list[bytes] = []
 
     async def take(request: Any) -> Any:
-        await request.body.receive()
+        sent.append(b"".join([await request.body.receive() for _ in range(2)]))
         return await upstream(request)
 
-    with pytest.raises(ConnectFailed):
-        await Retry()(kit.web(method="POST", body=kit.body(b"1", b"2")), take)
-    assert len(upstream.seen) == 1
+    retry = Retry(max_body_bytes=Size(kept))
+    request = kit.web(method="POST", body=kit.body(b"1", b"2", b"3"))
+    if kept == 2:
+        await retry(request, take)
+        assert await request.body.receive() == b"3"
+        assert sent == [b"12", b"12"]
+    else:
+        with pytest.raises(ConnectFailed):
+            await retry(request, take)
+        assert sent == [b"12"]
 
 
 async def test_each_try_gets_the_same_streamed_body(kit: Kit, autojump_clock: MockClock) -> None:
@@ -212,17 +214,20 @@ async def test_each_try_gets_the_same_streamed_body(kit: Kit, autojump_clock: Mo
 
     body = kit.body(b"1")
     await Retry()(kit.web(method="POST", body=body), wrap)
-    assert upstream.bodies[0] is upstream.bodies[1]
-    await upstream.bodies[0].aclose()
+    assert await upstream.bodies[1].receive() == b"1"
+    await upstream.bodies[1].aclose()
     assert body.closed
 
 
-async def test_no_response_is_worth_a_streamed_body(kit: Kit, autojump_clock: MockClock) -> None:
+async def test_a_response_to_a_streamed_body_counts_too(
+    kit: Kit, autojump_clock: MockClock
+) -> None:
     response = kit.response(503, status=Status.UNAVAILABLE)
-    upstream = kit.upstream(response)
+    lease = response.lease
+    upstream = kit.upstream(response, kit.response())
     request = kit.web(method="POST", body=kit.body(b"1"))
-    assert await Retry(on=("5xx",))(request, upstream) is response
-    assert len(upstream.seen) == 1
+    assert (await Retry(on=("5xx",))(request, upstream)).head.native_status == 200
+    assert lease.closed == 1
 
 
 async def test_a_streamed_body_has_no_time_per_try(kit: Kit, autojump_clock: MockClock) -> None:
@@ -276,6 +281,25 @@ async def test_a_try_has_its_own_time(kit: Kit, autojump_clock: MockClock) -> No
         await retry(kit.web(), kit.upstream(trio.Event()))
 
 
+class Ready(trio.abc.ReceiveChannel[bytes | Trailers]):
+    """A body all of which is there, though not as one."""
+
+    def __init__(self, *pieces: bytes | Trailers | StreamError) -> None:
+        self.pieces = pieces
+
+    async def receive(self) -> bytes | Trailers:
+        if not self.pieces:
+            raise trio.EndOfChannel
+        piece, *rest = self.pieces
+        self.pieces = tuple(rest)
+        if isinstance(piece, StreamError):
+            raise piece
+        return piece
+
+    async def aclose(self) -> None:
+        """Hold nothing."""
+
+
 @attrs.define
 class Permits:
     left: int
@@ -326,6 +350,77 @@ async def test_cancelled_while_waiting_or_trying_it_gives_the_permit_back(
         await retry(request, kit.upstream(FAILED, trio.Event()))
     assert scope.cancelled_caught
     assert (permits.left, permits.taken) == (1, 1)
+
+
+def call(kit: Kit) -> Any:
+    request = kit.web("/s/m", method="POST")
+    target = attrs.evolve(request.head.extra, rpc=Rpc("grpc", "s", "m"))
+    request.head = attrs.evolve(request.head, extra=target)
+    return request
+
+
+def ended(status: Status) -> Trailers:
+    return Trailers(1, Headers(), status)
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        ("cancelled", Status.CANCELLED),
+        ("deadline-exceeded", Status.DEADLINE_EXCEEDED),
+        ("internal", Status.INTERNAL),
+        ("resource-exhausted", Status.RESOURCE_EXHAUSTED),
+        ("unavailable", Status.UNAVAILABLE),
+        ("status-data-loss", Status.DATA_LOSS),
+    ],
+)
+async def test_a_status_in_trailers_counts_before_any_message(
+    kit: Kit, autojump_clock: MockClock, name: str, status: Status
+) -> None:
+    failed = kit.response(body=Ready(ended(status)))
+    lease = failed.lease
+    good = kit.response(body=Ready(b"12", ended(Status.OK)))
+    upstream = kit.upstream(failed, good)
+    answer = await Retry(on=(name,))(call(kit), upstream)
+    assert lease.closed == 1
+    assert await answer.body.receive() == b"12"
+    assert await answer.body.receive() == ended(Status.OK)
+    with pytest.raises(trio.EndOfChannel):
+        await answer.body.receive()
+    await answer.body.aclose()
+    other = kit.upstream(kit.response(body=Ready(ended(Status.NOT_FOUND))))
+    answer = await Retry(on=(name,))(call(kit), other)
+    assert await answer.body.receive() == ended(Status.NOT_FOUND)
+    assert len(other.seen) == 1
+
+
+async def test_after_a_message_it_counts_no_more(kit: Kit, autojump_clock: MockClock) -> None:
+    upstream = kit.upstream(kit.response(body=Ready(b"1", ended(Status.UNAVAILABLE))))
+    answer = await Retry(on=("unavailable",))(call(kit), upstream)
+    assert [await answer.body.receive() for _ in range(2)] == [b"1", ended(Status.UNAVAILABLE)]
+    assert len(upstream.seen) == 1
+
+
+async def test_nobody_waits_for_trailers(kit: Kit, autojump_clock: MockClock) -> None:
+    later = trio.Event()
+    body = kit.body(later, ended(Status.UNAVAILABLE))
+    start = trio.current_time()
+    answer = await Retry(on=("unavailable",))(call(kit), kit.upstream(kit.response(body=body)))
+    assert trio.current_time() == start
+    assert answer.body is body
+    later.set()
+
+
+async def test_a_body_that_is_broken_already_is_a_failure(
+    kit: Kit, autojump_clock: MockClock
+) -> None:
+    broken = kit.response(body=Ready(UpstreamReset("x")))
+    empty = kit.response(body=Ready())
+    retry = Retry(on=("reset", "unavailable"))
+    answer = await retry(call(kit), kit.upstream(broken, empty))
+    assert answer is empty
+    with pytest.raises(trio.EndOfChannel):
+        await answer.body.receive()
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from xproxy.config.schema import Duration
 from xproxy.filters.timeout import Timeout
 from xproxy.model.errors import DeadlineExceeded
+from xproxy.model.limits import Duration
 
 Kit = Any  # Any: conftest.py cannot be imported
 

@@ -29,5 +29,6 @@ def test_only_failures_of_the_upstream_may_be_retried() -> None:
         "DeadlineExceeded",
         "NoHealthyEndpoint",
         "UpstreamProtocolError",
+        "UpstreamRefused",
         "UpstreamReset",
     }

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xproxy.model.headers import NO_HEADERS, Headers
+from xproxy.model.headers import NO_HEADERS, Headers, LazyHeaders
 
 NAMES = st.sampled_from(["a", "A", "b", "x-Y", "X-y", "host"])
 FIELDS = st.lists(st.tuples(NAMES, st.sampled_from(["", "1", "2, 3"])), max_size=6)
@@ -70,3 +72,46 @@ def test_nothing_can_be_looked_up_in_no_headers() -> None:
     assert not NO_HEADERS.has_any({"a"})
     assert "a" not in NO_HEADERS
     assert repr(Headers([("a", "1")])) == "Headers([('a', '1')])"
+
+
+class Counted(LazyHeaders):
+    """Says how often it was asked."""
+
+    __slots__ = ("found",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = 0
+
+    def find(self) -> tuple[tuple[str, str], ...]:
+        self.found += 1
+        return (("A", "1"), ("b", "2"))
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda headers: headers.get("a") == "1",
+        lambda headers: len(headers) == 2,
+        lambda headers: "B" in headers,
+        lambda headers: list(headers) == [("A", "1"), ("b", "2")],
+        lambda headers: headers == Headers((("A", "1"), ("b", "2"))),
+        lambda headers: headers.add("c", "3").get("c") == "3",
+        lambda headers: headers.set("a", "2").pairs == (("A", "2"), ("b", "2")),
+        lambda headers: headers.remove("a").pairs == (("b", "2"),),
+        lambda headers: hash(headers) == hash(Headers((("A", "1"), ("b", "2")))),
+    ],
+)
+def test_lazy_headers_are_found_once_when_looked_at(look: Callable[[Headers], bool]) -> None:
+    headers = Counted()
+    assert headers.found == 0
+    assert look(headers)
+    assert look(headers)
+    assert headers.found == 1
+
+
+def test_lazy_headers_have_no_other_attributes() -> None:
+    with pytest.raises(AttributeError):
+        _ = Counted().nothing
+    with pytest.raises(NotImplementedError):
+        len(LazyHeaders())

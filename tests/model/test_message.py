@@ -62,3 +62,24 @@ def test_path_is_empty_without_a_target() -> None:
 
 def test_a_response_head_without_native_status_is_a_local_reply() -> None:
     assert ResponseHead(status=Status.OK).native_status is None
+
+
+@pytest.mark.parametrize(
+    ("target", "code", "status", "granted"),
+    [
+        (Target(path=""), 200, Status.OK, True),
+        (Target(path=""), None, Status.OK, True),
+        (Target(path=""), 302, Status.OK, False),
+        (Target(path=""), 403, Status.PERMISSION_DENIED, False),
+        (Target(path="/", upgrade="x"), 101, Status.OK, True),
+        (Target(path="/", upgrade="x"), 200, Status.OK, False),
+        (Target(path="/", upgrade="x"), None, Status.OK, False),
+        (Target(path="/"), 101, Status.OK, False),
+        (None, 200, Status.OK, False),
+    ],
+)
+def test_what_grants_a_tunnel(
+    target: Target | None, code: int | None, status: Status, granted: bool
+) -> None:
+    head = RequestHead(service="a", method="GET", extra=target)
+    assert head.grants(ResponseHead(status=status, native_status=code)) is granted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -19,6 +20,8 @@ from xproxy.stream.exchange import ConnectionFacts, Request
 
 class NoStream:
     """A StreamControl that nobody may use."""
+
+    deadline = math.inf
 
     def limit(self, deadline: float) -> None:
         raise AssertionError
@@ -42,7 +45,7 @@ def record() -> Record:
         id=7,
         listener="edge",
         protocol="http1",
-        traits=Traits(sharing=Sharing.SERIAL, family="http"),
+        traits=Traits(sharing=Sharing.SERIAL, family="web"),
         peer=Address("::1", 40000),
         local=Address("192.0.2.1", 15001),
         sni="reviews.local",

@@ -4,7 +4,8 @@ import attrs
 import pytest
 import trio
 
-from xproxy.model.message import RequestHead
+from xproxy.model.message import Described, RequestHead, Rpc
+from xproxy.model.status import Status
 from xproxy.observe.variables import (
     ENVOY_NAMES,
     REQUEST_ID,
@@ -22,6 +23,9 @@ EXPECTED = {
     "path": "/a?b=c",
     "host": "reviews:9080",
     "service": "reviews:9080",
+    "rpc_service": None,
+    "rpc_method": None,
+    "dialect": "http1",
     "target": "reviews:9080/a?b=c",
     "protocol": "http1",
     "listener": "edge",
@@ -30,6 +34,9 @@ EXPECTED = {
     "local_address": "192.0.2.1:15001",
     "peer_identity": None,
     "sni": "reviews.local",
+    "alpn": None,
+    "tls_version": None,
+    "tls_cipher": None,
     "connection_id": 7,
     "request_id": "abc",
     "route": "main[0]",
@@ -58,6 +65,8 @@ def test_what_is_not_there_is_none(record: Record) -> None:
     absent = {name for name, variable in VARIABLES.items() if variable.read(early) is None}
     assert absent == {
         *("method", "path", "host", "service", "target", "peer_identity", "request_id", "route"),
+        *("alpn", "tls_version", "tls_cipher"),
+        *("rpc_service", "rpc_method"),
         *("cluster", "response_code", "status", "response_flags", "detail", "endpoint"),
     }
 
@@ -68,7 +77,26 @@ def test_what_depends_on_the_head_only_says_so(record: Record) -> None:
     record.request.connection.protocol = record.request.route = "other"
     after = {name: v.read(record) for name, v in VARIABLES.items() if v.head_only}
     assert before == after
-    assert set(before) == {"method", "path", "host", "service", "target"}
+    assert set(before) == {
+        *("method", "path", "host", "service", "target", "rpc_service", "rpc_method"),
+    }
+
+
+def test_a_call_within_a_web_request_has_a_name_of_its_own(record: Record) -> None:
+    head = record.request.head
+    target = attrs.evolve(head.extra, rpc=Rpc("grpc", "lab.Echo", "Say"))
+    record.request.head = attrs.evolve(head, extra=target)
+    names = ("rpc_service", "rpc_method", "dialect", "service", "method", "protocol")
+    found = [VARIABLES[name].read(record) for name in names]
+    assert found == ["lab.Echo", "Say", "grpc", "reviews:9080", "GET", "http1"]
+    record.request.head = RequestHead(service="s", method="m")
+    assert [VARIABLES[name].read(record) for name in names[:3]] == ["s", "m", "http1"]
+
+
+def test_the_outcome_that_trailers_told_is_the_status(record: Record) -> None:
+    record.request.outcome = Status.DATA_LOSS
+    assert VARIABLES["status"].read(record) == "data-loss"
+    assert VARIABLES["status"].read(attrs.evolve(record, response=None)) == "data-loss"
 
 
 def test_envoys_names_lead_to_ours() -> None:
@@ -101,6 +129,19 @@ def test_headers(record: Record, kind: str, argument: str, value: str | None) ->
     assert variable.read(record) == value
     assert variable.head_only is (kind == "req")
     assert variable.phase is (Phase.REQUEST if kind == "req" else Phase.RESPONSE)
+
+
+@attrs.frozen
+class Known(Described):
+    arguments: dict[str, str]
+
+
+def test_an_argument(record: Record) -> None:
+    variable = header_variable("arg", "gone?user.id")
+    assert variable.read(record) is None
+    assert variable.phase is Phase.REQUEST
+    record.request.head = attrs.evolve(record.request.head, extra=Known({"user.id": "7"}))
+    assert variable.read(record) == "7"
 
 
 def test_a_response_header_before_there_is_a_response(record: Record) -> None:

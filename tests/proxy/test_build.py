@@ -132,3 +132,22 @@ async def test_nothing_is_open_and_nothing_runs(tools: Tools) -> None:
     snapshot = built(tools)
     assert trio.lowlevel.current_statistics().tasks_living == before
     assert all(c.stats.upstream_cx_active == 0 for c in snapshot.clusters.values())
+
+
+def test_options_of_codecs_reach_listener_and_cluster(tools: Tools) -> None:
+    text = TEXT.replace("codecs: [http1]", "codecs: [{name: http2, max_settings: 9}]").replace(
+        '"127.0.0.1:5"]', '"127.0.0.1:5"], codec: {name: http2, max_settings: 8}'
+    )
+    snapshot = built(tools, text)
+    plan = snapshot.listeners["plain"]
+    assert plan.detector is not None
+    assert plan.detector.candidates == (plan.only,)
+    assert getattr(plan.only, "max_settings", 0) == 9
+    choice = snapshot.clusters["web"]._codec
+    assert choice("anything") is choice("http1")
+    assert getattr(choice("http1"), "max_settings", 0) == 8
+    assert snapshot.clusters["raw"]._codec("http2") is REGISTRY.codec("http2")
+    again = built(tools, text, snapshot)
+    assert again.clusters["web"] is snapshot.clusters["web"]
+    other = built(tools, text.replace("max_settings: 8", "max_settings: 7"), snapshot)
+    assert other.clusters["web"] is not snapshot.clusters["web"]

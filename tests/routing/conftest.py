@@ -39,7 +39,7 @@ def facts() -> ConnectionFacts:
         id=1,
         listener="edge",
         protocol="http1",
-        traits=Traits(sharing=Sharing.SERIAL, family="http"),
+        traits=Traits(sharing=Sharing.SERIAL, family="web"),
         peer=Address("192.0.2.7", 40000),
         local=Address("192.0.2.1", 15001),
         sni="reviews.local",

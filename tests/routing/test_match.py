@@ -9,13 +9,18 @@ from hypothesis import strategies as st
 
 from xproxy.config.schema import PathMatch, StringMatch
 from xproxy.model.headers import Headers
-from xproxy.model.message import RequestHead, Target
+from xproxy.model.message import Described, RequestHead, Rpc, Target
 from xproxy.routing.match import (
     Condition,
+    find_argument,
+    find_codec,
     find_header,
     find_host,
+    find_method,
     find_parameter,
     find_path,
+    find_protocol,
+    find_service,
     network_test,
     one_of,
     path_test,
@@ -136,6 +141,18 @@ def test_a_parameter(path: str, name: str, value: str | None, facts: ConnectionF
     assert find_parameter(name)(web(path), facts) == value
 
 
+@attrs.frozen
+class Known(Described):
+    arguments: dict[str, str]
+
+
+def test_an_argument(facts: ConnectionFacts) -> None:
+    call = RequestHead(service="s", method="m", extra=Known({"user.id": "7"}))
+    assert find_argument("user.id")(call, facts) == "7"
+    assert find_argument("user")(call, facts) is None
+    assert find_argument("user.id")(web(), facts) is None
+
+
 def test_a_failure_tells_what_was_found_and_what_was_wanted(facts: ConnectionFacts) -> None:
     wanted, holds = text_test(StringMatch(prefix="user="))
     condition = Condition("header cookie", wanted, find_header("cookie"), holds)
@@ -162,3 +179,38 @@ def test_turning_round_turns_the_result_of_a_present_text(text: str, found: str)
         turned = text_test(attrs.evolve(match, invert=True))[1]
         assert plain(found) is not turned(found)
         assert plain(None) is turned(None) is False
+
+
+CALL = RequestHead(
+    service="reviews:9080",
+    method="POST",
+    extra=Target(path="/lab.Echo/Say", rpc=Rpc("grpc", "lab.Echo", "Say")),
+)
+
+
+def test_a_call_is_known_by_its_service(facts: ConnectionFacts) -> None:
+    assert find_service(CALL, facts) == "lab.Echo"
+    assert find_service(web(), facts) == "Reviews:9080"
+    assert find_host(CALL, facts) == "reviews:9080"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "found"),
+    [(("Say",), "Say"), (("POST",), "POST"), (("Say", "POST"), "POST"), (("GET",), "Say (POST)")],
+)
+def test_a_call_has_two_methods_and_either_will_do(
+    facts: ConnectionFacts, allowed: tuple[str, ...], found: str
+) -> None:
+    assert find_method(allowed)(CALL, facts) == found
+    assert find_method(allowed)(RPC, facts) == "say"
+
+
+@pytest.mark.parametrize(
+    ("allowed", "found"),
+    [(("grpc",), "grpc"), (("http1",), "http1"), (("bolt", "x"), "grpc (http1)")],
+)
+def test_a_call_has_two_protocols_and_either_will_do(
+    facts: ConnectionFacts, allowed: tuple[str, ...], found: str
+) -> None:
+    assert find_protocol(allowed)(CALL, facts) == found
+    assert find_protocol(allowed)(web(), facts) == "http1" == find_codec(web(), facts)

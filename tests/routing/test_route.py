@@ -2,20 +2,16 @@ from __future__ import annotations
 
 from collections import Counter
 
+import attrs
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from xproxy.config.schema import (
-    Duration,
-    FilterConfig,
-    MatchConfig,
-    PathMatch,
-    RouteConfig,
-    StringMatch,
-)
+from xproxy.config.schema import FilterConfig, MatchConfig, PathMatch, RouteConfig, StringMatch
+from xproxy.model.limits import Duration
+from xproxy.model.message import RequestHead
 from xproxy.routing.route import Fault, WeightedClusters, build_route
-from xproxy.stream.exchange import Handler, Request, Response
+from xproxy.stream.exchange import ConnectionFacts, Handler, Request, Response
 
 WEIGHTS = st.dictionaries(st.text("abcdef", min_size=1), st.integers(0, 50), min_size=1, max_size=6)
 
@@ -72,6 +68,7 @@ def test_a_route_takes_over_what_is_configured() -> None:
             cluster="a",
             timeout=Duration(3.0),
             allow_connect=True,
+            allow_upgrade=("WebSocket",),
             filters=(FilterConfig(name="passing", options=passing),),
         ),
         "main[0]",
@@ -81,6 +78,7 @@ def test_a_route_takes_over_what_is_configured() -> None:
     assert (route.name, route.cluster, route.timeout) == ("main[0]", "a", 3.0)
     assert route.filters == (passing,)
     assert route.allow_connect
+    assert route.allow_upgrade == {"websocket"}
     named, _ = build_route(RouteConfig(name="x", cluster="a"), "main[0]")
     assert named is not None
     assert named.name == "x"
@@ -120,3 +118,37 @@ def test_a_route_needs_a_cluster_or_a_filter_that_answers() -> None:
     assert build_route(RouteConfig(filters=(passing,)), "x")[1] == (Fault((), message),)
     answering = FilterConfig(name="answering", options=Answering())
     assert build_route(RouteConfig(filters=(answering,)), "x")[1] == ()
+
+
+def test_an_upgrade_is_named_without_a_version() -> None:
+    route, faults = build_route(
+        RouteConfig(cluster="a", allow_upgrade=("websocket", "a/1", "", "x" * 65)), "main[0]"
+    )
+    assert route is None
+    assert [fault.path for fault in faults] == [("allow_upgrade", n) for n in (1, 2, 3)]
+    assert faults[0].message == "'a/1' is not the name of a protocol"
+
+
+@pytest.mark.parametrize(
+    ("match", "holds"),
+    [
+        (MatchConfig(tls=True), True),
+        (MatchConfig(tls=False), False),
+        (MatchConfig(alpn=("h2", "http/1.1")), True),
+        (MatchConfig(alpn=("h2",)), False),
+        (MatchConfig(peer_identity=StringMatch(prefix="spiffe://mesh/")), True),
+        (MatchConfig(peer_identity=StringMatch(exact="x")), False),
+        (MatchConfig(sni=StringMatch(suffix=".local")), True),
+    ],
+)
+def test_what_tls_says_of_a_client(match: MatchConfig, holds: bool, facts: ConnectionFacts) -> None:
+    route, faults = build_route(RouteConfig(match=match, cluster="c"), "r[0]")
+    assert route is not None, faults
+    head = RequestHead(service="a", method="GET")
+    without = attrs.evolve(facts, sni=None)
+    facts = attrs.evolve(facts, tls=True, alpn="http/1.1", peer_identity="spiffe://mesh/shop")
+    assert route.matches(head, facts) is holds
+    assert route.matches(head, without) is (match.tls is False), (
+        "a connection without TLS has none of it"
+    )
+    assert route.conditions[0].on_connection

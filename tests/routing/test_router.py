@@ -7,12 +7,14 @@ import attrs
 import pytest
 import trio
 from trio.abc import ReceiveChannel
+from trio.testing import MockClock
 
-from xproxy.config.schema import Duration, FilterConfig, MatchConfig, PathMatch, RouteConfig
-from xproxy.model.errors import ClusterNotFound, RouteNotFound, Unsupported
+from xproxy.config.schema import FilterConfig, MatchConfig, PathMatch, RouteConfig
+from xproxy.model.errors import ClusterNotFound, DeadlineExceeded, RouteNotFound, Unsupported
 from xproxy.model.frames import Trailers
 from xproxy.model.headers import NO_HEADERS
-from xproxy.model.message import RequestHead, ResponseHead, Target
+from xproxy.model.limits import Duration
+from xproxy.model.message import RequestHead, ResponseHead, Rpc, Target
 from xproxy.model.status import Status
 from xproxy.routing.router import Router, TimedBody
 from xproxy.routing.table import RouteTable
@@ -46,6 +48,13 @@ class Cluster:
 
 def web(method: str = "GET", path: str = "/", deadline: float | None = None) -> RequestHead:
     return RequestHead(service="a:80", method=method, deadline=deadline, extra=Target(path=path))
+
+
+CALL = RequestHead(
+    service="a:80",
+    method="POST",
+    extra=Target(path="/lab.Echo/Say", rpc=Rpc("grpc", "lab.Echo", "Say")),
+)
 
 
 @attrs.define
@@ -116,6 +125,58 @@ async def test_connect_passes_only_where_a_route_allows_it(bench: Bench) -> None
     assert len(bench.a.requests) == 2
 
 
+def wish(*, only: bool = False) -> RequestHead:
+    return attrs.evolve(
+        web(), extra=Target(path="/chat", upgrade="websocket", upgrade_only=only, version="1.1")
+    )
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_an_upgrade_passes_only_where_a_route_names_it(bench: Bench, whole: bool) -> None:
+    for allowed in (("websocket",), ("other", "WebSocket")):
+        request = bench.request(wish())
+        request.body = body = BytesBody() if whole else Pieces()
+        await bench.router(RouteConfig(cluster="a", allow_upgrade=allowed))(request)
+        assert bench.a.requests[-1].head.extra.upgrade == "websocket"
+        assert bench.a.requests[-1].body is body
+    assert not bench.stream.deadlines  # the route's time is for the grant alone
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_an_upgrade_that_no_route_names_is_passed_over(bench: Bench, whole: bool) -> None:
+    for allowed in ((), ("other",)):
+        request = bench.request(wish())
+        request.body = BytesBody() if whole else Pieces()
+        await bench.router(RouteConfig(cluster="a", allow_upgrade=allowed))(request)
+        sent = bench.a.requests[-1]
+        assert sent.head == attrs.evolve(request.head, extra=Target(path="/chat", version="1.1"))
+        assert isinstance(sent.body, BytesBody)
+    assert bench.stream.deadlines == [115.0, 115.0]
+
+
+async def test_a_request_that_is_nothing_without_its_upgrade_is_refused(bench: Bench) -> None:
+    with pytest.raises(Unsupported, match="'GET a:80/chat' may not become 'websocket' here"):
+        await bench.router(RouteConfig(cluster="a"))(bench.request(wish(only=True)))
+    route = RouteConfig(cluster="a", allow_upgrade=("websocket",))
+    await bench.router(route)(bench.request(wish(only=True)))
+    assert len(bench.a.requests) == 1
+
+
+async def test_a_grant_must_come_within_the_routes_timeout(
+    bench: Bench, autojump_clock: MockClock
+) -> None:
+    async def never(_request: Request) -> Response:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    route = RouteConfig(cluster="c", allow_upgrade=("websocket",), timeout=Duration(3.0))
+    router = Router(RouteTable.build("main", [route]), {"c": never})
+    now = trio.current_time()
+    with pytest.raises(DeadlineExceeded, match="not granted within 3 s"):
+        await router(bench.request(wish()))
+    assert trio.current_time() == pytest.approx(now + 3)
+
+
 @pytest.mark.parametrize(
     ("timeout", "deadline", "limits"),
     [
@@ -131,6 +192,27 @@ async def test_the_earlier_of_both_deadlines_limits_the_stream(
 ) -> None:
     router = bench.router(RouteConfig(cluster="a", timeout=Duration(timeout)))
     await router(bench.request(web(deadline=deadline)))
+    assert bench.stream.deadlines == limits
+
+
+@pytest.mark.parametrize(
+    ("head", "timeout", "limits"),
+    [
+        (web(), None, [115.0]),
+        (web(deadline=60.0), None, [160.0]),
+        (web(deadline=60.0), 5.0, [160.0, 105.0]),
+        (CALL, None, []),
+        (CALL, 5.0, [105.0]),
+        (attrs.evolve(CALL, deadline=60.0), None, [160.0]),
+        (RequestHead(service="s", method="m"), None, [115.0]),
+        (RequestHead(service="s", method="m", deadline=60.0), None, [160.0]),
+    ],
+)
+async def test_the_default_time_is_for_requests_that_say_nothing(
+    bench: Bench, head: RequestHead, timeout: float | None, limits: list[float]
+) -> None:
+    given = None if timeout is None else Duration(timeout)
+    await bench.router(RouteConfig(cluster="a", timeout=given))(bench.request(head))
     assert bench.stream.deadlines == limits
 
 

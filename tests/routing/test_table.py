@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from xproxy.config.schema import MatchConfig, PathMatch, RouteConfig, StringMatch
 from xproxy.model.address import Address
 from xproxy.model.headers import Headers
-from xproxy.model.message import RequestHead, Target
+from xproxy.model.message import RequestHead, Rpc, Target
 from xproxy.model.traits import Sharing, Traits
 from xproxy.routing.table import RouteTable, RouteTableError
 from xproxy.stream.exchange import ConnectionFacts
 
-HTTP = Traits(sharing=Sharing.SERIAL, family="http")
+HTTP = Traits(sharing=Sharing.SERIAL, family="web")
 
 
 def connection(protocol: str = "http1", peer: str = "192.0.2.7", port: int = 80) -> ConnectionFacts:
@@ -170,3 +170,32 @@ def test_choosing_explaining_and_plain_matching_agree(
                 first = next((r for r in table.routes if r.matches(head, facts)), None)
                 assert table.choose(head, facts) is first
                 assert table.explain(head, facts).winner is first
+
+
+def call(method: str) -> RequestHead:
+    rpc = Rpc("grpc", "lab.Echo", method)
+    return RequestHead(
+        service="a", method="POST", extra=Target(path=f"/lab.Echo/{method}", rpc=rpc)
+    )
+
+
+def test_calls_and_others_on_one_connection_are_told_apart() -> None:
+    """What a route asks of the protocol is remembered for connections, but calls are of the head."""
+    table = RouteTable.build(
+        "main",
+        [
+            route(
+                "say", protocol=("grpc",), service=StringMatch(exact="lab.Echo"), method=("Say",)
+            ),
+            route("calls", protocol=("grpc",)),
+            route("web", protocol=("http1",)),
+        ],
+    )
+    facts = connection()
+    for _ in range(2):
+        for other in (facts, connection(), connection("http2")):
+            plain = "web" if other.protocol == "http1" else None
+            assert chosen(table, web(), other) == plain
+            assert chosen(table, call("Say"), other) == "say"
+            assert chosen(table, call("Shout"), other) == "calls"
+    assert "method: found 'Shout (POST)', wanted 'Say'" in str(table.explain(call("Shout"), facts))

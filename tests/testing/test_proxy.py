@@ -13,9 +13,9 @@ from xproxy.codecs.api import CodecPlugin
 from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
 from xproxy.codecs.opaque.plugin import PLUGIN as OPAQUE
-from xproxy.config.schema import Duration, TimeoutsConfig
+from xproxy.config.schema import TimeoutsConfig
 from xproxy.model.frames import Head
-from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.limits import DEFAULT_LIMITS, Duration
 from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role

@@ -296,6 +296,7 @@ class Client:
     """A client's connection as a lane sees it."""
 
     bindings: dict[object, Closable] = attrs.field(factory=dict)
+    draining: bool = False
 
     def bind(self, key: object, bound: Closable) -> None:
         self.bindings[key] = bound
@@ -306,12 +307,17 @@ class Client:
     def unbind(self, key: object) -> None:
         self.bindings.pop(key, None)
 
+    def drain(self) -> None:
+        raise NotImplementedError
+
     async def call(self, request: Request) -> Response:
         raise NotImplementedError
 
 
 class Alone:
     """A stream's control, for requests whose bodies came whole."""
+
+    deadline = float("inf")
 
     def limit(self, deadline: float) -> None: ...
 

@@ -8,10 +8,10 @@ import trio
 
 from tests.live import unused_port, upstream
 from xproxy.codecs.http1.plugin import PLUGIN
-from xproxy.config.schema import ClusterConfig, Duration, EndpointConfig, KeepaliveConfig
+from xproxy.config.schema import ClusterConfig, EndpointConfig, KeepaliveConfig
 from xproxy.model.address import Address
 from xproxy.model.errors import ConnectFailed
-from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.limits import DEFAULT_LIMITS, Duration
 from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import ConnectionFacts, Request
@@ -31,6 +31,8 @@ def dialer(poller: Poller, endpoint: Endpoint, **fields: object) -> Dialer:
 
 
 class NoControl:
+    deadline = float("inf")
+
     def limit(self, deadline: float) -> None: ...
 
     def touch(self) -> None: ...

@@ -447,6 +447,46 @@ async def scenario(live: Live, up: Upstream, step: int) -> None:
         await server.aclose()
 
 
+async def test_what_the_codec_sets_apart_has_connections_of_its_own(mock_clock: MockClock) -> None:
+    """A server may take a connection to speak what it spoke first: each dialect has its own."""
+    mock_clock.rate = 1
+    framed = bytes.fromhex("0000000e 80010001 00000001 6d 00000000 00")
+    unframed = bytes.fromhex("80010001 00000001 6d 00000000 00")
+
+    def answer_to(call: bytes) -> bytes:
+        return call.replace(b"\x80\1\0\1", b"\x80\1\0\2")
+
+    spoken: list[set[int]] = []
+
+    async def serve(stream: trio.SocketStream) -> None:
+        lengths: set[int] = set()
+        spoken.append(lengths)
+        async for data in stream:
+            lengths.add(len(data))
+            await stream.send_all(answer_to(bytes(data)))
+
+    async with (
+        upstream() as up,
+        running(web(up.port, idle_timeout="3s")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, serve)
+        for call in (framed, unframed, framed, unframed):
+            client = await live.client()
+            await play(client >> call, client << answer_to(call))
+        stats = live.cluster().stats
+        assert stats.upstream_cx_total == 2
+        assert spoken == [{len(framed)}, {len(unframed)}]
+
+        def expired() -> bool:
+            mock_clock.jump(1)
+            return stats.upstream_cx_idle_timeout == 2
+
+        await eventually(expired, "upstream_cx_idle_timeout")
+        await live.settled(clients=4, upstreams=0)
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_client_that_leaves_at_any_step_leaves_nothing_behind() -> None:
     async with upstream() as up, running(web(up.port)) as live:
         for step in range(8):

@@ -18,6 +18,7 @@ from xproxy.codecs.api import (
     SupportsHeartbeat,
     SupportsUpgrade,
 )
+from xproxy.config.codecs import options_class
 from xproxy.config.fields import class_doc, config_fields, is_required, key_of
 from xproxy.model.errors import PluginError
 from xproxy.model.limits import DEFAULT_LIMITS
@@ -86,6 +87,8 @@ def _codec(registry: Registry, name: str) -> Row:
         "rank": traits.rank,
         "sharing": traits.sharing.value,
         "alpn": list(traits.alpn),
+        "dialects": list(traits.dialects),
+        "options": [key_of(f) for f in config_fields(options_class(plugin))],
         "capabilities": [name for name, able in abilities if able],
     }
 

@@ -13,16 +13,18 @@ Rules every codec keeps, and ``xproxy.testing.check_codec`` checks:
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Final, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import attrs
 
-from xproxy.model.frames import Frame
+from xproxy.model.frames import Frame, Violation
 from xproxy.model.limits import Limits
-from xproxy.model.message import ResponseHead
+from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role, Traits
+
+S = TypeVar("S")
 
 
 class VerdictKind(enum.Enum):
@@ -84,8 +86,17 @@ class Codec(Protocol):
         ...
 
 
+NOT_AN_OPTION: Final[Mapping[str, object]] = {"option": False}
+"""Metadata of a plugin's field that no configuration may set: ``attrs.field(metadata=NOT_AN_OPTION)``."""
+
+
 class CodecPlugin(Protocol):
-    """A protocol: what the entry point group ``xproxy.codecs`` names."""
+    """A protocol: what the entry point group ``xproxy.codecs`` names.
+
+    Where its class is an attrs class, its public fields are options that a configuration may set; all but ``name``,
+    ``traits`` and ``examples``, which say what the plugin is, and those marked ``NOT_AN_OPTION``. An instance with
+    other options is made by ``attrs.evolve``.
+    """
 
     @property
     def name(self) -> str: ...
@@ -137,6 +148,45 @@ class SupportsFlow(Protocol):
 
     def sendable(self, stream_id: int) -> int:
         """Return how many body bytes may be sent on this stream now; a ``Credit`` frame says when to ask again."""
+        ...
+
+
+@runtime_checkable
+class SupportsConcurrency(Protocol):
+    """A codec whose peer says how many of our requests it takes at a time. Those above wait in the codec."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the peer has said it; until then a number holds that any peer takes."""
+        ...
+
+    @property
+    def saturated(self) -> bool:
+        """Whether another request would wait, or might."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        ...
+
+
+@runtime_checkable
+class SupportsDeadline(Protocol):
+    """A codec whose peer must acknowledge what was said first. It has no clock: its driver looks when time is up."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the peer has, from when the connection is there; 0: for ever."""
+        ...
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether it has; once it is so, it stays so."""
+        ...
+
+    def overdue(self) -> Violation:
+        """The peer did not in time: end, and return how. Nothing is received after it."""
         ...
 
 
@@ -200,8 +250,17 @@ class SupportsBypass(Protocol):
 class SupportsLocalReply(Protocol):
     """A plugin that can say which of its own codes a reply made here gets on the wire."""
 
-    def code_of(self, head: ResponseHead) -> int:
-        """Return the code of a head whose ``native_status`` is None. Total."""
+    def code_of(self, head: ResponseHead, request: RequestHead | None = None) -> int:
+        """Return the code of a head whose ``native_status`` is None, as the answer to ``request``. Total."""
+        ...
+
+
+@runtime_checkable
+class SupportsLocalText(Protocol):
+    """A plugin whose codec gives a reply made here a body, where nobody else did."""
+
+    def text_of(self, head: ResponseHead, request: RequestHead | None = None) -> bytes:
+        """Return that body, as part of the answer to ``request``. Total."""
         ...
 
 
@@ -212,6 +271,33 @@ class SupportsNativeStatus(Protocol):
     def status_of(self, native_status: int) -> Status:
         """Return the neutral status of a code of this protocol. Total."""
         ...
+
+
+@runtime_checkable
+class SupportsPools(Protocol):
+    """A plugin whose serial upstream connections are not all alike: what was said on one decides what may follow."""
+
+    def pool_of(self, head: RequestHead) -> Hashable:
+        """Return which connections may carry a request: those that carried others of the same value. A few values."""
+        ...
+
+
+_ANSWERS: Final[dict[tuple[type, object], bool]] = {}
+_MOST_ANSWERS: Final = 4096
+
+
+def supports(thing: object, contract: Callable[..., S]) -> TypeGuard[S]:
+    """Tell whether ``thing`` keeps one of the contracts above, asking each class once.
+
+    ``isinstance`` with such a contract looks at every attribute each time: 5 to 10 µs, several times a connection.
+    """
+    key = (type(thing), contract)  # a class; mypy takes an abstract one for a callable only
+    answer = _ANSWERS.get(key)
+    if answer is None:
+        if len(_ANSWERS) >= _MOST_ANSWERS:
+            _ANSWERS.clear()
+        answer = _ANSWERS[key] = isinstance(thing, contract)  # type: ignore[arg-type]  # a class
+    return answer
 
 
 def family_of(plugin: CodecPlugin) -> str:

@@ -74,6 +74,11 @@ class Detector:
         self.candidates: Final = ranked(plugins)
         self.counters: Final = counters if counters is not None else DetectCounters()
         self._max_bytes = limits.max_detect_bytes
+        self._by_alpn = {
+            id_: tuple(p for p in self.candidates if id_ in p.traits.alpn)
+            for plugin in self.candidates
+            for id_ in plugin.traits.alpn
+        }
 
     def decide(self, prefix: bytes, hint: Hint = NO_HINT) -> Detection:
         """Judge the first bytes. Looks at no more than ``limits.max_detect_bytes`` of them."""
@@ -91,7 +96,9 @@ class Detector:
         last = final or len(prefix) == bound
         maybe: CodecPlugin | None = None
         at_least = 0
-        for plugin in self.candidates:
+        # What was agreed on in a TLS handshake is what follows (RFC 7301 §3.2), whatever the bytes look like.
+        agreed = None if hint.alpn is None else self._by_alpn.get(hint.alpn)
+        for plugin in agreed or self.candidates:
             verdict = plugin.detect(prefix, hint)
             kind = verdict.kind
             if kind is VerdictKind.YES:

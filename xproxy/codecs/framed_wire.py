@@ -10,12 +10,21 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from math import ceil
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
-from xproxy.codecs.api import NO, YES, Verdict
-from xproxy.codecs.messages import NO_HEAD, ONEWAY, REQUEST, RESPONSE, Kind, Malformed, Message
+from xproxy.codecs.api import NO, NOT_AN_OPTION, YES, Verdict
+from xproxy.codecs.messages import (
+    NO_HEAD,
+    ONEWAY,
+    REQUEST,
+    RESPONSE,
+    Kind,
+    Malformed,
+    MalformedRequest,
+    Message,
+)
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.headers import Headers
 from xproxy.model.limits import Limits
@@ -86,7 +95,15 @@ def _no_block(pairs: Pairs) -> bytes:
     return b""
 
 
-@attrs.frozen(kw_only=True, eq=False)
+def facts(
+    _: type,
+    fields: list[attrs.Attribute[Any]],  # Any: fields have any type
+) -> list[attrs.Attribute[Any]]:  # Any: as above
+    """Mark every field of a class as a fact of the protocol, not an option; see attrs' ``field_transformer``."""
+    return [field.evolve(metadata={**field.metadata, **NOT_AN_OPTION}) for field in fields]
+
+
+@attrs.frozen(kw_only=True, eq=False, field_transformer=facts)
 class Declaration:
     """What a protocol's author says of it."""
 
@@ -139,6 +156,8 @@ def _check(declared: Declaration) -> None:
     if head.get("magic") != f"{len(declared.magic)}s" or not declared.magic:
         wrong.append(f"magic is {len(declared.magic)} bytes, its field {head.get('magic')!r}")
     wrong += [f"kinds have no {kind.name}" for kind in (REQUEST, RESPONSE) if kind not in kinds]
+    if Kind.REFUSED in kinds:
+        wrong.append("no message of the wire is refused by its kind")
     if (Kind.HEARTBEAT in kinds) != (Kind.HEARTBEAT_ACK in kinds):
         wrong.append("kinds have a heartbeat without its acknowledgement, or the reverse")
     meanings = set(declared.statuses.values())
@@ -161,6 +180,10 @@ def _inverse(statuses: Mapping[int, Status]) -> dict[Status, int]:
             found = _FOLDS.get(found)
         codes[status] = first[found if found is not None else other]
     return codes
+
+
+def _wrong(kind: Kind, text: str, stream_id: int, dialect: int) -> Malformed:
+    return MalformedRequest(text, stream_id, dialect) if kind is REQUEST else Malformed(text)
 
 
 class FramedWire:
@@ -229,29 +252,34 @@ class FramedWire:
             length = fixed + values[where["rest"]]
         else:
             length = values[where["total"]]
+        own = tuple([values[where[name]] for name in self._own])
+        dialect = int.from_bytes(self._own_head.pack(*own)) if own else 0
+        wrong = ""
         if block_length > limits.max_head_bytes:
-            raise Malformed(f"headers of {block_length} bytes, limit {limits.max_head_bytes}")
-        if length > limits.max_message_bytes:
-            raise Malformed(f"message of {length} bytes, limit {limits.max_message_bytes}")
-        if block_length < 0 or length < fixed + block_length:
-            raise Malformed("the lengths contradict each other")
+            wrong = f"headers of {block_length} bytes, limit {limits.max_head_bytes}"
+        elif length > limits.max_message_bytes:
+            wrong = f"message of {length} bytes, limit {limits.max_message_bytes}"
+        elif block_length < 0 or length < fixed + block_length:
+            wrong = "the lengths contradict each other"
+        stream_id = values[where["id"]]
+        if wrong:
+            raise _wrong(kind, wrong, stream_id, dialect)
         if at + length > size:
             return int(length)
         body = start + block_length
-        own = tuple([values[where[name]] for name in self._own])
-        dialect = int.from_bytes(self._own_head.pack(*own)) if own else 0
         if kind not in (REQUEST, RESPONSE, ONEWAY):
-            return kind, values[where["id"]], NO_HEAD, b"", length, dialect
+            return kind, stream_id, NO_HEAD, b"", length, dialect
         block = buffer[start:body]
         try:
             head = self._head_of(kind, values, own, block)
-        except Malformed:
-            raise
+        except Malformed as exc:
+            raise _wrong(kind, str(exc), stream_id, dialect) from exc
         except _FOREIGN_FAILURES as exc:
-            raise Malformed(f"header block cannot be read ({type(exc).__name__})") from exc
+            text = f"header block cannot be read ({type(exc).__name__})"
+            raise _wrong(kind, text, stream_id, dialect) from exc
         if len(head.headers) > limits.max_headers:
-            raise Malformed(f"more than {limits.max_headers} headers")
-        return kind, values[where["id"]], head, buffer[body : at + length], length, dialect
+            raise _wrong(kind, f"more than {limits.max_headers} headers", stream_id, dialect)
+        return kind, stream_id, head, buffer[body : at + length], length, dialect
 
     def _head_of(
         self, kind: Kind, values: tuple[int, ...], own: tuple[object, ...], block: bytes

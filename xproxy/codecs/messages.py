@@ -16,6 +16,7 @@ from typing import Final, Protocol, TypeAlias, cast
 from xproxy.codecs.packing import pack_state, unpack_state
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame, GoAway, Head, Origin, Reply, Reset, Violation, whole
+from xproxy.model.headers import Headers
 from xproxy.model.limits import Limits
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.status import Status
@@ -34,6 +35,10 @@ class Kind(enum.Enum):
     HEARTBEAT_ACK = "heartbeat-ack"
     GOAWAY = "goaway"
     """Finish what is in flight, use another connection."""
+    REFUSED = "refused"
+    """A request that can be answered though not be read: its head here is the answer. The connection goes on."""
+    IGNORED = "ignored"
+    """Nothing to be done about it."""
 
 
 # Looked up for every message: a module's name costs a tenth of a member of an Enum.
@@ -44,6 +49,15 @@ ONEWAY: Final = Kind.ONEWAY
 
 class Malformed(ValueError):
     """The bytes are no message of this protocol. The text names value and limit, never a payload."""
+
+
+class MalformedRequest(Malformed):
+    """A request of which at least its id can be read: it is answered before the connection ends."""
+
+    def __init__(self, text: str, stream_id: int, dialect: int) -> None:
+        super().__init__(text)
+        self.stream_id = stream_id
+        self.dialect = dialect
 
 
 NO_HEAD: Final = ResponseHead(status=Status.OK)
@@ -71,7 +85,8 @@ class MessageWire(Protocol):
         """Read the message that begins at ``at`` in the first ``size`` bytes of ``buffer``; ``at < size``.
 
         Returns how many bytes from ``at`` are needed to go on, if there are fewer: at most ``max_message_bytes`` (a
-        fixed head aside). The same bytes give the same answer however many follow. Raises Malformed.
+        fixed head aside). The same bytes give the same answer however many follow. Raises Malformed, and of a request
+        whose id is known, and that somebody waits for, MalformedRequest.
         """
         ...
 
@@ -106,8 +121,12 @@ ORIGIN_MAX_BYTES: Final = 32 * 1024 - 1
 VERSION: Final = 1
 """Of the snapshot."""
 
+OVERLOADED_HEADERS: Final = Headers((("x-envoy-overloaded", "true"),))
+"""What a refusal for want of room says where a protocol has headers: a proxy in front must not send it again."""
+
 _OVERLOADED: Final = ResponseHead(
     status=Status.RESOURCE_EXHAUSTED,
+    headers=OVERLOADED_HEADERS,
     extra=Local(detail="too many requests in flight", reason=Reason.OVERFLOW),
 )
 
@@ -152,7 +171,7 @@ class MessageCodec:
         self._goaway_heard = False
         self._over = False
         self.refused = 0
-        """Requests answered with overload, as ``limits.max_streams`` were in flight."""
+        """Requests answered here: ``limits.max_streams`` were in flight, or they could not be read."""
 
     @property
     def unfinished(self) -> bool:
@@ -177,7 +196,7 @@ class MessageCodec:
             at = self._read(data, frames)
         except Malformed as exc:
             self._over = True
-            frames.append(Violation(f"{self._wire.name}: {exc}"))
+            frames.append(Violation(f"{self._wire.name}: {exc}", self._farewell(exc)))
         else:
             if at < len(data):
                 held += memoryview(data)[at:]
@@ -215,6 +234,8 @@ class MessageCodec:
             else:
                 if kind is Kind.HEARTBEAT:
                     append(Reply(wire.acknowledge(buffer[at:end])))
+                elif kind is Kind.REFUSED:
+                    self._refuse(stream_id, head, dialect, frames)
                 elif kind is Kind.GOAWAY:
                     self._goaway_heard = True
                     append(GoAway())
@@ -227,6 +248,25 @@ class MessageCodec:
             at = end
         self._dialect = dialect
         return at
+
+    def _farewell(self, crime: Malformed) -> bytes:
+        if not isinstance(crime, MalformedRequest) or not self._takes_requests:
+            return b""
+        if crime.stream_id in self._owed:
+            return b""  # whose answer it would be, nobody could tell
+        answer = ResponseHead(status=Status.INVALID_ARGUMENT, extra=Local(detail=str(crime)))
+        return self._wire.response(crime.stream_id, answer, b"", crime.dialect)
+
+    def _refuse(
+        self, stream_id: int, answer: RequestHead | ResponseHead, dialect: int, frames: list[Frame]
+    ) -> None:
+        if not self._takes_requests:
+            raise Malformed("a request from a server")
+        if stream_id in self._owed:
+            raise Malformed(f"request id {stream_id} is in flight already")
+        assert isinstance(answer, ResponseHead)
+        self.refused += 1
+        frames.append(Reply(self._wire.response(stream_id, answer, b"", dialect)))
 
     def _end(self) -> Sequence[Frame]:
         if self._over:

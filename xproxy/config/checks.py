@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
 from typing import Final
 
 import attrs
@@ -17,6 +18,7 @@ import attrs
 from xproxy.config.findings import Path, Problem, is_like, show
 from xproxy.config.schema import (
     ClusterConfig,
+    CodecConfig,
     Config,
     FallbackConfig,
     ListenerConfig,
@@ -24,9 +26,12 @@ from xproxy.config.schema import (
     PathMatch,
     ProxyProtocolConfig,
     RouteConfig,
+    ServerFirstConfig,
     StringMatch,
+    codec_name,
 )
 from xproxy.config.structure import ClassCheck, FieldCheck
+from xproxy.config.tls_checks import nameless, tls_class_checks, tls_field_checks, tls_oddities
 from xproxy.model.address import Address
 from xproxy.model.errors import PluginError
 from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Registry
@@ -46,15 +51,18 @@ class Names:
     """None: not known, as what stands there is no mapping; then no reference is doubted."""
     tables: tuple[str, ...] | None
     registry: Registry
+    base: FilePath
+    """The folder that relative paths of files begin in."""
 
     @classmethod
-    def of(cls, document: object, registry: Registry) -> Names:
+    def of(cls, document: object, registry: Registry, base: FilePath = FilePath()) -> Names:
         """Collect them from a document as it was written."""
         top = document if isinstance(document, dict) else {}
         return cls(
             clusters=_keys(top.get("clusters", {})),
             tables=_keys(top.get("routes", {})),
             registry=registry,
+            base=base,
         )
 
 
@@ -65,7 +73,9 @@ def _keys(value: object) -> tuple[str, ...] | None:
 def field_checks(names: Names) -> Mapping[tuple[type, str], FieldCheck]:
     """Return the checks of single fields."""
     return {
+        **tls_field_checks(),
         (FallbackConfig, "cluster"): functools.partial(_cluster, names),
+        (ServerFirstConfig, "cluster"): functools.partial(_cluster, names),
         (ListenerConfig, "routes"): functools.partial(_table, names),
         (ListenerConfig, "codecs"): functools.partial(_codecs, names),
         (RouteConfig, "cluster"): functools.partial(_clusters, names),
@@ -83,10 +93,12 @@ def field_checks(names: Names) -> Mapping[tuple[type, str], FieldCheck]:
 def class_checks(names: Names) -> Mapping[type, ClassCheck]:
     """Return the checks of whole mappings."""
     return {
+        **tls_class_checks(names.base),
         StringMatch: functools.partial(_exactly_one, _STRING_KEYS, StringMatch),
         PathMatch: functools.partial(_exactly_one, _PATH_KEYS, PathMatch),
         RouteConfig: functools.partial(_route, names),
         ListenerConfig: _listener,
+        ClusterConfig: _cluster_keys,
         Config: _config,
     }
 
@@ -106,8 +118,8 @@ def _raise_all(problems: Iterable[Problem]) -> None:
         raise ExceptionGroup("several", found)
 
 
-def _cluster(names: Names, name: str) -> None:
-    if names.clusters is not None and name not in names.clusters:
+def _cluster(names: Names, name: str | None) -> None:
+    if name is not None and names.clusters is not None and name not in names.clusters:
         raise unknown("cluster", name, names.clusters)
 
 
@@ -134,34 +146,47 @@ def _table(names: Names, name: str | None) -> None:
         raise unknown("route table", name, names.tables)
 
 
-def _codecs(names: Names, value: str | tuple[str, ...]) -> None:
+def _codecs(names: Names, value: str | tuple[str | CodecConfig, ...]) -> None:
     if isinstance(value, tuple):
         _raise_all(_listed_codecs(value, ["auto", *names.registry.names(CODECS)]))
 
 
-def _listed_codecs(value: Sequence[str], allowed: Sequence[str]) -> Iterator[Problem]:
+def _listed_codecs(value: Sequence[str | CodecConfig], allowed: Sequence[str]) -> Iterator[Problem]:
     if not value:
         yield Problem("an empty list recognises nothing; write auto or the names of codecs")
-    for index, name in enumerate(value):
-        if name == "auto":
-            yield Problem("auto stands alone, not in a list", at=(index,))
-        elif name not in allowed:
+    listed = [codec_name(codec) for codec in value]
+    for index, name in enumerate(listed):
+        if name not in allowed:
             yield unknown("codec", name, allowed, at=(index,))
-        elif name in value[:index]:
+        elif name in listed[:index]:
             yield Problem(f"codec {show(name)} is listed twice", at=(index,))
 
 
 def _protocols(names: Names, value: tuple[str, ...] | None) -> None:
-    allowed = names.registry.names(CODECS)
-    _raise_all(
-        unknown("codec", name, allowed, at=(index,))
-        for index, name in enumerate(value or ())
-        if name not in allowed
-    )
+    codecs = names.registry.names(CODECS)
+    if not set(codecs).issuperset(value or ()):  # else no codec need be loaded for it
+        allowed = sorted({*codecs, *dialects(names.registry)})
+        _raise_all(
+            unknown("protocol", name, allowed, at=(index,))
+            for index, name in enumerate(value or ())
+            if name not in allowed
+        )
 
 
-def _codec(names: Names, name: str) -> None:
-    allowed = ["same", *names.registry.names(CODECS)]
+def dialects(registry: Registry) -> set[str]:
+    """Return the conventions for calls that the installed codecs know; of those that cannot be loaded, none."""
+    found: set[str] = set()
+    for name in registry.names(CODECS):
+        try:
+            found.update(registry.codec(name).traits.dialects)
+        except PluginError:
+            continue
+    return found
+
+
+def _codec(names: Names, codec: str | CodecConfig) -> None:
+    name = codec_name(codec)
+    allowed = ["same", "alpn", *names.registry.names(CODECS)]
     if name not in allowed:
         raise unknown("codec", name, allowed)
 
@@ -256,12 +281,29 @@ def _answers(registry: Registry, item: object) -> bool:
 
 
 def _listener(value: Mapping[str, object]) -> Iterator[Problem]:
+    silent, fallback = value.get("server_first"), value.get("fallback", "close")
+    if (
+        silent is True or (isinstance(silent, dict) and silent.get("cluster") is None)
+    ) and fallback == "close":
+        yield Problem(
+            "name a cluster for silent clients here, or a fallback to one", at=("server_first",)
+        )
     if value.get("routes") is not None or _misspelt(value, "routes", ListenerConfig):
         return
     if value.get("fallback", "close") == "close" and not _misspelt(
         value, "fallback", ListenerConfig
     ):
         yield Problem("a listener needs routes, or a fallback to a cluster")
+
+
+def _cluster_keys(value: Mapping[str, object]) -> Iterator[Problem]:
+    if (
+        value.get("codec") == "alpn"
+        and not value.get("tls")
+        and not _misspelt(value, "tls", ClusterConfig)
+    ):
+        yield Problem("alpn needs `tls` beside it: the choice is made there", at=("codec",))
+    yield from nameless(value)
 
 
 def _misspelt(value: Mapping[str, object], key: str, cls: type) -> bool:
@@ -315,6 +357,11 @@ def oddities(config: Config) -> Iterator[tuple[Path, str]]:
         for listener in config.listeners
         if isinstance(listener.fallback, FallbackConfig)
     }
+    used_clusters |= {
+        listener.server_first.cluster
+        for listener in config.listeners
+        if listener.server_first is not None and listener.server_first.cluster is not None
+    }
     for table, routes in config.routes.items():
         if table not in used_tables:
             yield ("routes", table), "no listener uses this route table"
@@ -334,6 +381,7 @@ def oddities(config: Config) -> Iterator[tuple[Path, str]]:
         for address, count in counted.items():
             if count > 1:
                 yield ("clusters", name, "endpoints"), f"{address} stands here {count} times"
+    yield from tls_oddities(config)
     if config.admin is not None and not _is_private(config.admin.address):
         yield (
             ("admin", "address"),

@@ -13,16 +13,10 @@ import attrs
 
 from xproxy.config.fields import alternatives, config_fields, key_of
 from xproxy.config.kinds import enum_labels
-from xproxy.config.schema import (
-    Config,
-    Duration,
-    FilterConfig,
-    RouteConfig,
-    Size,
-    StringMatch,
-)
+from xproxy.config.schema import CodecConfig, Config, FilterConfig, RouteConfig, StringMatch
 from xproxy.config.units import format_duration, format_size
 from xproxy.model.address import Address
+from xproxy.model.limits import Duration, Size
 
 Plain: TypeAlias = dict[str, "Plain"] | list["Plain"] | str | int | float | bool | None
 """What JSON can say."""
@@ -48,7 +42,7 @@ def config_dump(config: Config) -> dict[str, Plain]:
     """Return the whole configuration, defaults included, as JSON can say it.
 
     Redacted is what fields hold whose attrs metadata has ``secret: True``, and every value below a key that is named
-    like a password, a token, a key, or a header that carries one.
+    like a password, a token, a key, or a header that carries one (unless that metadata is ``secret: False``).
     """
     return _fields(config)
 
@@ -56,7 +50,7 @@ def config_dump(config: Config) -> dict[str, Plain]:
 def plain(value: object, type_: object = None) -> Plain:
     """Return ``value`` as it would be written in a file, given its field's type where that matters."""
     match value:
-        case FilterConfig():
+        case FilterConfig() | CodecConfig():
             options = value.options
             rest = _fields(options) if attrs.has(type(options)) else {}
             return {"name": value.name, **rest}
@@ -94,7 +88,7 @@ def _fields(instance: Any) -> dict[str, Plain]:  # Any: an instance of whatever 
         value = getattr(instance, field.name)
         if field.metadata.get("secret", False) and value is not None:
             found[key] = REDACTED
-        elif is_secret_name(key):
+        elif is_secret_name(key) and field.metadata.get("secret", True):
             found[key] = hidden(value)
         elif (type(instance), key) in _NAMES and isinstance(value, Mapping):
             found[key] = {str(name): plain(item) for name, item in value.items()}

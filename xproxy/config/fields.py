@@ -8,9 +8,12 @@ import inspect
 import textwrap
 import types
 import typing
-from typing import Any
+from typing import Any, Final
 
 import attrs
+
+DESCRIBED_BY: Final = "__described_by__"
+"""Attribute of a class that was made at run time: the class whose source has its docstrings."""
 
 
 def config_fields(cls: type) -> tuple[attrs.Attribute[Any], ...]:  # Any: fields have any type
@@ -57,7 +60,8 @@ def field_docs(cls: type) -> dict[str, str]:
     Empty where the source is not there to be read.
     """
     docs: dict[str, str] = {}
-    for base in reversed(cls.__mro__[:-1]):
+    described: type = getattr(cls, DESCRIBED_BY, cls)
+    for base in reversed(described.__mro__[:-1]):
         try:
             tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
         except (OSError, TypeError, SyntaxError):

@@ -9,6 +9,8 @@ from typing import Any, Final, TypeAlias
 import attrs
 from attrs import validators
 
+from xproxy.config.checks import dialects
+from xproxy.config.codecs import options_class
 from xproxy.config.dump import Plain, plain
 from xproxy.config.fields import (
     alternatives,
@@ -31,19 +33,20 @@ from xproxy.config.kinds import (
 from xproxy.config.schema import (
     ClusterConfig,
     Config,
-    Duration,
     EndpointConfig,
     FilterConfig,
     ListenerConfig,
     MatchConfig,
     PathMatch,
     ProxyProtocolConfig,
-    Size,
+    ServerFirstConfig,
     StringMatch,
 )
+from xproxy.config.tls import ClusterTlsConfig
 from xproxy.config.units import DURATION_PATTERN, SIZE_PATTERN
 from xproxy.model.address import Address
 from xproxy.model.errors import PluginError
+from xproxy.model.limits import Duration, File, Size
 from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Registry
 
 Schema: TypeAlias = dict[str, Plain]
@@ -51,6 +54,7 @@ Schema: TypeAlias = dict[str, Plain]
 _SCALARS: Final[Mapping[object, Schema]] = {
     str: {"type": "string"},
     bytes: {"type": "string"},
+    File: {"type": "string"},
     int: {"type": "integer"},
     float: {"type": "number"},
     bool: {"type": "boolean"},
@@ -64,11 +68,13 @@ _SHORTHANDS: Final[Mapping[type, Schema]] = {
     PathMatch: {"type": "string"},
     EndpointConfig: _SCALARS[Address],
     ProxyProtocolConfig: {"const": True},
+    ServerFirstConfig: {"const": True},
+    ClusterTlsConfig: {"const": True},
 }
 
 
 def json_schema(registry: Registry) -> Schema:
-    """Return the schema of a file for what ``registry`` has. A filter that cannot be loaded is left out."""
+    """Return the schema of a file for what ``registry`` has. A filter or codec that cannot be loaded is left out."""
     return _Writer(registry).document()
 
 
@@ -80,6 +86,9 @@ class _Writer:
     def document(self) -> Schema:
         """Return the whole schema."""
         self._names("codec", CODECS)
+        protocols = {*self._registry.names(CODECS), *dialects(self._registry)}
+        self._definitions["protocol"] = {"enum": [*sorted(protocols)]}
+        self._definitions["codec_with_options"] = self._codec()
         self._names("load_balancer", LOAD_BALANCERS)
         top = self._class(Config)
         return {
@@ -129,6 +138,16 @@ class _Writer:
         short = _SHORTHANDS.get(cls)
         return {"anyOf": [dict(short), reference]} if short else reference
 
+    def _codec(self) -> Schema:
+        forms: list[Plain] = []
+        for name in self._registry.names(CODECS):
+            try:
+                form = self._class(options_class(self._registry.codec(name)))
+            except (PluginError, NameError):
+                continue
+            forms.append(_named(name, form))
+        return {"anyOf": forms}
+
     def _filter(self) -> Schema:
         plain_names: list[Plain] = []
         forms: list[Plain] = []
@@ -137,16 +156,9 @@ class _Writer:
                 form = self._class(self._registry.filter(name))
             except (PluginError, NameError):
                 continue
-            required = form.get("required", [])
-            if not required:
+            if not form.get("required"):
                 plain_names.append(name)
-            properties = form["properties"]
-            form["properties"] = {
-                "name": {"const": name},
-                **(properties if isinstance(properties, dict) else {}),
-            }
-            form["required"] = ["name", *(required if isinstance(required, list) else [])]
-            forms.append(form)
+            forms.append(_named(name, form))
         return {"anyOf": [{"enum": plain_names}, *forms]}
 
     def _type(self, type_: object) -> Schema:
@@ -178,12 +190,34 @@ class _Writer:
         return {}
 
 
+def _named(name: str, form: Schema) -> Schema:
+    """Put the key ``name`` before a plugin's own."""
+    properties, required = form["properties"], form.get("required")
+    return {
+        **form,
+        "properties": {
+            "name": {"const": name},
+            **(properties if isinstance(properties, dict) else {}),
+        },
+        "required": ["name", *(required if isinstance(required, list) else [])],
+    }
+
+
 _CODEC: Final[Schema] = {"$ref": "#/$defs/codec"}
-_CODEC_LIST: Final[Schema] = {"type": "array", "items": _CODEC, "minItems": 1}
+_CODEC_WITH_OPTIONS: Final[Schema] = {"$ref": "#/$defs/codec_with_options"}
+_PROTOCOL: Final[Schema] = {"$ref": "#/$defs/protocol"}
+_PROTOCOLS: Final[Schema] = {"type": "array", "items": _PROTOCOL, "minItems": 1}
+_CODEC_LIST: Final[Schema] = {
+    "type": "array",
+    "items": {"anyOf": [{"const": "auto"}, _CODEC, _CODEC_WITH_OPTIONS]},
+    "minItems": 1,
+}
 _NAMED: Final[Mapping[tuple[type, str], Schema]] = {
     (ListenerConfig, "codecs"): {"anyOf": [{"const": "auto"}, _CODEC, _CODEC_LIST]},
-    (MatchConfig, "protocol"): {"anyOf": [_CODEC, _CODEC_LIST]},
-    (ClusterConfig, "codec"): {"anyOf": [{"const": "same"}, _CODEC]},
+    (MatchConfig, "protocol"): {"anyOf": [_PROTOCOL, _PROTOCOLS]},
+    (ClusterConfig, "codec"): {
+        "anyOf": [{"const": "same"}, {"const": "alpn"}, _CODEC, _CODEC_WITH_OPTIONS]
+    },
     (ClusterConfig, "load_balancer"): {"$ref": "#/$defs/load_balancer"},
 }
 """Texts that must be the name of something installed."""

@@ -15,14 +15,15 @@ import attrs
 from xproxy.config.fields import alternatives
 from xproxy.config.findings import Problem, show
 from xproxy.config.schema import (
-    Duration,
     EndpointConfig,
     PathMatch,
     ProxyProtocolConfig,
-    Size,
+    ServerFirstConfig,
     StringMatch,
 )
+from xproxy.config.tls import ClusterTlsConfig
 from xproxy.model.address import Address
+from xproxy.model.limits import Duration, File, Size
 from xproxy.model.status import Status
 
 SHORTHANDS: Final[Mapping[type, tuple[str, Callable[[object], object]]]] = {
@@ -30,6 +31,8 @@ SHORTHANDS: Final[Mapping[type, tuple[str, Callable[[object], object]]]] = {
     PathMatch: ("text", lambda v: {"exact": v} if isinstance(v, str) else v),
     EndpointConfig: ("an address", lambda v: {"address": v} if isinstance(v, str) else v),
     ProxyProtocolConfig: ("true", lambda v: {} if v is True else v),
+    ServerFirstConfig: ("true", lambda v: {} if v is True else v),
+    ClusterTlsConfig: ("true", lambda v: {} if v is True else v),
 }
 """What may be written instead of a class's mapping, and the mapping it stands for."""
 
@@ -69,6 +72,7 @@ _SCALARS: Final[dict[object, str]] = {
     bool: "true or false",
     bytes: "text",
     FilePath: "a file's path",
+    File: "a file's path",
     type(None): "nothing",
     Duration: "a duration (250ms, 3s, 5m, 1h or 0)",
     Size: "a size (512B, 64KiB, 1MiB or 0)",
@@ -169,7 +173,7 @@ def accepts(type_: object, value: object) -> bool:
         case float():
             return type_ in (float, Duration)
         case str():
-            return type_ in (str, bytes, FilePath, Duration, Size, Address)
+            return type_ in (str, bytes, FilePath, File, Duration, Size, Address)
         case None:
             return type_ is type(None)
         case _:

@@ -9,7 +9,9 @@ from pathlib import Path as FilePath
 import attrs
 from cattrs import Converter
 
+from xproxy.config.certificates import register_files
 from xproxy.config.checks import Names, class_checks, field_checks, oddities
+from xproxy.config.codecs import register_codecs
 from xproxy.config.document import MAX_TEXT_BYTES, Document, place_of, read_document
 from xproxy.config.filters import register_filters
 from xproxy.config.findings import (
@@ -43,11 +45,16 @@ class Loaded:
     """In the order of the file. Nothing in them keeps the proxy from running."""
 
 
-def read_text(text: str, source: str, registry: Registry) -> Loaded:
-    """Read a configuration; ``source`` names it in findings. Raises InvalidConfig with all of them."""
+def read_text(text: str, source: str, registry: Registry, base: FilePath = FilePath()) -> Loaded:
+    """Read a configuration; ``source`` names it in findings. Raises InvalidConfig with all of them.
+
+    Files that it names are looked for in the folder ``base``.
+    """
     document = read_document(text, source)
     try:
-        config: Config = _converter(document, registry).structure(document.value, Config)
+        config: Config = _converter(document, registry, base.absolute()).structure(
+            document.value, Config
+        )
     except (Problem, ExceptionGroup) as exc:
         raise _invalid(
             document, walk(exc)
@@ -56,9 +63,9 @@ def read_text(text: str, source: str, registry: Registry) -> Loaded:
     return Loaded(config=config, warnings=tuple(_in_order(odd)))
 
 
-def load_text(text: str, source: str, registry: Registry) -> Config:
+def load_text(text: str, source: str, registry: Registry, base: FilePath = FilePath()) -> Config:
     """Like ``read_text``, for those who do not show warnings."""
-    return read_text(text, source, registry).config
+    return read_text(text, source, registry, base).config
 
 
 def read_file(path: str | os.PathLike[str], registry: Registry) -> Loaded:
@@ -77,7 +84,7 @@ def read_file(path: str | os.PathLike[str], registry: Registry) -> Loaded:
         place = place_of(raw[: exc.start].decode("utf-8", "replace"))
         message = f"not UTF-8: byte 0x{raw[exc.start]:02X}"
         raise InvalidConfig([Finding(name, place.line, place.column, "", message)]) from exc
-    return read_text(text, name, registry)
+    return read_text(text, name, registry, FilePath(path).parent)
 
 
 def load_file(path: str | os.PathLike[str], registry: Registry) -> Config:
@@ -113,10 +120,12 @@ def simple(listen: str, upstreams: Sequence[str]) -> Config:
     )
 
 
-def _converter(document: Document, registry: Registry) -> Converter:
-    names = Names.of(document.value, registry)
+def _converter(document: Document, registry: Registry, base: FilePath) -> Converter:
+    names = Names.of(document.value, registry, base)
     converter = build_converter(field_checks(names), class_checks(names))
+    register_codecs(converter, registry)
     register_filters(converter, registry)
+    register_files(converter, base)
     return converter
 
 

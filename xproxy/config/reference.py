@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import attrs
 
+from xproxy.config.codecs import options_class
 from xproxy.config.dump import plain
 from xproxy.config.fields import (
     alternatives,
@@ -29,13 +30,14 @@ from xproxy.config.kinds import (
 )
 from xproxy.config.schema import (
     CircuitBreakersConfig,
+    CodecConfig,
     Config,
     FilterConfig,
     LimitsConfig,
     TimeoutsConfig,
 )
 from xproxy.model.limits import Limits
-from xproxy.registry import FILTERS, Registry
+from xproxy.registry import CODECS, FILTERS, Registry
 
 _INTRODUCTION: Final = """\
 # Configuration
@@ -59,6 +61,11 @@ defaults. This page is made from the code by `make docs`.
 """
 
 
+_CODECS: Final = """\
+## Codecs
+
+Written `name`, or `{name: …}` with options beside it. `xproxy codecs` lists what else is installed.
+"""
 _FILTERS: Final = """\
 ## Filters
 
@@ -67,29 +74,34 @@ Written `name`, or `{name: …}` with the options beside it. `xproxy filters` li
 
 
 def config_reference(registry: Registry, distribution: str | None = None) -> str:
-    """Return the page of all keys, with the filters of ``distribution`` only, or of all if None."""
+    """Return the page of all keys, with the plugins of ``distribution`` only, or of all if None."""
     parts = [_INTRODUCTION]
     seen: set[type] = set()
     queue: list[type] = [Config]
     while queue:
         cls = queue.pop(0)
-        if cls in seen or cls is FilterConfig:
+        if cls in seen or cls in (CodecConfig, FilterConfig):
             continue
         seen.add(cls)
         title = "The file" if cls is Config else _title(cls)
         parts.append("\n".join(_section(f"## {title}", cls)))
         queue += [found for field in config_fields(cls) for found in _classes(field.type)]
-    parts.append(_FILTERS)
-    for entry in registry.entries(FILTERS):
-        if distribution not in (None, entry.distribution):
-            continue
-        loaded = registry.filter(entry.name)
-        parts.append("\n".join(_section(f"### `{entry.name}`", loaded)))
-        for field in config_fields(loaded):
-            for cls in _classes(field.type):
-                if cls not in seen:
-                    seen.add(cls)
-                    parts.append("\n".join(_section(f"#### {_title(cls)}", cls)))
+    loaders: tuple[tuple[str, str, Callable[[str], type]], ...] = (
+        (_CODECS, CODECS, lambda name: options_class(registry.codec(name))),
+        (_FILTERS, FILTERS, registry.filter),
+    )
+    for introduction, group, load in loaders:
+        parts.append(introduction)
+        for entry in registry.entries(group):
+            if distribution not in (None, entry.distribution):
+                continue
+            loaded = load(entry.name)
+            parts.append("\n".join(_section(f"### `{entry.name}`", loaded)))
+            for field in config_fields(loaded):
+                for cls in _classes(field.type):
+                    if cls not in seen:
+                        seen.add(cls)
+                        parts.append("\n".join(_section(f"#### {_title(cls)}", cls)))
     return "\n".join(parts)
 
 
@@ -165,6 +177,8 @@ def _takes(type_: object) -> str:
 
 
 def _kind(type_: object) -> str:
+    if type_ is CodecConfig:
+        return "[codec](#codecs)"
     if type_ is FilterConfig:
         return "[filter](#filters)"
     if is_class(type_) and isinstance(type_, type):

@@ -11,7 +11,6 @@ from typing import Any, Final, TypeAlias
 
 from xproxy.config.findings import Problem, show
 from xproxy.config.kinds import enum_labels, label, unexpected
-from xproxy.config.schema import Duration, Size
 from xproxy.config.units import (
     duration_suggestion,
     parse_duration,
@@ -19,6 +18,7 @@ from xproxy.config.units import (
     size_suggestion,
 )
 from xproxy.model.address import Address
+from xproxy.model.limits import Duration, Size
 
 Hook: TypeAlias = Callable[[Any, Any], Any]  # Any: cattrs' own contract, (value, type) → value
 

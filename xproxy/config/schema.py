@@ -6,19 +6,15 @@ configuration reference. ``load.py`` reads text into these; nothing here touches
 
 from __future__ import annotations
 
-from typing import Any, Literal, NewType
+from typing import Any, Literal
 
 import attrs
 from attrs import field
 from attrs.validators import ge, gt, in_, le, min_len, optional
 
+from xproxy.config.tls import ClusterTlsConfig, ListenerTlsConfig
 from xproxy.model.address import Address
-from xproxy.model.limits import KIB, MIB
-
-Duration = NewType("Duration", float)
-"""Seconds; written ``250ms``, ``3s``, ``5m``, ``1h`` or ``0``."""
-Size = NewType("Size", int)
-"""Bytes; written ``64KiB``, ``1MiB``, ``512B`` or ``0``."""
+from xproxy.model.limits import KIB, MIB, Duration, Size
 
 
 def _seconds(value: float) -> Any:  # Any: what attrs.field returns is the field's own type to mypy
@@ -39,8 +35,22 @@ class FilterConfig:
 
 
 @attrs.frozen(kw_only=True)
+class CodecConfig:
+    """A codec with options of its own, beside its name. Written ``{name: …, option: …}``."""
+
+    name: str
+    options: Any  # Any: checked by the codec's own class
+    """Every option of the codec, given or not, compared by value: see ``config.codecs``."""
+
+
+def codec_name(codec: str | CodecConfig) -> str:
+    """Return a codec's name, however it is written."""
+    return codec if isinstance(codec, str) else codec.name
+
+
+@attrs.frozen(kw_only=True)
 class AdminConfig:
-    """The admin interface: metrics, configuration and cluster state over HTTP/1.1."""
+    """The admin interface: metrics, configuration and cluster state, for browsers and scrapers."""
 
     address: Address = Address("127.0.0.1", 9901)
     """Where it listens. It has no access control: keep it on loopback or a Unix socket."""
@@ -52,6 +62,22 @@ class FallbackConfig:
 
     cluster: str
     """Name of a cluster; the connection is relayed to it as raw TCP."""
+
+
+@attrs.frozen(kw_only=True)
+class ServerFirstConfig:
+    """Protocols whose server speaks first (SMTP, MySQL, …): a client that stays silent is relayed as L4."""
+
+    wait: Duration = field(default=Duration(0.2), validator=gt(Duration(0)))
+    """How long a client may be silent before it counts as one that listens."""
+    known_wait: Duration = field(default=Duration(0.01), validator=ge(Duration(0)))
+    """The same where a silent client was seen before: enough for one that speaks at once. 0: no wait at all."""
+    cluster: str | None = None
+    """Where silent clients go; default: the cluster of the listener's ``fallback``."""
+    remember: Duration = field(default=Duration(600.0), validator=ge(Duration(0)))
+    """How long a destination (the address called) is known to have silent clients, from the last one on."""
+    max_remembered: int = field(default=1024, validator=ge(1))
+    """Destinations remembered; above it the oldest is forgotten."""
 
 
 @attrs.frozen(kw_only=True)
@@ -114,8 +140,9 @@ class ListenerConfig:
     """Shown in logs and statistics; no two listeners share one. A listener keeps its identity by it in a reload."""
     address: Address
     """``127.0.0.1:15001``, ``[::]:15001`` or ``unix:/run/xproxy.sock``."""
-    codecs: Literal["auto"] | tuple[str, ...] = "auto"
-    """``auto``: every installed codec, by rank; or names, in order. ``opaque`` alone makes an L4 listener."""
+    codecs: Literal["auto"] | tuple[str | CodecConfig, ...] = "auto"
+    """``auto``: every installed codec, by rank; or names, in order, or ``{name: …}`` with options; in such a list
+    ``auto`` stands for all that it does not name. ``opaque`` alone makes an L4 listener."""
     fallback: Literal["close"] | FallbackConfig = "close"
     """What happens to a connection that no codec recognises."""
     filters: tuple[FilterConfig, ...] = ()
@@ -124,6 +151,10 @@ class ListenerConfig:
     """Name of a route table. May be left out only where ``fallback`` leads to a cluster, for all connections."""
     proxy_protocol: Literal[False] | ProxyProtocolConfig = False
     """Expect the PROXY protocol. ``true`` stands for the defaults."""
+    tls: ListenerTlsConfig | None = None
+    """No TLS is ended or looked at unless given."""
+    server_first: ServerFirstConfig | None = None
+    """Let clients be silent at first, whose server speaks first. ``true`` stands for the defaults."""
     timeouts: TimeoutsConfig = TimeoutsConfig()
     """How long a connection may keep us waiting."""
     limits: LimitsConfig = LimitsConfig()
@@ -175,17 +206,25 @@ class MatchConfig:
     path: PathMatch | None = None
     """The request path; protocols without paths never match."""
     method: tuple[str, ...] | None = None
-    """HTTP methods, or RPC methods; a single string will do."""
+    """Methods of web requests, or of RPCs; a single string will do."""
     headers: dict[str, StringMatch] | None = None
     """By field name; several fields of one name are joined with commas."""
     query: dict[str, StringMatch] | None = None
     """By parameter name; the first value of a repeated one counts."""
+    arguments: dict[str, StringMatch] | None = None
+    """By the name of a call's argument, where the codec knows the interface; ``user.id`` is a struct's field."""
     protocol: tuple[str, ...] | None = None
-    """Codec names; a single string will do."""
+    """Codec names, or dialects of calls in a codec's requests (see ``xproxy codecs``); a single string will do."""
     service: StringMatch | None = None
     """RPC service, or the authority of a web request."""
+    tls: bool | None = None
+    """Whether the connection's TLS is ended here."""
     sni: StringMatch | None = None
-    """TLS server name the client asked for."""
+    """TLS server name the client asked for, in lower case."""
+    alpn: tuple[str, ...] | None = None
+    """ALPN protocols: the one agreed on, or where TLS is passed through, the client's first choice."""
+    peer_identity: StringMatch | None = None
+    """Who the client is, by its verified certificate: its URI or other subject alternative name, or its subject."""
     source: tuple[str, ...] | None = None
     """Client networks (CIDR)."""
     port: int | None = field(default=None, validator=optional([ge(1), le(65535)]))
@@ -206,12 +245,17 @@ class RouteConfig:
     cluster: str | dict[str, int] | None = None
     """A cluster, or clusters with integer weights: chosen anew for each request in proportion; weight 0 never.
     May be left out only where a filter of the route answers by itself (direct_response, redirect)."""
-    timeout: Duration = _seconds(15.0)
-    """From the end of the request to the end of the response, retries included. 0: none (streaming, L4)."""
+    timeout: Duration | None = field(default=None, validator=optional(ge(Duration(0))))
+    """From the end of the request to the end of the response, retries included. 0: none (streaming, L4). Not given:
+    15 s, but none for a request whose client says how long it waits, nor for a call within a web request, which
+    may stream. What a client says holds in any case; a time that is given here bounds it."""
     filters: tuple[FilterConfig, ...] = ()
     """Inside the listener's filters."""
     allow_connect: bool = False
     """Let CONNECT requests pass; they are refused otherwise."""
+    allow_upgrade: tuple[str, ...] = ()
+    """Protocols that a connection, or a stream, may become, e.g. ``websocket`` (RFC 9110 §7.8). The wish for another
+    one is passed over: the request is served as an ordinary one, or refused where it is nothing else."""
 
 
 @attrs.frozen(kw_only=True)
@@ -270,8 +314,9 @@ class ClusterConfig:
 
     endpoints: tuple[EndpointConfig, ...] = field(validator=min_len(1))
     """Where it is served."""
-    codec: str = "same"
-    """``same``: as downstream; or a codec's name: requests are converted."""
+    codec: str | CodecConfig = "same"
+    """``same``: as downstream; or a codec, by name or ``{name: …}`` with options: requests are converted. ``alpn``,
+    with ``tls``: what each endpoint chooses in TLS, among the codecs of the downstream's family."""
     load_balancer: str = "round_robin"
     """Name of an installed balancer: round_robin (weighted where weights differ), random, least_request."""
     connect_timeout: Duration = field(default=Duration(5.0), validator=gt(Duration(0)))
@@ -285,8 +330,10 @@ class ClusterConfig:
     call the client. L4 and clusters with proxy_protocol are always bound."""
     connections_per_endpoint: int = field(default=1, validator=[ge(1), le(1024)])
     """For protocols that share a connection among streams: how many of them."""
+    tls: ClusterTlsConfig | None = None
+    """Speak TLS to the endpoints. ``true`` stands for the defaults."""
     proxy_protocol: Literal[None, "v1", "v2"] = None
-    """Send a PROXY header first on each upstream connection."""
+    """Send a PROXY header first on each upstream connection, before TLS."""
     keepalive: KeepaliveConfig = KeepaliveConfig()
     """Heartbeats on quiet connections."""
     failure_threshold: int = field(default=5, validator=ge(1))

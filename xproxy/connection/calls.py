@@ -10,7 +10,7 @@ from typing import Final, Protocol
 import trio
 from outcome import Error
 
-from xproxy.codecs.api import Codec, SupportsStreamIds
+from xproxy.codecs.api import Codec, SupportsStreamIds, supports
 from xproxy.connection.inflow import Carrier, Inflow
 from xproxy.connection.outbox import Outbox
 from xproxy.connection.outflow import Outflow
@@ -19,6 +19,7 @@ from xproxy.model.errors import (
     Overflow,
     StreamError,
     UpstreamProtocolError,
+    UpstreamRefused,
     UpstreamReset,
 )
 from xproxy.model.frames import Data, Head, Reset, Trailers, whole
@@ -52,7 +53,18 @@ class CallingConnection(Carrier, Protocol):
 class Call:
     """A request of ours that waits for its answer."""
 
-    __slots__ = ("body", "error", "frames", "over", "request", "stream_id", "task", "upload")
+    __slots__ = (
+        "body",
+        "error",
+        "frames",
+        "half_over",
+        "over",
+        "request",
+        "stream_id",
+        "task",
+        "tunnel",
+        "upload",
+    )
 
     def __init__(self, stream_id: int, request: Request) -> None:
         self.stream_id = stream_id
@@ -63,6 +75,10 @@ class Call:
         self.body: Inflow | None = None
         self.upload: trio.CancelScope | None = None
         """Round the sending of its own body, until all of that is out."""
+        self.tunnel = False
+        """It became a tunnel, of which either half may end first."""
+        self.half_over = False
+        """Nothing more comes for it, and what is sent goes on."""
         self.over = False
         """Nothing more comes for it."""
 
@@ -86,19 +102,19 @@ class Calls:
         "_max_message_bytes",
         "_next_from_codec",
         "_next_id",
+        "_refusing",
         "lost",
     )
 
     def __init__(self, connection: CallingConnection, max_message_bytes: int) -> None:
         self.lost: StreamError | None = None
+        self._refusing = False  # the peer said that it takes no more
         self._connection = connection
         self._max_message_bytes = max_message_bytes
         self._by_id: dict[int, Call] = {}
         self._next_id = 0
         codec = connection.codec
-        self._next_from_codec = (
-            codec.next_stream_id if isinstance(codec, SupportsStreamIds) else None
-        )
+        self._next_from_codec = codec.next_stream_id if supports(codec, SupportsStreamIds) else None
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -108,19 +124,20 @@ class Calls:
     async def call(self, request: Request) -> Response:
         """Send ``request`` to the peer and return its answer. Cancelling gives up waiting, never writing.
 
-        Raises UpstreamReset, UpstreamProtocolError, Overflow, and what the request body raises.
+        Raises UpstreamReset, UpstreamRefused, UpstreamProtocolError, Overflow, and what the request body raises.
         """
         connection = self._connection
         head = request.head
         body = request.body
-        if self.lost is not None:
-            raise type(self.lost)(self.lost.detail)
         if type(body) is not BytesBody and connection.whole:
             body = await read_whole(body, self._max_message_bytes)
         if connection.outbox.full:
             await connection.outbox.room()
-        if self.lost is not None:  # meanwhile
-            raise type(self.lost)(self.lost.detail)
+        if self._refusing or self.lost is not None:
+            # Nothing was sent: the lane had it when it was good, which was a moment ago.
+            raise UpstreamRefused(
+                f"{connection.stream.peer} takes no more requests on this connection", leaving=True
+            )
         stream_id = self._take_id()
         if connection.whole and type(body) is BytesBody:
             request.received_bytes = len(body.data)
@@ -155,6 +172,10 @@ class Calls:
         if frame.end:
             return Response(message, BytesBody(frame.data), frame.origin)
         assert call.body is not None
+        # It may have come whole, in pieces of one read: then nothing is held open for it.
+        collected = call.body.collect()
+        if collected is not None:
+            return Response(message, collected)
         return Response(message, call.body, None, call.body)
 
     def _take_id(self) -> int:
@@ -180,7 +201,11 @@ class Calls:
         if empty:
             return call
         if type(body) is BytesBody and connection.outflow.fits(stream_id, body):
-            connection.outbox.put(send(Data(stream_id, body.data, True)))
+            trailers = body.trailers
+            if body.data:
+                connection.outbox.put(send(Data(stream_id, body.data, trailers is None)))
+            if trailers is not None:
+                connection.outbox.put(send(Trailers(stream_id, trailers.headers)))
             request.received_bytes = len(body.data)
             return call
         call.upload = trio.CancelScope()
@@ -204,6 +229,8 @@ class Calls:
             if call.upload is not None:
                 call.upload = None
                 self._reset(call)
+            if call.half_over and not call.over:
+                self._end(call, reset=False)
 
     def _reset(self, call: Call) -> None:
         # The peer must not take half a request for a whole one, nor go on with an answer nobody wants.
@@ -225,14 +252,15 @@ class Calls:
             self._connection.consumed(frame.stream_id, len(frame.data))
             return
         connection = self._connection
+        if call.upload is not None and not frame.interim:
+            call.tunnel = call.request.head.grants(frame.message)  # type: ignore[arg-type]  # an answer
         if frame.interim:
             pass
         elif frame.end and connection.whole and not connection.closing:
             del self._by_id[call.stream_id]
             call.over = True
         elif frame.end:
-            # Complete before its request, it ends that too: the rest is not wanted.
-            self._end(call, reset=call.upload is not None)
+            self._complete(call)
             connection.consumed(frame.stream_id, len(frame.data))
         else:
             call.body = Inflow(connection, call.stream_id, frame.data)
@@ -249,7 +277,7 @@ class Calls:
             return None
         call.body.feed(frame)
         if call.body.complete:
-            self._end(call, reset=call.upload is not None)
+            self._complete(call)
         return call.body
 
     def reset(self, frame: Reset) -> bool:
@@ -258,9 +286,22 @@ class Calls:
         if call is None:
             return False
         peer = self._connection.stream.peer
-        error = UpstreamReset(f"{peer} reset the stream ({frame.status.label})")
+        error: StreamError
+        if frame.refused:
+            error = UpstreamRefused(f"{peer} refused the stream")
+        else:
+            # A caller is told what the callee said; elsewhere the reason is enough.
+            status = Status.UNAVAILABLE if call.request.head.rpc is None else frame.status
+            error = UpstreamReset(f"{peer} reset the stream ({frame.status.label})", status)
         self.settle(call, error, reset=False)
         return True
+
+    def _complete(self, call: Call) -> None:
+        if call.tunnel and call.upload is not None:
+            call.half_over = True
+        else:
+            # Complete before its request, it ends that too: the rest is not wanted.
+            self._end(call, reset=call.upload is not None)
 
     def _end(self, call: Call, *, reset: bool) -> None:
         # Nothing more comes for it.
@@ -288,8 +329,9 @@ class Calls:
     def refused_above(self, last_stream_id: int) -> None:
         """The peer has not taken requests above this id, and never will."""
         peer = self._connection.stream.peer
+        self._refusing = True
         for call in [c for c in self._by_id.values() if c.stream_id > last_stream_id]:
-            error = UpstreamReset(f"{peer} went away before it took the request")
+            error = UpstreamRefused(f"{peer} went away before it took the request", leaving=True)
             self.settle(call, error, reset=False)
 
     def lose(self, error: StreamError) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from typing import Final, Protocol
 
 import trio
 from trio.abc import ReceiveChannel
 
 from xproxy.model.errors import StreamError
 from xproxy.model.frames import Data, Trailers
-from xproxy.model.limits import MIB
+from xproxy.model.limits import KIB, MIB
+from xproxy.stream.body import BytesBody
+
+_COLLECTED: Final = 64 * KIB
+"""Bytes of a body that is taken as one, if it came in pieces of one read; above it pieces are as good."""
 
 
 class Carrier(Protocol):
@@ -47,8 +51,9 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
         self._items: deque[bytes | Trailers] = deque((first,) if first else ())
         self._size = len(first)
         self._error: StreamError | None = None
-        self._waiting = trio.lowlevel.ParkingLot()
-        self._room = trio.lowlevel.ParkingLot()
+        # Made when somebody waits: mostly the whole body is here before anybody asks for it.
+        self._waiting: trio.lowlevel.ParkingLot | None = None
+        self._room: trio.lowlevel.ParkingLot | None = None
         self._closed = False
         self.complete = False
         """Its end has arrived; pieces may still wait to be taken."""
@@ -71,18 +76,43 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
         elif data:
             self._items.append(data)
             self._size += len(data)
-        self._waiting.unpark_all()
+        if self._waiting is not None:
+            self._waiting.unpark_all()
 
     def fail(self, error: StreamError) -> None:
         """Break the body off."""
         if not self.complete and self._error is None:
             self._error = error
-            self._waiting.unpark_all()
-            self._room.unpark_all()
+            self._wake()
+
+    def _wake(self) -> None:
+        for lot in (self._waiting, self._room):
+            if lot is not None:
+                lot.unpark_all()
+
+    def collect(self) -> BytesBody | None:
+        """Return the whole body, if it is here and not large; nothing is left to receive then.
+
+        The peer has its credit back at once, as for a message that came in one frame.
+        """
+        items = self._items
+        if not self.complete or self._size > _COLLECTED or self._error is not None or self._closed:
+            return None
+        last = items[-1] if items else None
+        trailers = last if isinstance(last, Trailers) else None
+        if trailers is not None:
+            items.pop()
+        data = items[0] if len(items) == 1 else b"".join(items)  # type: ignore[arg-type]  # trailers come last
+        items.clear()
+        size, self._size = self._size, 0
+        if size:
+            self._carrier.consumed(self._stream_id, size)
+        return BytesBody(data, trailers)  # type: ignore[arg-type]  # as above
 
     async def room(self) -> None:
         """Wait until less than ``LIMIT`` bytes wait."""
         while self._size >= self.LIMIT and self._error is None:
+            self._room = self._room or trio.lowlevel.ParkingLot()
             await self._room.park()
 
     async def receive(self) -> bytes | Trailers:
@@ -94,12 +124,13 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
                 raise trio.ClosedResourceError("the body was given up")
             if self.complete:
                 raise trio.EndOfChannel
+            self._waiting = self._waiting or trio.lowlevel.ParkingLot()
             await self._waiting.park()
         item = self._items.popleft()
         if isinstance(item, bytes):
             self._size -= len(item)
             self._carrier.consumed(self._stream_id, len(item))
-            if self._room:
+            if self._room is not None:
                 self._room.unpark_all()
         return item
 
@@ -112,7 +143,6 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
             self._carrier.consumed(self._stream_id, self._size)
             self._size = 0
         self._items.clear()
-        self._room.unpark_all()
-        self._waiting.unpark_all()
+        self._wake()
         if not self.complete and self._error is None:
             self._carrier.release(self._stream_id)

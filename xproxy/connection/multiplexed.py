@@ -16,11 +16,15 @@ import trio
 
 from xproxy.codecs.api import (
     Codec,
+    SupportsConcurrency,
+    SupportsDeadline,
     SupportsFlow,
     SupportsGoAway,
     SupportsHeartbeat,
     SupportsProgress,
+    supports,
 )
+from xproxy.connection.acknowledgement import Acknowledgement
 from xproxy.connection.bindings import Bindings
 from xproxy.connection.calls import Calls
 from xproxy.connection.inflow import Inflow
@@ -49,6 +53,8 @@ _logger = logging.getLogger(__name__)
 
 _IDLE_WORKERS: Final = 64
 """Stream tasks kept for the next streams of a connection: handing over costs a third of a spawn."""
+_AT_ONCE: Final = 64
+"""Requests that one read may begin before the other connections have their turn: one read can bring a thousand."""
 
 
 class Multiplexed(Bindings):
@@ -80,8 +86,12 @@ class Multiplexed(Bindings):
         """When bytes last came (trio clock)."""
         self.closing = False
         """No new streams: the peer said GoAway, we drain, or the connection ended."""
-        self.flow = codec if isinstance(codec, SupportsFlow) else None
-        self._progress = codec if isinstance(codec, SupportsProgress) else None
+        self.deaf = False
+        """Nothing is read at the moment."""
+        self.concurrency = codec if supports(codec, SupportsConcurrency) else None
+        """How many of our requests the peer takes at a time."""
+        self.flow = codec if supports(codec, SupportsFlow) else None
+        self._progress = codec if supports(codec, SupportsProgress) else None
         self.whole = (
             facts.traits.sharing if role is Role.SERVER else _upstream_sharing(facts)
         ) is Sharing.MESSAGES
@@ -96,6 +106,7 @@ class Multiplexed(Bindings):
         self._written = trio.Event()
         self._violation = False
         self._forsaken = False
+        self._amid = False
         self._ended = False  # the peer's input
         self._broken = False
         self._open_until = 0.0
@@ -103,6 +114,8 @@ class Multiplexed(Bindings):
         self._less_streams = trio.lowlevel.ParkingLot()
         self._bindings: dict[object, Closable] | None = None
         self._silence: Silence | None = None
+        self._acknowledgement: Acknowledgement | None = None
+        self._settling: trio.Event | None = None
         if role is Role.SERVER:
             facts.downstream = self
             if port is not None:
@@ -120,11 +133,13 @@ class Multiplexed(Bindings):
     ) -> None:
         """Serve the connection until it ends, then close it. ``heartbeat``: (interval s, timeout s, misses)."""
         self.read_at = trio.current_time()
+        if supports(self.codec, SupportsDeadline):
+            self._acknowledgement = Acknowledgement(self, self.codec, self.timers)
         try:
             with self._scope:
                 async with trio.open_nursery() as outer:
                     outer.start_soon(self._write)
-                    if heartbeat is not None and isinstance(self.codec, SupportsHeartbeat):
+                    if heartbeat is not None and supports(self.codec, SupportsHeartbeat):
                         outer.start_soon(keepalive, self, self.codec, *heartbeat)
                     async with trio.open_nursery() as self._nursery:
                         for work in self._early:
@@ -142,6 +157,9 @@ class Multiplexed(Bindings):
                 worker.discard()
             if self._silence is not None:
                 self._silence.end()
+            if self._acknowledgement is not None:
+                self._acknowledgement.end()
+            self._settle(True)
             self.facts.downstream = None
             self.close_bound()
             self.stream.close()
@@ -179,7 +197,7 @@ class Multiplexed(Bindings):
         """
         if not self.closing:
             self.closing = True
-            if isinstance(self.codec, SupportsGoAway):
+            if supports(self.codec, SupportsGoAway):
                 self.outbox.put(self.codec.goaway())
             if self._silence is not None:
                 self._open_until = self._silence.after_goodbye()
@@ -189,7 +207,7 @@ class Multiplexed(Bindings):
         """Close once nothing is in flight; call it when there will be no new streams."""
         # Before run there may be a request in the first bytes.
         idle = not self._workers and not self._calls and self._nursery is not None
-        if idle and trio.current_time() >= self._open_until:
+        if idle and not self._amid and trio.current_time() >= self._open_until:
             self.stop_reading()
 
     def stop_reading(self) -> None:
@@ -239,12 +257,17 @@ class Multiplexed(Bindings):
                 silence.heard(half_message=self._half_message(bool(first), frames))
                 silence.start()
             while True:
+                begun = 0
                 for frame in frames:
                     if type(frame) is Head:
                         if type(frame.message) is ResponseHead:
                             self._calls.answered(frame)
                         else:
                             self._requested(frame)
+                            begun += 1
+                            if begun == _AT_ONCE:
+                                begun = 0
+                                await self._let_others()
                     elif self._other(frame):
                         return
                 if self.closing:
@@ -273,6 +296,12 @@ class Multiplexed(Bindings):
             self._broken = True
             self._calls.lose(UpstreamReset(f"{stream.peer}: {exc}"))
 
+    async def _let_others(self) -> None:
+        # Between requests of one read. What was received is served, whatever happens in the meantime.
+        self._amid = True
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        self._amid = False
+
     def _half_message(self, some: bool, frames: Sequence[Frame]) -> bool:
         progress = self._progress
         return progress.unfinished if progress is not None else some and not frames
@@ -286,12 +315,14 @@ class Multiplexed(Bindings):
 
     async def _hold(self) -> None:
         # Read no more until there is room. Meanwhile nobody would see the peer hang up, but for the watch.
+        self.deaf = True
         with trio.CancelScope() as scope:
             self.stream.watch(scope)
             try:
                 await self._room()
             finally:
                 self.stream.watch(None)
+                self.deaf = False
         if scope.cancelled_caught:
             # What it sent before that is still to be read; it is not much, and may be one-way.
             self._forsake()
@@ -379,6 +410,8 @@ class Multiplexed(Bindings):
         kind = type(frame)
         if kind is Reply:
             self.outbox.put(frame.data)  # type: ignore[union-attr]  # by kind
+            if self._settling is not None and self.concurrency is not None:
+                self._settle(self.concurrency.settled)
         elif isinstance(frame, Data | Trailers):
             self._piece(frame)
         elif isinstance(frame, Reset):
@@ -390,17 +423,43 @@ class Multiplexed(Bindings):
             if frame.last_stream_id is not None:
                 self._calls.refused_above(frame.last_stream_id)
         elif isinstance(frame, Violation):
-            self._violated(frame)
+            self.violated(frame)
             return True
         return False
 
-    def _violated(self, frame: Violation) -> None:
+    async def settled(self, patience: float) -> None:
+        """Return when the peer has said how many requests it takes, or has gone, or after ``patience`` seconds."""
+        concurrency = self.concurrency
+        if concurrency is None or concurrency.settled or self.closing:
+            return
+        if self._settling is None:
+            self._settling = trio.Event()
+        with trio.move_on_after(patience):
+            await self._settling.wait()
+
+    def _settle(self, now: bool) -> None:
+        settling = self._settling
+        if now and settling is not None:
+            self._settling = None
+            settling.set()
+
+    def violated(self, frame: Violation) -> None:
+        """Take the peer's crime: all that was asked of it fails, and it is told."""
         if self.port is not None and self.role is Role.SERVER:
-            self.port.stats.downstream_cx_protocol_error += 1
+            stats = self.port.stats
+            stats.downstream_cx_protocol_error += 1
+            if frame.limit:
+                limits = stats.downstream_cx_limit
+                limits[frame.limit] = limits.get(frame.limit, 0) + 1
         self._violation = True
         _logger.info("%s %s: %s", self.facts.protocol, self.stream.peer, frame.detail)
         self._calls.lose(UpstreamProtocolError(f"{self.stream.peer}: {frame.detail}"))
         self.outbox.put(frame.farewell)
+        if frame.limit:
+            # Who makes work that serves nobody gets no more of it done; else the end would wait for all answers.
+            for worker in list(self._workers.values()):
+                if not worker.oneway:
+                    worker.cancel()
 
     def _piece(self, frame: Data | Trailers) -> None:
         inflow = self._calls.piece(frame)
@@ -431,12 +490,17 @@ class Multiplexed(Bindings):
         if self.flow is not None and count and not self._broken:
             self.outbox.put(self.flow.consumed(stream_id, count))
 
+    @property
+    def draining(self) -> bool:
+        """See Downstream."""
+        return self.port is not None and self.port.draining
+
     # ---- what we ask
 
     def call(self, request: Request) -> Coroutine[Any, Any, Response]:  # Any: as async def has it
         """Send ``request`` to the peer and return its answer. Cancelling gives up waiting, never writing.
 
-        Raises UpstreamReset, UpstreamProtocolError, Overflow, and what the request body raises.
+        Raises UpstreamReset, UpstreamRefused, UpstreamProtocolError, Overflow, and what the request body raises.
         """
         return self._calls.call(request)
 

@@ -87,7 +87,8 @@ class Outbox:
                     continue
                 chunks = self._chunks
                 data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-                self._chunks = []
+                # A peer that does not read must not hold all of it twice.
+                chunks = self._chunks = []
                 sent = stream.write_now(data)
                 self.written += sent
                 if sent != len(data):

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import trio
 
-from xproxy.codecs.api import Codec, SupportsFlow
+from xproxy.codecs.api import Codec, SupportsFlow, supports
 from xproxy.connection.outbox import Outbox
 from xproxy.model.frames import Data, Trailers
+from xproxy.model.status import Status
 from xproxy.stream.body import Body, BytesBody
 
 
@@ -20,12 +21,12 @@ class Outflow:
     def __init__(self, codec: Codec, outbox: Outbox) -> None:
         self._codec = codec
         self._outbox = outbox
-        self._flow = codec if isinstance(codec, SupportsFlow) else None
+        self._flow = codec if supports(codec, SupportsFlow) else None
         self._credit = trio.lowlevel.ParkingLot()
 
     def fits(self, stream_id: int, body: Body) -> bool:
-        """Whether ``body`` is whole and may go out in one frame."""
-        if type(body) is not BytesBody or body.trailers is not None:
+        """Whether ``body`` is whole and may go out at once."""
+        if type(body) is not BytesBody:
             return False
         flow = self._flow
         return flow is None or not body.data or len(body.data) <= flow.sendable(stream_id)
@@ -34,8 +35,8 @@ class Outflow:
         """The peer gave some: let those who wait look again."""
         self._credit.unpark_all()
 
-    async def send(self, stream_id: int, body: Body, note: Callable[[int], None]) -> None:
-        """Send a body to its end, and ``note`` the sizes of its pieces.
+    async def send(self, stream_id: int, body: Body, note: Callable[[int], None]) -> Status | None:
+        """Send a body to its end, and ``note`` the sizes of its pieces. Return the status its trailers said, if any.
 
         Raises what the body raises, and LocalProtocolError. Cancelled, it leaves the message without an end.
         """
@@ -47,11 +48,11 @@ class Outflow:
             except trio.EndOfChannel:
                 await outbox.room()
                 outbox.put(send(Data(stream_id, b"", True)))
-                return
+                return None
             if isinstance(piece, Trailers):
                 await outbox.room()
                 outbox.put(send(Trailers(stream_id, piece.headers)))
-                return
+                return piece.status
             note(len(piece))
             while piece:
                 await outbox.room()

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 from trio.abc import ReceiveChannel
 
-from xproxy.codecs.api import Codec, SupportsBypass
+from xproxy.codecs.api import Codec, SupportsBypass, supports
 from xproxy.model.errors import RequestBroken, StreamError
 from xproxy.model.frames import Data, Frame, GoAway, Reply, Reset, Trailers, Violation
 from xproxy.transport.poller import PolledSocket
@@ -116,8 +116,8 @@ class PulledBody(ReceiveChannel[bytes | Trailers]):
         """
         side = self._side
         if (
-            isinstance(side.codec, SupportsBypass)
-            and isinstance(sink.codec, SupportsBypass)
+            supports(side.codec, SupportsBypass)
+            and supports(sink.codec, SupportsBypass)
             and side.codec.transparent
             and sink.codec.transparent
             and not (self.finished or self._first or side.inbox or side.ended)

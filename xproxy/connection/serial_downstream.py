@@ -6,20 +6,22 @@ whole.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 
 import trio
 
-from xproxy.codecs.api import Codec, SupportsGoAway, SupportsProgress
+from xproxy.codecs.api import Codec, SupportsGoAway, SupportsProgress, supports
 from xproxy.connection.bindings import Bindings
-from xproxy.connection.pull import BYPASS_AFTER, FramePuller, PulledBody
+from xproxy.connection.pull import FramePuller
+from xproxy.connection.request_body import RequestBody, TunnelBody
+from xproxy.connection.serial_writing import SerialWriting
 from xproxy.connection.service import Port, Service
-from xproxy.connection.streams import StreamScope, answer
+from xproxy.connection.streams import answer
 from xproxy.model.errors import LocalProtocolError, RequestTimeout, StreamError, Unsupported
-from xproxy.model.frames import Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation, whole
-from xproxy.model.message import ResponseHead
-from xproxy.model.status import Status
+from xproxy.model.frames import Frame, GoAway, Head, Reply, Violation, whole
+from xproxy.model.message import RequestHead
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Closable, ConnectionFacts, Request, Response, error_head
 from xproxy.transport.stream import ByteStream
@@ -28,35 +30,19 @@ from xproxy.transport.timers import Timers
 _logger = logging.getLogger(__name__)
 
 
-class SerialDownstream(StreamScope, Bindings):
+class SerialDownstream(SerialWriting, Bindings):
     """Drives one connection to its end. ``run`` owns the socket."""
 
-    __slots__ = (
-        "_bindings",
-        "_busy",
-        "_draining",
-        "_half_close",
-        "_half_finished",
-        "_port",
-        "_progress",
-        "_service",
-        "facts",
-        "side",
-    )
+    __slots__ = ("_bindings", "_busy", "_draining", "_half_finished", "_progress")
 
     def __init__(
         self, stream: ByteStream, codec: Codec, facts: ConnectionFacts, port: Port, timers: Timers
     ) -> None:
-        StreamScope.__init__(self, timers)
-        self.side = FramePuller(stream, codec)
-        self.facts = facts
+        super().__init__(FramePuller(stream, codec), facts, port, timers)
         facts.downstream = self
-        self._port = port
-        self._service: Service = port.service
         self._busy = False  # a stream, or a head that is not complete yet
-        self._half_close = False
         self._half_finished = False
-        self._progress = codec if isinstance(codec, SupportsProgress) else None
+        self._progress = codec if supports(codec, SupportsProgress) else None
         self._draining = False
         self._bindings: dict[object, Closable] | None = None
 
@@ -96,7 +82,7 @@ class SerialDownstream(StreamScope, Bindings):
         already, and a close would fail it (RFC 9112 §9.6).
         """
         self._draining = True
-        if isinstance(self.side.codec, SupportsGoAway):
+        if supports(self.side.codec, SupportsGoAway):
             self.side.codec.goaway()
         if not self._busy and self.scope is not None:
             self._timers.arm(self._timer, trio.current_time() + self._port.service.timeouts.linger)
@@ -121,7 +107,7 @@ class SerialDownstream(StreamScope, Bindings):
                     await self._exchange(frame)
                     self._busy = False
                     if self.side.closing or (
-                        self._draining and not isinstance(codec, SupportsGoAway)
+                        self._draining and not supports(codec, SupportsGoAway)
                     ):
                         return
                     inbox.extend(codec.receive(b""))
@@ -162,30 +148,6 @@ class SerialDownstream(StreamScope, Bindings):
             return True
         return False  # a late piece of a request that has been answered already
 
-    async def _refuse(self, violation: Violation) -> None:
-        self._port.stats.downstream_cx_protocol_error += 1
-        if violation.farewell:
-            self._count(violation.reason)
-        _logger.info(
-            "listener %s: %s from %s: %s",
-            self._port.name,
-            self.facts.protocol,
-            self.facts.peer,
-            violation.detail,
-        )
-        if violation.farewell:
-            await self._write(violation.farewell)
-        await self._linger()
-
-    async def _linger(self) -> None:
-        # Bytes unread when a socket closes make the kernel send RST, which can destroy what the peer has yet to read.
-        if self.side.ended or self.side.stream.hung_up:
-            return
-        with trio.move_on_after(self._port.service.timeouts.linger):
-            self.side.stream.shutdown_write()
-            while await self.side.stream.read():
-                pass
-
     async def _interrupted(self) -> bool:
         # The scope was cancelled. True: go on with the connection.
         stats = self._port.stats
@@ -205,6 +167,7 @@ class SerialDownstream(StreamScope, Bindings):
                 error = RequestTimeout(
                     f"the request head was not complete within {self._port.service.timeouts.head:g} s (timeouts.head)"
                 )
+                self._refused(error_head(error), error.flag)
                 await self._farewell(error, linger=True)
             elif not self._draining:
                 stats.downstream_cx_idle_timeout += 1
@@ -222,21 +185,6 @@ class SerialDownstream(StreamScope, Bindings):
         self.side.inbox.extend(self.side.codec.receive(b""))
         return True
 
-    async def _farewell(self, error: StreamError, *, linger: bool = False) -> None:
-        # Answer a stream that was cut off. A peer that does not read must not hold us: the write is bounded.
-        try:
-            data = self.side.codec.send(Head(1, error_head(error), b"", True))
-        except LocalProtocolError:
-            self.side.closing = True  # the protocol has no place for an answer here
-            return
-        self._count(error.status)
-        with trio.move_on_after(self._port.service.timeouts.linger) as scope:
-            await self._write(data)
-            if linger:
-                await self._linger()
-        if scope.cancelled_caught:
-            self.side.closing = True
-
     # ---- one stream
 
     async def _exchange(self, head: Head) -> None:
@@ -247,7 +195,7 @@ class SerialDownstream(StreamScope, Bindings):
         service.streams += 1
         self._busy = True
         now = trio.current_time()
-        body = BytesBody(head.data) if head.end else RequestBody(self, head.data)
+        body = BytesBody(head.data) if head.end else self._pulled(head)
         request = Request(head.message, body, self.facts, self, now, head.origin)  # type: ignore[arg-type]  # a server's
         self.request = request
         timeouts = service.timeouts
@@ -271,25 +219,51 @@ class SerialDownstream(StreamScope, Bindings):
             else:
                 await self._farewell(StreamError("internal error in the proxy"), linger=True)
         finally:
+            if self._untold:
+                self._left(request)
             stats.downstream_rq_active -= 1
             service.leave()
 
+    def _pulled(self, head: Head) -> RequestBody:
+        # A body that is still to come, and nothing of it while nobody knows whether there is a tunnel.
+        message = head.message
+        if not isinstance(message, RequestHead) or not message.tunnel:
+            self._tunnel = None
+            return RequestBody(self, head.data)
+        self._tunnel = TunnelBody(self, head.data)
+        return self._tunnel
+
+    @property
+    def patience(self) -> float:
+        """See BodyOwner. A tunnel may be quiet for as long as its stream may be idle."""
+        if self._tunnel is not None or self.facts.traits.headless:
+            return math.inf
+        return self._service.timeouts.body or math.inf
+
     async def _exchange_streaming(self, request: Request, service: Service) -> None:
         response: Response | None = None
-        self._half_close = False
-        if request.head.tunnel:
-            self.side.stream.half_close = (
-                True  # who has sent all there is to send still wants the answer
-            )
+        half_close = self._half_close = self.facts.traits.half_close
+        if self._tunnel is not None:
+            # Who has sent all there is to send still wants the answer.
+            self.side.stream.half_close = True
         broken: BaseException | None = None
+        tunnels = 0
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 response = await answer(service.handler, request)
-                self._half_close = self.facts.traits.half_close or (
-                    request.head.tunnel and response.head.status is Status.OK
-                )
+                if request.head.grants(response.head):
+                    self._half_close = True
+                    self.side.closing = True  # it is no message's connection any more
+                    tunnels = 1
+                    self._port.stats.downstream_tunnels_total += 1
+                    self._port.stats.downstream_tunnels_active += 1
+                else:
+                    self.side.stream.half_close = half_close
                 await self._respond(request, response, keep=True)
+                if tunnels and self._tunnel is not None and type(response.body) is BytesBody:
+                    self._tunnel.open()  # all that there is in its other half came with its answer
+                    self.side.stream.shutdown_write()
                 if self.facts.traits.headless and type(response.body) is BytesBody:
                     self._end_tunnel(request)
                 if not self._half_close or request.local:
@@ -299,10 +273,16 @@ class SerialDownstream(StreamScope, Bindings):
             broken = group
         finally:
             self._nursery = None
+            self._port.stats.downstream_tunnels_active -= tunnels
+            if not tunnels:
+                self.side.stream.half_close = half_close
             if response is not None:
                 await response.aclose()
         if broken is not None:  # raised up there it might come out in a group
             raise trio.BrokenResourceError("the connection broke") from broken
+        if tunnels:
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._linger()
 
     def _end_tunnel(self, request: Request) -> None:
         # An answer that was made here. L4 has no word for an error, so the client must at least see a broken
@@ -326,11 +306,11 @@ class SerialDownstream(StreamScope, Bindings):
                 return
             head = response.head
             body = response.body
-            self._count(head.status)
             if request.local:
                 self._port.stats.downstream_rq_local += 1
             if type(body) is BytesBody and body.trailers is None:
                 data = self.side.codec.send(whole(1, head, body.data, response.origin))
+                self._count(head.status)
                 request.response_started = True
                 request.sent_bytes = len(body.data)
                 sent = self.side.stream.write_now(data)
@@ -347,121 +327,13 @@ class SerialDownstream(StreamScope, Bindings):
             if response.lease is not None and not keep:
                 await response.aclose()
 
-    async def _respond_streaming(self, request: Request, response: Response) -> None:
-        codec = self.side.codec
-        body = response.body
-        data = codec.send(Head(1, response.head))
-        request.response_started = True
-        if data:
-            await self._write(data)
-        ended = False
-        bypass_at: float = BYPASS_AFTER
-        try:
-            while True:
-                piece = await body.receive()
-                if type(piece) is Trailers:
-                    await self._write(codec.send(Trailers(1, piece.headers)))
-                    ended = True
-                    continue
-                assert not isinstance(piece, Trailers)
-                data = codec.send(Data(1, piece))
-                request.sent_bytes += len(piece)
-                await self._write(data)
-                self.touch()
-                if request.sent_bytes >= bypass_at and isinstance(body, PulledBody):
-                    await self._bypass(request, body)
-                    bypass_at = math.inf
-        except trio.EndOfChannel:
-            if not ended:
-                data = codec.send(Data(1, b"", True))
-                if data:
-                    await self._write(data)
-            if self._half_close:
-                self.side.stream.shutdown_write()
-        except StreamError as error:
-            # The head is out: the client must see a broken message, never a well-formed lie.
-            request.flag(error.flag)
-            request.detail = error.detail
-            self._port.stats.downstream_rq_reset += 1
-            self.side.closing = True
-            farewell = codec.send(Reset(1, error.status))
-            if farewell:
-                await self._write(farewell)
-            self.side.stream.abort()
+    # ---- Downstream
 
-    async def _bypass(self, request: Request, body: PulledBody) -> None:
-        stats = self._port.stats
-
-        def moved(count: int) -> None:
-            request.sent_bytes += count
-            stats.downstream_tx_bytes_total += count
-            self.touch()
-
-        await body.bypass(self.side, self._service.timeouts.write or 1e9, moved)
-
-    def _count(self, status: Status) -> None:
-        statuses = self._port.stats.statuses
-        statuses[status] = statuses.get(status, 0) + 1
-
-    async def _write(self, data: bytes) -> None:
-        self._port.stats.downstream_tx_bytes_total += len(data)
-        sent = self.side.stream.write_now(data)
-        if sent != len(data):
-            await self._write_rest(data, sent)
-
-    async def _write_rest(self, data: bytes, sent: int) -> None:
-        limit = self._service.timeouts.write or 1e9
-        with memoryview(data) as view:
-            while sent < len(view):
-                with trio.move_on_after(limit) as scope:
-                    await self.side.stream.wait_writable()
-                if scope.cancelled_caught:
-                    self._port.stats.downstream_cx_write_timeout += 1
-                    self.side.closing = True
-                    self.side.stream.abort()
-                    raise trio.BrokenResourceError(
-                        f"the client took nothing for {limit:g} s (timeouts.write)"
-                    )
-                sent += self.side.stream.write_now(view[sent:])
-                self.touch()
-
-    # ---- StreamControl and Downstream
-
-    async def send_interim(self, head: ResponseHead) -> None:
-        """See StreamControl."""
-        if self.facts.traits.interim:
-            data = self.side.codec.send(Head(1, head, interim=True))
-            if data:
-                await self._write(data)
+    @property
+    def draining(self) -> bool:
+        """See Downstream."""
+        return self._port.draining
 
     async def call(self, request: Request) -> Response:
         """See Downstream."""
         raise Unsupported(f"{self.facts.protocol} has no requests from server to client")
-
-
-class RequestBody(PulledBody):
-    """A request body that did not come whole, read from the client as it is forwarded."""
-
-    __slots__ = ("_downstream",)
-
-    def __init__(self, downstream: SerialDownstream, first: bytes) -> None:
-        super().__init__(downstream.side, first)
-        self._downstream = downstream
-
-    async def _pull(self) -> Frame | None:
-        side = self._side
-        downstream = self._downstream
-        request = downstream.request
-        tunnel = request is None or request.head.tunnel or downstream.facts.traits.headless
-        if side.inbox or tunnel:  # a tunnel may be quiet for as long as its stream may be idle
-            frame = await super()._pull()
-        else:
-            limit = downstream._service.timeouts.body or 1e9
-            with trio.move_on_after(limit) as scope:
-                frame = await super()._pull()
-            if scope.cancelled_caught:
-                raise RequestTimeout(
-                    f"no piece of the request body came for {limit:g} s (timeouts.body)"
-                )
-        downstream.touch()
-        return frame

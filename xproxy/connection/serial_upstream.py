@@ -127,10 +127,25 @@ class SerialUpstream:
                 await write_all(stream, data)
             except trio.BrokenResourceError as exc:
                 raise UpstreamReset(f"{self.address} closed the connection") from exc
+            if not head.tunnel:
+                self._uploading = True
+                if not request.stream.start_soon(partial(self._upload, request, body)):
+                    await self._upload(request, body)
+        if head.tunnel:
+            return await self._open_tunnel(request, body)
+        return await self._response(request)
+
+    async def _open_tunnel(self, request: Request, body: Body) -> Response:
+        # Nothing goes before the answer: without a grant it would be read as the next request.
+        response = await self._response(request)
+        if request.head.grants(response.head):
+            if type(body) is BytesBody:
+                self.side.stream.shutdown_write()  # its first half had ended with the request
+                return response
             self._uploading = True
             if not request.stream.start_soon(partial(self._upload, request, body)):
                 await self._upload(request, body)
-        return await self._response(request)
+        return response
 
     async def _response(self, request: Request) -> Response:
         side = self.side
@@ -191,6 +206,7 @@ class SerialUpstream:
                     self._uploading = False
                     return
                 request.received_bytes += len(piece)
+                request.stream.touch()
                 await write_all(side.stream, side.codec.send(Data(1, piece)))
                 if request.received_bytes >= bypass_at and isinstance(body, PulledBody):
                     await self._bypass(request, body)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import attrs
 import trio
 
+from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
-from xproxy.stream.exchange import Handler
+from xproxy.stream.exchange import Handler, Request
 
 
 class Timeouts(Protocol):
@@ -43,8 +45,22 @@ class DownstreamStats:
     downstream_cx_ended_early: int = 0
     """Gone, or broken, before the protocol was known."""
     downstream_cx_proxy_protocol_error: int = 0
+    downstream_cx_silent: int = 0
+    """Relayed as L4, as the client listened first."""
+    downstream_tls_handshakes: int = 0
+    """That went well."""
+    downstream_tls_resumed: int = 0
+    """Of these, how many resumed a session."""
+    downstream_tls_handshakes_active: int = attrs.field(default=0, metadata={"kind": "gauge"})
+    downstream_tls_failed: dict[str, int] = attrs.field(factory=dict, metadata={"label": "reason"})
+    """Handshakes that did not, by alert, or timeout, overflow, ended, hello (never whole), unknown-name."""
+    downstream_tls_passthrough: int = 0
+    """Relayed with their TLS."""
+    downstream_tls_plaintext_refused: int = 0
     downstream_cx_protocol_error: int = 0
     """The peer broke its protocol."""
+    downstream_cx_limit: dict[str, int] = attrs.field(factory=dict, metadata={"label": "limit"})
+    """Of these, the ones that exceeded a bound, by the bound's name."""
     downstream_cx_idle_timeout: int = 0
     downstream_cx_head_timeout: int = 0
     downstream_cx_write_timeout: int = 0
@@ -57,6 +73,9 @@ class DownstreamStats:
     """Responses broken off after their head."""
     downstream_rq_local: int = 0
     """Answered by the proxy itself, with an error."""
+    downstream_tunnels_total: int = 0
+    """Requests that became a tunnel (CONNECT, upgrades)."""
+    downstream_tunnels_active: int = attrs.field(default=0, metadata={"kind": "gauge"})
     downstream_rx_bytes_total: int = 0
     downstream_tx_bytes_total: int = 0
     statuses: dict[Status, int] = attrs.field(factory=dict, metadata={"label": "status"})
@@ -72,6 +91,8 @@ class Service:
     max_outbox_bytes: int
     max_streams: int
     max_message_bytes: int
+    refusals: tuple[Callable[[Request, ResponseHead], None], ...] = ()
+    """Who is told of requests that were refused before any filter could see them; see ``SupportsRefusals``."""
     streams: int = 0
     """In flight."""
     _drained: trio.Event | None = None

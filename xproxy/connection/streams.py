@@ -52,7 +52,16 @@ class StreamScope:
     A cancel scope costs 5 µs, so one is used for many streams in turn: it is replaced only after it was cancelled.
     """
 
-    __slots__ = ("_deadline", "_idle_limit", "_nursery", "_timer", "_timers", "request", "scope")
+    __slots__ = (
+        "_deadline",
+        "_idle_limit",
+        "_nursery",
+        "_timer",
+        "_timers",
+        "_untold",
+        "request",
+        "scope",
+    )
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
@@ -60,6 +69,8 @@ class StreamScope:
         self._deadline = math.inf
         self._idle_limit = 0.0
         self._nursery: trio.Nursery | None = None
+        self._untold = False
+        """A head has left that does not say how the call ends: it is counted when that is known."""
         self.request: Request | None = None
         self.scope: trio.CancelScope | None = None
 
@@ -80,6 +91,33 @@ class StreamScope:
             self._deadline = deadline
             if deadline < self._timer.deadline:
                 self._timers.arm(self._timer, deadline)
+
+    @property
+    def deadline(self) -> float:
+        """See StreamControl."""
+        return self._deadline
+
+    def _count(self, status: Status) -> None:
+        """Count a response."""
+        raise NotImplementedError
+
+    def _head_out(self, request: Request, head: ResponseHead) -> None:
+        # What a call came to is told by its trailers.
+        if request.head.rpc is None:
+            self._count(head.status)
+        else:
+            self._untold = True
+
+    def _told(self, request: Request, status: Status) -> None:
+        if self._untold:
+            self._untold = False
+            request.outcome = request.outcome or status
+            self._count(request.outcome)
+
+    def _left(self, request: Request) -> None:
+        # The stream is over: what was not told by now will not be.
+        error = self.interruption()
+        self._told(request, Status.CANCELLED if error is None else error.status)
 
     def interruption(self) -> StreamError | None:
         """See StreamControl."""

@@ -17,11 +17,11 @@ from xproxy.connection.outflow import Outflow
 from xproxy.connection.service import Port
 from xproxy.connection.streams import INTERNAL_ERROR, StreamScope, answer
 from xproxy.model.errors import LocalProtocolError, StreamError
-from xproxy.model.frames import Head, Reset, whole
+from xproxy.model.frames import Head, Reset, Trailers, whole
 from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
-from xproxy.stream.body import BytesBody, read_whole
-from xproxy.stream.exchange import ConnectionFacts, Request, Response, error_head
+from xproxy.stream.body import Body, BytesBody, read_whole
+from xproxy.stream.exchange import ConnectionFacts, Handler, Request, Response, error_head
 from xproxy.transport.poller import AWAKE
 from xproxy.transport.timers import Timers
 
@@ -178,6 +178,11 @@ class Worker(StreamScope):
             self._count(error.status)
             self._say(Head(stream_id, error_head(error), b"", True))
 
+    def _give_up(self) -> None:
+        # The answer broke off: nobody wants the rest of the request.
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+
     def _say(self, frame: Head | Reset) -> None:
         # The last word on a stream that failed. The codec refuses it where all has been said.
         with contextlib.suppress(LocalProtocolError):
@@ -191,32 +196,55 @@ class Worker(StreamScope):
         stats.downstream_rq_active += 1
         service.streams += 1
         now = connection.read_at
-        body = BytesBody(frame.data) if self.inflow is None else self.inflow
+        inflow = self.inflow
+        # What came in pieces of one read is whole by now.
+        body: Body = BytesBody(frame.data) if inflow is None else inflow.collect() or inflow
         request = Request(frame.message, body, connection.facts, self, now, frame.origin)  # type: ignore[arg-type]  # a request
         self.request = request
         self._begin(now, service.timeouts.stream_idle)
         try:
-            if frame.end:
+            if type(body) is BytesBody:
                 response = await answer(service.handler, request)
                 await self._respond(frame.stream_id, request, response)
             else:
-                async with trio.open_nursery() as nursery:
-                    self._nursery = nursery
-                    response = await answer(service.handler, request)
-                    await self._respond(frame.stream_id, request, response)
-                    nursery.cancel_scope.cancel()
+                await self._serve_streaming(frame.stream_id, request, service.handler)
         except* Exception:
             # A body that a filter wrapped, or its work beside the stream. The neighbours must not notice.
             _logger.exception("a body failed on a %s request", connection.facts.protocol)
             self._refuse_response(frame.stream_id, request)
         finally:
             self._nursery = None
+            if self._untold:
+                self._left(request)
             stats.downstream_rq_active -= 1
             service.leave()
             if self.inflow is not None:
                 await self.inflow.aclose()
 
-    async def _respond(self, stream_id: int, request: Request, response: Response) -> None:
+    async def _serve_streaming(self, stream_id: int, request: Request, handler: Handler) -> None:
+        response: Response | None = None
+        stats = self._port.stats
+        tunnels = 0
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                response = await answer(handler, request)
+                if request.head.grants(response.head):
+                    tunnels = 1
+                    stats.downstream_tunnels_total += 1
+                    stats.downstream_tunnels_active += 1
+                await self._respond(stream_id, request, response, keep=True)
+                if not tunnels or request.local:
+                    # An answer that is complete before its request ends the request. A tunnel has two halves.
+                    nursery.cancel_scope.cancel()
+        finally:
+            stats.downstream_tunnels_active -= tunnels
+            if response is not None:
+                await response.aclose()
+
+    async def _respond(
+        self, stream_id: int, request: Request, response: Response, *, keep: bool = False
+    ) -> None:
         connection = self._connection
         stats = self._port.stats
         try:
@@ -240,9 +268,19 @@ class Worker(StreamScope):
                 stream_id, body
             ):
                 assert isinstance(body, BytesBody)
-                data = connection.codec.send(whole(stream_id, head, body.data, response.origin))
+                trailers = body.trailers
+                outcome = head.status
+                send = connection.codec.send
+                if trailers is None or connection.whole:
+                    data = send(whole(stream_id, head, body.data, response.origin))
+                else:
+                    data = send(Head(stream_id, head, body.data))
+                    request.response_started = True
+                    data += send(Trailers(stream_id, trailers.headers))
+                    if trailers.status is not None and request.head.rpc is not None:
+                        outcome = request.outcome = request.outcome or trailers.status
                 request.response_started = True
-                self._count(head.status)
+                self._count(outcome)
                 request.sent_bytes = len(body.data)
                 connection.outbox.put(data)
                 stats.downstream_tx_bytes_total += len(data)
@@ -252,7 +290,7 @@ class Worker(StreamScope):
             _logger.warning("response cannot be sent as it is: %s", exc)
             self._refuse_response(stream_id, request)
         finally:
-            if response.lease is not None:
+            if response.lease is not None and not keep:
                 await response.aclose()
 
     async def _respond_streaming(
@@ -261,15 +299,21 @@ class Worker(StreamScope):
         connection = self._connection
         connection.outbox.put(connection.codec.send(Head(stream_id, response.head)))
         request.response_started = True
-        self._count(response.head.status)
+        self._head_out(request, response.head)
         try:
-            await connection.outflow.send(stream_id, response.body, partial(self._sent, request))
+            status = await connection.outflow.send(
+                stream_id, response.body, partial(self._sent, request)
+            )
+            self._told(request, status or response.head.status)
         except StreamError as error:
+            self._told(request, error.status)
             request.flag(error.flag)
             request.detail = error.detail
             self._answer_error(stream_id, request, error)
+            self._give_up()
 
     def _refuse_response(self, stream_id: int, request: Request) -> None:
+        self._give_up()
         if request.response_started:
             self._port.stats.downstream_rq_reset += 1
             self._say(Reset(stream_id, Status.INTERNAL))

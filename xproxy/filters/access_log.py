@@ -10,6 +10,7 @@ import trio
 from attrs.validators import ge, min_len
 from trio.abc import ReceiveChannel
 
+from xproxy.connection.streams import INTERNAL_ERROR
 from xproxy.model.errors import ConfigError, StreamError
 from xproxy.model.frames import Trailers
 from xproxy.model.message import ResponseHead
@@ -29,7 +30,6 @@ from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Handler, Releasable, Request, Response, error_head
 
 _CANCELLED: Final = ResponseHead(status=Status.CANCELLED)
-_FAILED: Final = ResponseHead(status=Status.INTERNAL)
 
 
 def _make_format(log: AccessLog) -> Format:
@@ -87,7 +87,7 @@ class AccessLog:
         return self._writer.dropped
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
-        outcome: ResponseHead | None = _FAILED
+        outcome: ResponseHead | None = INTERNAL_ERROR
         try:
             response = await call_next(request)
             outcome = None
@@ -100,6 +100,8 @@ class AccessLog:
             raise
         finally:
             if outcome is not None:
+                if outcome is not _CANCELLED and not request.response_started:
+                    _count_text(request, outcome)
                 self.log(request, outcome)
         lease = _LoggedLease(self, request, response)
         response.lease = lease
@@ -107,6 +109,11 @@ class AccessLog:
             lease.ended = False
             response.body = _WatchedBody(response.body, lease)
         return response
+
+    def refused(self, request: Request, head: ResponseHead) -> None:
+        """See SupportsRefusals."""
+        _count_text(request, head)
+        self.log(request, head)
 
     def log(self, request: Request, head: ResponseHead) -> None:
         """Queue the line of a request that is over."""
@@ -117,6 +124,13 @@ def _note(request: Request, error: StreamError) -> None:
     # The driver does the same when the error reaches it; by then the line is written.
     request.flag(error.flag)
     request.detail = error.detail
+
+
+def _count_text(request: Request, head: ResponseHead) -> None:
+    # The client's codec is about to make a reply of it, and nobody hears from it how long that was.
+    text_of = request.connection.text_of
+    if text_of is not None:
+        request.sent_bytes = len(text_of(head, request.head))
 
 
 def _cut_off(request: Request) -> ResponseHead:
@@ -150,7 +164,10 @@ class _LoggedLease:
             if not self._logged:
                 self._logged = True
                 if not self.ended:
-                    _cut_off(self._request)
+                    request = self._request
+                    cut = _cut_off(request)
+                    if request.head.rpc is not None and request.outcome is None:
+                        request.outcome = cut.status  # its trailers would have said it
                 self._log.log(self._request, self._response.head)
 
 
@@ -167,7 +184,7 @@ class _WatchedBody(ReceiveChannel[bytes | Trailers]):
     async def receive(self) -> bytes | Trailers:
         """Receive from the body itself."""
         try:
-            return await self._inner.receive()
+            piece = await self._inner.receive()
         except trio.EndOfChannel:
             self._lease.ended = True
             raise
@@ -175,6 +192,9 @@ class _WatchedBody(ReceiveChannel[bytes | Trailers]):
             self._lease.ended = True
             _note(self._lease._request, error)
             raise
+        if isinstance(piece, Trailers):
+            self._lease.ended = True  # the last piece, and senders know it
+        return piece
 
     async def aclose(self) -> None:
         await self._inner.aclose()

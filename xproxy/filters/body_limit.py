@@ -9,10 +9,10 @@ import attrs
 from attrs.validators import ge, optional
 from trio.abc import ReceiveChannel
 
-from xproxy.config.schema import Size
 from xproxy.model.errors import BodyTooLarge, StreamError
 from xproxy.model.frames import Trailers
 from xproxy.model.headers import Headers
+from xproxy.model.limits import Size
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Handler, Request, Response
 
@@ -34,12 +34,13 @@ class BodyLimit:
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Raises BodyTooLarge for requests, StreamError for responses."""
-        if self.request is not None:
+        # What goes through a tunnel is no body, however long it is.
+        if self.request is not None and not request.head.tunnel:
             request.body = _limited(
                 request.body, request.head.headers, self.request, _request_too_large
             )
         response = await call_next(request)
-        if self.response is not None:
+        if self.response is not None and not request.head.grants(response.head):
             # The answer to a HEAD says how long the body would be that it does not have.
             headers = response.head.headers if request.head.method != "HEAD" else Headers()
             try:

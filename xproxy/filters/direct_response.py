@@ -11,6 +11,7 @@ from xproxy.filters.headers import check_name, check_value
 from xproxy.model.headers import Headers
 from xproxy.model.message import Local, ResponseHead, Target
 from xproxy.model.status import Status
+from xproxy.model.traits import WEB_FAMILY
 from xproxy.stream.exchange import Handler, Request, Response, local_response
 
 
@@ -35,7 +36,7 @@ class DirectResponse:
     """The neutral outcome, e.g. ``ok``, ``not-found``, ``unavailable``."""
     code: int | None = attrs.field(default=None, validator=optional([ge(0), le(65535)]))
     """The protocol's own code for clients of ``family``. Say ``status`` as well, so that it means the same to all."""
-    family: str = "http"
+    family: str = WEB_FAMILY
     """The family of protocols that ``code`` belongs to."""
     body: str = ""
     """Text sent to web clients; RPC clients get it as the message of the outcome."""

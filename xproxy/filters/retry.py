@@ -1,7 +1,9 @@
 """Retry: ask again where nothing is lost by asking.
 
-A request whose body is there as a whole can be sent again; one whose body still comes in only as long as nobody has
-taken a piece of it. Never again once the response is on its way to the client.
+A request whose body is there as a whole can be sent again; one whose body comes in pieces as long as these are kept.
+Never again once the response is on its way to the client.
+A call within a web request may say only in its trailers that it failed. Trailers that are there when its head is, and
+before any piece of a body, count as if they were in the head; nobody waits for them: a stream may say its head early.
 The wait before the n-th retry is drawn from [0, min(cap, base · 2^(n-1))): full jitter, as in Envoy's source (its
 documentation gives other ranges), so that the clients of a server that comes back do not all come at once.
 (idea: envoy:source/common/router/retry_state_impl.cc, linkerd2-proxy:linkerd/http/retry)
@@ -18,13 +20,14 @@ import trio
 from attrs.validators import ge, gt, le, optional
 from trio.abc import ReceiveChannel
 
-from xproxy.config.schema import Duration
 from xproxy.model.errors import DeadlineExceeded, StreamError
 from xproxy.model.frames import Trailers
+from xproxy.model.limits import KIB, Duration, Size
 from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Handler, Request, Response
+from xproxy.stream.replay import Recording
 
 _NO_ANSWER: Final = frozenset({"connect-failure", "refused-stream", "reset"})
 _ANY_FAILURE: Final = _NO_ANSWER | {"deadline-exceeded", "unavailable"}
@@ -39,8 +42,6 @@ _FAILURES: Final[Mapping[str, frozenset[str]]] = {
     "gateway-error": _ANY_FAILURE,
 }
 """Condition → the failures (StreamError.condition) it stands for."""
-_NOTHING_SENT: Final = frozenset({"connect-failure", "refused-stream"})
-"""The failures before which the upstream saw nothing, or says so: all that a streamed body allows."""
 _CODES: Final[Mapping[str, range | tuple[int, ...]]] = {
     "5xx": range(500, 600),
     "gateway-error": (502, 503, 504),
@@ -96,9 +97,9 @@ def _union(sets: Mapping[str, frozenset[str]], names: tuple[str, ...]) -> frozen
 class Retry:
     """Ask again when a try failed in one of the ways named.
 
-    Another endpoint is tried first, where there is one. A body that did not come whole with its head cannot be sent
-    twice: such a request is tried again only after ``connect-failure`` and ``refused-stream``, as far as ``on`` has
-    them, while no piece of its body was taken, and it has no ``per_try_timeout``.
+    Another endpoint is tried first, where there is one. Of a body that did not come whole with its head so much is
+    kept as ``max_body_bytes`` says; a request of which more has gone out is not tried again. Such a body takes its
+    time to come, so it has no ``per_try_timeout``.
     """
 
     on: tuple[str, ...] = attrs.field(
@@ -116,6 +117,8 @@ class Retry:
         default=None, validator=optional(gt(Duration(0.0)))
     )
     """Until a try has its response head; then it counts as ``deadline-exceeded``. None: only the route's timeout."""
+    max_body_bytes: Size = attrs.field(default=Size(64 * KIB), validator=ge(Size(0)))
+    """Of a request body that comes in pieces: so much is kept to be sent again."""
     back_off: BackOff = BackOff()
     """How long to wait before each retry."""
 
@@ -136,11 +139,15 @@ class Retry:
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Return the first outcome that is not to be tried again, or the last one there is. Raises StreamError."""
         given = request.body
-        body = request.body = given if isinstance(given, BytesBody) else OnceBody(given)
+        body = given if isinstance(given, BytesBody) else Recording(given, self.max_body_bytes)
+        if isinstance(body, Recording):
+            request.body = body.replay()
         head, origin, flags = request.head, request.origin, request.flags
-        # A streamed body takes its time to come, and there is no second one to be in time for.
+        # A streamed body takes its time to come.
         timeout = self.per_try_timeout if isinstance(body, BytesBody) else None
-        outcome = await _try(request, call_next, timeout)
+        # Trailers are worth a look only where their outcome can lead to a retry.
+        peek = bool(self._neutral)
+        outcome = await _try(request, call_next, timeout, peek=peek)
         retry = 0
         while self._asks_for_retry(request, body, head, outcome):
             if retry >= self.attempts:
@@ -160,7 +167,8 @@ class Retry:
                 request.endpoint = None
                 request.detail = ""
                 request.local = False
-                outcome = await _try(request, call_next, timeout)
+                request.received_bytes = 0
+                outcome = await _try(request, call_next, timeout, peek=peek)
             finally:
                 if permits is not None:
                     permits.release()
@@ -169,13 +177,11 @@ class Retry:
         return outcome
 
     def _asks_for_retry(
-        self, request: Request, body: BytesBody | OnceBody, head: RequestHead, outcome: Outcome
+        self, request: Request, body: BytesBody | Recording, head: RequestHead, outcome: Outcome
     ) -> bool:
         if request.response_started:
             return False
-        if isinstance(body, OnceBody) and (
-            body.taken or isinstance(outcome, Response) or outcome.condition not in _NOTHING_SENT
-        ):
+        if isinstance(body, Recording) and not body.replayable:
             return False
         if isinstance(outcome, StreamError):
             # A local overflow has no condition: more of the same is what it needs least.
@@ -183,48 +189,72 @@ class Retry:
         answer = outcome.head
         if "x-envoy-overloaded" in answer.headers:
             return False
-        return answer.status in self._neutral or self._is_retriable_code(head, answer)
+        return _status_of(outcome) in self._neutral or self._is_retriable_code(head, answer)
 
     def _is_retriable_code(self, head: RequestHead, answer: ResponseHead) -> bool:
         code = answer.native_status
         return code in self.statuses or (code in self._codes and isinstance(head.extra, Target))
 
 
-async def _try(request: Request, call_next: Handler, timeout: float | None) -> Outcome:
+async def _try(
+    request: Request, call_next: Handler, timeout: float | None, *, peek: bool
+) -> Outcome:
     try:
         if timeout is None:
-            return await call_next(request)
-        with trio.move_on_after(timeout):
-            return await call_next(request)
-        return DeadlineExceeded(f"no response head in {timeout:g} s (retry.per_try_timeout)")
+            response = await call_next(request)
+        else:
+            with trio.move_on_after(timeout) as scope:
+                response = await call_next(request)
+            if scope.cancelled_caught:
+                return DeadlineExceeded(
+                    f"no response head in {timeout:g} s (retry.per_try_timeout)"
+                )
     except StreamError as error:
         return error
+    if peek and type(response.body) is not BytesBody and request.head.rpc is not None:
+        return await _look_ahead(response)
+    return response
+
+
+async def _look_ahead(response: Response) -> Outcome:
+    """Take what is there of the body without waiting for it; trailers alone make it one that came whole."""
+    body = response.body
+    try:
+        with trio.move_on_after(0):
+            piece = await body.receive()
+            if isinstance(piece, Trailers):
+                response.body = BytesBody(b"", piece)
+            else:
+                response.body = BegunBody(piece, body)
+    except trio.EndOfChannel:
+        response.body = BytesBody()
+    except StreamError as error:
+        await response.aclose()
+        return error
+    return response
+
+
+def _status_of(response: Response) -> Status:
+    """Return how a response ended, as far as it is known before its body."""
+    body = response.body
+    trailers = body.trailers if isinstance(body, BytesBody) and not body.data else None
+    return (trailers.status if trailers is not None else None) or response.head.status
 
 
 @final
-class OnceBody(ReceiveChannel[bytes | Trailers]):
-    """A body that did not come whole, and whether it can still be sent from its start."""
+class BegunBody(ReceiveChannel[bytes | Trailers]):
+    """A body of which a piece was taken, and is given back."""
 
-    __slots__ = ("inner", "taken")
+    __slots__ = ("_first", "_inner")
 
-    inner: Body
-    """The body itself, for code that can do without the pieces."""
-    taken: bool
-    """Somebody has a piece of it: it is not whole any more."""
-
-    def __init__(self, inner: Body) -> None:
-        self.inner = inner
-        self.taken = False
-
-    def replay(self) -> OnceBody:
-        """Return itself; right only as long as nothing was taken."""
-        return self
+    def __init__(self, first: bytes, inner: Body) -> None:
+        self._first: bytes | None = first
+        self._inner = inner
 
     async def receive(self) -> bytes | Trailers:
-        """Receive from the body itself."""
-        piece = await self.inner.receive()
-        self.taken = True
-        return piece
+        """Give the first piece, then receive from the body itself."""
+        first, self._first = self._first, None
+        return await self._inner.receive() if first is None else first
 
     async def aclose(self) -> None:
-        await self.inner.aclose()
+        await self._inner.aclose()

@@ -6,8 +6,8 @@ import attrs
 import trio
 from attrs.validators import gt, optional
 
-from xproxy.config.schema import Duration
 from xproxy.model.errors import DeadlineExceeded
+from xproxy.model.limits import Duration
 from xproxy.stream.exchange import Handler, Request, Response
 
 

@@ -33,7 +33,8 @@ class LocalProtocolError(XproxyError):
 class StreamError(XproxyError):
     """A stream failed; becomes a local reply, or a reset once the response head is out."""
 
-    status: ClassVar[Status] = Status.INTERNAL
+    status: Status = Status.INTERNAL
+    """Of the class; an instance may know more exactly."""
     reason: ClassVar[Reason] = Reason.NONE
     public: ClassVar[str] = ""
     """What the client reads where the detail is not its business, as it names addresses, clusters or routes; the
@@ -84,13 +85,34 @@ class ConnectFailed(StreamError):
 
 
 class UpstreamReset(StreamError):
-    """The upstream ended the stream or its connection before the response was complete."""
+    """The upstream ended the stream or its connection before the response was complete.
+
+    ``status``: what the upstream meant by it, for clients whose protocol has the same words.
+    """
 
     status = Status.UNAVAILABLE
     reason = Reason.UPSTREAM_RESET
     public = "the upstream ended the request without a whole answer"
     flag = "UC"
     condition = "reset"
+
+    def __init__(self, detail: str, status: Status = Status.UNAVAILABLE) -> None:
+        super().__init__(detail)
+        self.status = status
+
+
+class UpstreamRefused(StreamError):
+    """The upstream said that it has not looked at the request, or left before it was sent: it may be sent again."""
+
+    status = Status.UNAVAILABLE
+    public = "the upstream did not take the request"
+    flag = "UR"
+    condition = "refused-stream"
+
+    def __init__(self, detail: str, *, leaving: bool = False) -> None:
+        super().__init__(detail)
+        self.leaving = leaving
+        """The connection takes no more requests, but another may: no sign of an upstream that is overloaded."""
 
 
 class UpstreamProtocolError(StreamError):

@@ -105,6 +105,8 @@ class Reset:
 
     stream_id: int
     status: Status
+    refused: bool = False
+    """The peer says that it never looked at the request: it may be sent again, whatever it asks for."""
 
 
 @attrs.frozen
@@ -142,6 +144,10 @@ class Violation:
     farewell: bytes = b""
     """Bytes to send before closing, in the peer's own protocol."""
     reason: Status = Status.INVALID_ARGUMENT
+    limit: str = ""
+    """The bound that the peer exceeded, if it was one: an option's or a limit's name. A codec has a few of them."""
+    native_status: int | None = None
+    """The code that ``farewell`` tells a client about a request of its own; None: it tells none."""
 
 
 Frame: TypeAlias = Head | Data | Trailers | Reset | Reply | Credit | GoAway | Violation

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Final, final
+from typing import Any, Final
 
 
-@final
 class Headers:
-    """Ordered pairs of (name, value). Immutable: each change returns a new object, so identity means unmodified."""
+    """Ordered pairs of (name, value). Immutable: each change returns a new object, so identity means unmodified.
+
+    Nobody's base but that of ``LazyHeaders``.
+    """
 
     __slots__ = ("_index", "_parent", "_tail", "pairs")
 
@@ -138,6 +140,33 @@ class Headers:
 
 
 _set_pairs: Final = Headers.__dict__["pairs"].__set__
+
+
+class LazyHeaders(Headers):
+    """Headers that are found when somebody first looks at them: where finding them costs, and few look.
+
+    A subclass says how, in ``find``. It calls ``__init__`` without arguments.
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self._index = None
+        self._parent = None
+        self._tail = ()
+
+    def find(self) -> tuple[tuple[str, str], ...]:
+        """Return the fields in wire order; called once. Total: what cannot be read is no fields."""
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:  # Any: what a missing attribute has for a type
+        # Python comes here only while the slot is empty.
+        if name != "pairs":
+            raise AttributeError(name)
+        pairs = self.find()
+        _set_pairs(self, pairs)
+        return pairs
+
 
 NO_HEADERS: Final = Headers()
 """The shared empty set of fields."""

@@ -1,8 +1,18 @@
-"""Limits: the bound of everything a peer can make a codec hold, with its default."""
+"""Limits: the bound of everything a peer can make a codec hold, with its default; and the units of options."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NewType
+
 import attrs
+
+Duration = NewType("Duration", float)
+"""Seconds; written ``250ms``, ``3s``, ``5m``, ``1h`` or ``0``."""
+Size = NewType("Size", int)
+"""Bytes; written ``64KiB``, ``1MiB``, ``512B`` or ``0``."""
+File = NewType("File", Path)
+"""A file that must be there; written as a path, relative to the configuration file's folder or absolute."""
 
 KIB = 1024
 MIB = 1024 * KIB

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
@@ -28,6 +28,8 @@ class Target:
     upgrade: str = ""
     """The protocol that the connection, or the stream, is asked to become (RFC 9110 §7.8, RFC 8441), in lower case,
     e.g. ``websocket``; empty: none. The method is GET, whatever it is on the wire."""
+    upgrade_only: bool = False
+    """There is no request without the upgrade: it may be refused, but not passed over (RFC 8441)."""
     rpc: Rpc | None = None
     """What the request means where it carries a remote procedure call."""
 
@@ -42,6 +44,25 @@ class Rpc:
     """Interface, e.g. ``package.Service``."""
     method: str
     """What is called."""
+
+
+SWITCHING: Final = 101
+"""The native status of the web family that grants an upgrade, whatever it is on the wire."""
+
+
+class Arguments(Protocol):
+    """The arguments of a call by name, read when the first one is asked for."""
+
+    def get(self, name: str) -> str | None:
+        """Return an argument as text; a field of a struct by its path, ``user.id``. None: there is none. Total."""
+        ...
+
+
+class Described:
+    """Base of a codec's own facts (``RequestHead.extra``) where it knows what the arguments are called."""
+
+    __slots__ = ()
+    arguments: Arguments | None
 
 
 _IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
@@ -69,7 +90,8 @@ class RequestHead:
     )
     """The codec's own frozen facts (RPC), or a :class:`Target`."""
     base: RequestHead | None = attrs.field(default=None, init=False, eq=False, repr=False)
-    """The head this one was made from by ``adding``, if it was: what is known of that one holds for this one."""
+    """The head this one was made from by ``adding`` or ``due_in``, if it was: what is known of that one holds for
+    this one, but for the deadline."""
     added: Fields = attrs.field(default=(), init=False, eq=False, repr=False)
     """The fields that ``base`` lacks."""
 
@@ -120,6 +142,39 @@ class RequestHead:
         """
         extra = self.extra
         return isinstance(extra, Target) and (not extra.path or extra.upgrade != "")
+
+    def grants(self, response: ResponseHead) -> bool:
+        """Whether ``response`` opens the tunnel: 2xx to CONNECT, 101 to an upgrade (RFC 9110 §9.3.6, §7.8)."""
+        extra = self.extra
+        if not self.tunnel or response.status is not Status.OK:
+            return False
+        code = response.native_status
+        return code == SWITCHING if extra.upgrade else code is None or code < 300
+
+    @property
+    def arguments(self) -> Arguments | None:
+        """The arguments as the client sent them; None where nobody knows what they are called."""
+        extra = self.extra
+        return extra.arguments if isinstance(extra, Described) else None
+
+    def due_in(self, seconds: float) -> RequestHead:
+        """Return a copy with so much time left. What is known of ``base`` holds, but for the deadline."""
+        new = RequestHead.__new__(RequestHead)
+        _set_service(new, self.service)
+        _set_method(new, self.method)
+        _set_headers(new, self.headers)
+        _set_deadline(new, seconds)
+        _set_oneway(new, self.oneway)
+        _set_extra(new, self.extra)
+        _set_base(new, self if self.base is None else self.base)
+        _set_added(new, self.added)
+        return new
+
+    @property
+    def rpc(self) -> Rpc | None:
+        """What it calls, where a call travels as a web request."""
+        extra = self.extra
+        return extra.rpc if isinstance(extra, Target) else None
 
     @property
     def path(self) -> str:

@@ -7,6 +7,8 @@ from typing import Final
 
 import attrs
 
+WEB_FAMILY: Final = "web"
+"""The family of protocols whose requests are addressed by a ``Target``, and whose native codes have three digits."""
 API_VERSION: Final = 1
 """Version of the codec and filter contracts; a plugin built for another one is refused."""
 
@@ -41,6 +43,8 @@ class Traits:
     """How streams share an upstream connection; None: as ``sharing``."""
     family: str = ""
     """Protocols of one family share native status codes and targets; empty: the codec's own name."""
+    dialects: tuple[str, ...] = ()
+    """Conventions for calls that travel in its requests (``Rpc.dialect``): a route may ask for them as protocols."""
     half_close: bool = False
     """A peer that has finished sending may still receive. Otherwise the end of its input means it is gone."""
     trailers: bool = False

@@ -97,12 +97,34 @@ def _code(record: Record) -> Value:
         return None
     code_of = record.request.connection.code_of
     if response.native_status is None and code_of is not None:
-        return code_of(response)  # what the client's codec is about to say
+        return code_of(response, record.request.head)  # what the client's codec is about to say
     return response.native_status
 
 
 def _status(record: Record) -> Value:
-    return record.response.status.label if record.response is not None else None
+    outcome = record.request.outcome
+    if outcome is None and record.response is not None:
+        outcome = record.response.status
+    return outcome.label if outcome is not None else None
+
+
+def _rpc_service(record: Record) -> Value:
+    head = record.request.head
+    if head.rpc is not None:
+        return head.rpc.service
+    return head.service if not isinstance(head.extra, Target) and head.service else None
+
+
+def _rpc_method(record: Record) -> Value:
+    head = record.request.head
+    if head.rpc is not None:
+        return head.rpc.method
+    return head.method if not isinstance(head.extra, Target) and head.method else None
+
+
+def _dialect(record: Record) -> Value:
+    rpc = record.request.head.rpc
+    return record.request.connection.protocol if rpc is None else rpc.dialect
 
 
 def _endpoint(record: Record) -> Value:
@@ -121,6 +143,9 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "path": Variable(lambda r: r.request.head.path or None, head_only=True),
     "host": Variable(lambda r: r.request.head.service or None, head_only=True),
     "service": Variable(lambda r: r.request.head.service or None, head_only=True),
+    "rpc_service": Variable(_rpc_service, head_only=True),
+    "rpc_method": Variable(_rpc_method, head_only=True),
+    "dialect": Variable(_dialect),
     "target": Variable(_target, head_only=True),
     "protocol": Variable(lambda r: r.request.connection.protocol),
     "listener": Variable(lambda r: r.request.connection.listener),
@@ -129,6 +154,9 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "local_address": Variable(lambda r: str(r.request.connection.local)),
     "peer_identity": Variable(lambda r: r.request.connection.peer_identity),
     "sni": Variable(lambda r: r.request.connection.sni),
+    "alpn": Variable(lambda r: r.request.connection.alpn),
+    "tls_version": Variable(lambda r: r.request.connection.tls_version),
+    "tls_cipher": Variable(lambda r: r.request.connection.tls_cipher),
     "connection_id": Variable(lambda r: r.request.connection.id),
     "request_id": Variable(_request_id),
     "route": Variable(lambda r: r.request.route or None),
@@ -144,7 +172,9 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     "bytes_sent": Variable(lambda r: r.request.sent_bytes, Phase.END),
 }
 """By name, in lower case. ``duration`` is in milliseconds, bytes are of bodies; ``route`` and ``cluster`` are empty
-before the router has chosen; ``response_code`` is the protocol's own, ``status`` the neutral one."""
+before the router has chosen; ``response_code`` is the protocol's own, ``status`` the neutral one, at the end that of
+the trailers where these say it. ``rpc_service`` and ``rpc_method`` are what is called, also by a web request;
+``dialect`` is the convention of such a call, else the protocol."""
 
 ENVOY_NAMES: Final[Mapping[str, str]] = {
     "upstream_host": "endpoint",
@@ -155,13 +185,20 @@ ENVOY_NAMES: Final[Mapping[str, str]] = {
     "downstream_local_address": "local_address",
     "downstream_peer_uri_san": "peer_identity",
     "requested_server_name": "sni",
+    "downstream_tls_version": "tls_version",
+    "downstream_tls_cipher": "tls_cipher",
     "response_code_details": "detail",
     "upstream_request_attempt_count": "attempts",
 }
 """Envoy's names where they are not our own in capitals."""
 
-HEADER_VARIABLES: Final[Mapping[str, Phase]] = {"req": Phase.REQUEST, "resp": Phase.RESPONSE}
-"""Variables with an argument: ``%REQ(name)%``, ``%RESP(name)%``; ``%REQ(a?b)%`` is ``b`` where ``a`` is absent."""
+HEADER_VARIABLES: Final[Mapping[str, Phase]] = {
+    "req": Phase.REQUEST,
+    "resp": Phase.RESPONSE,
+    "arg": Phase.REQUEST,
+}
+"""Variables with an argument: ``%REQ(name)%``, ``%RESP(name)%``; ``%REQ(a?b)%`` is ``b`` where ``a`` is absent.
+``%ARG(name)%`` is an argument of the call, where the codec knows what they are called."""
 
 _PSEUDO: Final[Mapping[str, Callable[[RequestHead], Value]]] = {
     ":method": lambda head: head.method or None,
@@ -172,12 +209,13 @@ _PSEUDO: Final[Mapping[str, Callable[[RequestHead], Value]]] = {
 
 
 def header_variable(kind: str, argument: str) -> Variable:
-    """Return the variable ``%REQ(argument)%`` or ``%RESP(argument)%``. Raises ValueError for a wrong argument."""
+    """Return ``%REQ(argument)%``, ``%RESP(argument)%`` or ``%ARG(argument)%``. Raises ValueError for a wrong one."""
     names = [name.strip() for name in argument.split("?")]
     if len(names) > 2 or not all(names):
         raise ValueError(f"%{kind}({argument})% needs the name of a header")
-    if kind == "req":
-        finders = [_request_finder(name) for name in names]
+    if kind != "resp":
+        make = _request_finder if kind == "req" else _argument_finder
+        finders = [make(name) for name in names]
         return Variable(lambda r: _first(finders, r.request.head), head_only=True)
     return Variable(lambda r: _response_header(r.response, names), Phase.RESPONSE)
 
@@ -189,6 +227,14 @@ def _request_finder(name: str) -> Callable[[RequestHead], Value]:
             raise ValueError(f"{name!r} is none of {', '.join(_PSEUDO)}")
         return found
     return lambda head: head.headers.get(name)
+
+
+def _argument_finder(name: str) -> Callable[[RequestHead], Value]:
+    def find(head: RequestHead) -> Value:
+        arguments = head.arguments
+        return arguments.get(name) if arguments is not None else None
+
+    return find
 
 
 def _first(finders: list[Callable[[RequestHead], Value]], head: RequestHead) -> Value:

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import cast
 
 import attrs
 
 from xproxy.codecs.detect import DetectCounters, Detector
-from xproxy.config.schema import Config, FilterConfig, LimitsConfig, ListenerConfig
+from xproxy.config.codecs import cluster_codec, listener_codecs, offered_codecs, sole_codec
+from xproxy.config.schema import ClusterConfig, Config, FilterConfig, LimitsConfig, ListenerConfig
 from xproxy.connection.service import Service
-from xproxy.model.errors import PluginError
+from xproxy.model.errors import Forbidden, PluginError
 from xproxy.model.limits import Limits
 from xproxy.model.networks import Networks
+from xproxy.proxy.listener_tls import ListenerTls, alpn_of
+from xproxy.proxy.scheme import Secured
 from xproxy.proxy.snapshot import ListenerPlan, Snapshot
 from xproxy.registry import Registry
 from xproxy.routing.router import Router
 from xproxy.routing.table import RouteTable
 from xproxy.stream.chain import compose
-from xproxy.stream.exchange import Filter, Handler, Request, Response
+from xproxy.stream.exchange import Filter, Handler, Request, Response, SupportsRefusals
 from xproxy.stream.lifetime import SupportsRun
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
 from xproxy.upstream.balance.api import LoadBalancer, LoadBalancerFactory
-from xproxy.upstream.cluster import Cluster
+from xproxy.upstream.cluster import Cluster, CodecChoice
 from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.origination import Origination
 
 
 @attrs.frozen(eq=False)
@@ -48,12 +52,13 @@ def build(config: Config, tools: Tools, previous: Snapshot | None = None) -> Sna
     tables = {name: RouteTable.build(name, routes) for name, routes in config.routes.items()}
     routers: dict[str, Handler] = {name: Router(table, clusters) for name, table in tables.items()}
     listeners = {
-        listener.name: _build_listener(listener, routers, clusters, tools)
+        listener.name: _build_listener(listener, routers, clusters, tools, previous)
         for listener in config.listeners
     }
     filters: list[object] = [f for table in tables.values() for f in table.filters]
     filters += [f.options for listener in config.listeners for f in listener.filters]
     # By id: one filter object may stand in several places, and is started once.
+    filters += [plan.tls for plan in listeners.values()]
     parts = tuple({id(f): f for f in filters if isinstance(f, SupportsRun)}.values())
     return Snapshot(config=config, listeners=listeners, clusters=clusters, parts=parts)
 
@@ -62,7 +67,10 @@ def _same_cluster(name: str, config: Config, previous: Snapshot | None) -> Clust
     if previous is None:
         return None
     cluster = previous.clusters.get(name)
-    return cluster if cluster is not None and cluster.config == config.clusters[name] else None
+    if cluster is None or cluster.config != config.clusters[name]:
+        return None
+    cluster.refresh()
+    return cluster
 
 
 def _build_cluster(name: str, config: Config, tools: Tools) -> Cluster:
@@ -72,7 +80,7 @@ def _build_cluster(name: str, config: Config, tools: Tools) -> Cluster:
         name,
         cluster,
         _guarded(cluster.load_balancer, cast("LoadBalancerFactory", balancer)),
-        tools.registry.codec,
+        _codec_choice(cluster, tools.registry),
         tools.poller,
         tools.timers,
         tools.random,
@@ -81,7 +89,14 @@ def _build_cluster(name: str, config: Config, tools: Tools) -> Cluster:
             max_headers=cluster.limits.max_headers,
             max_message_bytes=cluster.limits.max_message_bytes,
         ),
+        Origination(name, cluster.tls) if cluster.tls is not None else None,
+        offered_codecs(cluster, tools.registry),
     )
+
+
+def _codec_choice(config: ClusterConfig, registry: Registry) -> CodecChoice:
+    plugin = cluster_codec(config, registry)
+    return registry.codec if plugin is None else lambda _: plugin
 
 
 def _guarded(name: str, make: LoadBalancerFactory) -> LoadBalancerFactory:
@@ -109,7 +124,9 @@ def codec_limits(config: LimitsConfig) -> Limits:
     )
 
 
-def make_service(config: ListenerConfig, handler: Handler) -> Service:
+def make_service(
+    config: ListenerConfig, handler: Handler, filters: Sequence[Filter] = ()
+) -> Service:
     """Return the service of a listener in a new snapshot."""
     limits = config.limits
     return Service(
@@ -118,6 +135,7 @@ def make_service(config: ListenerConfig, handler: Handler) -> Service:
         limits.max_outbox_bytes,
         limits.max_streams,
         limits.max_message_bytes,
+        tuple(one.refused for one in filters if isinstance(one, SupportsRefusals)),
     )
 
 
@@ -126,25 +144,29 @@ def _build_listener(
     routers: Mapping[str, Handler],
     clusters: Mapping[str, Cluster],
     tools: Tools,
+    previous: Snapshot | None,
 ) -> ListenerPlan:
     filters = [_filter(one) for one in config.filters]
+
+    def serve(handler: Handler) -> Service:
+        whole = compose(filters, handler)
+        return make_service(config, whole if config.tls is None else Secured(whole), filters)
+
     fallback: Service | None = None
     if config.fallback != "close":
-        to_cluster = Fallback(config.fallback.cluster, clusters[config.fallback.cluster])
-        fallback = make_service(config, compose(filters, to_cluster))
+        name = config.fallback.cluster
+        fallback = serve(Fallback("fallback", name, clusters[name]))
     limits = codec_limits(config.limits)
     if config.routes is not None:
-        service = make_service(config, compose(filters, routers[config.routes]))
+        service = serve(routers[config.routes])
     else:
         assert fallback is not None, (
             "the loader refuses a listener with neither routes nor fallback"
         )
         service = fallback
-    if config.codecs == "auto":
-        plugins = tools.registry.codecs()
-    else:
-        plugins = tuple(tools.registry.codec(name) for name in config.codecs)
+    plugins = listener_codecs(config, tools.registry)
     recognisable = [p for p in plugins if not (p.traits.headless or p.traits.server_first)]
+    alpn = alpn_of(recognisable) if config.routes is not None else {}
     detector = None
     if recognisable and config.routes is not None:
         detector = Detector(recognisable, limits, tools.detections)
@@ -152,14 +174,48 @@ def _build_listener(
         config=config,
         service=service,
         detector=detector,
-        only=plugins[0]
-        if config.codecs != "auto" and len(plugins) == 1 and fallback is None
-        else None,
+        only=sole_codec(config, plugins) if fallback is None else None,
         fallback=fallback,
         opaque=tools.registry.codec("opaque"),
         limits=limits,
         believed=Networks(config.proxy_protocol.allow if config.proxy_protocol else ()),
+        tls=_listener_tls(config, tuple(alpn), previous),
+        by_alpn=alpn,
+        silent=_silent(config, serve, fallback, clusters),
+        refusal=serve(_refuse) if config.tls is not None and config.tls.mode == "strict" else None,
     )
+
+
+def _listener_tls(
+    config: ListenerConfig, alpn: tuple[str, ...], previous: Snapshot | None
+) -> ListenerTls | None:
+    if config.tls is None:
+        return None
+    plan = previous.listeners.get(config.name) if previous is not None else None
+    if plan is not None and plan.tls is not None:
+        before = plan.tls
+        if (before.config, before.alpn) == (config.tls, alpn):
+            before.refresh()
+            return before
+    return ListenerTls(config.name, config.tls, alpn)
+
+
+def _silent(
+    config: ListenerConfig,
+    serve: Callable[[Handler], Service],
+    fallback: Service | None,
+    clusters: Mapping[str, Cluster],
+) -> Service | None:
+    if config.server_first is None:
+        return None
+    name = config.server_first.cluster
+    return fallback if name is None else serve(Fallback("server_first", name, clusters[name]))
+
+
+async def _refuse(request: Request) -> Response:
+    if request.connection.downstream is not None:
+        request.connection.downstream.drain()
+    raise Forbidden("this port takes TLS only")
 
 
 def _filter(config: FilterConfig) -> Filter:
@@ -170,11 +226,13 @@ def _filter(config: FilterConfig) -> Filter:
 class Fallback:
     """The handler of connections that nobody recognised: straight to one cluster."""
 
+    route: str
+    """What to call this way."""
     name: str
     cluster: Handler
 
     async def __call__(self, request: Request) -> Response:
         """See Handler."""
-        request.route = "fallback"
+        request.route = self.route
         request.cluster = self.name
         return await self.cluster(request)

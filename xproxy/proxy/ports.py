@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import trio
 
 from xproxy.config.schema import ListenerConfig
-from xproxy.connection.service import DownstreamStats, Port
+from xproxy.connection.service import DownstreamStats
 from xproxy.model.address import Address
-from xproxy.proxy.serve_connection import Connection, Ports, serve_connection
+from xproxy.proxy.connection import Connection, Ports
+from xproxy.proxy.serve_connection import serve_connection
 from xproxy.proxy.snapshot import ListenerPlan
 from xproxy.transport.listener import accept_forever, accept_waiting, address_of
 from xproxy.transport.poller import Poller
@@ -35,9 +36,7 @@ class ActiveListener:
         self.socket = sock
         self.plan = plan
         self.stats = DownstreamStats()
-        main = Port(plan.config.name, plan.service, self.stats)
-        fallback = Port(plan.config.name, plan.fallback or plan.service, self.stats)
-        self.ports = Ports(main, fallback)
+        self.ports = Ports(plan, self.stats)
         self.connections: dict[int, Connection] = {}
         self._poller = poller
         self._timers = timers
@@ -61,8 +60,7 @@ class ActiveListener:
     def use(self, plan: ListenerPlan) -> None:
         """Serve new streams, also those of connections that are open, by ``plan``."""
         self.plan = plan
-        self.ports.main.service = plan.service
-        self.ports.fallback.service = plan.fallback or plan.service
+        self.ports.use(plan)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Accept and serve. Returns after ``stop``, when the last connection has ended."""
@@ -113,7 +111,7 @@ class ActiveListener:
 
     def stop(self) -> None:
         """Accept no more, let connections finish what is in flight. Idempotent."""
-        self.ports.main.draining = self.ports.fallback.draining = True
+        self.ports.drain()
         self._accepting.cancel()
         for connection in list(self.connections.values()):
             connection.drain(self.config.timeouts.linger)

@@ -20,11 +20,13 @@ import attrs
 import trio
 
 from xproxy.codecs.detect import DetectCounters, Detector, overlaps
+from xproxy.config.codecs import listener_codecs
 from xproxy.config.schema import AdminConfig, Config, ListenerConfig, TimeoutsConfig
 from xproxy.model.address import Address
 from xproxy.model.errors import PluginError, XproxyError
 from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.networks import Networks
+from xproxy.model.traits import WEB_FAMILY
 from xproxy.observe.metrics import StatsRegistry
 from xproxy.proxy.build import Tools, build, make_service
 from xproxy.proxy.ports import ActiveListener, connection_ids
@@ -153,8 +155,9 @@ class Runtime:
                     started.append(cluster)
                     await self._start(cluster, cluster.run)
             for part in new.parts:
-                started.append(part)
-                await self._start(part, part.run)
+                if id(part) not in self._scopes:
+                    started.append(part)
+                    await self._start(part, part.run)
         except BaseException:
             for listener in opened.values():
                 listener.socket.close()
@@ -231,11 +234,7 @@ class Runtime:
             address=config.address,
             timeouts=TimeoutsConfig(),
         )
-        web = [
-            c
-            for c in self.registry.codecs()
-            if "http/1.1" in c.traits.alpn or "h2" in c.traits.alpn
-        ]
+        web = [c for c in self.registry.codecs() if c.traits.family == WEB_FAMILY]
         detector = Detector(web, DEFAULT_LIMITS)
         return ListenerPlan(
             config=listener,
@@ -331,7 +330,7 @@ async def serve(
 
     Reports the listeners as ``name address`` when ready. Raises XproxyError if it cannot start.
     """
-    _warn_of_overlaps(registry)
+    _warn_of_overlaps(config, registry)
     _tune_garbage_collection()
     runtime = Runtime(registry)
     failure: XproxyError | None = None
@@ -353,10 +352,18 @@ async def serve(
         raise failure
 
 
-def _warn_of_overlaps(registry: Registry) -> None:
+def _warn_of_overlaps(config: Config, registry: Registry) -> None:
     # Two codecs that claim the same bytes are no error, as rank decides; but whoever installed them should know.
-    for overlap in overlaps(registry.codecs()):
-        _logger.warning("detection: %s", overlap)
+    looked_at: list[object] = []
+    told: set[str] = set()
+    for listener in config.listeners:
+        if listener.codecs in looked_at:
+            continue  # most listeners have the same
+        looked_at.append(listener.codecs)
+        for overlap in overlaps(listener_codecs(listener, registry)):
+            if str(overlap) not in told:
+                told.add(str(overlap))
+                _logger.warning("detection: %s", overlap)
 
 
 def _tune_garbage_collection() -> None:

@@ -12,6 +12,7 @@ from xproxy.config.schema import Config, ListenerConfig
 from xproxy.connection.service import Service
 from xproxy.model.limits import Limits
 from xproxy.model.networks import Networks
+from xproxy.proxy.listener_tls import ListenerTls
 from xproxy.stream.lifetime import SupportsRun
 from xproxy.upstream.cluster import Cluster
 
@@ -32,6 +33,25 @@ class ListenerPlan:
     limits: Limits
     believed: Networks
     """Whose PROXY header is believed."""
+    tls: ListenerTls | None = None
+    """None: no TLS is looked for."""
+    by_alpn: Mapping[str, CodecPlugin] = attrs.field(factory=dict)
+    """What is spoken once it was agreed on in TLS, the best first."""
+    silent: Service | None = None
+    """Serves whom listens first, as L4."""
+    refusal: Service | None = None
+    """Answers plaintext where only TLS is wanted; None: it is wanted too."""
+
+    @property
+    def strict(self) -> bool:
+        """Plaintext is refused."""
+        return self.refusal is not None
+
+    @property
+    def services(self) -> tuple[Service, ...]:
+        """All that streams can be on."""
+        found = (self.service, self.fallback, self.silent, self.refusal)
+        return tuple(service for service in found if service is not None)
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -52,6 +72,5 @@ class Snapshot:
     async def wait_idle(self) -> None:
         """Return when the last stream has left; call it once the snapshot is no longer in use."""
         for plan in self.listeners.values():
-            await plan.service.wait_idle()
-            if plan.fallback is not None:
-                await plan.fallback.wait_idle()
+            for service in plan.services:
+                await service.wait_idle()

@@ -54,6 +54,8 @@ class Condition:
     holds: Holds
     on_connection: bool = False
     """It looks at the connection: requests with equal heads may differ in it."""
+    find_on_connection: Find | None = None
+    """What it finds there, if it looks at the head as well; None: ``find`` does not."""
 
     def fails(self, head: RequestHead, facts: ConnectionFacts) -> Failure | None:
         """Return why the condition does not hold, or None if it does."""
@@ -76,19 +78,55 @@ def find_path(head: RequestHead, facts: ConnectionFacts) -> str | None:
 
 
 def find_service(head: RequestHead, facts: ConnectionFacts) -> str | None:
-    return head.service
+    """Return the service that is called; the authority of a web request that is no call."""
+    rpc = head.rpc
+    return head.service if rpc is None else rpc.service
 
 
-def find_method(head: RequestHead, facts: ConnectionFacts) -> str | None:
-    return head.method
+def find_method(allowed: Iterable[str]) -> Find:
+    """Return the finder of the method. A call within a web request has two, and either will do."""
+    names = frozenset(allowed)
+
+    def find(head: RequestHead, facts: ConnectionFacts) -> str | None:
+        rpc = head.rpc
+        if rpc is None or head.method in names:
+            return head.method
+        return rpc.method if rpc.method in names else f"{rpc.method} ({head.method})"
+
+    return find
 
 
-def find_protocol(head: RequestHead, facts: ConnectionFacts) -> str | None:
+def find_codec(head: RequestHead, facts: ConnectionFacts) -> str | None:
     return facts.protocol
+
+
+def find_protocol(allowed: Iterable[str]) -> Find:
+    """Return the finder of the protocol: the connection's, or the dialect of a call within it. Either will do."""
+    names = frozenset(allowed)
+
+    def find(head: RequestHead, facts: ConnectionFacts) -> str | None:
+        rpc = head.rpc
+        if rpc is None or facts.protocol in names:
+            return facts.protocol
+        return rpc.dialect if rpc.dialect in names else f"{rpc.dialect} ({facts.protocol})"
+
+    return find
 
 
 def find_sni(head: RequestHead, facts: ConnectionFacts) -> str | None:
     return facts.sni
+
+
+def find_tls(head: RequestHead, facts: ConnectionFacts) -> str | None:
+    return "ended here" if facts.tls else None
+
+
+def find_alpn(head: RequestHead, facts: ConnectionFacts) -> str | None:
+    return facts.alpn
+
+
+def find_peer_identity(head: RequestHead, facts: ConnectionFacts) -> str | None:
+    return facts.peer_identity
 
 
 def find_source(head: RequestHead, facts: ConnectionFacts) -> str | None:
@@ -104,6 +142,16 @@ def find_header(name: str) -> Find:
 
     def find(head: RequestHead, facts: ConnectionFacts) -> str | None:
         return head.headers.get(name)
+
+    return find
+
+
+def find_argument(name: str) -> Find:
+    """Return the finder of a call's argument; there is none where the codec does not know their names."""
+
+    def find(head: RequestHead, facts: ConnectionFacts) -> str | None:
+        arguments = head.arguments
+        return arguments.get(name) if arguments is not None else None
 
     return find
 
@@ -199,6 +247,11 @@ def one_of(allowed: Iterable[str]) -> tuple[str, Holds]:
     if not texts:
         raise ValueError("must not be an empty list")
     return " or ".join(map(repr, texts)), frozenset(texts).__contains__
+
+
+def presence_test(wanted: bool) -> tuple[str, Holds]:
+    """Return the test for there being something, or nothing."""
+    return text_test(StringMatch(present=wanted))
 
 
 def network_test(blocks: Iterable[str]) -> tuple[str, Holds]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Final, TypeAlias, TypeVar, final
@@ -18,19 +19,25 @@ from xproxy.routing.match import (
     Failure,
     Find,
     Holds,
+    find_alpn,
+    find_argument,
+    find_codec,
     find_header,
     find_host,
     find_method,
     find_parameter,
     find_path,
+    find_peer_identity,
     find_port,
     find_protocol,
     find_service,
     find_sni,
     find_source,
+    find_tls,
     network_test,
     one_of,
     path_test,
+    presence_test,
     text_test,
 )
 from xproxy.stream.exchange import ConnectionFacts, Filter
@@ -40,6 +47,11 @@ Path: TypeAlias = tuple[str | int, ...]
 
 T = TypeVar("T")
 
+DEFAULT_TIMEOUT: Final = 15.0
+"""Seconds from the end of a request to the end of its response, where neither route nor client says another time."""
+_PROTOCOL: Final = re.compile(
+    r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}"
+)  # RFC 9110 §16.7, without a version
 _MAX_WEIGHT: Final = 2**32 - 1
 
 
@@ -83,11 +95,13 @@ class Route:
     """All must hold; none: every request."""
     cluster: str | WeightedClusters | None
     """None: one of the filters answers."""
-    timeout: float
-    """Seconds; 0: none."""
+    timeout: float | None
+    """Seconds; 0: none; None: ``DEFAULT_TIMEOUT`` for requests that say nothing of their own."""
     filters: tuple[Filter, ...] = ()
     """The first one outermost."""
     allow_connect: bool = False
+    allow_upgrade: frozenset[str] = frozenset()
+    """Protocols in lower case."""
 
     def matches(self, head: RequestHead, facts: ConnectionFacts) -> bool:
         """Tell whether all conditions hold; stops at the first that does not."""
@@ -126,6 +140,11 @@ def build_route(config: RouteConfig, default_name: str) -> tuple[Route | None, t
         cluster = _cluster(config.cluster)
     except ValueError as error:
         faults.append(Fault(("cluster",), str(error)))
+    for index, name in enumerate(config.allow_upgrade):
+        if _PROTOCOL.fullmatch(name) is None:
+            faults.append(
+                Fault(("allow_upgrade", index), f"{name!r} is not the name of a protocol")
+            )
     filters: list[Filter] = []
     for index, entry in enumerate(config.filters):
         if callable(entry.options):
@@ -146,6 +165,7 @@ def build_route(config: RouteConfig, default_name: str) -> tuple[Route | None, t
         config.timeout,
         tuple(filters),
         config.allow_connect,
+        frozenset(name.lower() for name in config.allow_upgrade),
     )
     return route, ()
 
@@ -158,13 +178,13 @@ def _planned(config: RouteConfig) -> Iterator[tuple[Path, Callable[[], Condition
     """Give where each condition stands and how to make it; cheap tests come first."""
     match = config.match
     if match.protocol is not None:
-        yield _plan("protocol", find_protocol, one_of, match.protocol, on_connection=True)
+        yield ("match", "protocol"), partial(_protocol, match.protocol)
     if match.port is not None:
         yield _plan("port", find_port, one_of, (str(match.port),), on_connection=True)
     if config.hosts:
         yield ("hosts",), partial(_make, "host", find_host, host_test, config.hosts)
     if match.method is not None:
-        yield _plan("method", find_method, one_of, match.method)
+        yield _plan("method", find_method(match.method), one_of, match.method)
     if match.service is not None:
         yield _plan("service", find_service, text_test, match.service)
     if match.path is not None:
@@ -175,10 +195,25 @@ def _planned(config: RouteConfig) -> Iterator[tuple[Path, Callable[[], Condition
     for name, test in (match.query or {}).items():
         make = partial(_make, f"query {name}", find_parameter(name), text_test, test)
         yield ("match", "query", name), make
+    for name, test in (match.arguments or {}).items():
+        make = partial(_make, f"argument {name}", find_argument(name), text_test, test)
+        yield ("match", "arguments", name), make
+    if match.tls is not None:
+        yield _plan("tls", find_tls, presence_test, match.tls, on_connection=True)
+    if match.alpn is not None:
+        yield _plan("alpn", find_alpn, one_of, match.alpn, on_connection=True)
+    if match.peer_identity is not None:
+        test = match.peer_identity
+        yield _plan("peer_identity", find_peer_identity, text_test, test, on_connection=True)
     if match.sni is not None:
         yield _plan("sni", find_sni, text_test, match.sni, on_connection=True)
     if match.source is not None:
         yield _plan("source", find_source, network_test, match.source, on_connection=True)
+
+
+def _protocol(names: tuple[str, ...]) -> Condition:
+    wanted, holds = one_of(names)
+    return Condition("protocol", wanted, find_protocol(names), holds, True, find_codec)
 
 
 def _plan(

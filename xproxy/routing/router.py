@@ -6,14 +6,15 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, final
 
+import attrs
 import trio
 from trio.abc import ReceiveChannel
 
-from xproxy.model.errors import ClusterNotFound, RouteNotFound, Unsupported
+from xproxy.model.errors import ClusterNotFound, DeadlineExceeded, RouteNotFound, Unsupported
 from xproxy.model.frames import Trailers
 from xproxy.model.message import Target
 from xproxy.routing.forwards import METHODS, count_forward
-from xproxy.routing.route import Route, WeightedClusters
+from xproxy.routing.route import DEFAULT_TIMEOUT, Route, WeightedClusters
 from xproxy.routing.table import RouteTable
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.chain import compose
@@ -69,16 +70,17 @@ class Router:
         """Return the awaitable of the route's handler; no frame of the router's stands in between.
 
         Raises RouteNotFound if no route matches, and Unsupported for a CONNECT that its route does not allow and for
-        a TRACE that may go no further.
+        a TRACE that may go no further. An upgrade that the route does not allow is passed over.
         """
         head = request.head
         route = self._table.choose(head, request.connection)
         if route is None:
             raise RouteNotFound(f"no route in {self._table.name!r} for {_named(request)}")
         request.route = route.name
-        if head.method in _RARE and isinstance(head.extra, Target):
+        target = head.extra if isinstance(head.extra, Target) else None
+        if head.method in _RARE and target is not None:
             if head.method == "CONNECT":
-                if head.tunnel and not route.allow_connect:
+                if not target.path and not route.allow_connect:
                     raise Unsupported(f"{_named(request)} is not allowed here")
             elif (answer := count_forward(request)) is not None:
                 return _at_once(answer)
@@ -87,16 +89,44 @@ class Router:
             request.cluster = cluster.pick(self._random_value())
         elif cluster is not None:
             request.cluster = cluster
+        timeout = route.timeout
         if head.deadline is not None:
             request.stream.limit(request.started + max(0.0, head.deadline))
-        if route.timeout:
-            if isinstance(request.body, BytesBody):
-                request.stream.limit(request.started + route.timeout)
-            elif not request.connection.traits.headless:
-                # The route's time counts from the end of the request; a stream without a head (L4) has no such end
-                # to its name: it is one exchange as long as its connection.
-                request.body = TimedBody(request, route.timeout, self._clock)
+        elif timeout is None and (target is None or target.rpc is None):
+            timeout = DEFAULT_TIMEOUT
+        if target is not None and (target.upgrade or not target.path):
+            return self._tunnel(request, target, route, timeout or 0.0)
+        if isinstance(request.body, BytesBody):
+            if timeout:
+                request.stream.limit(request.started + timeout)
+        elif timeout and not request.connection.traits.headless:
+            # The route's time counts from the end of the request; a stream without a head (L4) has no such end to its
+            # name: it is one exchange as long as its connection.
+            request.body = TimedBody(request, timeout, self._clock)
         return self._routes[route](request)
+
+    def _tunnel(
+        self, request: Request, target: Target, route: Route, timeout: float
+    ) -> Awaitable[Response]:
+        head = request.head
+        handler = self._routes[route]
+        if target.upgrade and target.upgrade not in route.allow_upgrade:
+            if target.upgrade_only:
+                raise Unsupported(f"{_named(request)} may not become {target.upgrade!r} here")
+            # Passed over: the request is served in the protocol it came in (RFC 9110 §7.8).
+            request.head = attrs.evolve(head, extra=attrs.evolve(target, upgrade=""))
+            request.body = BytesBody()
+            if timeout:
+                request.stream.limit(request.started + timeout)
+            return handler(request)
+        # The route's time is for the grant. A tunnel takes the time it takes.
+        return _granted_within(handler, request, timeout) if timeout else handler(request)
+
+
+async def _granted_within(handler: Handler, request: Request, seconds: float) -> Response:
+    with trio.move_on_after(seconds):
+        return await handler(request)
+    raise DeadlineExceeded(f"the tunnel was not granted within {seconds:g} s (route timeout)")
 
 
 @final

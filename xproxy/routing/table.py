@@ -132,7 +132,9 @@ class RouteTable:
         return route
 
     def _class_of(self, head: RequestHead, facts: ConnectionFacts) -> IdentityMemo[Route]:
-        key = tuple(c.holds(c.find(head, facts)) for c in self._on_connection)
+        key = tuple(
+            c.holds((c.find_on_connection or c.find)(head, facts)) for c in self._on_connection
+        )
         memo = self._classes.get(key)
         if memo is None:
             if len(self._classes) >= _MAX_CLASSES:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, TypeAlias, TypeVar
+from typing import Final, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import attrs
 
@@ -13,6 +13,7 @@ from xproxy.model.frames import Origin
 from xproxy.model.headers import NO_HEADERS, Headers
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.metadata import Key, Metadata
+from xproxy.model.status import Status
 from xproxy.model.traits import Traits
 from xproxy.stream.body import Body, BytesBody
 
@@ -42,6 +43,15 @@ class Downstream(Protocol):
         """Forget ``key``; does nothing if it is unknown."""
         ...
 
+    def drain(self) -> None:
+        """Finish what is in flight, then close. Idempotent."""
+        ...
+
+    @property
+    def draining(self) -> bool:
+        """Its listener is about to end: no new connections come."""
+        ...
+
     async def call(self, request: Request) -> Response:
         """Send a reverse request to the client on its own connection, and await its answer.
 
@@ -65,12 +75,21 @@ class ConnectionFacts:
     local: Address
     """The address that was called, likewise."""
     tls: bool = False
+    """Its TLS was ended here."""
     sni: str | None = None
+    """The server name the client asked for, in lower case; also where its TLS is passed through."""
     alpn: str | None = None
+    """The ALPN protocol agreed on; where TLS is passed through, the client's first choice."""
+    tls_version: str | None = None
+    """``TLSv1.2`` or ``TLSv1.3``, where TLS was ended here."""
+    tls_cipher: str | None = None
+    """OpenSSL's name of the cipher suite, likewise."""
     peer_identity: str | None = None
-    """Subject alternative name of a verified client certificate."""
-    code_of: Callable[[ResponseHead], int] | None = None
+    """Subject alternative name of a verified client certificate, else its subject."""
+    code_of: Callable[[ResponseHead, RequestHead | None], int] | None = None
     """Which of its own codes the protocol gives a reply made here; None where it has no codes."""
+    text_of: Callable[[ResponseHead, RequestHead | None], bytes] | None = None
+    """The body that it gives such a reply, where nobody else did; None where it gives none."""
     downstream: Downstream | None = None
     """The live connection, for upstream connections that are bound to it; None in tests and local requests."""
 
@@ -80,6 +99,11 @@ class StreamControl(Protocol):
 
     def limit(self, deadline: float) -> None:
         """End the stream with DeadlineExceeded at ``deadline`` (trio clock) unless it has an earlier one already."""
+        ...
+
+    @property
+    def deadline(self) -> float:
+        """The earliest that was set (trio clock); infinite: none was."""
         ...
 
     def touch(self) -> None:
@@ -149,6 +173,9 @@ class Request:
     """The response head is on its way to the client: nothing may be retried any more."""
     local: bool = False
     """The response was made here."""
+    outcome: Status | None = None
+    """How the exchange ended, where trailers or what came instead of them told another thing than the head.
+    Written by drivers, and by filters that take trailers away."""
     _metadata: Metadata | None = None
 
     @property
@@ -169,6 +196,15 @@ class Request:
         """Note a response flag, once."""
         if code != "-" and code not in self.flags.split(","):
             self.flags = f"{self.flags},{code}" if self.flags else code
+
+
+@runtime_checkable
+class SupportsRefusals(Protocol):
+    """A filter of a listener that wants to know of requests that were refused before any filter could see them."""
+
+    def refused(self, request: Request, head: ResponseHead) -> None:
+        """Take note of the answer. Of a request that was not understood ``request.head`` is empty. Never blocks."""
+        ...
 
 
 class Releasable(Protocol):

@@ -26,9 +26,9 @@ class Breaker:
             f"cluster {self.name}: {self.limits.max_requests} requests are in flight (max_requests)"
         )
 
-    def check_pending(self) -> None:
-        """Raise Overflow if no request may wait for a connection."""
-        if self.stats.upstream_rq_pending_active >= self.limits.max_pending_requests:
+    def check_pending(self, more: int = 0) -> None:
+        """Raise Overflow if no request may wait for a connection; ``more`` wait where no gauge counts them."""
+        if self.stats.upstream_rq_pending_active + more >= self.limits.max_pending_requests:
             self.stats.upstream_rq_pending_overflow += 1
             raise Overflow(
                 f"cluster {self.name}: {self.limits.max_pending_requests} requests wait for a connection"

@@ -3,32 +3,49 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 import trio
 
 from xproxy.codecs.api import CodecPlugin, family_of
 from xproxy.config.schema import ClusterConfig
-from xproxy.model.errors import LocalProtocolError, NoHealthyEndpoint, StreamError, Unsupported
+from xproxy.model.errors import (
+    LocalProtocolError,
+    NoHealthyEndpoint,
+    StreamError,
+    Unsupported,
+    UpstreamRefused,
+)
 from xproxy.model.limits import Limits
 from xproxy.model.status import Status
 from xproxy.model.traits import Sharing, Traits
+from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Releasable, Request, Response
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
+from xproxy.upstream.agreement import Agreement
+from xproxy.upstream.alpn_lane import AlpnLane
 from xproxy.upstream.balance.api import LoadBalancerFactory
 from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer, Lane
+from xproxy.upstream.origination import Origination
+from xproxy.upstream.outcome import OutcomeBody
 from xproxy.upstream.serial_lane import DedicatedLane, SerialLane
 from xproxy.upstream.shared_lane import BoundLane, SharedLane
 from xproxy.upstream.stats import ClusterStats
+from xproxy.upstream.tunnel_lane import TunnelLane
 
 _TICK: Final = 1.0
 """Seconds between looks at idle connections."""
+
+
+CodecChoice: TypeAlias = Callable[[str], CodecPlugin]
+"""What a cluster's endpoints are spoken to in, for requests of the downstream protocol of this name."""
 
 
 class Cluster:
@@ -39,12 +56,15 @@ class Cluster:
         name: str,
         config: ClusterConfig,
         balancer: LoadBalancerFactory,
-        codec: Callable[[str], CodecPlugin],
+        codec: CodecChoice,
         poller: Poller,
         timers: Timers,
         random: Random,
         limits: Limits,
+        origination: Origination | None = None,
+        offered: Sequence[CodecPlugin] = (),
     ) -> None:
+        """``offered``: what endpoints may choose from in TLS, the best first, in place of ``codec``."""
         self.name = name
         self.config = config
         self.stats = ClusterStats()
@@ -56,6 +76,8 @@ class Cluster:
         self._poller = poller
         self._timers = timers
         self._limits = limits
+        self._origination = origination
+        self._offered = offered
         self._lanes: dict[str, Lane] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -67,14 +89,23 @@ class Cluster:
                 task_status.started()
                 tick = 0
                 idle_ticks = math.ceil(self.config.idle_timeout / _TICK)
+                tls = self.config.tls
+                reload_ticks = math.ceil(tls.reload_interval / _TICK) if tls is not None else 0
                 while True:
                     await trio.sleep(_TICK)
                     tick += 1
+                    if reload_ticks and tick % reload_ticks == 0:
+                        self.refresh()
                     for lane in self._lanes.values():
                         lane.tick(tick, idle_ticks)
         finally:
             self._nursery = None
             self.close()
+
+    def refresh(self) -> None:
+        """Take up certificate files that have changed."""
+        if self._origination is not None:
+            self._origination.refresh()
 
     def close(self) -> None:
         """Close the connections nobody uses, and the others when they are done."""
@@ -84,7 +115,10 @@ class Cluster:
     # ---- one request
 
     async def __call__(self, request: Request) -> Response:
-        """See Handler. Raises Overflow, NoHealthyEndpoint, ConnectFailed, UpstreamReset, UpstreamProtocolError."""
+        """See Handler.
+
+        Raises Overflow, NoHealthyEndpoint, ConnectFailed, UpstreamReset, UpstreamRefused, UpstreamProtocolError.
+        """
         stats = self.stats
         # Here and not in the breaker: every request asks.
         if stats.upstream_rq_active >= self._max_requests:
@@ -99,8 +133,19 @@ class Cluster:
         request.attempts += 1
         request.endpoint = endpoint.address
         request.permits = self.breaker
+        # A message that is sent on as it came says what its client said; any other says what is left.
+        if request.head.deadline is not None and (request.origin is None or request.attempts > 1):
+            left = request.stream.deadline - trio.current_time()
+            request.head = request.head.due_in(min(left, request.head.deadline))
         try:
-            response = await lane.exchange(request, endpoint)
+            try:
+                response = await lane.exchange(request, endpoint)
+            except UpstreamRefused as refused:
+                # Requests cross a goodbye on its way; on another connection they are not late (RFC 9113 §6.8). Once:
+                # whoever says goodbye at once again means it.
+                if not refused.leaving or type(request.body) is not BytesBody:
+                    raise
+                response = await lane.exchange(request, endpoint)
         except LocalProtocolError as exc:
             self._ended(endpoint)
             # The client reads this: what its upstream's protocol cannot say is its business, our names are not.
@@ -113,17 +158,30 @@ class Cluster:
             raise
         endpoint.failures_in_a_row = 0
         status = response.head.status
-        stats.statuses[status] = stats.statuses.get(status, 0) + 1
-        if status is not Status.OK:
-            _note_tried(request, endpoint)
+        if type(response.body) is not BytesBody and request.head.rpc is not None:
+            tell = partial(self._outcome, request, endpoint)
+            response.body = outcome = OutcomeBody(response.body, status, tell)
+        else:
+            outcome = None
+            if type(response.body) is BytesBody and response.body.trailers is not None:
+                status = response.body.trailers.status or status
+            stats.statuses[status] = stats.statuses.get(status, 0) + 1
+            if status is not Status.OK:
+                _note_tried(request, endpoint)
         if lane.plugin.name != protocol:
             self._convert(request, response, lane.plugin)
         if response.lease is None:
             stats.upstream_rq_active -= 1
             endpoint.active -= 1
         else:
-            response.lease = _Counted(self, endpoint, response.lease)
+            response.lease = _Counted(self, endpoint, response.lease, outcome)
         return response
+
+    def _outcome(self, request: Request, endpoint: Endpoint, status: Status) -> None:
+        statuses = self.stats.statuses
+        statuses[status] = statuses.get(status, 0) + 1
+        if status is not Status.OK:
+            _note_tried(request, endpoint)
 
     def _convert(self, request: Request, response: Response, plugin: CodecPlugin) -> None:
         # Another family's own codes mean nothing to the client: the neutral status speaks.
@@ -179,16 +237,40 @@ class Cluster:
     # ---- lanes
 
     def _open_lane(self, protocol: str, downstream: Traits) -> Lane:
-        name = protocol if self.config.codec == "same" else self.config.codec
         if self._nursery is None:
             raise NoHealthyEndpoint(f"cluster {self.name} is closed")
-        if self._codec(name).traits.headless is not downstream.headless:
+        if self._offered:
+            return self._open_alpn_lane(protocol, downstream)
+        plugin = self._codec(protocol)
+        name = plugin.name
+        tunnels = plugin.traits.headless and not downstream.headless
+        if downstream.headless and not plugin.traits.headless:
             raise Unsupported(f"{protocol} cannot be converted to {name}: one of them has no heads")
         for other in self._lanes.values():
-            if other.plugin.name == name:
+            if other.plugin.name == name and isinstance(other, TunnelLane) is tunnels:
                 self._lanes[protocol] = other
                 return other
-        plugin = self._codec(name)
+        lane = self._lanes[protocol] = self._make_lane(plugin, tunnels=tunnels)
+        return lane
+
+    def _open_alpn_lane(self, protocol: str, downstream: Traits) -> Lane:
+        family = downstream.family or protocol
+        plugins = [plugin for plugin in self._offered if family_of(plugin) == family]
+        if not plugins:
+            raise Unsupported(f"{protocol} is nothing that an endpoint could choose in TLS (ALPN)")
+        for other in self._lanes.values():
+            if other.plugin is plugins[0]:
+                self._lanes[protocol] = other
+                return other
+        agreement = Agreement(plugins)
+        lanes = {plugin.name: self._make_lane(plugin, agreement=agreement) for plugin in plugins}
+        lane = self._lanes[protocol] = AlpnLane(agreement, lanes)
+        return lane
+
+    def _make_lane(
+        self, plugin: CodecPlugin, *, tunnels: bool = False, agreement: Agreement | None = None
+    ) -> Lane:
+        assert self._nursery is not None
         traits = plugin.traits
         dialer = Dialer(
             self.name,
@@ -199,15 +281,15 @@ class Cluster:
             self.stats,
             self.breaker,
             self._limits,
+            self._origination,
+            agreement,
         )
-        lane: Lane
         alone = self.config.proxy_protocol is not None or self.config.connections == "bound"
+        if tunnels:
+            return TunnelLane(dialer)
         if (traits.upstream_sharing or traits.sharing) is Sharing.SERIAL:
-            lane = DedicatedLane(dialer) if alone or traits.headless else SerialLane(dialer)
-        else:
-            lane = BoundLane(dialer, self._nursery) if alone else SharedLane(dialer, self._nursery)
-        self._lanes[protocol] = lane
-        return lane
+            return DedicatedLane(dialer) if alone or traits.headless else SerialLane(dialer)
+        return BoundLane(dialer, self._nursery) if alone else SharedLane(dialer, self._nursery)
 
 
 def _note_tried(request: Request, endpoint: Endpoint) -> None:
@@ -223,10 +305,13 @@ class _Counted:
     cluster: Cluster
     endpoint: Endpoint
     lease: Releasable
+    outcome: OutcomeBody | None
     _over: bool = False
 
     async def aclose(self) -> None:
         if not self._over:
             self._over = True
             self.cluster._ended(self.endpoint)
+            if self.outcome is not None:
+                self.outcome.give_up()
             await self.lease.aclose()

@@ -12,15 +12,17 @@ from xproxy.codecs.api import Codec, CodecPlugin
 from xproxy.config.schema import ClusterConfig
 from xproxy.model.errors import ConnectFailed
 from xproxy.model.limits import Limits
-from xproxy.model.traits import Role
+from xproxy.model.traits import Role, Sharing
 from xproxy.stream.exchange import ConnectionFacts, Request, Response
 from xproxy.transport.dial import dial
 from xproxy.transport.poller import Poller
 from xproxy.transport.proxy_protocol import encode
 from xproxy.transport.stream import ByteStream, write_all
 from xproxy.transport.timers import Timers
+from xproxy.upstream.agreement import Agreement
 from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.origination import Origination
 from xproxy.upstream.stats import ClusterStats
 
 
@@ -58,6 +60,10 @@ class Dialer:
     stats: ClusterStats
     breaker: Breaker
     limits: Limits
+    origination: Origination | None = None
+    """TLS; None: plaintext."""
+    agreement: Agreement | None = None
+    """The endpoint chooses the protocol in TLS; None: it must take ours."""
 
     @property
     def heartbeat(self) -> tuple[float, float, int] | None:
@@ -67,6 +73,13 @@ class Dialer:
             return None
         return keepalive.interval, keepalive.timeout, keepalive.max_misses
 
+    @property
+    def _needs_alpn(self) -> bool:
+        # A server that agrees on nothing takes one request after the other, as before there was ALPN: frames would be
+        # noise to it (RFC 9113 §3.2).
+        traits = self.plugin.traits
+        return bool(traits.alpn) and traits.sharing is Sharing.FRAMES
+
     async def open(self, endpoint: Endpoint, request: Request | None) -> tuple[ByteStream, Codec]:
         """Dial ``endpoint``; with a PROXY header for ``request``'s client if so configured. Raises ConnectFailed.
 
@@ -75,11 +88,12 @@ class Dialer:
         self.stats.upstream_cx_active += 1
         endpoint.connections += 1
         try:
-            stream = await dial(self.poller, endpoint.address, self.config.connect_timeout)
+            stream = None
+            if self.agreement is not None:
+                stream = self.agreement.take(endpoint, self.plugin.name)
+            if stream is None:
+                stream = await self._dial(endpoint, request)
             stream.half_close = self.plugin.traits.half_close
-            version = self.config.proxy_protocol
-            if version is not None and request is not None:
-                await _introduce(stream, version, request.connection, endpoint)
         except ConnectFailed:
             self.stats.upstream_cx_connect_fail += 1
             self.closed(endpoint)
@@ -89,6 +103,33 @@ class Dialer:
             raise
         self.stats.upstream_cx_total += 1
         return stream, self.plugin.open(Role.CLIENT, self.limits)
+
+    async def _dial(self, endpoint: Endpoint, request: Request | None) -> ByteStream:
+        address, timeout = endpoint.address, self.config.connect_timeout
+        deadline = trio.current_time() + timeout
+        stream = await dial(self.poller, address, timeout)
+        version = self.config.proxy_protocol
+        if version is not None and request is not None:
+            await _introduce(stream, version, request.connection, endpoint)
+        if self.origination is None:
+            return stream
+        agreement = self.agreement
+        alpn = agreement.alpn if agreement is not None else self.plugin.traits.alpn
+        with trio.move_on_at(deadline):
+            secured = await self.origination.secure(stream, address, alpn)
+            self.stats.upstream_tls_handshakes += 1
+            self.stats.upstream_tls_resumed += secured.facts.resumed
+            if agreement is not None:
+                agreement.settle(endpoint, secured.facts.alpn, secured, self.plugin.name)
+            elif self._needs_alpn and secured.facts.alpn is None:
+                secured.close()
+                raise ConnectFailed(
+                    f"{address}: TLS: the endpoint did not agree on {alpn[0]} (ALPN)"
+                )
+            return secured
+        raise ConnectFailed(
+            f"{address}: TLS handshake not over within {timeout:g} s (connect_timeout)"
+        )
 
     def closed(self, endpoint: Endpoint) -> None:
         """A connection that ``open`` counted is gone."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import attrs
 
-from xproxy.codecs.api import CodecPlugin
+from xproxy.codecs.api import CodecPlugin, SupportsPools
 from xproxy.connection.serial_upstream import SerialUpstream
 from xproxy.model.errors import UpstreamReset
 from xproxy.stream.body import BytesBody
@@ -15,14 +17,17 @@ from xproxy.upstream.pool import SerialPool
 
 
 class SerialLane:
-    """Pools connections by endpoint."""
+    """Pools connections by endpoint, and by what the codec says sets them apart."""
 
-    __slots__ = ("_dialer", "_pools", "_tick", "plugin")
+    __slots__ = ("_dialer", "_of_kind", "_plain", "_pool_of", "_tick", "plugin")
 
     def __init__(self, dialer: Dialer) -> None:
         self.plugin: CodecPlugin = dialer.plugin
         self._dialer = dialer
-        self._pools: dict[Endpoint, SerialPool] = {}
+        self._plain: dict[Endpoint, SerialPool] = {}
+        plugin = dialer.plugin
+        self._pool_of = plugin.pool_of if isinstance(plugin, SupportsPools) else None
+        self._of_kind: dict[Hashable, dict[Endpoint, SerialPool]] = {}
         self._tick = 0
 
     def pinned(self, _request: Request) -> Endpoint | None:
@@ -31,9 +36,12 @@ class SerialLane:
 
     async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
         """See Lane."""
-        pool = self._pools.get(endpoint)
+        pools = self._plain
+        if self._pool_of is not None:
+            pools = self._of_kind.setdefault(self._pool_of(request.head), {})
+        pool = pools.get(endpoint)
         if pool is None:
-            pool = self._pools[endpoint] = SerialPool()
+            pool = pools[endpoint] = SerialPool()
         connection = pool.take()
         if connection is None:
             connection = await self._connect(request, endpoint, pool)
@@ -102,10 +110,14 @@ class SerialLane:
             raise
         return SerialUpstream(stream, codec, self.plugin.traits, endpoint.address)
 
+    def _pools(self) -> list[tuple[Endpoint, SerialPool]]:
+        every = (self._plain, *self._of_kind.values())
+        return [item for pools in every for item in pools.items()]
+
     def tick(self, tick: int, idle_ticks: int) -> None:
         """See Lane."""
         self._tick = tick
-        for endpoint, pool in self._pools.items():
+        for endpoint, pool in self._pools():
             for connection in pool.expire(tick, idle_ticks):
                 if connection.reusable:
                     self._dialer.stats.upstream_cx_idle_timeout += 1
@@ -115,7 +127,7 @@ class SerialLane:
 
     def close(self) -> None:
         """See Lane."""
-        for endpoint, pool in self._pools.items():
+        for endpoint, pool in self._pools():
             while pool.idle:
                 self.drop(pool.idle.pop(), endpoint, pool)
 
@@ -147,7 +159,8 @@ def _may_resend(connection: SerialUpstream, request: Request) -> bool:
     return (
         connection.requests > 1
         and request.head.idempotent
-        and type(request.body) is BytesBody
+        # Of what goes into a tunnel nothing is taken before it is granted.
+        and (type(request.body) is BytesBody or request.head.tunnel)
         and not request.response_started
     )
 

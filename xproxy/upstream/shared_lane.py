@@ -36,7 +36,12 @@ class _Opening:
 
 
 class SharedLane:
-    """A few connections an endpoint; requests go to the one with the fewest in flight."""
+    """A few connections an endpoint; requests go to the one with the fewest in flight.
+
+    Where the peer bounds how many requests it takes at a time on a connection, further ones are opened while all are
+    full, within the circuit breaker's ``max_connections``. Beyond that requests wait on a connection, at most
+    ``max_pending_requests`` of them.
+    """
 
     __slots__ = ("_connections", "_dialer", "_nursery", "_opening", "_used", "plugin")
 
@@ -63,7 +68,8 @@ class SharedLane:
             and self._dialer.config.connections_per_endpoint == 1
         ):
             connection = connections[0]
-            if not connection.closing:
+            concurrency = connection.concurrency
+            if not connection.closing and (concurrency is None or not concurrency.saturated):
                 return connection.call(request)
         return self._exchange(request, endpoint)
 
@@ -71,43 +77,60 @@ class SharedLane:
         return await (await self._choose(request, endpoint)).call(request)
 
     async def _choose(self, request: Request, endpoint: Endpoint) -> Multiplexed:
-        wanted = self._dialer.config.connections_per_endpoint
+        dialer = self._dialer
+        wanted = dialer.config.connections_per_endpoint
         while True:
             connections = self._connections.setdefault(endpoint, [])
             usable = [c for c in connections if not c.closing]
+            free = [c for c in usable if c.concurrency is None or not c.concurrency.saturated]
             opening = self._opening.get(endpoint)
-            if usable and (
-                len(usable) >= wanted
-                or opening is not None
-                or not self._dialer.breaker.may_connect(len(usable))
-            ):
-                return min(usable, key=lambda c: c.streams)
+            if free and (len(usable) >= wanted or opening is not None):
+                return _least_busy(free, wanted)
             if opening is None:
-                return await self._open(request, endpoint)
+                if dialer.breaker.may_connect(len(usable)):
+                    return await self._open(request, endpoint)
+                if free:
+                    return _least_busy(free, wanted)
+                # All are full, and there may be no more: the request waits on one of them.
+                dialer.breaker.check_pending(_waiting(usable))
+                return min(usable, key=lambda c: c.streams)
             # One dials; the others wait for it, and look again unless it failed.
-            self._dialer.breaker.check_pending()
-            self._dialer.stats.upstream_rq_pending_active += 1
+            dialer.breaker.check_pending(_waiting(usable))
+            dialer.stats.upstream_rq_pending_active += 1
             try:
                 await opening.wait(endpoint)
             finally:
-                self._dialer.stats.upstream_rq_pending_active -= 1
+                dialer.stats.upstream_rq_pending_active -= 1
 
     async def _open(self, request: Request, endpoint: Endpoint) -> Multiplexed:
         dialer = self._dialer
         opening = self._opening[endpoint] = _Opening(endpoint)
         try:
             stream, codec = await dialer.open(endpoint, request)
-            facts = upstream_facts(dialer, endpoint)
-            connection = Multiplexed(stream, codec, Role.CLIENT, facts, None, dialer.timers)
-            self._connections[endpoint].append(connection)
-            self._nursery.start_soon(self._run, connection, endpoint)
-            return connection
-        except ConnectFailed as error:
-            opening.error = error
+        except BaseException as error:
+            opening.error = error if isinstance(error, ConnectFailed) else None
+            self._opened(opening)
             raise
+        facts = upstream_facts(dialer, endpoint)
+        connection = Multiplexed(stream, codec, Role.CLIENT, facts, None, dialer.timers)
+        self._connections[endpoint].append(connection)
+        self._nursery.start_soon(self._run, connection, endpoint)
+        if connection.concurrency is None:
+            self._opened(opening)
+        else:
+            # Those who wait would else all go there before it is known how many it takes.
+            self._nursery.start_soon(self._settle, connection, opening)
+        return connection
+
+    async def _settle(self, connection: Multiplexed, opening: _Opening) -> None:
+        try:
+            await connection.settled(self._dialer.config.connect_timeout)
         finally:
-            del self._opening[endpoint]
-            opening.done.set()
+            self._opened(opening)
+
+    def _opened(self, opening: _Opening) -> None:
+        del self._opening[opening.endpoint]
+        opening.done.set()
 
     async def _run(self, connection: Multiplexed, endpoint: Endpoint) -> None:
         try:
@@ -123,16 +146,33 @@ class SharedLane:
             if total != endpoint.total or endpoint.active:
                 self._used[endpoint] = (endpoint.total, tick)
             elif idle_ticks and tick - since > idle_ticks:
-                for connection in connections:
-                    if not connection.closing:
-                        self._dialer.stats.upstream_cx_idle_timeout += 1
-                        connection.drain()
+                self._leave(connections)
+            if idle_ticks and len(connections) > self._dialer.config.connections_per_endpoint:
+                # Those that were opened for a rush go one by one.
+                heard = trio.current_time() - idle_ticks
+                surplus = connections[self._dialer.config.connections_per_endpoint :]
+                self._leave([c for c in surplus if not c.streams and c.read_at < heard])
+
+    def _leave(self, connections: list[Multiplexed]) -> None:
+        for connection in connections:
+            if not connection.closing:
+                self._dialer.stats.upstream_cx_idle_timeout += 1
+                connection.drain()
 
     def close(self) -> None:
         """See Lane."""
         for connections in self._connections.values():
             for connection in connections:
                 connection.drain()
+
+
+def _least_busy(free: list[Multiplexed], wanted: int) -> Multiplexed:
+    # The ones that are there in any case first: the others shall fall idle.
+    return min(free[:wanted], key=lambda c: c.streams)
+
+
+def _waiting(connections: list[Multiplexed]) -> int:
+    return sum(c.concurrency.waiting for c in connections if c.concurrency is not None)
 
 
 def upstream_facts(dialer: Dialer, endpoint: Endpoint) -> ConnectionFacts:

@@ -17,6 +17,10 @@ class ClusterStats:
     upstream_cx_active: int = attrs.field(default=0, metadata=_GAUGE)
     upstream_cx_connect_fail: int = 0
     upstream_cx_overflow: int = 0
+    upstream_tls_handshakes: int = 0
+    """That went well; the others are connect failures."""
+    upstream_tls_resumed: int = 0
+    """Of these, how many resumed a session."""
     upstream_cx_idle_timeout: int = 0
     upstream_cx_destroy_remote: int = 0
     """Closed by the endpoint while unused."""

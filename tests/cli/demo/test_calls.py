@@ -7,9 +7,23 @@ import functools
 import pytest
 import trio
 
-from xproxy.cli.demo.calls import Call, CallFailed, http_get, make, rpc_call, tcp_echo
+from xproxy.cli.demo.calls import (
+    Call,
+    CallFailed,
+    frames_get,
+    http_get,
+    make,
+    rpc_call,
+    tcp_echo,
+)
 from xproxy.cli.demo.upstreams import Serve, echo, rpc, start, web
 from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
+from xproxy.codecs.http2.plugin import PLUGIN as HTTP2
+from xproxy.model.frames import Data, Head, Reply
+from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Role
 
 
 async def _call(call: Call, serve: Serve) -> str:
@@ -22,11 +36,27 @@ async def _call(call: Call, serve: Serve) -> str:
     raise AssertionError("not reached")
 
 
+async def frames(stream: trio.SocketStream) -> None:
+    """Answer as ``web`` does, in HTTP/2."""
+    codec = HTTP2.open(Role.SERVER, DEFAULT_LIMITS)
+    async for data in stream:
+        for frame in codec.receive(bytes(data)):
+            if isinstance(frame, Reply):
+                await stream.send_all(frame.data)
+            elif isinstance(frame, Head):
+                assert isinstance(frame.message, RequestHead)
+                head = Head(frame.stream_id, ResponseHead(status=Status.OK))
+                body = f"w got GET {frame.message.path} HTTP/1.1".encode()
+                await stream.send_all(codec.send(head))
+                await stream.send_all(codec.send(Data(frame.stream_id, body, end=True)))
+
+
 async def test_each_protocol() -> None:
     assert await _call(http_get("/x"), functools.partial(web, "w")) == "200 from w"
     call = rpc_call(BOLT, "Bolt", "a.B", "c", b"hi")
     assert (call.asks, call.protocol) == ("B.c", "Bolt")
     assert await _call(call, functools.partial(rpc, BOLT, "b")) == "ok from b"
+    assert await _call(frames_get(HTTP2, "h2", "/x"), frames) == "200 from w"
     assert await _call(tcp_echo(b"raw"), echo) == "3 bytes back"
 
 
@@ -37,6 +67,7 @@ async def test_each_protocol() -> None:
         (http_get("/x"), b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi", "200: hi"),
         (http_get("/x"), b"HTTP/1.1 404 Not Found\r\n\r\n", "404: "),
         (rpc_call(BOLT, "Bolt", "a.B", "c", b""), b"what", "the answer is broken: "),
+        (frames_get(HTTP2, "h2", "/x"), b"HTTP/1.1 200 OK", "the answer is broken: "),
         (tcp_echo(b"raw"), b"cooked", "3 bytes went out, 6 other ones came back"),
     ],
 )

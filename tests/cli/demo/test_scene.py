@@ -18,9 +18,9 @@ async def test_every_installed_message_protocol_takes_part() -> None:
         scene = await set_up(nursery, Address("127.0.0.1", 0), registry, recorder)
         nursery.cancel_scope.cancel()
     names = [plugin.name for plugin in message_codecs(registry)]
-    assert names[0] == "bolt"
-    assert set(scene.config.clusters) == {"web", "shop", "raw", *names}
-    assert len(scene.calls) == 3 + 2 * len(names) + 1
+    assert names[:3] == ["bolt", "dubbo", "thrift"]
+    assert set(scene.config.clusters) == {"web", "shop", "converted", "grpc", "raw", *names}
+    assert len(scene.calls) == 3 + 1 + 2 + 2 * len(names) + 1
     (listener,) = scene.config.listeners
     assert listener.fallback == FallbackConfig(cluster="raw")
     assert listener.filters[0].options is recorder

@@ -23,6 +23,12 @@ def request(
     return head + b"".join(text(name) for name in names) + instance + b"".join(values)
 
 
+def draft(*values: bytes, instance: bytes = b"o\x90") -> bytes:
+    """As SOFA's own hessian writes it."""
+    head = b"O" + bytes((0x90 + len(CLASS),)) + CLASS + b"\x92"
+    return head + text("targetAppName") + text("methodName") + instance + b"".join(values)
+
+
 @pytest.mark.parametrize(
     ("content", "method"),
     [
@@ -41,6 +47,13 @@ def request(
         (b"C" + text("x") + b"\xbf", ""),
         (b"C" + text("x") + b"I\0\0\0\1", ""),
         (b"C\x33\xff" + b"x" * 2000, ""),
+        (draft(b"N", text("say")), "say"),
+        (draft(text("app"), b"S\0\x28" + b"s" * 40), "s" * 40),
+        (draft(b"N", text("say"), instance=b"\x60"), ""),
+        (draft(b"N", text("say"), instance=b"O\x90"), ""),
+        (request(b"N", text("say"), instance=b"o\x90"), ""),
+        (b"O\x80", ""),
+        (b"O\xbf" + b"x" * 10, ""),
         (b"\x05hello", ""),
         (b"", ""),
     ],
@@ -50,8 +63,21 @@ def test_methods(content: bytes, method: str) -> None:
 
 
 def test_a_cut_request_has_no_method() -> None:
-    content = request(text("app"), text("say"))
-    assert {method_of(content[:size]) for size in range(len(content))} == {""}
+    for content in (request(text("app"), text("say")), draft(text("app"), text("say"))):
+        assert {method_of(content[:size]) for size in range(len(content))} == {""}
+        assert method_of(content) == "say"
+        assert {method_of(content[:size]) for size in range(len(content))} == {""}
+
+
+def test_definitions_that_begin_alike_are_told_apart() -> None:
+    one = draft(b"N", text("say"))
+    other = one.replace(b"targetAppName", b"targetAppNama").replace(b"\x92", b"\x93", 1)
+    other = other.replace(text("methodName"), text("more") + text("methodName")).replace(
+        b"N" + text("say"), b"NN" + text("said")
+    )
+    for _ in range(3):
+        assert method_of(one) == "say"
+        assert method_of(other) == "said"
 
 
 @settings(max_examples=200)

@@ -200,11 +200,11 @@ def test_what_follows_the_map_stays_behind_it() -> None:
 
 def test_the_map_is_found_in_another_body_too() -> None:
     found = promise(b"\x90" + table(("a", "b")), 1)
-    assert found.find(b"\x90" + table(("a", "b")), 0, 1) == 1
-    assert found.find(b"\x01xHZ", 0, 1) == 2
-    assert found.find(b"\x01x", 0, 1) == 2
+    assert found.locate(b"\x90" + table(("a", "b")), 0, 1) == 1
+    assert found.locate(b"\x01xHZ", 0, 1) == 2
+    assert found.locate(b"\x01x", 0, 1) == 2
     with pytest.raises(LocalProtocolError):
-        found.find(b"\x02x", 0, 1)
+        found.locate(b"\x02x", 0, 1)
 
 
 def test_too_many_are_refused() -> None:

@@ -142,8 +142,18 @@ def test_another_body_takes_the_place_with_its_attachments_or_without() -> None:
         sent(more, b"")
 
 
-def test_what_is_not_understood_is_passed_on_and_not_changed() -> None:
-    head, data = asked(b'"2.0.2"\n', 0xC6)
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b'"2.0.2"\n', ("", "", None)),
+        (b'"2.0.2"\n"a.B"\n"1.0"\n"say"\n""\n', ("a.B", "say", "1.0")),
+    ],
+)
+def test_what_is_not_understood_is_passed_on_and_not_changed(
+    body: bytes, shown: tuple[str, str, str | None]
+) -> None:
+    head, data = asked(body, 0xC6)
+    assert (head.service, head.method, head.headers.get("version")) == shown
     assert WIRE.request(1, attrs.evolve(head, deadline=1.0), data) == message(0xC6, 0, data)
     for changed in (
         head.with_headers(Headers([("a", "b")])),

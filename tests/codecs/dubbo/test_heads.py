@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from xproxy.codecs.dubbo.attachments import Attachments, write_map
@@ -15,6 +16,7 @@ from xproxy.codecs.dubbo.heads import (
     read_answer,
     read_call,
 )
+from xproxy.codecs.dubbo.json_prefix import Address
 from xproxy.codecs.dubbo.prefix import MEMO_BYTES, Prefix, make_prefix
 from xproxy.codecs.hessian2 import write_binary, write_text
 from xproxy.model.limits import DEFAULT_LIMITS
@@ -108,6 +110,15 @@ def test_nothing_is_known_of_another_serialisation() -> None:
     assert (head.service, head.method, len(head.headers)) == ("", "", 0)
     assert head.extra.prefix is None
     assert opaque_request(False, 6) is head
+
+
+def test_for_whom_it_is_may_be_known_all_the_same() -> None:
+    address = Address("demo.Greeter", "1.2.3", "hello")
+    head = opaque_request(True, 23, address)
+    assert (head.service, head.method, head.oneway) == ("demo.Greeter", "hello", True)
+    assert head.headers.pairs == (("version", "1.2.3"),)
+    assert opaque_request(True, 23, address) is head
+    assert not opaque_request(True, 23, attrs.evolve(address, version="")).headers
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from tests.codecs.http1.driving import (
     server,
     without_framing,
 )
-from xproxy.codecs.http1.fields import NOT_IN_TRAILERS, PLAIN, kind_of
+from xproxy.codecs.http_fields import NOT_IN_TRAILERS, PLAIN, kind_of
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
 from xproxy.model.headers import Headers

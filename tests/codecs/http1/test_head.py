@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from xproxy.codecs.http1.head import (
-    MAX_LENGTH,
-    authority_valid,
     parse_request,
     parse_response,
     parse_trailers,
 )
 from xproxy.codecs.http1.state import CONNECT, HEAD_METHOD, HTTP10, PERSISTENT
+from xproxy.codecs.http_values import MAX_LENGTH
 from xproxy.model.headers import Headers
 from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.message import Target
@@ -166,37 +165,6 @@ def test_a_length_without_a_body_travels_only_where_it_means_something() -> None
 def test_status_lines(text: str, code: int, status: Status) -> None:
     message = parse_response(head(text), DEFAULT_LIMITS).message
     assert (message.native_status, message.status) == (code, status)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["a", "A-b_c.d~", "a:", "a:80", "192.0.2.1:65535", "[::1]", "[fe80::1%25eth0]:1", "a%20b"],
-)
-def test_authorities(text: str) -> None:
-    assert authority_valid(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        ":80",
-        "a b",
-        "a/b",
-        "a@b",
-        "a,b",
-        "a:b",
-        "a:1:2",
-        "a:65536",
-        "[::1",
-        "a]",
-        "a%2",
-        "a\u00e9",
-        "a" * 300,
-    ],
-)
-def test_what_is_no_authority(text: str) -> None:
-    assert not authority_valid(text)
 
 
 def test_trailers_bring_nothing_that_belongs_before_the_body() -> None:

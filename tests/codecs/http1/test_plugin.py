@@ -107,6 +107,6 @@ def test_the_plugin_says_what_it_can_do() -> None:
     assert isinstance(PLUGIN, RestoringPlugin)
     assert isinstance(PLUGIN, SupportsNativeStatus)
     assert PLUGIN.status_of(404) is Status.NOT_FOUND
-    assert PLUGIN.traits.family == "http"
+    assert PLUGIN.traits.family == "web"
     local = ResponseHead(status=Status.NOT_FOUND)
     assert PLUGIN.code_of(local) == 404

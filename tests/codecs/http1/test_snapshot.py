@@ -196,7 +196,7 @@ def forged(**changes: Any) -> bytes:
             "ended",
             "blank_lines",
         ),
-        *("left", "owed", "phase", "chunk_left", "extensions", "buffer"),
+        *("left", "owed", "phase", "chunk_left", "extensions", "buffer", "upgrade", "accept"),
     ]
     fields = dict(zip(names, msgpack.unpackb(server().snapshot()), strict=True))
     packed: bytes = msgpack.packb(list({**fields, **changes}.values()))
@@ -212,7 +212,7 @@ def test_the_forger_works() -> None:
     "changes",
     [
         {"codec": "http2"},
-        {"version": 2},
+        {"version": 1},
         {"version": True},
         {"role": "client"},
         {"reading": "nothing"},
@@ -220,7 +220,13 @@ def test_the_forger_works() -> None:
         {"reading": "idle"},
         {"writing": "head"},
         {"writing": "length", "owed": 3},
-        {"flags": 16},
+        {"flags": 128},
+        {"upgrade": "websocket", "accept": "x" * 27 + "="},
+        {"reading": "tunnel-asked", "writing": "head", "flags": 16},
+        {"reading": "tunnel-asked", "writing": "head", "flags": 2, "upgrade": "x"},
+        {"reading": "tunnel-asked", "writing": "head", "flags": 16, "upgrade": "a b"},
+        {"reading": "tunnel-asked", "writing": "head", "flags": 16, "upgrade": "websocket"},
+        {"reading": "tunnel-asked", "writing": "head", "flags": 16, "upgrade": "x", "accept": "y"},
         {"flags": -1},
         {"flags": True},
         {"draining": 1},

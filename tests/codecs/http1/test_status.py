@@ -1,74 +1,11 @@
-"""Both maps are total, and a reply made here has the code its reason asks for."""
+"""HTTP/1.1 has HTTP's codes."""
 
 from __future__ import annotations
 
-import pytest
-
-from xproxy.codecs.http1.status import code_of, local_code, retry_after, status_of
-from xproxy.model.message import Local, Reason, ResponseHead
-from xproxy.model.status import Status
+from xproxy.codecs import http_status
+from xproxy.codecs.http1 import status
 
 
-def test_every_number_has_a_status() -> None:
-    for code in range(-1, 1100):
-        assert isinstance(status_of(code), Status)
-    for code in (-1, 0, 99, 600, 999, 1000, 10**9):
-        assert status_of(code) is Status.UNKNOWN
-
-
-@pytest.mark.parametrize(
-    ("codes", "status"),
-    [
-        (range(100, 400), Status.OK),
-        ((408, 504), Status.DEADLINE_EXCEEDED),
-        ((429,), Status.RESOURCE_EXHAUSTED),
-        ((502, 503), Status.UNAVAILABLE),
-        ((404, 410), Status.NOT_FOUND),
-        ((400, 405, *range(411, 418), 431), Status.INVALID_ARGUMENT),
-        ((401, 407), Status.UNAUTHENTICATED),
-        ((403, 451), Status.PERMISSION_DENIED),
-        ((499,), Status.CANCELLED),
-        ((500, 501, 505, 511, 599), Status.INTERNAL),
-    ],
-)
-def test_codes_mean_what_the_table_says(codes: range | tuple[int, ...], status: Status) -> None:
-    assert {status_of(code) for code in codes} == {status}
-
-
-@pytest.mark.parametrize("status", Status)
-def test_every_status_has_a_code_of_its_kind(status: Status) -> None:
-    code = code_of(status)
-    assert 200 <= code <= 599
-    assert (status_of(code) is Status.OK) == (status is Status.OK)
-
-
-@pytest.mark.parametrize(
-    ("reason", "code"),
-    [
-        (Reason.NONE, 500),
-        (Reason.HEAD_TOO_LARGE, 431),
-        (Reason.BODY_TOO_LARGE, 413),
-        (Reason.REQUEST_TIMEOUT, 408),
-        (Reason.RATE_LIMITED, 429),
-        (Reason.OVERFLOW, 503),
-        (Reason.NO_ROUTE, 404),
-        (Reason.UPSTREAM_PROTOCOL, 502),
-        (Reason.UPSTREAM_RESET, 502),
-    ],
-)
-def test_a_reason_decides_before_the_status(reason: Reason, code: int) -> None:
-    assert local_code(ResponseHead(status=Status.INTERNAL, extra=Local(reason=reason))) == code
-    assert local_code(ResponseHead(status=Status.OK, extra=Local(reason=reason))) == 200
-
-
-def test_every_reason_is_known() -> None:
-    for reason in Reason:
-        assert local_code(ResponseHead(status=Status.UNKNOWN, extra=Local(reason=reason))) >= 400
-
-
-def test_who_is_overloaded_says_when_to_come_again() -> None:
-    overloaded = ResponseHead(status=Status.RESOURCE_EXHAUSTED)
-    assert retry_after(overloaded) == 1
-    assert retry_after(ResponseHead(status=Status.UNAVAILABLE)) is None
-    asked = ResponseHead(status=Status.UNAVAILABLE, extra=Local(retry_after=7))
-    assert retry_after(asked) == 7
+def test_the_codes_are_those_of_every_version() -> None:
+    for name in status.__all__:
+        assert getattr(status, name) is getattr(http_status, name)

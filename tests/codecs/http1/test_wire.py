@@ -10,8 +10,8 @@ from xproxy.codecs.http1.wire import (
     encode_response,
     encode_trailers,
     farewell,
-    reason_of,
 )
+from xproxy.codecs.http_status import reason_of
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.headers import Headers
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead, Target

@@ -136,16 +136,21 @@ def data(stream_id: int, payload: bytes, *, end: bool = False, padding: int | No
     return frame(DATA, flags | PADDED, stream_id, bytes((padding,)) + payload + bytes(padding))
 
 
+def plugin_with(own: Http2Limits) -> Http2Plugin:
+    """Return a plugin with these options."""
+    return Http2Plugin(**{f.name: getattr(own, f.name) for f in attrs.fields(Http2Limits)})
+
+
 def server(limits: Limits = DEFAULT_LIMITS, own: Http2Limits = DEFAULT_HTTP2_LIMITS) -> ServerCodec:
     """Open a server with a memory of its own."""
-    codec = Http2Plugin(limits=own).open(Role.SERVER, limits)
+    codec = plugin_with(own).open(Role.SERVER, limits)
     assert isinstance(codec, ServerCodec)
     return codec
 
 
 def client(limits: Limits = DEFAULT_LIMITS, own: Http2Limits = DEFAULT_HTTP2_LIMITS) -> ClientCodec:
     """Open a client with a memory of its own."""
-    codec = Http2Plugin(limits=own).open(Role.CLIENT, limits)
+    codec = plugin_with(own).open(Role.CLIENT, limits)
     assert isinstance(codec, ClientCodec)
     return codec
 

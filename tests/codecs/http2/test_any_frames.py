@@ -17,10 +17,20 @@ import h2.settings
 import hpack
 import pytest
 
-from tests.codecs.http2.driving import GET, OK, POST, REQUEST, RESPONSE, UPLOAD, client, server
+from fuzz.targets.http2 import OURS_ONLY, THEIRS_ONLY
+from tests.codecs.http2.driving import (
+    GET,
+    OK,
+    POST,
+    REQUEST,
+    RESPONSE,
+    UPLOAD,
+    client,
+    plugin_with,
+    server,
+)
 from xproxy.codecs.http2.client import ClientCodec
 from xproxy.codecs.http2.limits import DEFAULT_HTTP2_LIMITS, Http2Limits
-from xproxy.codecs.http2.plugin import Http2Plugin
 from xproxy.codecs.http2.server import ServerCodec
 from xproxy.codecs.http2.wire import (
     DATA,
@@ -36,7 +46,7 @@ from xproxy.codecs.http2.wire import (
 )
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, Frame, Head, Reset, Trailers, Violation
-from xproxy.model.limits import DEFAULT_LIMITS, Limits
+from xproxy.model.limits import DEFAULT_LIMITS, Limits, Size
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 from xproxy.testing.traffic import normal_form
@@ -45,44 +55,8 @@ ROUNDS = 400
 """Connections for each seed. A run of half an hour found nothing more than what is in the list."""
 TIGHT = Limits(max_head_bytes=512, max_headers=8, max_target_bytes=128, max_streams=4)
 OTHER = Http2Limits(
-    stream_window_bytes=50, table_bytes=64, max_empty_frames=3, extended_connect=True
+    stream_window_bytes=Size(50), table_bytes=Size(64), max_empty_frames=3, extended_connect=True
 )
-
-OURS_ONLY = (
-    r"a frame of \d+ bytes, limit",  # refused before it is whole; h2 waits for the rest
-    r"which is idle",  # WINDOW_UPDATE and RST_STREAM for a stream that nobody opened (§5.1)
-    r"which is closed",  # the RFC's stream error after the peer's own RST_STREAM is the connection's here (§5.4)
-    r"the first frame is not SETTINGS",  # §3.4
-    r"GOAWAY with a higher last stream",  # §6.8
-    r"CONTINUATION without",  # §6.10, on a stream that h2 has closed
-    r"HEADERS that end within",  # §6.2, likewise
-    r"SETTINGS with \d+ values",  # a limit of ours
-    r"PUSH_PROMISE",  # §8.4, on a stream that h2 has closed
-    r"empty frames in a row",  # a limit of ours
-    r"not the connection preface",  # h2 waits for all 24 bytes
-)
-"""Connection errors that h2 lets pass."""
-THEIRS_ONLY = (
-    # Malformed messages are errors of their stream (§8.1.1); h2 ends the connection for them.
-    "cannot receive data before headers",
-    "header name",
-    "pseudo-header",
-    "missing mandatory",
-    "request-only headers",
-    "Invalid value for TE",
-    "Trailers must have END_STREAM",
-    "InvalidBodyLength",
-    "StreamClosedError",
-    # All that follows a GOAWAY, and frames for closed streams.
-    "in state ConnectionState.CLOSED",
-    # The reserved bit of a WINDOW_UPDATE, which is to be ignored (§6.9); and one of nothing for a stream.
-    "non-compliant data",
-    # PRIORITY of a wrong length, which is an error of its stream (§6.3).
-    "FrameDataMissing",
-    # Seen in the head of a frame that is not whole yet.
-    "Received frame with invalid header",
-)
-"""Errors of h2 that end only a stream here, or nothing."""
 
 
 class Maker:
@@ -195,7 +169,7 @@ def test_cuts_and_moves_cannot_be_seen(role: Role, seed: int) -> None:
         assert normal_form(take(singly, *[wire[i : i + 1] for i in range(len(wire))])) == expected
         cut = chance.randrange(len(wire) + 1)
         first = take(before, wire[:cut])
-        after = Http2Plugin(limits=own).restore(before.snapshot(), role, limits)
+        after = plugin_with(own).restore(before.snapshot(), role, limits)
         assert isinstance(after, ServerCodec | ClientCodec)
         assert normal_form([*first, *take(after, wire[cut:])]) == expected
         assert whole.snapshot() == singly.snapshot() == after.snapshot()

@@ -19,7 +19,6 @@ from tests.codecs.http2.driving import (
     replies,
 )
 from xproxy.codecs.http2.client import ClientCodec
-from xproxy.codecs.http2.head import TunnelTarget
 from xproxy.codecs.http2.limits import MAX_STREAM_ID
 from xproxy.codecs.http2.wire import HEADERS, PING, Setting, goaway, settings, window_update
 from xproxy.model.errors import LocalProtocolError
@@ -75,19 +74,6 @@ def test_connect_has_no_path() -> None:
     assert hand.say(data(1, b"any length"))[0] == Data(1, b"any length")
 
 
-def test_a_tunnel_for_a_protocol_only_where_it_is_taken() -> None:
-    """RFC 8441 §3."""
-    hand, codec = ready()
-    target = TunnelTarget(path="/chat", scheme="https", protocol="websocket")
-    message = RequestHead(service="a", method="CONNECT", extra=target)
-    with pytest.raises(LocalProtocolError):
-        codec.send(Head(1, message))
-    hand.say(settings(((Setting.ENABLE_CONNECT_PROTOCOL, 1),)))
-    told = one(codec.send(Head(1, message)), hand)
-    assert (":protocol", "websocket") in told
-    assert (":path", "/chat") in told
-
-
 def test_fields_that_were_added_follow_the_others() -> None:
     """What is known of the head before is used, and the result is the same."""
     hand, codec = ready()
@@ -134,9 +120,10 @@ class TestWaiting:
 
     def test_requests_wait_their_turn(self) -> None:
         hand, codec = ready((Setting.MAX_CONCURRENT_STREAMS, 2))
-        assert codec.concurrency == 2
+        assert (codec.settled, codec.saturated) == (True, False)
         sent = [codec.send(Head(i, REQUEST, b"", end=True)) for i in (1, 3, 5, 7)]
         assert [bool(raw) for raw in sent] == [True, True, False, False]
+        assert (codec.saturated, codec.waiting) == (True, 2)
         assert codec.sendable(5) == 0
         for raw in sent[:2]:
             one(raw, hand)

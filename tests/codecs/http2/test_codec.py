@@ -39,13 +39,23 @@ def test_a_message_that_came_whole_is_one_frame() -> None:
     assert (head.data, head.end) == (b"body", True)
 
 
-def test_bodies_are_not_copied_together() -> None:
-    """Each piece is its own frame: joining them one by one would be quadratic."""
+def test_small_pieces_of_a_body_are_joined() -> None:
+    """A peer may cut a body into bytes: who takes it need not do so for each of them."""
     hand = serving()
     pieces = [data(1, b"x") for _ in range(5)]
     frames = messages(hand.say(hand.head(1, POST, end=False), *pieces, data(1, b"", end=True)))
-    assert [f.data for f in frames if isinstance(f, Head | Data)] == [b"x"] * 5
-    assert frames[-1] == Data(1, b"x", True)
+    assert [f.data for f in frames if isinstance(f, Head | Data)] == [b"x", b"xxxx"]
+    assert frames[-1] == Data(1, b"xxxx", True)
+
+
+def test_bodies_are_not_copied_together() -> None:
+    """Joining all pieces one by one would be quadratic."""
+    hand = serving()
+    pieces = [data(1, bytes(1500)) for _ in range(7)]
+    frames = messages(hand.say(hand.head(1, POST, end=False), *pieces, data(1, b"", end=True)))
+    sizes = [len(f.data) for f in frames if isinstance(f, Head | Data)]
+    assert sizes == [1500, 3000, 3000, 3000]
+    assert frames[-1] == Data(1, bytes(3000), True)
 
 
 def test_streams_take_turns() -> None:

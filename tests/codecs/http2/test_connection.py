@@ -27,12 +27,12 @@ from xproxy.codecs.http2.wire import (
     window_update,
 )
 from xproxy.model.frames import Credit, Data, Head, Reset
-from xproxy.model.limits import Limits
+from xproxy.model.limits import Limits, Size
 from xproxy.model.status import Status
 
 
 def test_what_a_server_announces() -> None:
-    own = Http2Limits(table_bytes=100, frame_bytes=20_000, extended_connect=True)
+    own = Http2Limits(table_bytes=Size(100), frame_bytes=Size(20_000), extended_connect=True)
     first, more = parse(Hand(server(Limits(max_streams=7, max_head_bytes=999), own)).greeting)
     assert first.kind == SETTINGS
     assert read_settings(first.payload, 32) == {
@@ -62,7 +62,7 @@ def test_the_acknowledgement_is_noted() -> None:
 
 
 class TestCredit:
-    own = Http2Limits(stream_window_bytes=1000, connection_window_bytes=100_000)
+    own = Http2Limits(stream_window_bytes=Size(1000), connection_window_bytes=Size(100_000))
 
     def opened(self) -> Hand:
         hand = Hand(server(own=self.own))
@@ -120,7 +120,7 @@ class TestCredit:
         assert hand.codec._intake.owed == 3
 
     def test_a_connections_window_below_the_first_one(self) -> None:
-        hand = Hand(server(own=Http2Limits(connection_window_bytes=1000)))
+        hand = Hand(server(own=Http2Limits(connection_window_bytes=Size(1000))))
         hand.ask(1, POST, end=False)
         for _ in range(4):
             hand.say(data(1, bytes(16_000)))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from xproxy.codecs.http1.fields import NOT_IN_TRAILERS as HTTP1_NOT_IN_TRAILERS
 from xproxy.codecs.http2 import fields
 from xproxy.codecs.http2.fields import KINDS, Kinds, kind_of
+from xproxy.codecs.http_fields import NOT_IN_TRAILERS as HTTP1_NOT_IN_TRAILERS
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from xproxy.codecs.http2.flow import Intake
 from xproxy.codecs.http2.limits import Http2Limits
 from xproxy.codecs.http2.wire import window_update
+from xproxy.model.limits import Size
 
 
 def test_credit_is_given_at_half_a_window() -> None:
-    intake = Intake(Http2Limits(connection_window_bytes=100_000))
+    intake = Intake(Http2Limits(connection_window_bytes=Size(100_000)))
     assert intake.window == 100_000
     intake.window -= 60_000
     assert intake.give(49_999) == b""
@@ -18,7 +19,7 @@ def test_credit_is_given_at_half_a_window() -> None:
 
 
 def test_a_small_window_holds_once_the_first_one_is_used_up() -> None:
-    intake = Intake(Http2Limits(connection_window_bytes=535))
+    intake = Intake(Http2Limits(connection_window_bytes=Size(535)))
     assert intake.window == 65_535
     intake.window -= 65_535
     assert intake.give(65_000) == b""

@@ -237,6 +237,41 @@ class TestHonestUse:
             assert crime(frames) is None
 
 
+def test_windows_of_a_byte() -> None:
+    """CVE-2019-9511: each costs us a frame, and asks for the next."""
+    hand = serving()
+    hand.say(settings([(Setting.INITIAL_WINDOW_SIZE, 0)]))
+    hand.ask()
+    hand.codec.send(Head(1, RESPONSE))
+
+    def give(_: int) -> bytes:
+        if room := hand.codec.sendable(1):
+            hand.codec.send(Data(1, bytes(room)))
+        return window_update(1, 1)
+
+    assert until_cut_off(hand, give, 110) > 100
+
+
+def test_windows_of_a_small_reader_are_allowed() -> None:
+    hand = serving()
+    hand.say(settings([(Setting.INITIAL_WINDOW_SIZE, 64)]))
+    hand.ask()
+    hand.codec.send(Head(1, RESPONSE))
+    for _ in range(2000):
+        hand.codec.send(Data(1, bytes(hand.codec.sendable(1))))
+        assert not any(isinstance(f, Violation) for f in hand.say(window_update(1, 64)))
+
+
+def test_many_small_messages_with_a_window_update_each_are_allowed() -> None:
+    hand = serving()
+    hand.ask()
+    hand.codec.send(Head(1, RESPONSE))
+    for _ in range(2000):
+        hand.codec.send(Data(1, b"x" * 6))
+        frames = hand.say(window_update(1, 6) + window_update(0, 6))
+        assert not any(isinstance(f, Violation) for f in frames)
+
+
 def test_the_past_counts_half() -> None:
     guard = Guard(Http2Limits())
     for _ in range(4095):

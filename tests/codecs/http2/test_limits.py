@@ -17,7 +17,7 @@ def test_defaults_are_envoys() -> None:
     assert limits.max_empty_frames == 1
     assert limits.max_priorities == 100
     assert limits.max_window_updates == 10
-    assert not limits.extended_connect
+    assert limits.extended_connect
 
 
 @pytest.mark.parametrize(

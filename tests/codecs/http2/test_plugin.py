@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.codecs.http2.driving import recordings, replies
+from tests.codecs.http2.driving import plugin_with, recordings, replies
 from xproxy.codecs.api import (
     NO,
     NO_HINT,
@@ -21,10 +21,10 @@ from xproxy.codecs.api import (
 )
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
 from xproxy.codecs.http2.limits import Http2Limits
-from xproxy.codecs.http2.plugin import PLUGIN, Http2Plugin
+from xproxy.codecs.http2.plugin import PLUGIN
 from xproxy.codecs.http2.wire import PREFACE
 from xproxy.model.frames import Head, Reply
-from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.limits import DEFAULT_LIMITS, Size
 from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
@@ -63,12 +63,12 @@ def test_all_rules_of_the_kit_hold() -> None:
 
 def test_all_rules_hold_with_tight_limits_of_its_own() -> None:
     own = Http2Limits(
-        stream_window_bytes=1000,
-        connection_window_bytes=70_000,
-        table_bytes=100,
+        stream_window_bytes=Size(1000),
+        connection_window_bytes=Size(70_000),
+        table_bytes=Size(100),
         extended_connect=True,
     )
-    check_codec(Http2Plugin(limits=own))
+    check_codec(plugin_with(own))
 
 
 def test_the_plugin_says_what_it_can_do() -> None:

@@ -93,6 +93,15 @@ def test_a_smaller_table_is_announced_by_the_next_block() -> None:
         assert hand.fields(seen) == [(":status", "200")]
 
 
+def test_each_table_size_of_one_settings_frame_counts() -> None:
+    """RFC 9113 §6.5.3, RFC 7541 §4.2: nghttp says 0 and then 65,536, and wants to be told of both."""
+    hand = serving()
+    hand.ask(1)
+    hand.say(settings(tuple((Setting.HEADER_TABLE_SIZE, size) for size in (0, 65_536))))
+    (seen,) = parse(hand.codec.send(Head(1, RESPONSE, b"", end=True)))
+    assert seen.payload.hex() == "203fe11f88"
+
+
 def test_recurring_trailers() -> None:
     hand = serving()
     trailers = Headers((("grpc-status", "0"),))

@@ -10,14 +10,9 @@ from tests.codecs.http2.driving import (
     POST,
     RESPONSE,
     Hand,
-    data,
-    heads,
     parse,
-    server,
     serving,
 )
-from xproxy.codecs.http2.head import TunnelTarget
-from xproxy.codecs.http2.limits import Http2Limits
 from xproxy.codecs.http2.wire import DATA, END_STREAM, HEADERS, Setting, rst_stream, settings
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, Head, Reset, Trailers
@@ -189,19 +184,6 @@ def test_text_beyond_latin_1_keeps_its_bytes() -> None:
     raw = list(hand.decoder.decode(head.payload, raw=True))
     assert (b"x", b"caf\xe9") in raw
     assert (b"y", "\u4f60".encode()) in raw
-
-
-def test_extended_connect_where_it_is_offered() -> None:
-    """RFC 8441."""
-    hand = Hand(server(own=Http2Limits(extended_connect=True)))
-    pairs = ((":method", "CONNECT"), (":protocol", "websocket"), *GET[1:])
-    (head,) = heads(hand.ask(1, pairs, end=False))
-    assert isinstance(head.message, RequestHead)
-    assert head.message.extra == TunnelTarget(
-        path="/", scheme="http", version="2", protocol="websocket"
-    )
-    hand.codec.send(Head(1, RESPONSE))
-    assert hand.say(data(1, b"frames"))[0] == Data(1, b"frames")
 
 
 def test_a_grant_of_a_tunnel_has_no_length() -> None:

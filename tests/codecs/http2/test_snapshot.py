@@ -18,26 +18,27 @@ from tests.codecs.http2.driving import (
     data,
     heads,
     parse,
+    plugin_with,
     resets,
     serving,
 )
 from xproxy.codecs.http2.client import ClientCodec
 from xproxy.codecs.http2.limits import Http2Limits
-from xproxy.codecs.http2.plugin import PLUGIN, Http2Plugin
+from xproxy.codecs.http2.plugin import PLUGIN
 from xproxy.codecs.http2.server import ServerCodec
 from xproxy.codecs.http2.snapshot import NAME, VERSION
 from xproxy.codecs.http2.status import ErrorCode
 from xproxy.codecs.http2.wire import RST_STREAM, Setting, ping, settings
 from xproxy.model.frames import Credit, Data, Head, Reset, Trailers
 from xproxy.model.headers import Headers
-from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.limits import DEFAULT_LIMITS, Size
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 
 
 def move(hand: Hand, own: Http2Limits | None = None) -> None:
     """Let another process go on."""
-    plugin = PLUGIN if own is None else Http2Plugin(limits=own)
+    plugin = PLUGIN if own is None else plugin_with(own)
     moved = plugin.restore(hand.codec.snapshot(), hand.codec.role, DEFAULT_LIMITS)
     assert isinstance(moved, ServerCodec | ClientCodec)
     assert moved.snapshot() == hand.codec.snapshot()
@@ -62,7 +63,7 @@ def test_tables_windows_and_streams_move() -> None:
 
 
 def test_credit_that_is_owed_moves() -> None:
-    own = Http2Limits(stream_window_bytes=1000, connection_window_bytes=65_535)
+    own = Http2Limits(stream_window_bytes=Size(1000), connection_window_bytes=Size(65_535))
     one, other = (Hand(_server(own)) for _ in range(2))
     for hand in (one, other):
         hand.ask(1, POST, end=False)
@@ -73,7 +74,7 @@ def test_credit_that_is_owed_moves() -> None:
 
 
 def _server(own: Http2Limits) -> ServerCodec:
-    codec = Http2Plugin(limits=own).open(Role.SERVER, DEFAULT_LIMITS)
+    codec = plugin_with(own).open(Role.SERVER, DEFAULT_LIMITS)
     assert isinstance(codec, ServerCodec)
     return codec
 
@@ -101,7 +102,7 @@ def test_a_drain_moves() -> None:
 
 
 def test_settings_that_are_not_acknowledged_move() -> None:
-    own = Http2Limits(stream_window_bytes=10)
+    own = Http2Limits(stream_window_bytes=Size(10))
     hand = Hand(_server(own), started=False)
     move(hand, own)
     assert not hand.codec.acknowledged

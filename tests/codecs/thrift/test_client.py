@@ -6,7 +6,13 @@ import pytest
 
 from tests.codecs.thrift.recordings import only, violation
 from xproxy.codecs.thrift.client import ClientCodec
-from xproxy.codecs.thrift.dialect import FRAMED_STRICT, Protocol, Transport, dialect_of
+from xproxy.codecs.thrift.dialect import (
+    FRAMED_STRICT,
+    Protocol,
+    Transport,
+    dialect_of,
+    upstreams,
+)
 from xproxy.codecs.thrift.message import ThriftExtra
 from xproxy.codecs.thrift.plugin import PLUGIN
 from xproxy.codecs.thrift.wire import response
@@ -65,7 +71,7 @@ def test_an_answer_in_another_dialect_is_none(client: ClientCodec) -> None:
 
 
 def test_a_dialect_of_the_cluster() -> None:
-    client = ClientCodec(DEFAULT_LIMITS, COMPACT)
+    client = ClientCodec(DEFAULT_LIMITS, upstreams(COMPACT.transport, COMPACT.protocol))
     assert client.send(Head(3, CALL, b"\0", end=True)).hex() == "00000006822103016d00"
 
 

@@ -127,7 +127,7 @@ def test_a_call_through_both_sides_in_two_dialects(dialect: Dialect, upstream: D
 
 
 def speaking(dialect: Dialect) -> ThriftPlugin:
-    return ThriftPlugin(dialect=dialect)
+    return ThriftPlugin(transport=dialect.transport, protocol=dialect.protocol)
 
 
 @each
@@ -201,13 +201,85 @@ def test_the_end_of_input(recording: Any) -> None:
 def test_a_message_above_the_limit_is_refused_at_its_length() -> None:
     limits = Limits(max_message_bytes=100)
     for data in (
-        "00000065 8001",
-        "00000065 8221",
-        "00000065 0fff",
-        "80010001 00000001 61 00000000 0b0001 00000064",
+        "00000065 80010001 00000001 61 00000007",
+        "00000065 8221 07 01 61",
+        "00000065 0fff 0000 00000007 0001 00",
+        "80010001 00000001 61 00000007 0b0001 00000064",
     ):
         codec = PLUGIN.open(Role.SERVER, limits)
         assert "limit 100" in violation(codec.receive(bytes.fromhex(data))), data
+
+
+FS, FO, FC, FJ = (dialect_of(Transport.FRAMED, protocol) for protocol in Protocol)
+US, _, UC, UJ = (dialect_of(Transport.UNFRAMED, protocol) for protocol in Protocol)
+HS, _, HC, _ = (dialect_of(Transport.HEADER, protocol) for protocol in Protocol)
+CALLED = [
+    # Above the limit, by the declared length or in walking.
+    (FS, "00000065 80010001 00000001 61 00000007"),
+    (FO, "00000065 00000001 61 01 00000007"),
+    (FC, "00000065 8221 07 01 61"),
+    (HS, "00000065 0fff 0000 00000007 0001 00"),
+    (FJ, "00000065 5b312c2261222c312c372c"),
+    (US, "80010001 00000001 61 00000007 0b0001 00000064"),
+    (UC, "8221 07 01 61 18 64"),
+    # No struct, or none that ends.
+    (US, "80010001 00000001 61 00000007 77 0001"),
+    (UC, "8221 07 01 61 1f"),
+    (UJ, "5b312c2261222c312c372c 7b 5d"),
+    (FJ, "0000000d 5b312c2261222c312c372c 7b7d"),
+    # A THeader whose payload cannot be had.
+    (HS, "00000010 0fff 0000 00000007 0001 00 01 01 00 8001"),
+    (HC, "0000000e 0fff 0000 00000007 0001 02 00 00 00"),
+    (HS, "0000000e 0fff 0000 00000007 0001 00 01 09 00"),
+]
+"""Calls with the sequence id 7 of which something is wrong."""
+
+
+@pytest.mark.parametrize(("dialect", "data"), CALLED, ids=lambda v: v if type(v) is str else "")
+def test_a_malformed_call_is_answered_before_the_end(dialect: Dialect, data: str) -> None:
+    raw = bytes.fromhex(data)
+    told = []
+    for pieces in ([raw], [raw[i : i + 1] for i in range(len(raw))]):
+        codec = PLUGIN.open(Role.SERVER, Limits(max_message_bytes=100))
+        last = read(codec, pieces)[-1]
+        assert isinstance(last, Violation)
+        told.append(last.farewell)
+    assert told[0] == told[1]
+    protocol, _ = peer(dialect, told[0])
+    assert protocol.readMessageBegin()[1:] == (TMessageType.EXCEPTION, 7)
+    raised = TApplicationException()
+    raised.read(protocol)
+    assert raised.type == TApplicationException.PROTOCOL_ERROR
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "00000002 8001",  # no head
+        "80010004 00000001 61 00000007 77 0001",  # oneway
+        "00000065 80010003 00000001 61 00000007",  # an answer
+        "0000000e 0fff 0000 00000007 0001 05 00 00 00",  # in no known protocol
+        "80010001 00000002 6120 00000007 77 0001",  # by no name
+    ],
+)
+def test_what_nobody_waits_for_is_not_answered(data: str) -> None:
+    codec = PLUGIN.open(Role.SERVER, Limits(max_message_bytes=100))
+    last = codec.receive(bytes.fromhex(data))[-1]
+    assert isinstance(last, Violation)
+    assert last.farewell == b""
+
+
+def test_the_answer_to_a_malformed_call_waits_for_its_turn() -> None:
+    codec = PLUGIN.open(Role.SERVER, DEFAULT_LIMITS)
+    call = bytes.fromhex("80010001 00000001 61 00000000 00")
+    wrong = bytes.fromhex("80010001 00000001 61 00000000 77 0001")
+    first, violated = codec.receive(call + wrong)
+    assert isinstance(first, Head)
+    assert isinstance(violated, Violation)
+    assert violated.farewell == b""
+    assert codec.receive(call) == ()
+    told = codec.send(Head(first.stream_id, ResponseHead(status=Status.OK), b"", end=True))
+    assert told.startswith(bytes.fromhex("80010002 00000001 61 00000000 00 80010003 00000001 61"))
 
 
 def test_a_large_message_without_a_frame_is_not_copied_again_and_again() -> None:
@@ -270,3 +342,18 @@ def test_an_exception_of_a_server_is_its_status() -> None:
     protocol.trans.flush()
     head = response_of(only(client.receive(memory.getvalue())))
     assert (head.status, head.native_status) == (Status.NOT_FOUND, 1)
+
+
+@pytest.mark.parametrize("name", [".echo", ":echo", "9echo", "_echo", "Echo"])
+@each
+def test_a_name_may_begin_with_anything_that_it_may_hold(dialect: Dialect, name: str) -> None:
+    server = PLUGIN.open(Role.SERVER, DEFAULT_LIMITS)
+    wire = said(FS, name, TMessageType.CALL, 1, 2)
+    call = only(server.receive(wire))
+    passed = (
+        speaking(dialect)
+        .open(Role.CLIENT, DEFAULT_LIMITS)
+        .send(Head(1, call.message, call.data, end=True))
+    )
+    again = request_of(only(PLUGIN.open(Role.SERVER, DEFAULT_LIMITS).receive(passed)))
+    assert again.extra.name == name

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import attrs
+from pathlib import Path
+
 import pytest
 
 from tests.codecs.thrift.recordings import RECORDINGS
@@ -10,12 +11,19 @@ from xproxy.codecs.api import NO_HINT, VerdictKind
 from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
 from xproxy.codecs.detect import Detected, Detector
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
-from xproxy.codecs.thrift.client import ClientCodec
-from xproxy.codecs.thrift.dialect import DIALECTS, FRAMED_STRICT, Dialect, Protocol, Transport
-from xproxy.codecs.thrift.message import ThriftExtra
-from xproxy.codecs.thrift.plugin import EXAMPLES, PLUGIN
+from xproxy.codecs.thrift.dialect import (
+    DIALECTS,
+    FRAMED_STRICT,
+    Dialect,
+    Protocol,
+    Transport,
+    dialect_of,
+)
+from xproxy.codecs.thrift.message import ThriftExtra, request_head
+from xproxy.codecs.thrift.plugin import EXAMPLES, PLUGIN, ThriftPlugin
+from xproxy.model.frames import Head
 from xproxy.model.headers import Headers
-from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.limits import DEFAULT_LIMITS, File
 from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
@@ -126,13 +134,32 @@ def test_examples_are_recognised_among_others_and_whole(example: bytes) -> None:
 
 
 def test_a_dialect_of_its_own_for_upstreams() -> None:
-    compact = next(d for d in DIALECTS if d.protocol is Protocol.COMPACT)
-    client = attrs.evolve(PLUGIN, dialect=compact).open(Role.CLIENT, DEFAULT_LIMITS)
-    assert isinstance(client, ClientCodec)
-    plain = PLUGIN.open(Role.CLIENT, DEFAULT_LIMITS)
-    assert PLUGIN.dialect is None
-    assert type(plain) is ClientCodec
-    assert FRAMED_STRICT.protocol is Protocol.STRICT
+    call = Head(1, RequestHead(service="", method="m"), b"\0", end=True)
+    compact = ThriftPlugin(transport=Transport.UNFRAMED, protocol=Protocol.COMPACT)
+    assert compact.open(Role.CLIENT, DEFAULT_LIMITS).send(call) == bytes.fromhex("822101016d00")
+    plain = PLUGIN.open(Role.CLIENT, DEFAULT_LIMITS).send(call)
+    assert plain[4:].startswith(bytes.fromhex("80010001"))
+
+
+def test_one_half_of_a_dialect_leaves_the_other_to_the_call() -> None:
+    framed = ThriftPlugin(transport=Transport.FRAMED)
+    for protocol in Protocol:
+        call = request_head(dialect_of(Transport.UNFRAMED, protocol), False, b"m", b"", 0, 10)
+        assert framed.pool_of(call) is dialect_of(Transport.FRAMED, protocol)
+        assert PLUGIN.pool_of(call) is dialect_of(Transport.UNFRAMED, protocol)
+    assert framed.pool_of(RequestHead(service="", method="m")) is FRAMED_STRICT
+
+
+def test_options_that_cannot_be() -> None:
+    with pytest.raises(ValueError, match="no protocol json"):
+        ThriftPlugin(transport=Transport.HEADER, protocol=Protocol.JSON)
+    with pytest.raises(ValueError, match=r"'nowhere\.thrift' cannot be read"):
+        ThriftPlugin(idl=(File(Path("nowhere.thrift")),))
+
+
+def test_equal_options_make_equal_plugins() -> None:
+    assert ThriftPlugin(transport=Transport.FRAMED) == ThriftPlugin(transport=Transport.FRAMED)
+    assert ThriftPlugin(transport=Transport.FRAMED) != PLUGIN
 
 
 def test_codes() -> None:

@@ -6,9 +6,15 @@ import pytest
 
 from tests.codecs.thrift.recordings import heads, read, violation
 from xproxy.codecs.thrift.client import ClientCodec
-from xproxy.codecs.thrift.dialect import DIALECTS, FRAMED_STRICT
+from xproxy.codecs.thrift.dialect import (
+    DIALECTS,
+    FRAMED_STRICT,
+    Protocol,
+    Transport,
+    dialect_of,
+)
 from xproxy.codecs.thrift.message import ThriftExtra
-from xproxy.codecs.thrift.plugin import PLUGIN
+from xproxy.codecs.thrift.plugin import PLUGIN, ThriftPlugin
 from xproxy.codecs.thrift.server import NEGOTIATION, ServerCodec
 from xproxy.model.frames import Head, Reply, Reset
 from xproxy.model.limits import DEFAULT_LIMITS, Limits
@@ -121,6 +127,17 @@ def test_too_many_calls_are_refused() -> None:
     assert codec.refused == 1
     assert answer(codec, first, 1) == [1]
     assert len(heads(codec.receive(call(4)))) == 1
+
+
+def test_a_refusal_for_want_of_room_says_so_where_there_are_headers() -> None:
+    dialect = dialect_of(Transport.HEADER, Protocol.STRICT)
+    client = ThriftPlugin(transport=dialect.transport).open(Role.CLIENT, DEFAULT_LIMITS)
+    asked = [client.send(Head(i, RequestHead(service="", method="m"), b"\0", True)) for i in (1, 2)]
+    refusal = ServerCodec(Limits(max_streams=1)).receive(b"".join(asked))[1]
+    assert isinstance(refusal, Reply)
+    (told,) = client.receive(refusal.data)
+    assert isinstance(told, Head)
+    assert told.message.headers.get("x-envoy-overloaded") == "true"
 
 
 def test_in_order_refusals_wait_and_are_bounded() -> None:

@@ -8,12 +8,13 @@ from typing import Final
 import attrs
 import trio
 
-from xproxy.codecs.api import CodecPlugin
+from xproxy.cli.demo.forms import form_of
+from xproxy.codecs.api import CodecPlugin, SupportsStreamIds
 from xproxy.model.address import Address
-from xproxy.model.frames import Head, Violation
+from xproxy.model.frames import Data, Head, Reply, Reset, Violation
 from xproxy.model.headers import Headers
 from xproxy.model.limits import DEFAULT_LIMITS
-from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 
@@ -59,20 +60,48 @@ def http_get(path: str) -> Call:
     async def finish(stream: trio.SocketStream) -> str:
         data = b""
         while b"\r\n\r\n" not in data:
-            data += await _more(stream)
+            data += await more(stream)
         head, _, body = data.partition(b"\r\n\r\n")
         status, *fields = head.decode("latin-1").split("\r\n")
         length = next(
             (int(f.partition(":")[2]) for f in fields if f.lower().startswith("content-length:")), 0
         )
         while len(body) < length:
-            body += await _more(stream)
+            body += await more(stream)
         code = status.split()[1]
-        return _judge(code, code == "200", body, f"GET {path} HTTP/1.1")
+        return judge(code, code == "200", body, f"GET {path} HTTP/1.1")
 
     return Call(
         protocol="HTTP/1.1", asks=f"GET {path}", first_bytes=request.encode(), finish=finish
     )
+
+
+def frames_get(plugin: CodecPlugin, label: str, path: str) -> Call:
+    """Return a GET in a protocol that carries web requests in frames."""
+    codec = plugin.open(Role.CLIENT, DEFAULT_LIMITS)
+    first = b"".join(frame.data for frame in codec.receive(b"") if isinstance(frame, Reply))
+    stream_id = codec.next_stream_id() if isinstance(codec, SupportsStreamIds) else 1
+    head = RequestHead(service="demo.local", method="GET", extra=Target(path=path))
+    request = first + codec.send(Head(stream_id, head, end=True))
+
+    async def finish(stream: trio.SocketStream) -> str:
+        status, body = "", b""
+        while True:
+            for frame in codec.receive(await more(stream)):
+                match frame:
+                    case Head(message=ResponseHead() as answer):
+                        status = str(answer.native_status)
+                        body += frame.data
+                    case Data():
+                        body += frame.data
+                    case Reply(owed):
+                        await stream.send_all(owed)
+                    case Violation() | Reset():
+                        raise CallFailed(f"the answer is broken: {frame}")
+                if isinstance(frame, Head | Data) and frame.end:
+                    return judge(status, status == "200", body, f"GET {path} HTTP/1.1")
+
+    return Call(protocol=label, asks=f"GET {path}", first_bytes=request, finish=finish)
 
 
 def rpc_call(plugin: CodecPlugin, label: str, service: str, method: str, content: bytes) -> Call:
@@ -80,16 +109,17 @@ def rpc_call(plugin: CodecPlugin, label: str, service: str, method: str, content
     codec = plugin.open(Role.CLIENT, DEFAULT_LIMITS)
     headers = Headers((("service", service), ("method", method)))
     head = RequestHead(service=service, method=method, headers=headers, deadline=PATIENCE)
-    request = codec.send(Head(1, head, content, end=True))
+    form = form_of(plugin.name)
+    request = codec.send(Head(1, head, form.write(content), end=True))
 
     async def finish(stream: trio.SocketStream) -> str:
         while True:
-            for frame in codec.receive(await _more(stream)):
+            for frame in codec.receive(await more(stream)):
                 match frame:
                     case Head(message=ResponseHead() as answer, data=body):
                         ok = answer.status is Status.OK
                         sent = f"{service}.{method} {_text(content)}"
-                        return _judge(answer.status.label, ok, body, sent)
+                        return judge(answer.status.label, ok, form.read(body), sent)
                     case Violation():
                         raise CallFailed(f"the answer is broken: {frame.detail}")
 
@@ -117,7 +147,7 @@ def tcp_echo(content: bytes) -> Call:
     return Call(protocol="raw TCP", asks=asks, first_bytes=content, finish=finish)
 
 
-def _judge(status: str, ok: bool, body: bytes, sent: str) -> str:
+def judge(status: str, ok: bool, body: bytes, sent: str) -> str:
     """Return who answered. Raises CallFailed unless an upstream says that it got what was sent."""
     name, _, got = _text(body).partition(" got ")
     if not ok or got != sent:
@@ -125,7 +155,8 @@ def _judge(status: str, ok: bool, body: bytes, sent: str) -> str:
     return f"{status} from {name}"
 
 
-async def _more(stream: trio.SocketStream) -> bytes:
+async def more(stream: trio.SocketStream) -> bytes:
+    """Return the next bytes. Raises CallFailed where there are none."""
     data = await stream.receive_some()
     if not data:
         raise CallFailed("the connection was closed before the answer was complete")

@@ -9,7 +9,9 @@ from typing import Final
 import attrs
 import trio
 
-from xproxy.cli.demo.calls import Call, http_get, rpc_call, tcp_echo
+from xproxy.cli.demo.calls import Call, frames_get, http_get, rpc_call, tcp_echo
+from xproxy.cli.demo.forms import form_of
+from xproxy.cli.demo.grpc_greeter import greeter, grpc_call
 from xproxy.cli.demo.recorder import Recorder
 from xproxy.cli.demo.upstreams import echo, rpc, start, web
 from xproxy.codecs.api import CodecPlugin
@@ -23,6 +25,7 @@ from xproxy.config.schema import (
     MatchConfig,
     PathMatch,
     RouteConfig,
+    StringMatch,
 )
 from xproxy.model.address import Address
 from xproxy.model.errors import LocalProtocolError
@@ -33,7 +36,7 @@ from xproxy.model.status import Status
 from xproxy.model.traits import Role, Sharing
 from xproxy.registry import CODECS, Registry
 
-_LABELS: Final = {"bolt": "SOFA Bolt", "dubbo": "Dubbo 2"}
+_LABELS: Final = {"bolt": "SOFA Bolt", "dubbo": "Dubbo 2", "thrift": "Thrift"}
 _SERVICE: Final = "com.example.Greeter"
 _RAW: Final = b"(no protocol that anybody knows)\n"
 
@@ -66,6 +69,20 @@ async def set_up(
     )
     routes.append(RouteConfig(name="web", match=MatchConfig(protocol=("http1",)), cluster="web"))
     calls += [http_get("/hello"), http_get("/hello"), http_get("/shop/cart")]
+    if "http2" in registry.names(CODECS):
+        # The same servers, which speak HTTP/1.1 only: what comes in HTTP/2 is converted.
+        match = MatchConfig(protocol=("http2",))
+        routes.append(RouteConfig(name="converted", match=match, cluster="converted"))
+        clusters["converted"] = attrs.evolve(_cluster(servers[:2]), codec="http1")
+        http2 = registry.codec("http2")
+        calls.append(frames_get(http2, "HTTP/2", "/hello"))
+        greeters = [
+            await start(nursery, functools.partial(greeter, http2, f"grpc-{n}")) for n in (1, 2)
+        ]
+        clusters["grpc"] = _cluster(greeters)
+        match = MatchConfig(protocol=("grpc",), service=StringMatch(exact=_SERVICE))
+        routes.insert(0, RouteConfig(name="grpc", match=match, cluster="grpc"))
+        calls += [grpc_call(http2, _SERVICE, "hello", b"hi") for _ in greeters]
 
     for plugin in message_codecs(registry):
         name = plugin.name
@@ -104,12 +121,15 @@ def _cluster(addresses: Sequence[Address]) -> ClusterConfig:
 
 def _carries_text(plugin: CodecPlugin) -> bool:
     # The demo says one thing in every protocol. One whose bodies have a form of their own cannot say it.
-    asked = Head(1, RequestHead(service=_SERVICE, method="hello"), b"hi", True)
+    form = form_of(plugin.name)
+    asked = Head(1, RequestHead(service=_SERVICE, method="hello"), form.write(b"hi"), True)
     client, server = (plugin.open(role, DEFAULT_LIMITS) for role in (Role.CLIENT, Role.SERVER))
     try:
         for frame in server.receive(client.send(asked)):
             if isinstance(frame, Head):
-                answer = Head(frame.stream_id, ResponseHead(status=Status.OK), b"hello", True)
+                answer = Head(
+                    frame.stream_id, ResponseHead(status=Status.OK), form.write(b"hello"), True
+                )
                 return bool(server.send(answer)) and frame.data == asked.data
     except LocalProtocolError:
         return False

@@ -8,6 +8,7 @@ from typing import Final
 
 import trio
 
+from xproxy.cli.demo.forms import form_of
 from xproxy.codecs.api import CodecPlugin, SupportsNativeStatus
 from xproxy.model.address import Address
 from xproxy.model.frames import Head, Reply, Violation
@@ -70,13 +71,16 @@ async def rpc(plugin: CodecPlugin, name: str, stream: trio.SocketStream) -> None
     """Answer the calls of any protocol whose messages come whole: who answers, and what was sent."""
     codec = plugin.open(Role.SERVER, DEFAULT_LIMITS)
     success = native_success(plugin)
+    form = form_of(plugin.name)
     async for data in stream:
         for frame in codec.receive(bytes(data)):
             match frame:
                 case Head(stream_id, RequestHead() as asked, body) if not asked.oneway:
                     answer = ResponseHead(status=Status.OK, native_status=success)
-                    told = f"{name} got {asked.service}.{asked.method} ".encode() + body
-                    await stream.send_all(codec.send(Head(stream_id, answer, told, end=True)))
+                    told = f"{name} got {asked.service}.{asked.method} ".encode() + form.read(body)
+                    await stream.send_all(
+                        codec.send(Head(stream_id, answer, form.write(told), end=True))
+                    )
                 case Reply(owed):
                     await stream.send_all(owed)
                 case Violation():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 import attrs
 
@@ -11,7 +11,7 @@ from xproxy.codecs.bolt.codec import BoltCodec
 from xproxy.codecs.bolt.status import from_native, to_native
 from xproxy.codecs.bolt.wire import NAME
 from xproxy.model.limits import Limits
-from xproxy.model.message import Local, Reason, ResponseHead
+from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role, Sharing, Traits
 
@@ -62,11 +62,11 @@ def detect(prefix: bytes) -> Verdict:
 
 @attrs.frozen
 class BoltPlugin:
-    """See the module."""
+    """SOFA Bolt, versions 1 and 2 on one connection."""
 
-    name: str = NAME
-    traits: Traits = TRAITS
-    examples: tuple[bytes, ...] = EXAMPLES
+    name: ClassVar[str] = NAME
+    traits: ClassVar[Traits] = TRAITS
+    examples: ClassVar[tuple[bytes, ...]] = EXAMPLES
 
     def detect(self, prefix: bytes, hint: Hint) -> Verdict:
         return detect(prefix)
@@ -79,7 +79,7 @@ class BoltPlugin:
         codec.load(state)
         return codec
 
-    def code_of(self, head: ResponseHead) -> int:
+    def code_of(self, head: ResponseHead, request: RequestHead | None = None) -> int:
         """See SupportsLocalReply."""
         extra = head.extra
         return to_native(head.status, extra.reason if isinstance(extra, Local) else Reason.NONE)

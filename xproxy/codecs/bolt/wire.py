@@ -21,7 +21,16 @@ import attrs
 from xproxy.codecs.bolt.fields import MEMO_BYTES, NO_FIELDS, Fields, read_fields, write_fields
 from xproxy.codecs.bolt.sofa_request import CLASS, method_of
 from xproxy.codecs.bolt.status import SUCCESS, from_native, is_known, to_native
-from xproxy.codecs.messages import NO_HEAD, ONEWAY, REQUEST, RESPONSE, Kind, Malformed, Message
+from xproxy.codecs.messages import (
+    NO_HEAD,
+    ONEWAY,
+    REQUEST,
+    RESPONSE,
+    Kind,
+    Malformed,
+    MalformedRequest,
+    Message,
+)
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.limits import Limits
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
@@ -134,8 +143,8 @@ def _response_head(
     )
 
 
-def _too_long(what: str, length: int, limit: int) -> Malformed:
-    return Malformed(f"{what} of {length} bytes, limit {limit}")
+def _wrong(kind: Kind, text: str, stream_id: int, dialect: int) -> Malformed:
+    return MalformedRequest(text, stream_id, dialect) if kind is REQUEST else Malformed(text)
 
 
 class BoltWire:
@@ -188,12 +197,14 @@ class BoltWire:
             raise Malformed(f"type {word >> 16} with command {word & 0xFFFF}")
         head_length = class_length + header_length
         if head_length > limits.max_head_bytes:
-            raise _too_long("class name and header", head_length, limits.max_head_bytes)
+            text = f"class name and header of {head_length} bytes, limit {limits.max_head_bytes}"
+            raise _wrong(kind, text, stream_id, dialect)
         body = start + head_length
         end = body + content_length
         length: int = end + crc - at
         if length > limits.max_message_bytes:
-            raise _too_long("message", length, limits.max_message_bytes)
+            text = f"message of {length} bytes, limit {limits.max_message_bytes}"
+            raise _wrong(kind, text, stream_id, dialect)
         if length > rest:
             return length
         if crc and zlib.crc32(memoryview(buffer)[at:end]) != _ID.unpack_from(buffer, end)[0]:
@@ -202,21 +213,13 @@ class BoltWire:
             block = buffer[start:body]
             content = buffer[body:end]
             read = _request_head if head_length <= MEMO_BYTES else _request_head.__wrapped__
-            request = read(
-                kind is ONEWAY, dialect, ver2, code, class_length, block, limits.max_headers
-            )
+            facts = dialect, ver2, code, class_length, block, limits.max_headers
+            try:
+                request = read(kind is ONEWAY, *facts)
+            except Malformed as exc:
+                raise _wrong(kind, str(exc), stream_id, dialect) from exc
             if not request.method and codec == HESSIAN2 and block[:class_length] == CLASS:
-                method = method_of(content)
-                request = read(
-                    kind is ONEWAY,
-                    dialect,
-                    ver2,
-                    code,
-                    class_length,
-                    block,
-                    limits.max_headers,
-                    method,
-                )
+                request = read(kind is ONEWAY, *facts, method_of(content))
             return kind, stream_id, request, content, length, dialect
         if kind is RESPONSE:
             answer = _response_head if head_length <= MEMO_BYTES else _response_head.__wrapped__

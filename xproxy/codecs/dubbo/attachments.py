@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from xproxy.codecs.dubbo.arguments import Walk, past
 from xproxy.codecs.hessian2 import HessianError, past_type, read_scalar, read_text, write_text
 from xproxy.model.errors import LocalProtocolError
-from xproxy.model.headers import Headers
+from xproxy.model.headers import Headers, LazyHeaders
 from xproxy.model.message import Fields
 
 TARGETS: Final = frozenset({"path", "interface"})
@@ -103,10 +103,7 @@ def _read_map(body: bytes, at: int, walk: Walk, most: int) -> Map:
     return Map(body[begin:], opening, tuple(entries.values()), body[at:], rigid)
 
 
-_set_pairs: Final = Headers.__dict__["pairs"].__set__
-
-
-class Attachments(Headers):  # type: ignore[misc]  # final for those who would change what headers are
+class Attachments(LazyHeaders):
     """The headers of a Dubbo message, read on the first look at them.
 
     What cannot be read shows as no headers at all, and cannot be changed.
@@ -137,9 +134,7 @@ class Attachments(Headers):  # type: ignore[misc]  # final for those who would c
 
         ``path`` and ``version`` are those of the prefix. The version shows as a header if no attachment says one.
         """
-        self._index = None
-        self._parent = None
-        self._tail = ()
+        super().__init__()
         self._body: bytes | None = body
         self._at = at
         self._values = values
@@ -149,15 +144,8 @@ class Attachments(Headers):  # type: ignore[misc]  # final for those who would c
         self._version = version
         self._map: Map | None = None
 
-    def __getattr__(self, name: str) -> Any:  # Any: what a missing attribute has for a type
-        # Python comes here only while the slot is empty.
-        if name != "pairs":
-            raise AttributeError(name)
-        pairs = self._read()
-        _set_pairs(self, pairs)
-        return pairs
-
-    def _read(self) -> tuple[tuple[str, str], ...]:
+    def find(self) -> tuple[tuple[str, str], ...]:
+        """See LazyHeaders."""
         body = self._body
         assert body is not None
         self._body = None  # whoever remembers a head must not keep its message with it
@@ -192,7 +180,7 @@ class Attachments(Headers):  # type: ignore[misc]  # final for those who would c
             )
         return self._map
 
-    def find(self, body: bytes, at: int, values: int) -> int:
+    def locate(self, body: bytes, at: int, values: int) -> int:
         """Return where the map begins in ``body``, after ``values`` values from ``at`` on.
 
         Raises LocalProtocolError, as the body may be another than it was read from.

@@ -38,7 +38,8 @@ def call_again(head: RequestHead, call: Call, data: bytes) -> bytes:
     """Write the body of a request that was read here, with what was changed of it."""
     prefix, attachments = call.prefix, call.attachments
     if prefix is None or attachments is None:
-        if head.service or head.method or head.headers:
+        shown = call.service, call.method, call.shown
+        if (head.service, head.method, head.headers) != shown:
             raise LocalProtocolError(
                 f"serialisation {call.serialization} is not understood: passed on, not changed"
             )
@@ -59,7 +60,7 @@ def call_again(head: RequestHead, call: Call, data: bytes) -> bytes:
         if not changed:
             changed = change_map(attachments.map, headers, prefix.path, path)
         if tail is None:
-            data = data[: attachments.find(data, 0, prefix.parameters)] + changed
+            data = data[: attachments.locate(data, 0, prefix.parameters)] + changed
         else:
             tail = changed
     method, version = prefix.method, prefix.version
@@ -107,7 +108,7 @@ def answer_again(head: ResponseHead, answer: Answer, data: bytes, dialect: int) 
         if tail is not None:
             return value_of(data, changed)
         values = 0 if data[:1] == bytes((NO_VALUE + WITH_ATTACHMENTS,)) else 1
-        return data[: attachments.find(data, 1, values)] + changed
+        return data[: attachments.locate(data, 1, values)] + changed
     added = write_map(headers.pairs) if headers and dialect & ATTACHABLE else b""
     if tail is not None:
         return value_of(data, added)

@@ -15,11 +15,13 @@ from typing import Final
 import attrs
 
 from xproxy.codecs.dubbo.arguments import past_plain
-from xproxy.codecs.dubbo.attachments import Attachments
+from xproxy.codecs.dubbo.attachments import VERSION, Attachments
+from xproxy.codecs.dubbo.json_prefix import Address
 from xproxy.codecs.dubbo.prefix import BYTES, MEMO_BYTES, Prefix, read_prefix
 from xproxy.codecs.dubbo.status import OK, from_native
 from xproxy.codecs.hessian2 import HessianError, is_binary, read_binary, read_text
 from xproxy.codecs.messages import ORIGIN_MAX_BYTES
+from xproxy.model.headers import NO_HEADERS, Headers
 from xproxy.model.limits import Limits
 from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
@@ -52,6 +54,9 @@ class Call:
     """``RequestHead.headers`` as read."""
     tail: bytes | None = None
     """The only argument is a byte array, which is ``data``, and these bytes follow it. None: ``data`` is all."""
+    service: str = ""
+    """As shown, where there is no prefix; likewise:"""
+    shown: Headers = NO_HEADERS
 
 
 @attrs.frozen
@@ -95,9 +100,20 @@ def _request(
     )
 
 
-@lru_cache(maxsize=64)
-def opaque_request(oneway: bool, serialization: int) -> RequestHead:
-    return RequestHead(service="", method="", oneway=oneway, extra=Call(serialization, None))
+@lru_cache(maxsize=512)
+def opaque_request(oneway: bool, serialization: int, address: Address | None = None) -> RequestHead:
+    """Return the head of a request that is passed on as it is; ``address``: for whom, where that can be read."""
+    if address is None:
+        return RequestHead(service="", method="", oneway=oneway, extra=Call(serialization, None))
+    path, version, method = address.path, address.version, address.method
+    headers = Headers(((VERSION, version),)) if version else NO_HEADERS
+    return RequestHead(
+        service=path,
+        method=method,
+        headers=headers,
+        oneway=oneway,
+        extra=Call(serialization, None, method, service=path, shown=headers),
+    )
 
 
 @lru_cache(maxsize=512)

@@ -1,9 +1,9 @@
 """Dubbo 2's bytes (Dubbo: ExchangeCodec, DubboCodec): a head of 16 bytes, and a body in one of many
 serialisations.
 
-Only hessian2 is understood; others go by as they are. Of a hessian2 request the prefix is read (``prefix.py``),
-of the rest as little as will do (``heads.py``). A body that says hessian2 and is no request is refused here,
-with status 40, and the connection goes on.
+Only hessian2 is understood; others go by as they are, but for whom they are is read of fastjson and fastjson2
+(``json_prefix.py``). Of a hessian2 request the prefix is read (``prefix.py``), of the rest as little as will do
+(``heads.py``). A body that says hessian2 and is no request is refused here, with 40, and the connection goes on.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from xproxy.codecs.dubbo.heads import (
     read_answer,
     read_call,
 )
+from xproxy.codecs.dubbo.json_prefix import read_address
 from xproxy.codecs.dubbo.prefix import (
     MEMO_BYTES,
     Prefix,
@@ -29,7 +30,7 @@ from xproxy.codecs.dubbo.prefix import (
     read_prefix,
     read_recurring,
 )
-from xproxy.codecs.dubbo.status import BAD_REQUEST, OK, from_native, is_known, to_native
+from xproxy.codecs.dubbo.status import OK, from_native, is_known, to_native
 from xproxy.codecs.hessian2 import HessianError, write_text
 from xproxy.codecs.messages import (
     NO_HEAD,
@@ -38,11 +39,13 @@ from xproxy.codecs.messages import (
     RESPONSE,
     Kind,
     Malformed,
+    MalformedRequest,
     Message,
 )
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.limits import Limits
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
+from xproxy.model.status import Status
 
 NAME: Final = "dubbo"
 MAGIC: Final = b"\xda\xbb"
@@ -64,6 +67,7 @@ _NULL: Final = b"N"
 _READ_ONLY: Final = b"\x01R"
 UNREADABLE: Final = "the body is no hessian2 request"
 """Why a request is refused."""
+_UNREADABLE: Final = ResponseHead(status=Status.INVALID_ARGUMENT, extra=Local(detail=UNREADABLE))
 
 _FIVE: Final = range(5)
 
@@ -86,7 +90,10 @@ class DubboWire:
             raise Malformed("no magic number")
         length: int = 16 + body_length
         if length > limits.max_message_bytes:
-            raise Malformed(f"message of {length} bytes, limit {limits.max_message_bytes}")
+            text = f"message of {length} bytes, limit {limits.max_message_bytes}"
+            if flag & 0xE0 == 0xC0:
+                raise MalformedRequest(text, stream_id, flag & 0x1F)
+            raise Malformed(text)
         if flag & 0x20 and body_length > _LONGEST_EVENT:
             raise Malformed(f"event of {body_length} bytes, limit {_LONGEST_EVENT}")
         end = at + length
@@ -105,8 +112,8 @@ class DubboWire:
             return RESPONSE, stream_id, response, data, length, serialization
         oneway = not flag & 0x40
         if serialization != HESSIAN2:
-            head = opaque_request(oneway, serialization)
             data = buffer[start:end]
+            head = opaque_request(oneway, serialization, read_address(serialization, data))
         else:
             prefix, after = None, start
             try:
@@ -119,14 +126,19 @@ class DubboWire:
                         after += ((units - 0x30) << 8) + buffer[after + 1] + 2
             except IndexError:
                 after = -1
-            if start < after <= end and after - start <= MEMO_BYTES:
+            prefix_length = after - start
+            if (
+                start < after <= end
+                and prefix_length <= MEMO_BYTES
+                and prefix_length <= limits.max_head_bytes
+            ):
                 prefix = read_recurring(buffer[start:after])
             if prefix is None:
                 prefix = _thorough(buffer[start : min(end, start + limits.max_head_bytes)])
                 if prefix is None:
-                    # Answered by the codec itself, as a heartbeat is; a oneway one is not answered at all.
-                    kind = Kind.HEARTBEAT_ACK if oneway else Kind.HEARTBEAT
-                    return kind, stream_id, NO_HEAD, b"", length, serialization
+                    if oneway:  # nobody waits to be told
+                        return Kind.IGNORED, stream_id, NO_HEAD, b"", length, serialization
+                    return Kind.REFUSED, stream_id, _UNREADABLE, b"", length, serialization
                 after = start + len(prefix.block)
             head, data = read_call(oneway, prefix, buffer[after:end], limits)
             if prefix.attachable:
@@ -171,11 +183,8 @@ class DubboWire:
         return _write(HESSIAN2, code, stream_id, write_text(text))
 
     def acknowledge(self, raw: bytes) -> bytes:
-        """Answer an event in the sender's own null, or refuse a request that cannot be read."""
-        flag, stream_id = raw[2], int.from_bytes(raw[4:12])
-        if not flag & _EVENT:
-            return _write(HESSIAN2, BAD_REQUEST, stream_id, write_text(UNREADABLE))
-        serialization = flag & _SERIALIZATION
+        """Answer an event in the sender's own null."""
+        stream_id, serialization = int.from_bytes(raw[4:12]), raw[2] & _SERIALIZATION
         body = _NULL if serialization == HESSIAN2 else raw[16:]
         return _write(_EVENT | serialization, OK, stream_id, body)
 
@@ -195,7 +204,8 @@ def _event(flag: int, body: bytes) -> Kind:
             return Kind.GOAWAY
         if flag & _TWO_WAY:
             return Kind.HEARTBEAT
-    return Kind.HEARTBEAT_ACK  # also ``W``, writable again: we have gone elsewhere
+        return Kind.IGNORED  # as ``W``, writable again: we have gone elsewhere
+    return Kind.HEARTBEAT_ACK
 
 
 def _thorough(body: bytes) -> Prefix | None:

@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import Final
 
 from xproxy.codecs.http1.block import Refused, find_end
-from xproxy.codecs.http1.head import MAX_LENGTH, parse_trailers
+from xproxy.codecs.http1.head import parse_trailers
+from xproxy.codecs.http_values import MAX_LENGTH
 from xproxy.model.headers import NO_HEADERS
 from xproxy.model.limits import Limits
 

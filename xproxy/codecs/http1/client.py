@@ -12,18 +12,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
+from xproxy.codecs.grpc.answer import to_caller
 from xproxy.codecs.http1.block import Refused, find_end
 from xproxy.codecs.http1.chunked import ChunkReader
 from xproxy.codecs.http1.codec import GOAWAY, Http1Codec
 from xproxy.codecs.http1.head import ParsedResponse
 from xproxy.codecs.http1.memory import HeadMemory
-from xproxy.codecs.http1.state import CONNECT, HEAD_METHOD, PERSISTENT, STREAM_ID, Reading, Writing
+from xproxy.codecs.http1.state import (
+    CALL,
+    CONNECT,
+    HEAD_METHOD,
+    PERSISTENT,
+    STREAM_ID,
+    UPGRADE,
+    Reading,
+    Writing,
+)
 from xproxy.codecs.http1.wire import CHUNKED, CRLF
+from xproxy.codecs.http_upgrade import ACCEPT
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame, Head, Violation, whole
 from xproxy.model.headers import NO_HEADERS, Headers
 from xproxy.model.limits import Limits
-from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.message import SWITCHING, RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 
@@ -100,10 +111,10 @@ class ClientCodec(Http1Codec):
             used, parsed = self._read_head(source, used)
             if parsed is None:
                 break
-            if parsed.code < 200:
+            if parsed.code < 200 and parsed.code != SWITCHING:
                 frames.append(Head(STREAM_ID, parsed.message, interim=True))
                 continue
-            message = parsed.message
+            message = to_caller(parsed.message) if self._flags & CALL else parsed.message
             self._begin(parsed)
         pieces: list[bytes] = []
         trailers: Headers = NO_HEADERS
@@ -131,14 +142,24 @@ class ClientCodec(Http1Codec):
             return start, None
         self._searched = 0
         parsed = self._memory.response(bytes(source[start:end]), self._limits, self._longest)
-        if parsed.code == 101:
-            raise Refused(502, "101 without an upgrade that was asked for")
+        if parsed.code == SWITCHING:
+            self._check_switch(parsed)
         return end, parsed
+
+    def _check_switch(self, parsed: ParsedResponse) -> None:
+        """Refuse a 101 that is no answer to what was asked (RFC 9110 §7.8, RFC 6455 §4.1). Raises Refused."""
+        if not self._upgrade:
+            raise Refused(502, "101 without an upgrade that was asked for")
+        if parsed.upgrade != self._upgrade:
+            raise Refused(502, "101 to something else than was asked for")
+        if self._accept and parsed.message.headers.get_all(ACCEPT) != [self._accept]:
+            raise Refused(502, f"101 with a {ACCEPT} that does not fit the key")
 
     def _begin(self, parsed: ParsedResponse) -> None:
         if parsed.persistent:
             self._flags |= PERSISTENT
-        if self._flags & CONNECT and parsed.code < 300:
+        self._upgrade = self._accept = ""
+        if parsed.code == SWITCHING or (self._flags & CONNECT and parsed.code < 300):
             self._reading = Reading.TUNNEL
             self._writing = (
                 Writing.TUNNEL if self._writing is Writing.TUNNEL_ASKED else Writing.DONE
@@ -219,6 +240,12 @@ class ClientCodec(Http1Codec):
             if data:
                 raise LocalProtocolError("CONNECT with a body")
             following = Writing.DONE if frame.end else Writing.TUNNEL_ASKED
+        elif encoded.flags & UPGRADE:
+            if data or frame.end:
+                raise LocalProtocolError("an upgrade with a body, or without a tunnel behind it")
+            following = Writing.TUNNEL_ASKED
+            self._upgrade = encoded.upgrade
+            self._accept = encoded.accept
         elif frame.end:
             following = Writing.DONE
             if data or encoded.wants_length:

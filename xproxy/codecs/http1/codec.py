@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from xproxy.codecs.grpc.status import status_in
 from xproxy.codecs.http1.chunked import ChunkReader, Phase
 from xproxy.codecs.http1.memory import HeadMemory, remembered_bytes
 from xproxy.codecs.http1.snapshot import Snapshot, pack
@@ -31,6 +32,7 @@ class Http1Codec:
     """One connection's state; :class:`ServerCodec` and :class:`ClientCodec` say what begins and ends a message."""
 
     __slots__ = (
+        "_accept",
         "_blank_lines",
         "_buffer",
         "_chunks",
@@ -44,6 +46,7 @@ class Http1Codec:
         "_owed",
         "_reading",
         "_searched",
+        "_upgrade",
         "_writing",
     )
 
@@ -64,6 +67,9 @@ class Http1Codec:
         self._chunks: ChunkReader | None = None
         self._buffer: bytearray | None = None
         self._searched = 0
+        self._upgrade = ""
+        """What the connection is asked to become, until the answer decides."""
+        self._accept = ""
 
     # -- bytes in -----------------------------------------------------------------------------------------------
 
@@ -105,7 +111,7 @@ class Http1Codec:
         elif data or last:
             frames.append(Data(STREAM_ID, data, last))
         if end and trailers:
-            frames.append(Trailers(STREAM_ID, trailers))
+            frames.append(Trailers(STREAM_ID, trailers, status_in(trailers)))
 
     def _source(self, data: bytes) -> bytes | bytearray:
         """Return all bytes that are not used yet."""
@@ -142,6 +148,7 @@ class Http1Codec:
         self._left = 0
         self._searched = 0
         self._blank_lines = 0
+        self._upgrade = self._accept = ""
         if writing is not Writing.LENGTH:
             self._owed = 0
 
@@ -228,6 +235,15 @@ class Http1Codec:
         self._draining = True
         return b""
 
+    @property
+    def transparent(self) -> bool:
+        """See SupportsBypass: a tunnel that holds nothing back."""
+        reading = self._reading
+        return self._buffer is None and (
+            reading is Reading.TUNNEL
+            or (reading is Reading.ENDED and self._writing is Writing.TUNNEL)
+        )
+
     def upgraded(self) -> bytes:
         """Leave the protocol, once a tunnel is open. Raises LocalProtocolError before that."""
         if self._reading is not Reading.TUNNEL:
@@ -253,6 +269,8 @@ class Http1Codec:
                 chunk_left=chunks.left if chunks is not None else 0,
                 extensions=chunks.extensions if chunks is not None else 0,
                 buffer=bytes(self._buffer or b""),
+                upgrade=self._upgrade,
+                accept=self._accept,
             ),
             self.role,
         )
@@ -272,3 +290,5 @@ class Http1Codec:
                 self._limits, snapshot.phase, snapshot.chunk_left, snapshot.extensions
             )
         self._buffer = bytearray(snapshot.buffer) if snapshot.buffer else None
+        self._upgrade = snapshot.upgrade
+        self._accept = snapshot.accept

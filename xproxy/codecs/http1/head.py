@@ -11,11 +11,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import Final
 
+from xproxy.codecs.grpc.call import NATIVE, NO_CALL, call_in
 from xproxy.codecs.http1.block import Refused, bad_field, lines_of
-from xproxy.codecs.http1.fields import (
+from xproxy.codecs.http1.fields import NOT_REMOVABLE
+from xproxy.codecs.http1.state import (
+    CALL,
+    CONNECT,
+    HEAD_METHOD,
+    HTTP10,
+    PERSISTENT,
+    STREAM_ID,
+    UPGRADE,
+    WEB_CALL,
+)
+from xproxy.codecs.http_fields import (
     CONNECTION,
     EXPECT,
     HOP,
@@ -24,24 +35,22 @@ from xproxy.codecs.http1.fields import (
     KINDS,
     LENGTH,
     NOT_IN_TRAILERS,
-    NOT_REMOVABLE,
     PLAIN,
     TE,
     TOKEN,
     TRAILER,
     TRANSFER,
 )
-from xproxy.codecs.http1.state import CONNECT, HEAD_METHOD, HTTP10, PERSISTENT, STREAM_ID
-from xproxy.codecs.http1.status import status_of
+from xproxy.codecs.http_fields import UPGRADE as UPGRADE_FIELD
+from xproxy.codecs.http_status import status_of
+from xproxy.codecs.http_upgrade import asked, granted, without
+from xproxy.codecs.http_values import authority_valid, parse_length
 from xproxy.model.frames import Head
 from xproxy.model.headers import Headers
 from xproxy.model.limits import Limits
-from xproxy.model.message import RequestHead, ResponseHead, Target
+from xproxy.model.message import SWITCHING, RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 
-MAX_LENGTH: Final = 2**63 - 1
-"""Longest body or chunk anybody may declare, in bytes."""
-_LENGTH_DIGITS: Final = 19
 _METHOD_CHARS: Final = 32
 _METHODS: Final = frozenset(
     {
@@ -59,14 +68,11 @@ _METHODS: Final = frozenset(
         "PURGE",
     }
 )
+_LENGTH_NAMES: Final = frozenset({"content-length"})
 _MISSPELT: Final = frozenset({"HEAD", "CONNECT", "PRI"})
 _VERSION_1: Final = re.compile(r"HTTP/1\.[0-9]")
 _VERSION: Final = re.compile(r"HTTP/[0-9]\.[0-9]")
 _ABSOLUTE: Final = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
-# uri-host [":" port] (RFC 3986 §3.2.2) without user information, and without the comma that joins two Host fields.
-_AUTHORITY: Final = re.compile(
-    r"(?:\[[0-9A-Za-z:.%_~\-]+\]|(?:[A-Za-z0-9\-._~!$&'()*+;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?"
-)
 _CONNECT_TARGET: Final = re.compile(r".*:[0-9]{1,5}")
 _STATUS_LINE: Final = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: .*)?")
 
@@ -74,7 +80,7 @@ _STATUS_LINE: Final = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: .*)?")
 class ParsedRequest:
     """A request head that was found good. Immutable by convention: it is shared through the memory."""
 
-    __slots__ = ("chunked", "fields", "flags", "length", "message", "whole")
+    __slots__ = ("accept", "chunked", "fields", "flags", "length", "message", "whole")
 
     def __init__(
         self, message: RequestHead, flags: int, length: int, chunked: bool, fields: int
@@ -85,6 +91,8 @@ class ParsedRequest:
         """Bytes of body that complete the message; -1: not known in advance (chunked, tunnel)."""
         self.chunked = chunked
         self.fields = fields
+        self.accept = ""
+        """What proves to the client that its upgrade was understood, where the protocol has such a thing."""
         self.whole: tuple[Head, ...] = (Head(STREAM_ID, message, b"", True),) if length == 0 else ()
         """The frames of the message when nothing follows its head; empty when something does."""
 
@@ -92,7 +100,7 @@ class ParsedRequest:
 class ParsedResponse:
     """A response head that was found good. Immutable by convention, likewise."""
 
-    __slots__ = ("chunked", "code", "fields", "length", "message", "persistent")
+    __slots__ = ("chunked", "code", "fields", "length", "message", "persistent", "upgrade")
 
     def __init__(
         self,
@@ -110,22 +118,23 @@ class ParsedResponse:
         self.chunked = chunked
         self.persistent = persistent
         self.fields = fields
-
-
-def parse_length(value: str) -> int:
-    """Return a Content-Length: digits only (int() would also take signs, blanks and underscores)."""
-    if not value.isascii() or not value.isdigit() or len(value) > _LENGTH_DIGITS:
-        raise Refused(400, "Content-Length is not a number of at most 19 digits")
-    length = int(value)
-    if length > MAX_LENGTH:
-        raise Refused(400, f"Content-Length is above {MAX_LENGTH}")
-    return length
+        self.upgrade = ""
+        """What a 101 says the connection is now; empty: nothing that can be understood."""
 
 
 class _Hop:
     """What the fields of a head say about its framing and its connection."""
 
-    __slots__ = ("connection", "expect", "host", "length", "pairs", "transfer")
+    __slots__ = (
+        "connection",
+        "expect",
+        "host",
+        "length",
+        "options",
+        "pairs",
+        "transfer",
+        "upgrade",
+    )
 
     def __init__(self, lines: Iterable[str]) -> None:
         pairs: list[tuple[str, str]] = []
@@ -136,6 +145,9 @@ class _Hop:
         self.transfer: str | None = None
         self.expect: str | None = None
         self.connection: str | None = None
+        self.options: frozenset[str] = frozenset()
+        """What Connection names, once ``persistent`` has looked; empty where it names one thing of every day."""
+        self.upgrade: str | None = None
         for line in lines:
             name, colon, value = line.partition(":")
             kind = kinds[name]
@@ -161,7 +173,10 @@ class _Hop:
         elif kind == LENGTH:
             if self.length is not None:
                 raise Refused(400, "more than one Content-Length")
-            self.length = parse_length(value)
+            try:
+                self.length = parse_length(value)
+            except ValueError as exc:
+                raise Refused(400, str(exc)) from exc
             append((name, value))
         elif kind == TRANSFER:
             self.transfer = value if self.transfer is None else f"{self.transfer},{value}"
@@ -172,6 +187,8 @@ class _Hop:
         elif kind == EXPECT:
             self.expect = value if self.expect is None else f"{self.expect},{value}"
             append((name, value))
+        elif kind == UPGRADE_FIELD:
+            self.upgrade = value if self.upgrade is None else f"{self.upgrade},{value}"
         elif kind == TRAILER:
             append((name, value))
 
@@ -185,7 +202,7 @@ class _Hop:
             return True
         if lower == "close":
             return False
-        options = {option.strip(" \t") for option in lower.split(",")}
+        self.options = options = frozenset(option.strip(" \t") for option in lower.split(","))
         named = options - NOT_REMOVABLE
         if named:
             self.pairs = [pair for pair in self.pairs if pair[0].lower() not in named]
@@ -215,20 +232,6 @@ class _Hop:
         ):
             raise Refused(501, "transfer coding other than chunked")
         raise Refused(400, "Transfer-Encoding is not exactly chunked")
-
-
-@lru_cache(maxsize=1024)
-def _small_authority_valid(text: str) -> bool:
-    match = _AUTHORITY.fullmatch(text)
-    if match is None:
-        return False
-    port = text.rpartition(":")[2] if not text.endswith("]") and ":" in text else ""
-    return not port or int(port) <= 65535
-
-
-def authority_valid(text: str) -> bool:
-    """Say whether ``text`` is ``uri-host [":" port]``. At most 255 + 6 characters: no longer name can be resolved."""
-    return len(text) <= 261 and _small_authority_valid(text)
 
 
 def _check_method(method: str) -> None:
@@ -319,13 +322,34 @@ def parse_request(block: bytes, limits: Limits) -> ParsedRequest:
             raise Refused(400, "CONNECT with a body")
         flags |= CONNECT
         length = -1
+    headers = Headers(hop.pairs)
+    upgrade = accept = ""
+    if hop.upgrade is not None and "upgrade" in hop.options and method == "GET":
+        if not (http10 or chunked or length):
+            upgrade, accept = asked(hop.upgrade, headers)
+        if upgrade:
+            flags |= UPGRADE
+            length = -1
+            headers = without(headers, _LENGTH_NAMES)
+    rpc, deadline = call_in(hop.pairs, path) if method == "POST" else NO_CALL
+    if rpc is not None:
+        flags |= CALL if rpc.dialect == NATIVE else CALL | WEB_CALL
     message = RequestHead(
         service=authority,
         method=method,
-        headers=Headers(hop.pairs),
-        extra=Target(path=path, scheme=scheme, version="1.0" if http10 else "1.1"),
+        headers=headers,
+        deadline=deadline,
+        extra=Target(
+            path=path,
+            scheme=scheme,
+            version="1.0" if http10 else "1.1",
+            upgrade=upgrade,
+            rpc=rpc,
+        ),
     )
-    return ParsedRequest(message, flags, -1 if chunked else length, chunked, len(lines))
+    parsed = ParsedRequest(message, flags, -1 if chunked else length, chunked, len(lines))
+    parsed.accept = accept
+    return parsed
 
 
 def parse_response(block: bytes, limits: Limits) -> ParsedResponse:
@@ -355,7 +379,10 @@ def parse_response(block: bytes, limits: Limits) -> ParsedResponse:
     if code == 503 and "retry-after" in headers:
         status = Status.RESOURCE_EXHAUSTED
     message = ResponseHead(status=status, native_status=code, headers=headers)
-    return ParsedResponse(message, code, length, chunked, persistent, len(lines))
+    parsed = ParsedResponse(message, code, length, chunked, persistent, len(lines))
+    if code == SWITCHING and not http10 and hop.upgrade is not None and "upgrade" in hop.options:
+        parsed.upgrade = granted(hop.upgrade)
+    return parsed
 
 
 def parse_trailers(block: bytes, limits: Limits) -> Headers:

@@ -49,6 +49,8 @@ class HeadMemory:
         parsed = self.requests.get(block)
         if parsed is None:
             parsed = parse_request(block, limits)
+            if parsed.accept:
+                return parsed  # its key makes it the only one of its kind
             if parsed.fields <= _MAX_FIELDS and len(parsed.message.path) <= _MAX_TARGET_BYTES:
                 if len(self.requests) >= _ENTRIES:
                     self.requests.clear()

@@ -7,16 +7,19 @@ from typing import Final
 
 import attrs
 
-from xproxy.codecs.api import NO, YES, Codec, Hint, Verdict
+from xproxy.codecs.api import NO, NOT_AN_OPTION, YES, Codec, Hint, Verdict
+from xproxy.codecs.grpc.call import NATIVE, WEB
+from xproxy.codecs.grpc.reply import HTTP_CODE
 from xproxy.codecs.http1.client import ClientCodec
 from xproxy.codecs.http1.memory import HeadMemory
 from xproxy.codecs.http1.server import ServerCodec
 from xproxy.codecs.http1.snapshot import MAX_BLANK_LINES, unpack
 from xproxy.codecs.http1.status import local_code, status_of
+from xproxy.codecs.http_status import local_text
 from xproxy.model.limits import Limits
-from xproxy.model.message import ResponseHead
+from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
-from xproxy.model.traits import Role, Sharing, Traits
+from xproxy.model.traits import WEB_FAMILY, Role, Sharing, Traits
 
 _METHOD_CHARS: Final = 32
 # Lower-case tokens are legal methods that no client sends first; refusing them leaves room for other protocols.
@@ -33,14 +36,15 @@ class Http1Plugin:
     traits: Traits = attrs.field(
         default=Traits(
             sharing=Sharing.SERIAL,
-            family="http",
+            family=WEB_FAMILY,
+            dialects=(NATIVE, WEB),
             trailers=True,
             interim=True,
             alpn=("http/1.1",),
             rank=60,
         )
     )
-    memory: HeadMemory = attrs.field(factory=HeadMemory, repr=False)
+    memory: HeadMemory = attrs.field(factory=HeadMemory, repr=False, metadata=NOT_AN_OPTION)
     """Shared by all connections of this plugin."""
 
     def detect(self, prefix: bytes, hint: Hint) -> Verdict:
@@ -81,9 +85,14 @@ class Http1Plugin:
         codec.resume(snapshot)
         return codec
 
-    def code_of(self, head: ResponseHead) -> int:
+    def code_of(self, head: ResponseHead, request: RequestHead | None = None) -> int:
         """See SupportsLocalReply."""
-        return local_code(head)
+        called = request is not None and request.rpc is not None
+        return HTTP_CODE if called else local_code(head)
+
+    def text_of(self, head: ResponseHead, request: RequestHead | None = None) -> bytes:
+        """See SupportsLocalText."""
+        return local_text(head, request)
 
     def status_of(self, native_status: int) -> Status:
         """Return the neutral status of an HTTP status code. Total."""

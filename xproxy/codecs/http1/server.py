@@ -14,6 +14,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
+import attrs
+
+from xproxy.codecs.grpc.call import NATIVE, WEB
+from xproxy.codecs.grpc.reply import reply
 from xproxy.codecs.http1.block import Refused, find_end
 from xproxy.codecs.http1.chunked import ChunkReader
 from xproxy.codecs.http1.codec import GOAWAY, Http1Codec
@@ -21,21 +25,34 @@ from xproxy.codecs.http1.head import ParsedRequest
 from xproxy.codecs.http1.memory import HeadMemory
 from xproxy.codecs.http1.snapshot import MAX_BLANK_LINES, held_limit
 from xproxy.codecs.http1.state import (
+    CALL,
     CONNECT,
     HEAD_METHOD,
     HTTP10,
     PERSISTENT,
     STREAM_ID,
+    UPGRADE,
+    WEB_CALL,
     Reading,
     Writing,
 )
 from xproxy.codecs.http1.status import local_code
-from xproxy.codecs.http1.wire import CHUNKED, CLOSE, CRLF, KEEP_ALIVE, Encoded, farewell
+from xproxy.codecs.http1.wire import (
+    CHUNKED,
+    CLOSE,
+    CRLF,
+    KEEP_ALIVE,
+    Encoded,
+    encode_response,
+    farewell,
+    upgrade_lines,
+)
+from xproxy.codecs.http_upgrade import HANDSHAKE, without
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame, Head, Violation, whole
 from xproxy.model.headers import NO_HEADERS
 from xproxy.model.limits import Limits
-from xproxy.model.message import Local, RequestHead, ResponseHead
+from xproxy.model.message import SWITCHING, Local, RequestHead, ResponseHead
 from xproxy.model.traits import Role
 
 _GOAWAYS: Final = (GOAWAY,)
@@ -175,8 +192,13 @@ class ServerCodec(Http1Codec):
         elif parsed.length > 0:
             self._reading = Reading.LENGTH
             self._left = parsed.length
+        elif parsed.flags & (CONNECT | UPGRADE):
+            self._reading = Reading.TUNNEL_ASKED
+            if parsed.flags & UPGRADE:
+                self._upgrade = parsed.message.extra.upgrade
+                self._accept = parsed.accept
         else:
-            self._reading = Reading.TUNNEL_ASKED if parsed.flags & CONNECT else Reading.DONE
+            self._reading = Reading.DONE
 
     def _hold(self, held: int) -> list[Frame]:
         """Bound what is held back behind the message under way; ``held``: before the bytes that just came.
@@ -205,7 +227,8 @@ class ServerCodec(Http1Codec):
             self._stop(Reading.ENDED, Writing.SINK)
         else:
             self._stop(Reading.ENDED, self._writing)
-        return Violation(refused.detail, bytes_out)
+        code = refused.code if bytes_out else None
+        return Violation(refused.detail, bytes_out, native_status=code)
 
     # -- bytes out ----------------------------------------------------------------------------------------------
 
@@ -251,11 +274,21 @@ class ServerCodec(Http1Codec):
             raise LocalProtocolError(
                 f"response head where there can be none ({self._writing.value})"
             )
+        if self._flags & CALL and message.native_status is None and frame.end:
+            # The text, if somebody gave the reply one, is in its head.
+            message = reply(message, WEB if self._flags & WEB_CALL else NATIVE)
+            frame = whole(STREAM_ID, message, b"")
         encoded = self._memory.encoded.get(message) or self._memory.encode(message)
+        if encoded.code == SWITCHING and self._upgrade and not frame.interim:
+            return self._switch(frame, message)
         if frame.interim or encoded.code < 200:
             return self._interim(frame, encoded)
         if self._flags & CONNECT and encoded.code < 300:
             return self._grant(frame, encoded)
+        if self._upgrade:
+            # Not granted, or passed over: what came behind the request are requests.
+            self._upgrade = self._accept = ""
+            self._reading = Reading.DONE
 
         data = frame.data
         bodyless = encoded.bodyless or bool(self._flags & HEAD_METHOD)
@@ -322,6 +355,18 @@ class ServerCodec(Http1Codec):
         self._reading = Reading.TUNNEL
         self._writing = Writing.DONE if frame.end else Writing.TUNNEL
         return encoded.prefix + CRLF + frame.data
+
+    def _switch(self, frame: Head, message: ResponseHead) -> bytes:
+        """Grant the upgrade: no framing, and from here on a tunnel (RFC 9110 §7.8)."""
+        lines = upgrade_lines(self._upgrade)
+        if self._accept:
+            # The client asked with its own key, whatever the upstream was asked with.
+            lines += f"Sec-WebSocket-Accept: {self._accept}\r\n".encode()
+            message = attrs.evolve(message, headers=without(message.headers, HANDSHAKE))
+        self._upgrade = self._accept = ""
+        self._reading = Reading.TUNNEL
+        self._writing = Writing.DONE if frame.end else Writing.TUNNEL
+        return encode_response(message).prefix + lines + CRLF + frame.data
 
     def _sent(self) -> None:
         if self._writing is Writing.TUNNEL:

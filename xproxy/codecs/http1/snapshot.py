@@ -6,23 +6,27 @@ be in, within the limits, or it raises ValueError.
 
 from __future__ import annotations
 
+import re
 from typing import Final, TypeVar
 
 import attrs
 
 from xproxy.codecs.http1.chunked import ChunkReader, Phase
-from xproxy.codecs.http1.head import MAX_LENGTH
-from xproxy.codecs.http1.state import ALL_FLAGS, STATES, Reading, Writing
+from xproxy.codecs.http1.state import ALL_FLAGS, STATES, UPGRADE, Reading, Writing
+from xproxy.codecs.http_upgrade import WEBSOCKET, granted
+from xproxy.codecs.http_values import MAX_LENGTH
 from xproxy.codecs.packing import pack_state, unpack_state
 from xproxy.model.limits import Limits
 from xproxy.model.traits import Role
 
 NAME: Final = "http1"
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_BLANK_LINES: Final = 2
 """Empty lines that may stand before a request (RFC 9112 §2.2)."""
 _HELD_HEADS: Final = 4
 _NO_PHASE: Final = ""
+_ACCEPT: Final = re.compile(r"[A-Za-z0-9+/]{27}=")  # a SHA-1 in base64
+_NOTHING: Final = re.compile(r"")
 
 T = TypeVar("T")
 
@@ -53,6 +57,10 @@ class Snapshot:
     """Bytes of chunk extensions so far in this message."""
     buffer: bytes
     """Received and not used yet: a part of a head or line, or requests held back."""
+    upgrade: str
+    """What the connection is asked to become, until the answer decides; else empty."""
+    accept: str
+    """What proves that it was understood, in an upgrade that has such a thing; else empty."""
 
 
 LARGEST_READ: Final = 256 * 1024
@@ -81,11 +89,13 @@ def pack(snapshot: Snapshot, role: Role) -> bytes:
         snapshot.chunk_left,
         snapshot.extensions,
         snapshot.buffer,
+        snapshot.upgrade,
+        snapshot.accept,
     )
     return pack_state(NAME, VERSION, fields)
 
 
-_TYPES: Final = (str, str, str, int, bool, bool, int, int, int, str, int, int, bytes)
+_TYPES: Final = (str, str, str, int, bool, bool, int, int, int, str, int, int, bytes, str, str)
 
 
 class _Fields:
@@ -125,6 +135,8 @@ def unpack(state: bytes, role: Role, limits: Limits) -> Snapshot:
         chunk_left=fields.number(MAX_LENGTH),
         extensions=fields.number(limits.max_chunk_extensions_bytes),
         buffer=fields.take(bytes),
+        upgrade=fields.take(str),
+        accept=fields.take(str),
     )
     _check(snapshot, role, limits)
     return snapshot
@@ -145,12 +157,23 @@ def _check(snapshot: Snapshot, role: Role, limits: Limits) -> None:
         snapshot.extensions and phase is None
     ):
         raise ValueError("chunk does not fit its phase")
+    _check_upgrade(snapshot, role)
     if snapshot.flags and reading is Reading.IDLE:
         raise ValueError("flags without an exchange")
     if snapshot.blank_lines and reading is not Reading.HEAD:
         raise ValueError("blank_lines outside of a head")
     if len(snapshot.buffer) > _longest_buffer(reading, phase, limits):
         raise ValueError("buffer is longer than its state allows")
+
+
+def _check_upgrade(snapshot: Snapshot, role: Role) -> None:
+    awaited = Reading.TUNNEL_ASKED if role is Role.SERVER else Reading.HEAD
+    asked = bool(snapshot.flags & UPGRADE) and snapshot.reading is awaited
+    if asked != (snapshot.upgrade != "") or granted(snapshot.upgrade) != snapshot.upgrade:
+        raise ValueError("upgrade does not fit the state of reading")
+    proved = _ACCEPT if snapshot.upgrade == WEBSOCKET else _NOTHING
+    if proved.fullmatch(snapshot.accept) is None:
+        raise ValueError("accept does not fit the upgrade")
 
 
 def _longest_buffer(reading: Reading, phase: Phase | None, limits: Limits) -> int:

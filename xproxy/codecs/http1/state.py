@@ -32,7 +32,8 @@ class Reading(enum.Enum):
     DONE = "done"
     """The next request, held back until this one is answered (server only)."""
     TUNNEL_ASKED = "tunnel-asked"
-    """A tunnel that has not been granted yet (server only)."""
+    """A tunnel, or an upgrade, that has not been granted yet (server only). What comes now is either its first bytes
+    or the next request: the answer decides."""
     TUNNEL = "tunnel"
     """A tunnel: no protocol any more."""
     CLOSING = "closing"
@@ -57,7 +58,7 @@ class Writing(enum.Enum):
     NO_BODY = "no-body"
     """The body of a response that has none on the wire (HEAD, 204, 304): it is dropped (server only)."""
     TUNNEL_ASKED = "tunnel-asked"
-    """Nothing before the answer to CONNECT (client only)."""
+    """Nothing before the answer to CONNECT, or to an upgrade (client only)."""
     TUNNEL = "tunnel"
     """Bytes of a tunnel."""
     DONE = "done"
@@ -75,7 +76,13 @@ HTTP10: Final = 4
 """The client speaks HTTP/1.0: no chunks, no interim responses."""
 PERSISTENT: Final = 8
 """The connection can be used again after this exchange."""
-ALL_FLAGS: Final = HEAD_METHOD | CONNECT | HTTP10 | PERSISTENT
+UPGRADE: Final = 16
+"""An upgrade is asked for: 101 opens a tunnel, and every other answer is an ordinary one."""
+CALL: Final = 32
+"""The request is a call (gRPC): its outcome is told in fields of its own."""
+WEB_CALL: Final = 64
+"""It is one in the dialect of browsers (beside CALL)."""
+ALL_FLAGS: Final = HEAD_METHOD | CONNECT | HTTP10 | PERSISTENT | UPGRADE | CALL | WEB_CALL
 
 _BODIES_OUT: Final = frozenset(
     {Writing.LENGTH, Writing.CHUNKED, Writing.UNTIL_CLOSE, Writing.NO_BODY}

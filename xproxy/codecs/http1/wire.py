@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from http import HTTPStatus
 from typing import Final
 
-from xproxy.codecs.http1.block import Refused
-from xproxy.codecs.http1.fields import (
+from xproxy.codecs.grpc.timeout import FIELD as TIMEOUT
+from xproxy.codecs.grpc.timeout import format_timeout, says
+from xproxy.codecs.http1.state import CALL, CONNECT, HEAD_METHOD, UPGRADE
+from xproxy.codecs.http_fields import (
     EXPECT,
     INVALID,
     KINDS,
@@ -24,12 +25,27 @@ from xproxy.codecs.http1.fields import (
     TOKEN,
     TRAILER,
 )
-from xproxy.codecs.http1.head import authority_valid, parse_length
-from xproxy.codecs.http1.state import CONNECT, HEAD_METHOD
-from xproxy.codecs.http1.status import local_code, retry_after
+from xproxy.codecs.http_status import (
+    local_code,
+    local_text,
+    reason_of,
+    retry_after,
+    text_body,
+)
+from xproxy.codecs.http_upgrade import (
+    CURRENT_VERSION,
+    KEY,
+    VERSION,
+    WEBSOCKET,
+    accept_for,
+    granted,
+    key_of,
+    made_key,
+)
+from xproxy.codecs.http_values import authority_valid, parse_length
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.headers import Headers
-from xproxy.model.message import Local, RequestHead, ResponseHead, Target
+from xproxy.model.message import RequestHead, ResponseHead, Target
 
 CRLF: Final = b"\r\n"
 CLOSE: Final = b"Connection: close\r\n"
@@ -43,13 +59,13 @@ _CONTROLS: Final = bytes({*range(32), 127} - {0x09, 0x0A, 0x0D})
 _METHODS_WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 _TARGET: Final = re.compile(r"[/*][^\x00-\x20\x7f#]*")
 _NOT_LATIN1: Final = re.compile(r"[^\x00-\xff]")
-_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 class Encoded:
     """A head as bytes, up to where its framing is to be added. Depends on nothing but the message."""
 
     __slots__ = (
+        "accept",
         "bodyless",
         "code",
         "declared",
@@ -60,6 +76,7 @@ class Encoded:
         "sized",
         "text_type",
         "trailer",
+        "upgrade",
         "wants_length",
         "whole",
     )
@@ -73,7 +90,11 @@ class Encoded:
         self.trailer = trailer
         """The Trailer field, which only goes out with chunks."""
         self.flags = 0
-        """Requests: HEAD_METHOD or CONNECT."""
+        """Requests: HEAD_METHOD, CONNECT, UPGRADE or CALL."""
+        self.upgrade = ""
+        """Requests: the protocol asked for, in lower case."""
+        self.accept = ""
+        """Requests: what proves that it was understood; empty where the protocol has no such thing."""
         self.wants_length = False
         """Requests: the method means to bring a body, so that an empty one is said to be empty (RFC 9110 §8.6)."""
         self.code = 0
@@ -88,11 +109,6 @@ class Encoded:
         """Requests that are ``simple``: all of the head."""
         self.simple = False
         """Nothing need be looked at but the length of the data: a request without body, or a response with one."""
-
-
-def reason_of(code: int) -> str:
-    """Return the standard reason phrase, or an empty one (RFC 9112 §4: nobody may rely on it)."""
-    return _REASONS.get(code, "")
 
 
 def _fields(start: list[str], headers: Headers) -> tuple[bytes, int | None, bytes, bool]:
@@ -110,8 +126,8 @@ def _fields(start: list[str], headers: Headers) -> tuple[bytes, int | None, byte
         elif kind == LENGTH:
             try:
                 declared = parse_length(value)
-            except Refused as refused:
-                raise LocalProtocolError(refused.detail) from refused
+            except ValueError as exc:
+                raise LocalProtocolError(str(exc)) from exc
         elif kind == TRAILER:
             trailer = f"{trailer}, {value}" if trailer else value
         elif kind == TE:
@@ -179,16 +195,50 @@ def encode_request(message: RequestHead) -> Encoded:
     elif method == "HEAD":
         flags = HEAD_METHOD
     start = [f"{method} {path} HTTP/1.1\r\n", f"Host: {service}\r\n"]
-    prefix, declared, trailer, te = _fields(start, message.headers)
+    call = target.rpc is not None
+    headers = message.headers
+    deadline = message.deadline
+    if call and deadline is not None and not says(headers.pairs, deadline):
+        headers = headers.set(TIMEOUT, format_timeout(deadline))
+    prefix, declared, trailer, te = _fields(start, headers)
+    if target.upgrade:
+        return _encode_upgrade(message, target.upgrade, prefix)
     if te:
         prefix += b"TE: trailers\r\nConnection: TE\r\n"  # RFC 9110 §10.1.4: TE ends at the next hop
     encoded = Encoded(prefix, declared, trailer)
-    encoded.flags = flags
+    encoded.flags = flags | CALL if call else flags
     encoded.wants_length = method in _METHODS_WITH_BODY
-    if not flags and not encoded.wants_length:
+    if not encoded.flags and not encoded.wants_length:
         encoded.simple = True
         encoded.whole = prefix + CRLF
     return encoded
+
+
+def _encode_upgrade(message: RequestHead, upgrade: str, prefix: bytes) -> Encoded:
+    """Finish a head that asks for an upgrade, with a handshake of its own where it brings none."""
+    if message.method != "GET" or granted(upgrade) != upgrade:
+        raise LocalProtocolError("an upgrade is a GET, for one protocol with a name in lower case")
+    accept = ""
+    if upgrade == WEBSOCKET:
+        key = key_of(message.headers)
+        if key is None:
+            if KEY in message.headers:
+                raise LocalProtocolError(f"{KEY} is not one key")
+            key = made_key(prefix)
+            prefix += f"Sec-WebSocket-Key: {key}\r\n".encode()
+        if VERSION not in message.headers:
+            prefix += f"Sec-WebSocket-Version: {CURRENT_VERSION}\r\n".encode()
+        accept = accept_for(key)
+    encoded = Encoded(prefix + upgrade_lines(upgrade), None, b"")
+    encoded.flags = UPGRADE
+    encoded.upgrade = upgrade
+    encoded.accept = accept
+    return encoded
+
+
+def upgrade_lines(upgrade: str) -> bytes:
+    """Return the two fields that speak of an upgrade, in the request for it as in its grant (RFC 9110 §7.8)."""
+    return f"Connection: Upgrade\r\nUpgrade: {upgrade}\r\n".encode()
 
 
 def encode_response(message: ResponseHead) -> Encoded:
@@ -209,8 +259,7 @@ def encode_response(message: ResponseHead) -> Encoded:
     encoded.code = code
     encoded.bodyless = code < 200 or code == 204 or code == 304
     if local and code >= 400:
-        detail = message.extra.detail if isinstance(message.extra, Local) else ""
-        encoded.local_body = text_body(detail or reason_of(code))
+        encoded.local_body = local_text(message)
         encoded.text_type = b"" if "content-type" in headers else PLAIN_TEXT
     encoded.simple = not encoded.bodyless and not encoded.local_body
     return encoded
@@ -225,11 +274,6 @@ def encode_trailers(headers: Headers) -> bytes:
         if name.lower() not in NOT_IN_TRAILERS:
             lines.append(f"{name}: {value}\r\n")
     return _encode_lines(lines) + CRLF
-
-
-def text_body(detail: str) -> bytes:
-    """Return one line for a person."""
-    return detail.encode("utf-8", "replace") + b"\n"
 
 
 def farewell(code: int, detail: str, *, bodyless: bool) -> bytes:

@@ -202,7 +202,9 @@ def decode(block: bytes, table: Table, allowed: int, most_bytes: int) -> tuple[l
         if size > most_bytes:
             # The bomb: few bytes that name a long entry of the table again and again.
             raise ConnectionFault(
-                ErrorCode.ENHANCE_YOUR_CALM, f"header list is above {most_bytes} bytes"
+                ErrorCode.ENHANCE_YOUR_CALM,
+                f"header list is above {most_bytes} bytes",
+                "max_head_bytes",
             )
         fields.append(field)
     if reader.change is not None:

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+from xproxy.codecs.grpc.timeout import FIELD as TIMEOUT
+from xproxy.codecs.grpc.timeout import format_timeout
 from xproxy.codecs.http2.codec import Http2Codec
+from xproxy.codecs.http2.control import NOTHING
 from xproxy.codecs.http2.faults import StreamFault
 from xproxy.codecs.http2.limits import MAX_STREAM_ID, Http2Limits
 from xproxy.codecs.http2.memory import Memory
@@ -20,17 +23,20 @@ from xproxy.codecs.http2.snapshot import Snapshot
 from xproxy.codecs.http2.state import Stage, Standing, Stream, Waiting
 from xproxy.codecs.http2.status import ErrorCode
 from xproxy.codecs.http2.table import Field
+from xproxy.codecs.http2.tunnel import granted
 from xproxy.codecs.http2.wire import HEADERS, data_frames, header_frames, ping
 from xproxy.model.errors import LocalProtocolError
-from xproxy.model.frames import Credit, Frame, GoAway, Head, Reply
+from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reply
 from xproxy.model.headers import Headers
 from xproxy.model.limits import Limits
-from xproxy.model.message import RequestHead
+from xproxy.model.message import Local, RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 
 _LAST_IDS: Final = 2**16
 """So many ids before the last one, no new requests are taken: the connection has had its time."""
+_UNOFFERED: Final = "the server does not take CONNECT for a protocol (RFC 8441)"
+_NOT_OFFERED: Final = ResponseHead(status=Status.UNIMPLEMENTED, extra=Local(detail=_UNOFFERED))
 _OPEN_PING: Final = b"xproxy:o"
 """Its answer is the occasion to say that requests which waited may send their bodies now."""
 
@@ -50,9 +56,19 @@ class ClientCodec(Http2Codec):
         """Ids run out: no more requests after those under way."""
 
     @property
-    def concurrency(self) -> int:
-        """Requests that the server takes at a time on this connection; more wait."""
-        return self._peer_streams
+    def settled(self) -> bool:
+        """See SupportsConcurrency."""
+        return self._stage is not Stage.SETTINGS
+
+    @property
+    def saturated(self) -> bool:
+        """See SupportsConcurrency."""
+        return len(self._streams) >= self._peer_streams or not self.settled
+
+    @property
+    def waiting(self) -> int:
+        """See SupportsConcurrency."""
+        return len(self._waiting)
 
     def next_stream_id(self) -> int:
         """Return the id for the next request."""
@@ -67,7 +83,12 @@ class ClientCodec(Http2Codec):
         if self._unheard:
             self._unheard = False
             frames.append(Credit())
+        if self._stage is Stage.SETTINGS:
+            self._due = True
+            return
         if self._waiting:
+            if not self._peer_connect:
+                self._decline_upgrades(frames)
             if raw := self._open_waiting():
                 frames.append(Reply(raw))
             self._due = bool(self._waiting) or self._unheard
@@ -108,7 +129,17 @@ class ClientCodec(Http2Codec):
             stream.expected = parsed.declared
             if end and parsed.declared > 0:
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, "no body where the head declares one")
-        frames.append(Head(stream_id, parsed.message, b"", end))
+        message = parsed.to_call if stream.call else parsed.message
+        if stream.connect and code >= 300:
+            stream.connect = stream.upgrade = False  # an ordinary answer, which may have trailers
+        elif stream.connect:
+            # What comes out of a tunnel is no body: it never joins the head, not even if all of it is here.
+            frames += (Head(stream_id, granted(message) if stream.upgrade else message), NOTHING)
+            if end:
+                frames.append(Data(stream_id, b"", True))
+                self._received(stream_id, stream)
+            return
+        frames.append(Head(stream_id, message, b"", end))
         if end:
             self._received(stream_id, stream)
 
@@ -139,18 +170,23 @@ class ClientCodec(Http2Codec):
             outgoing = memory.get(base) or self._memory.keep(base, of_request(base))
         else:
             outgoing = memory.get(message) or self._memory.keep(message, of_request(message))
-        if outgoing.protocol and not self._peer_connect:
-            raise LocalProtocolError("the server does not take CONNECT for a protocol")
+        untold = outgoing.protocol and self._stage is Stage.SETTINGS
+        if outgoing.protocol and not (self._peer_connect or untold):
+            raise LocalProtocolError(_UNOFFERED)
+        if outgoing.call and base is not None and message.deadline not in (None, base.deadline):
+            assert message.deadline is not None
+            outgoing = outgoing.without_timeout()
+            added = [*(added or ()), (TIMEOUT, format_timeout(message.deadline))]
         data, size, end = frame.data, len(frame.data), frame.end
-        if outgoing.connect and size:
-            raise LocalProtocolError("CONNECT with a body")
+        if outgoing.connect and (size or (end and outgoing.protocol)):
+            raise LocalProtocolError("CONNECT with a body, or for a protocol and without a tunnel")
         declared = outgoing.declared
         if declared >= 0 and declared != size and (end or declared < size):
             if not end:
                 raise LocalProtocolError("body is longer than the length sent")
             outgoing = outgoing.with_length(size)
             declared = size
-        if self._waiting or len(self._streams) >= self._peer_streams:
+        if untold or self._waiting or len(self._streams) >= self._peer_streams:
             if size:
                 raise LocalProtocolError("no stream is free for a body that comes with its head")
             self._wait(stream_id, outgoing, added, end=end)
@@ -160,6 +196,8 @@ class ClientCodec(Http2Codec):
         block = self._write(outgoing)
         if added:
             block += self._write_added(added)
+        stream.call = outgoing.call
+        stream.upgrade = outgoing.protocol
         self._open(stream_id, stream, muted=outgoing.head_method, connect=outgoing.connect)
         raw = header_frames(stream_id, block, self._peer_frame_bytes, end=end and not size)
         if size:
@@ -199,21 +237,36 @@ class ClientCodec(Http2Codec):
             declared=outgoing.declared,
             head_method=outgoing.head_method,
             connect=outgoing.connect,
+            upgrade=outgoing.protocol,
+            call=outgoing.call,
             end=end,
         )
 
     def _open_waiting(self) -> bytes:
         """Open streams for requests that wait, as many as there is room for."""
         parts: list[bytes] = []
-        while self._waiting and len(self._streams) < self._peer_streams:
+        while (
+            self._stage is not Stage.SETTINGS
+            and self._waiting
+            and len(self._streams) < self._peer_streams
+        ):
             stream_id, waiting = next(iter(self._waiting.items()))
             del self._waiting[stream_id]
             parts.append(self._open_one(stream_id, waiting))
         return b"".join(parts)
 
+    def _decline_upgrades(self, frames: list[Frame]) -> None:
+        """Answer requests for a tunnel that waited for the server's first SETTINGS, which do not offer it."""
+        for stream_id in [id_ for id_, one in self._waiting.items() if one.upgrade]:
+            del self._waiting[stream_id]
+            self._past.skip(stream_id, stream_id)
+            frames.append(Head(stream_id, _NOT_OFFERED, b"", True))
+
     def _open_one(self, stream_id: int, waiting: Waiting) -> bytes:
         stream = Stream(receiving=True, sending=not waiting.end)
         stream.owing = -1 if waiting.end else waiting.declared
+        stream.call = waiting.call
+        stream.upgrade = waiting.upgrade
         self._open(stream_id, stream, muted=waiting.head_method, connect=waiting.connect)
         longest = self._peer_frame_bytes
         only_head = waiting.end and not waiting.trailers

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
+from xproxy.codecs.grpc.status import status_in
 from xproxy.codecs.http2.block import decode
 from xproxy.codecs.http2.control import NOTHING, TAKERS, Control, protocol_error
 from xproxy.codecs.http2.faults import ConnectionFault, StreamFault
 from xproxy.codecs.http2.limits import FIRST_TABLE_BYTES
 from xproxy.codecs.http2.memory import MOVES, Blocks, Read
-from xproxy.codecs.http2.state import Drain, Stage, Standing, Stream
+from xproxy.codecs.http2.state import Stage, Standing, Stream
 from xproxy.codecs.http2.status import ErrorCode
 from xproxy.codecs.http2.wire import (
     ACK,
@@ -52,6 +53,8 @@ _HEAD_KINDS: Final = frozenset({HEADERS, CONTINUATION})
 _HEAD_EXTRA: Final = 1 + 255 + 5
 """Bytes in HEADERS beside the block: pad length, padding, priority."""
 _DEBUG_BYTES: Final = 128
+_JOINED_BYTES: Final = 2048
+"""Pieces of a body join the last one of the same read while that is shorter."""
 _WORTHY_BYTES: Final = 1024
 """A DATA frame that comes too late counts as idle below this: a window full of larger ones may be on its way."""
 
@@ -99,6 +102,21 @@ class Http2Codec(Control):
         self._buffer = None
         self._block = None
 
+    @property
+    def unfinished(self) -> bool:
+        """See SupportsProgress: a frame, or a header block, that is not whole."""
+        return self._buffer is not None or self._block is not None
+
+    def overdue(self) -> Violation:
+        """See SupportsDeadline."""
+        return self._violation(
+            ConnectionFault(
+                ErrorCode.SETTINGS_TIMEOUT,
+                f"settings not acknowledged within {self._own.settings_timeout:g} s",
+                "settings_timeout",
+            )
+        )
+
     def _violation(self, fault: ConnectionFault) -> Violation:
         self._stop()
         farewell = goaway(
@@ -112,7 +130,7 @@ class Http2Codec(Control):
             reason = Status.INVALID_ARGUMENT
         else:
             reason = Status.UNAVAILABLE
-        return Violation(fault.detail, farewell, reason)
+        return Violation(fault.detail, farewell, reason, fault.limit)
 
     def _read(self, data: bytes, frames: list[Frame]) -> int:
         """Add the frames that ``data`` brings; return how much was used. Raises ConnectionFault after good ones."""
@@ -142,6 +160,7 @@ class Http2Codec(Control):
                 raise ConnectionFault(
                     ErrorCode.ENHANCE_YOUR_CALM,
                     f"a header block of {length} bytes, limit {self._limits.max_head_bytes}",
+                    "max_head_bytes",
                 )
             end = position + HEADER_BYTES + length
             if end > size:
@@ -164,8 +183,6 @@ class Http2Codec(Control):
                     self._control(kind, flags, stream_id, payload, frames)
             except StreamFault as fault:
                 self._fault(stream_id, fault, frames)
-        if self._drain is Drain.ANNOUNCED and not self._streams:
-            frames.append(Reply(self._finish_drain()))
         return position
 
     def _out_of_line(
@@ -228,6 +245,7 @@ class Http2Codec(Control):
             raise ConnectionFault(
                 ErrorCode.ENHANCE_YOUR_CALM,
                 f"a header block above {most_bytes} bytes, or {most_frames} CONTINUATION frames",
+                "max_continuations" if self._block_frames > most_frames else "max_head_bytes",
             )
         block += payload
         if flags & END_HEADERS:
@@ -269,6 +287,10 @@ class Http2Codec(Control):
         self, stream_id: int, stream: Stream, block: bytes, end: bool, frames: list[Frame]
     ) -> None:
         """Take a header block after a body."""
+        if stream.connect:
+            # RFC 9113 §8.5; the block is read, but its stream ends.
+            self._skip_block(block)
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, "fields where a tunnel is open")
         blocks = self._memory.trailers
         read = blocks.steady.get((self._decoder, block)) or self._read_block(blocks, block)
         if read.malformed is not None:
@@ -279,7 +301,8 @@ class Http2Codec(Control):
             raise _short_of(stream)
         headers = read.parsed
         if headers:
-            frames.append(Trailers(stream_id, headers))
+            outcome = status_in(headers) if stream.call else None
+            frames.append(Trailers(stream_id, headers, outcome))
         else:
             self._deliver(stream_id, b"", True, frames)
         self._received(stream_id, stream)
@@ -354,8 +377,13 @@ class Http2Codec(Control):
             if last.stream_id == stream_id and not last.interim and not (last.data and data):
                 frames[-1] = Head(stream_id, last.message, last.data or data, end)
                 return
-        elif type(last) is Data and not data and last.stream_id == stream_id:
-            frames[-1] = Data(stream_id, last.data, end)
+        elif (
+            type(last) is Data
+            and last.stream_id == stream_id
+            and (len(last.data) < _JOINED_BYTES or not data)
+        ):
+            # A peer may cut a body into bytes: what is behind this need not see each of them.
+            frames[-1] = Data(stream_id, last.data + data, end)
             return
         frames.append(Data(stream_id, data, end))
 

@@ -11,6 +11,7 @@ from xproxy.codecs.http2.flow import Intake
 from xproxy.codecs.http2.guard import Guard
 from xproxy.codecs.http2.limits import (
     FIRST_FRAME_BYTES,
+    FIRST_STREAMS,
     FIRST_TABLE_BYTES,
     FIRST_WINDOW,
     MAX_STREAM_ID,
@@ -36,7 +37,6 @@ from xproxy.model.traits import Role
 DRAIN_PING: Final = b"xproxy:d"
 """Sent behind the first GOAWAY: its answer tells that all that crossed it has arrived (RFC 9113 §6.8)."""
 LIFE_PING: Final = b"xproxy:h"
-_NO_DRAIN: Final = Drain.NONE
 
 
 class Connection:
@@ -62,6 +62,7 @@ class Connection:
         "_last_served",
         "_limits",
         "_memory",
+        "_most_streams",
         "_moves_in",
         "_moves_out",
         "_needed",
@@ -84,6 +85,7 @@ class Connection:
         self._limits = limits
         self._own = own
         self._memory = memory
+        self._most_streams = own.streams_within(limits)
         self._stage = stage
         self._greeted = False
         self._acknowledged = False
@@ -111,7 +113,7 @@ class Connection:
         self._window_out = FIRST_WINDOW
         self._peer_first_window = FIRST_WINDOW
         self._peer_frame_bytes = FIRST_FRAME_BYTES
-        self._peer_streams = MAX_STREAM_ID
+        self._peer_streams = FIRST_STREAMS
         self._peer_connect = False
         self._peer_gone = -1
         """The last stream that the peer's GOAWAY lets live; -1: it has said none."""
@@ -126,11 +128,11 @@ class Connection:
         """Return our preface (RFC 9113 §3.4)."""
         own = self._own
         self._greeted = True
-        values = [(Setting.INITIAL_WINDOW_SIZE, own.stream_window_bytes)]
+        values: list[tuple[int, int]] = [(Setting.INITIAL_WINDOW_SIZE, own.stream_window_bytes)]
         if self.role is Role.CLIENT:
             values.insert(0, (Setting.ENABLE_PUSH, 0))
         else:
-            values.insert(0, (Setting.MAX_CONCURRENT_STREAMS, self._limits.max_streams))
+            values.insert(0, (Setting.MAX_CONCURRENT_STREAMS, self._most_streams))
             if own.extended_connect:
                 values.append((Setting.ENABLE_CONNECT_PROTOCOL, 1))
         if own.table_bytes != FIRST_TABLE_BYTES:
@@ -145,8 +147,13 @@ class Connection:
         return PREFACE + first if self.role is Role.CLIENT else first
 
     @property
+    def patience(self) -> float:
+        """See SupportsDeadline."""
+        return self._own.settings_timeout
+
+    @property
     def acknowledged(self) -> bool:
-        """Whether the peer has acknowledged our SETTINGS; it should within seconds of them (RFC 9113 §6.5.3)."""
+        """See SupportsDeadline: whether the peer has acknowledged our SETTINGS (RFC 9113 §6.5.3)."""
         return self._acknowledged
 
     # -- what the codec can do besides --------------------------------------------------------------------------
@@ -202,7 +209,8 @@ class Connection:
     def goaway(self) -> bytes:
         """See SupportsGoAway. Idempotent.
 
-        With streams in flight it takes two steps (RFC 9113 §6.8): what the client sent before it knew is served too.
+        It takes two steps (RFC 9113 §6.8): what the client sent before it knew is served too, also where nothing is
+        in flight at the moment. The second step is the answer to a PING.
         """
         if self._drain is not Drain.NONE:
             return b""
@@ -211,8 +219,6 @@ class Connection:
             self._drain = Drain.FINAL
             return greeting + goaway(0, ErrorCode.NO_ERROR)
         self._drain = Drain.ANNOUNCED
-        if not self._streams:
-            return greeting + self._finish_drain()
         return greeting + goaway(MAX_STREAM_ID, ErrorCode.NO_ERROR) + ping(DRAIN_PING)
 
     def _finish_drain(self) -> bytes:

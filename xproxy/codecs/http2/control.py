@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Final
 
 from xproxy.codecs.http2.faults import ConnectionFault, StreamFault
-from xproxy.codecs.http2.limits import MAX_WINDOW
+from xproxy.codecs.http2.limits import MAX_STREAM_ID, MAX_WINDOW
 from xproxy.codecs.http2.sending import DRAIN_PING, Sender
-from xproxy.codecs.http2.state import ARRIVALS, Drain, Standing, Verdict
+from xproxy.codecs.http2.state import ARRIVALS, Drain, Stage, Standing, Verdict
 from xproxy.codecs.http2.status import ErrorCode, status_of_error
 from xproxy.codecs.http2.table import Table
 from xproxy.codecs.http2.wire import (
@@ -28,6 +28,7 @@ from xproxy.codecs.http2.wire import (
     read_increment,
     read_long,
     read_settings,
+    table_sizes,
 )
 from xproxy.model.frames import Credit, Frame, GoAway, Reply, Reset
 from xproxy.model.status import Status
@@ -95,7 +96,8 @@ class Control(Sender):
             frames.append(NOTHING)
             return
         del self._streams[stream_id]
-        frames.append(Reset(stream_id, status_of_error(read_long(payload))))
+        code = read_long(payload)
+        frames.append(Reset(stream_id, status_of_error(code), code == ErrorCode.REFUSED_STREAM))
         if credit := self._intake.give(stream.unconsumed):
             frames.append(Reply(credit))
         if self.role is Role.SERVER and not stream.spoken:
@@ -111,6 +113,8 @@ class Control(Sender):
             frames.append(NOTHING)
             return
         values = read_settings(payload, self._own.max_settings)
+        for size in table_sizes(payload)[:-1]:
+            self._bound_table(size)
         self._apply(values, frames)
         frames.append(Reply(SETTINGS_ACK))
 
@@ -134,7 +138,9 @@ class Control(Sender):
                 raise protocol_error("ENABLE_CONNECT_PROTOCOL taken back")  # RFC 8441 §3
             self._peer_connect = wanted
         self._peer_frame_bytes = values.get(Setting.MAX_FRAME_SIZE, self._peer_frame_bytes)
-        self._peer_streams = values.get(Setting.MAX_CONCURRENT_STREAMS, self._peer_streams)
+        # Until it says otherwise it takes what it is given.
+        before = self._peer_streams if self._stage is Stage.RUNNING else MAX_STREAM_ID
+        self._peer_streams = values.get(Setting.MAX_CONCURRENT_STREAMS, before)
         if Setting.HEADER_TABLE_SIZE in values:
             self._bound_table(values[Setting.HEADER_TABLE_SIZE])
         first = values.get(Setting.INITIAL_WINDOW_SIZE)

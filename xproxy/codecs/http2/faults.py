@@ -8,10 +8,12 @@ from xproxy.codecs.http2.status import ErrorCode
 class ConnectionFault(Exception):
     """The connection cannot go on (RFC 9113 §5.4.1): becomes a Violation with a GOAWAY."""
 
-    def __init__(self, code: ErrorCode, detail: str) -> None:
+    def __init__(self, code: ErrorCode, detail: str, limit: str = "") -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.limit = limit
+        """The option, or the listener's limit, that the peer exceeded; empty: it did something else."""
 
 
 class StreamFault(Exception):
@@ -26,10 +28,12 @@ class StreamFault(Exception):
 class Malformed(Exception):
     """A header block that was decompressed, but is no message (RFC 9113 §8.1.1).
 
-    ``answer`` is the HTTP status a server may answer it with; 0: reset the stream without one.
+    ``answer`` is the HTTP status a server may answer it with; 0: reset the stream without one. ``dialect`` is that of
+    a call, whose caller understands another answer; empty: it is none.
     """
 
     def __init__(self, detail: str, answer: int = 0) -> None:
         super().__init__(detail)
         self.detail = detail
         self.answer = answer
+        self.dialect = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from xproxy.codecs.http1.fields import NOT_IN_TRAILERS
+from xproxy.codecs.http_fields import NOT_IN_TRAILERS
 
 __all__ = ["NOT_IN_TRAILERS"]
 

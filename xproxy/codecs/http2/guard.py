@@ -29,8 +29,8 @@ _WINDOW_UPDATES_AT_FIRST: Final = 100
 """WINDOW_UPDATE frames before there is any work. Envoy's is 5; clients that open many windows at first have more."""
 
 
-def _calm(detail: str) -> ConnectionFault:
-    return ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, detail)
+def _calm(limit: str, detail: str) -> ConnectionFault:
+    return ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, detail, limit)
 
 
 class Guard:
@@ -90,14 +90,17 @@ class Guard:
         work = self.streams + self.data_in + self.data_out
         allowed = self._limits.max_control_frames + _CONTROL_PER_WORK * work
         if self.control > allowed:
-            raise _calm(f"{self.control} control frames where the work done explains {allowed}")
+            raise _calm(
+                "max_control_frames",
+                f"{self.control} control frames where the work done explains {allowed}",
+            )
 
     def on_priority(self) -> None:
         """Count a PRIORITY frame."""
         self.priorities += 1
         allowed = self._limits.max_priorities * (1 + self.streams)
         if self.priorities > allowed:
-            raise _calm(f"{self.priorities} PRIORITY frames, limit {allowed}")
+            raise _calm("max_priorities", f"{self.priorities} PRIORITY frames, limit {allowed}")
 
     def on_window_update(self) -> None:
         """Count a WINDOW_UPDATE frame. Envoy's formula, but for the start."""
@@ -105,14 +108,17 @@ class Guard:
         per_data = self._limits.max_window_updates
         allowed = _WINDOW_UPDATES_AT_FIRST + 2 * (self.streams + per_data * self.data_out)
         if self.window_updates > allowed:
-            raise _calm(f"{self.window_updates} WINDOW_UPDATE frames, limit {allowed}")
+            raise _calm(
+                "max_window_updates", f"{self.window_updates} WINDOW_UPDATE frames, limit {allowed}"
+            )
 
     def on_empty(self) -> None:
         """Count a frame that brings nothing and ends nothing (CVE-2019-9518)."""
         self.empty += 1
         if self.empty > self._limits.max_empty_frames:
             raise _calm(
-                f"{self.empty} empty frames in a row, limit {self._limits.max_empty_frames}"
+                "max_empty_frames",
+                f"{self.empty} empty frames in a row, limit {self._limits.max_empty_frames}",
             )
 
     def on_reset(self) -> None:
@@ -120,8 +126,9 @@ class Guard:
         self.resets += 1
         if self.resets > self._limits.max_resets and 2 * self.resets > self.streams:
             raise _calm(
+                "max_resets",
                 f"{self.resets} of {self.streams} streams reset before they were answered,"
-                f" limit {self._limits.max_resets} or half"
+                f" limit {self._limits.max_resets} or half",
             )
 
     def relax(self) -> None:

@@ -6,8 +6,7 @@ Rules of this file:
   smuggling.
 * The message holds end-to-end fields only, and the cookie as one field (RFC 9113 §8.2.3).
 
-gRPC is HTTP/2 with a meaning (service and method in ``:path``, the outcome in ``grpc-status``); whoever gives it that
-meaning does so from the messages made here.
+* gRPC is HTTP/2 with a meaning, which its messages are given here: service and method, deadline, outcome.
 """
 
 from __future__ import annotations
@@ -15,11 +14,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import attrs
-
-from xproxy.codecs.http1.block import Refused
-from xproxy.codecs.http1.fields import TOKEN
-from xproxy.codecs.http1.head import authority_valid, parse_length
+from xproxy.codecs.grpc.answer import to_caller
+from xproxy.codecs.grpc.call import NO_CALL, call_in, dialect_of_fields
 from xproxy.codecs.http2.faults import Malformed
 from xproxy.codecs.http2.fields import (
     COOKIE,
@@ -36,6 +32,9 @@ from xproxy.codecs.http2.fields import (
 )
 from xproxy.codecs.http2.status import status_of
 from xproxy.codecs.http2.table import Field, Secret
+from xproxy.codecs.http_fields import TOKEN
+from xproxy.codecs.http_upgrade import HANDSHAKE, granted
+from xproxy.codecs.http_values import authority_valid, parse_length
 from xproxy.model.headers import Headers
 from xproxy.model.limits import Limits
 from xproxy.model.message import RequestHead, ResponseHead, Target
@@ -54,18 +53,10 @@ _RESPONSE_PSEUDO: Final = frozenset({":status"})
 _NO_PSEUDO: Final[frozenset[str]] = frozenset()
 
 
-@attrs.frozen(kw_only=True)
-class TunnelTarget(Target):
-    """Where an extended CONNECT is addressed (RFC 8441): a tunnel for a protocol, at a path."""
-
-    protocol: str
-    """``:protocol``, e.g. ``websocket``."""
-
-
 class ParsedRequest:
     """A request head that was found good. Immutable by convention: it is shared through the memory."""
 
-    __slots__ = ("declared", "message", "muted")
+    __slots__ = ("declared", "dialect", "message", "muted", "tunnel", "upgrade")
 
     def __init__(self, message: RequestHead, declared: int, *, muted: bool) -> None:
         self.message = message
@@ -73,17 +64,33 @@ class ParsedRequest:
         """Bytes that Content-Length says; -1: nothing said."""
         self.muted = muted
         """The response has no body, whatever it says (HEAD)."""
+        self.tunnel = message.tunnel
+        """It asks for a tunnel."""
+        self.upgrade = self.tunnel and message.method != "CONNECT"
+        """It asks for one for a protocol (RFC 8441)."""
+        rpc = message.extra.rpc
+        self.dialect: str = rpc.dialect if rpc is not None else ""
+        """Of a call; empty: it is none."""
 
 
 class ParsedResponse:
     """A response head that was found good. Immutable by convention, likewise."""
 
-    __slots__ = ("code", "declared", "message")
+    __slots__ = ("_to_call", "code", "declared", "message")
 
     def __init__(self, message: ResponseHead, code: int, declared: int) -> None:
         self.message = message
         self.code = code
         self.declared = declared
+        self._to_call: ResponseHead | None = None
+
+    @property
+    def to_call(self) -> ResponseHead:
+        """The message as the answer to a call, which has its outcome in a field of its own."""
+        found = self._to_call
+        if found is None:
+            found = self._to_call = to_caller(self.message)
+        return found
 
 
 class _List:
@@ -132,8 +139,8 @@ class _List:
                 raise Malformed("more than one content-length")
             try:
                 self.declared = parse_length(value)
-            except Refused as refused:
-                raise Malformed(refused.detail) from refused
+            except ValueError as exc:
+                raise Malformed(str(exc)) from exc
             self.pairs.append(field)
         elif kind == HOST:
             if self.host is not None:
@@ -177,7 +184,15 @@ def _check_values(fields: list[Field]) -> None:
 
 def parse_request(fields: list[Field], limits: Limits, *, extended: bool) -> ParsedRequest:
     """Read a request's header list; ``extended``: RFC 8441 was offered. Raises Malformed."""
-    read = _List(fields, _REQUEST_PSEUDO, limits)
+    try:
+        return _parse_request(_List(fields, _REQUEST_PSEUDO, limits), limits, extended=extended)
+    except Malformed as malformed:
+        if malformed.answer:
+            malformed.dialect = dialect_of_fields(fields)
+        raise
+
+
+def _parse_request(read: _List, limits: Limits, *, extended: bool) -> ParsedRequest:
     take = read.pseudo.get
     method, scheme, path = take(":method"), take(":scheme"), take(":path")
     authority, protocol = take(":authority"), take(":protocol")
@@ -192,6 +207,7 @@ def parse_request(fields: list[Field], limits: Limits, *, extended: bool) -> Par
     if not service or not authority_valid(service):
         raise Malformed("no authority, or a malformed one")
     target: Target
+    deadline: float | None = None
     if method == "CONNECT" and protocol is None:
         if scheme is not None or path is not None or authority is None:
             raise Malformed("CONNECT with more or less than :authority")
@@ -208,14 +224,28 @@ def parse_request(fields: list[Field], limits: Limits, *, extended: bool) -> Par
         if len(path) > limits.max_target_bytes:
             raise Malformed(f":path is above {limits.max_target_bytes} bytes", 414)
         if protocol is None:
-            target = Target(path=path, scheme=scheme, version=VERSION)
+            rpc, deadline = call_in(read.pairs, path) if method == "POST" else NO_CALL
+            target = Target(path=path, scheme=scheme, version=VERSION, rpc=rpc)
         else:
-            if TOKEN.fullmatch(protocol) is None:
-                raise Malformed(":protocol is no token")
-            target = TunnelTarget(path=path, scheme=scheme, version=VERSION, protocol=protocol)
+            # RFC 8441 §4: a CONNECT on the wire, and by its meaning the GET that HTTP/1.1 has for it.
+            upgrade = granted(protocol)
+            if not upgrade:
+                raise Malformed(":protocol is no token of at most 64 characters")
+            target = Target(
+                path=path, scheme=scheme, version=VERSION, upgrade=upgrade, upgrade_only=True
+            )
     if method == "CONNECT":
         read.drop_length()
-    message = RequestHead(service=service, method=method, headers=Headers(read.pairs), extra=target)
+        if protocol is not None:
+            method = "GET"
+            read.pairs = [pair for pair in read.pairs if pair[0] not in HANDSHAKE]
+    message = RequestHead(
+        service=service,
+        method=method,
+        headers=Headers(read.pairs),
+        deadline=deadline,
+        extra=target,
+    )
     return ParsedRequest(message, read.declared, muted=method == "HEAD")
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import attrs
 
-from xproxy.model.limits import KIB, MIB
+from xproxy.model.limits import KIB, MIB, Duration, Limits, Size
 
 MAX_WINDOW: Final = 2**31 - 1
 """RFC 9113 §6.9.1: no window is larger."""
 MAX_STREAM_ID: Final = 2**31 - 1
 MAX_FRAME_BYTES: Final = 2**24 - 1
 """RFC 9113 §4.2: no frame is longer."""
+FIRST_STREAMS: Final = 100
+"""Requests that any server takes at a time before it said otherwise (RFC 9113 §6.5.2: it should take so many)."""
 FIRST_WINDOW: Final = 65_535
 """Bytes: every window before anybody said otherwise (RFC 9113 §6.9.2)."""
 FIRST_FRAME_BYTES: Final = 16 * KIB
@@ -21,29 +24,48 @@ FIRST_TABLE_BYTES: Final = 4096
 """HPACK's dynamic table before anybody said otherwise (RFC 9113 §6.5.2)."""
 
 
+def _between(
+    least: int, most: int
+) -> list[Callable[[Any, attrs.Attribute[Size], Size], Any]]:  # Any: as attrs has it
+    return [attrs.validators.ge(Size(least)), attrs.validators.le(Size(most))]
+
+
 @attrs.frozen(kw_only=True)
 class Http2Limits:
-    """Settings we announce, and how much a peer may do that serves nobody. For all connections of a plugin."""
+    """Settings we announce, and how much a peer may do that serves nobody. The options of the plugin."""
 
-    stream_window_bytes: int = attrs.field(
-        default=16 * MIB, validator=[attrs.validators.ge(1), attrs.validators.le(MAX_WINDOW)]
+    max_concurrent_streams: int | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(
+            [attrs.validators.ge(1), attrs.validators.le(MAX_STREAM_ID)]
+        ),
+    )
+    """Requests that a client may have in flight on a connection; more are refused. None: as many as the listener's
+    `max_streams`, which bounds it in any case."""
+    stream_window_bytes: Size = attrs.field(
+        default=Size(16 * MIB), validator=_between(1, MAX_WINDOW)
     )
     """Body bytes of one stream that may wait here for their consumer."""
-    connection_window_bytes: int = attrs.field(
-        default=24 * MIB, validator=[attrs.validators.ge(1), attrs.validators.le(MAX_WINDOW)]
+    connection_window_bytes: Size = attrs.field(
+        default=Size(24 * MIB), validator=_between(1, MAX_WINDOW)
     )
     """Body bytes of all streams that may wait here. Below 65,535 it holds once that much has been consumed."""
-    frame_bytes: int = attrs.field(
-        default=FIRST_FRAME_BYTES,
-        validator=[attrs.validators.ge(FIRST_FRAME_BYTES), attrs.validators.le(MAX_FRAME_BYTES)],
+    frame_bytes: Size = attrs.field(
+        default=Size(FIRST_FRAME_BYTES),
+        validator=_between(FIRST_FRAME_BYTES, MAX_FRAME_BYTES),
     )
     """Longest payload of a frame that is taken; one frame may wait in a buffer until it is whole."""
-    table_bytes: int = attrs.field(
-        default=FIRST_TABLE_BYTES, validator=[attrs.validators.ge(0), attrs.validators.le(64 * KIB)]
+    table_bytes: Size = attrs.field(
+        default=Size(FIRST_TABLE_BYTES),
+        validator=_between(0, 64 * KIB),
     )
     """HPACK's dynamic table, for what is received and what is sent."""
-    extended_connect: bool = False
-    """Let clients open tunnels for a protocol by CONNECT (RFC 8441)."""
+    extended_connect: bool = True
+    """Offer clients CONNECT for a protocol, e.g. WebSocket (RFC 8441). Routes still have to allow it."""
+    settings_timeout: Duration = attrs.field(
+        default=Duration(10.0), validator=attrs.validators.ge(Duration(0.0))
+    )
+    """Until the peer has acknowledged our settings (RFC 9113 §6.5.3); 0: for ever. Ours."""
     max_continuations: int = attrs.field(default=12, validator=attrs.validators.ge(0))
     """CONTINUATION frames of one header block, beyond those that its longest size needs. Ours."""
     max_settings: int = attrs.field(default=32, validator=attrs.validators.ge(7))
@@ -58,6 +80,11 @@ class Http2Limits:
     """PING, SETTINGS and other frames that carry nothing for a stream, beyond what the work done explains. Ours."""
     max_resets: int = attrs.field(default=100, validator=attrs.validators.ge(0))
     """Streams reset before they were answered, beyond which they may not be the greater part of all. Ours."""
+
+    def streams_within(self, limits: Limits) -> int:
+        """Return how many requests a client may have in flight on a connection."""
+        own = self.max_concurrent_streams
+        return limits.max_streams if own is None else min(own, limits.max_streams)
 
 
 DEFAULT_HTTP2_LIMITS: Final = Http2Limits()

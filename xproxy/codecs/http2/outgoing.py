@@ -9,18 +9,19 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from xproxy.codecs.http1.block import Refused
-from xproxy.codecs.http1.fields import EXPECT, INVALID, LENGTH, PLAIN, TE, TOKEN, TRAILER
-from xproxy.codecs.http1.fields import KINDS as HTTP_KINDS
-from xproxy.codecs.http1.head import authority_valid, parse_length
-from xproxy.codecs.http1.wire import reason_of, text_body
+from xproxy.codecs.grpc.timeout import FIELD as TIMEOUT
+from xproxy.codecs.grpc.timeout import format_timeout, says
 from xproxy.codecs.http2.fields import NOT_IN_TRAILERS
-from xproxy.codecs.http2.head import TunnelTarget
 from xproxy.codecs.http2.status import local_code, retry_after
 from xproxy.codecs.http2.table import Field, Secret, Table
+from xproxy.codecs.http_fields import EXPECT, INVALID, LENGTH, PLAIN, TE, TOKEN, TRAILER
+from xproxy.codecs.http_fields import KINDS as HTTP_KINDS
+from xproxy.codecs.http_status import local_text
+from xproxy.codecs.http_upgrade import HANDSHAKE, granted, without
+from xproxy.codecs.http_values import authority_valid, parse_length
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.headers import Headers
-from xproxy.model.message import Fields, Local, RequestHead, ResponseHead, Target
+from xproxy.model.message import Fields, RequestHead, ResponseHead, Target
 
 _SENT: Final = frozenset({PLAIN, EXPECT, TRAILER})
 _PATH: Final = re.compile(r"[/*][^\x00-\x20\x7f#]*")
@@ -36,6 +37,7 @@ class Outgoing:
     __slots__ = (
         "blocks",
         "bodyless",
+        "call",
         "code",
         "connect",
         "declared",
@@ -43,6 +45,7 @@ class Outgoing:
         "head_method",
         "local_body",
         "protocol",
+        "untimed",
     )
 
     def __init__(self, fields: list[Field], declared: int) -> None:
@@ -53,6 +56,8 @@ class Outgoing:
         """Requests: the response has no body."""
         self.connect = False
         """Requests: asks for a tunnel."""
+        self.call = False
+        """Requests: a call (gRPC)."""
         self.protocol = False
         """Requests: asks for a tunnel for a protocol (RFC 8441)."""
         self.code = 0
@@ -61,6 +66,8 @@ class Outgoing:
         """Responses: the code forbids a body (1xx, 204, 304)."""
         self.local_body = b""
         """Responses made here: the text for a person, where nobody gave a body."""
+        self.untimed: Outgoing | None = None
+        """Requests: what ``without_timeout`` made."""
         self.blocks: dict[Table, tuple[bytes, Table]] = {}
         """What the fields became on the tables they met: a recurring message costs one look-up."""
 
@@ -82,9 +89,16 @@ class Outgoing:
         """Return the same head for a body that has no length: a tunnel."""
         return self._like([pair for pair in self.fields if pair[0] != "content-length"], -1)
 
+    def without_timeout(self) -> Outgoing:
+        """Return the same head without the time that is left for a call, as that differs from call to call."""
+        if self.untimed is None:
+            fields = [pair for pair in self.fields if pair[0] != TIMEOUT]
+            self.untimed = self._like(fields, self.declared)
+        return self.untimed
+
     def _like(self, fields: list[Field], declared: int) -> Outgoing:
         changed = Outgoing(fields, declared)
-        for slot in ("head_method", "connect", "protocol", "code", "bodyless"):
+        for slot in ("head_method", "connect", "call", "protocol", "code", "bodyless"):
             setattr(changed, slot, getattr(self, slot))
         return changed
 
@@ -114,8 +128,8 @@ def _wire_fields(fields: list[Field], pairs: Iterable[tuple[str, str]]) -> int:
         elif kind == LENGTH:
             try:
                 length = parse_length(value)
-            except Refused as refused:
-                raise LocalProtocolError(refused.detail) from refused
+            except ValueError as exc:
+                raise LocalProtocolError(str(exc)) from exc
             if declared not in (-1, length):
                 raise LocalProtocolError("two lengths declared for one body")
             if declared < 0:
@@ -149,27 +163,38 @@ def of_request(message: RequestHead) -> Outgoing:
         raise LocalProtocolError("method is not a token")
     if service and not authority_valid(service):
         raise LocalProtocolError("service is not an authority (host[:port])")
-    protocol = target.protocol if isinstance(target, TunnelTarget) else None
+    protocol = target.upgrade
+    headers = message.headers
+    if protocol:
+        if method != "GET" or granted(protocol) != protocol:
+            raise LocalProtocolError(
+                "an upgrade is a GET, for one protocol with a name in lower case"
+            )
+        method = "CONNECT"
+        headers = without(headers, HANDSHAKE)
     fields: list[Field] = [(":method", method)]
-    if method != "CONNECT" or protocol is not None:
+    if method != "CONNECT" or protocol:
         if _PATH.fullmatch(path) is None:
             raise LocalProtocolError("path is not a request target")
         if _SCHEME.fullmatch(target.scheme) is None:
             raise LocalProtocolError("scheme is not one")
-        if protocol is not None:
-            if TOKEN.fullmatch(protocol) is None:
-                raise LocalProtocolError("protocol is not a token")
+        if protocol:
             fields.append((":protocol", protocol))
         fields += ((":scheme", target.scheme), (":path", _wire_text(path)))
     elif not service:
         raise LocalProtocolError("CONNECT without an authority")
     if service:
         fields.append((":authority", service))
-    declared = _wire_fields(fields, message.headers.pairs)
+    declared = _wire_fields(fields, headers.pairs)
     outgoing = Outgoing(fields, declared)
     outgoing.head_method = method == "HEAD"
     outgoing.connect = method == "CONNECT"
-    outgoing.protocol = protocol is not None
+    outgoing.protocol = protocol != ""
+    if target.rpc is not None:
+        outgoing.call = True
+        if message.deadline is not None and not says(fields, message.deadline):
+            text = format_timeout(message.deadline)
+            outgoing.fields = [*outgoing.without_timeout().fields, (TIMEOUT, text)]
     if outgoing.connect and declared >= 0:
         outgoing.fields = [pair for pair in fields if pair[0] != "content-length"]
         outgoing.declared = -1
@@ -197,8 +222,7 @@ def of_response(message: ResponseHead) -> Outgoing:
     outgoing.code = code
     outgoing.bodyless = bodyless
     if local and code >= 400:
-        detail = message.extra.detail if isinstance(message.extra, Local) else ""
-        outgoing.local_body = text_body(detail or reason_of(code))
+        outgoing.local_body = local_text(message)
     return outgoing
 
 

@@ -7,40 +7,38 @@ from typing import Final
 import attrs
 
 from xproxy.codecs.api import NO, YES, Codec, Hint, Verdict
+from xproxy.codecs.grpc.call import NATIVE, WEB
+from xproxy.codecs.grpc.reply import HTTP_CODE
 from xproxy.codecs.http2.client import ClientCodec
-from xproxy.codecs.http2.limits import DEFAULT_HTTP2_LIMITS, Http2Limits
+from xproxy.codecs.http2.limits import Http2Limits
 from xproxy.codecs.http2.memory import Memories
 from xproxy.codecs.http2.server import ServerCodec
 from xproxy.codecs.http2.snapshot import unpack
 from xproxy.codecs.http2.status import local_code, status_of
 from xproxy.codecs.http2.wire import PREFACE
+from xproxy.codecs.http_status import local_text
 from xproxy.model.limits import Limits
-from xproxy.model.message import ResponseHead
+from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
-from xproxy.model.traits import Role, Sharing, Traits
+from xproxy.model.traits import WEB_FAMILY, Role, Sharing, Traits
 
 
-@attrs.frozen(eq=False)
-class Http2Plugin:
+@attrs.frozen(eq=False, kw_only=True)
+class Http2Plugin(Http2Limits):
     """HTTP/2 (RFC 9113), by prior knowledge or ALPN. An offer to upgrade from HTTP/1.1 is not taken (§3.1)."""
 
     name: str = "http2"
-    traits: Traits = attrs.field(
-        default=Traits(
-            sharing=Sharing.FRAMES,
-            family="http",
-            trailers=True,
-            interim=True,
-            alpn=("h2",),
-            rank=20,
-        )
+    traits: Traits = Traits(
+        sharing=Sharing.FRAMES,
+        family=WEB_FAMILY,
+        dialects=(NATIVE, WEB),
+        trailers=True,
+        interim=True,
+        alpn=("h2",),
+        rank=20,
     )
-    limits: Http2Limits = DEFAULT_HTTP2_LIMITS
-    """Windows, tables, and what is tolerated."""
     _memories: Memories = attrs.field(
-        default=attrs.Factory(lambda self: Memories(self.limits), takes_self=True),
-        repr=False,
-        init=False,
+        default=attrs.Factory(Memories, takes_self=True), repr=False, init=False
     )
 
     def detect(self, prefix: bytes, hint: Hint) -> Verdict:
@@ -58,19 +56,24 @@ class Http2Plugin:
     def _open(self, role: Role, limits: Limits) -> ServerCodec | ClientCodec:
         memory = self._memories.get(limits)
         if role is Role.SERVER:
-            return ServerCodec(limits, self.limits, memory)
-        return ClientCodec(limits, self.limits, memory)
+            return ServerCodec(limits, self, memory)
+        return ClientCodec(limits, self, memory)
 
     def restore(self, state: bytes, role: Role, limits: Limits) -> Codec:
         """Continue as the codec that wrote ``state`` would. Raises ValueError."""
-        snapshot = unpack(state, role, limits, self.limits)
+        snapshot = unpack(state, role, limits, self)
         codec = self._open(role, limits)
         codec.resume(snapshot)
         return codec
 
-    def code_of(self, head: ResponseHead) -> int:
+    def code_of(self, head: ResponseHead, request: RequestHead | None = None) -> int:
         """See SupportsLocalReply."""
-        return local_code(head)
+        called = request is not None and request.rpc is not None
+        return HTTP_CODE if called else local_code(head)
+
+    def text_of(self, head: ResponseHead, request: RequestHead | None = None) -> bytes:
+        """See SupportsLocalText."""
+        return local_text(head, request)
 
     def status_of(self, native_status: int) -> Status:
         """Return the neutral status of an HTTP status code. Total."""

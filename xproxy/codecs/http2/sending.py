@@ -18,8 +18,8 @@ from xproxy.codecs.http2.limits import (
 )
 from xproxy.codecs.http2.memory import MOVES
 from xproxy.codecs.http2.outgoing import Outgoing, of_trailers
-from xproxy.codecs.http2.state import Drain, Stream
-from xproxy.codecs.http2.status import error_of
+from xproxy.codecs.http2.state import Stream
+from xproxy.codecs.http2.status import ErrorCode, error_of
 from xproxy.codecs.http2.table import Field
 from xproxy.codecs.http2.wire import (
     data_frames,
@@ -34,7 +34,8 @@ from xproxy.model.status import Status
 DRAIN_PING: Final = b"xproxy:d"
 """Sent behind the first GOAWAY: its answer tells that all that crossed it has arrived (RFC 9113 §6.8)."""
 LIFE_PING: Final = b"xproxy:h"
-_NO_DRAIN: Final = Drain.NONE
+_DRIBBLE_BYTES: Final = 64
+"""A peer that opens windows for less at a time makes a frame, and a write, of each (CVE-2019-9511)."""
 
 
 class Sender(Connection):
@@ -62,8 +63,6 @@ class Sender(Connection):
             return b""
         else:
             raise LocalProtocolError("a Violation is received, never sent")
-        if self._drain is not _NO_DRAIN and not self._streams:
-            raw += self._finish_drain()
         return raw if self._greeted else self._greet() + raw
 
     def _send_head(self, frame: Head) -> bytes:
@@ -100,7 +99,13 @@ class Sender(Connection):
             return b""
         stream.outbound -= size
         self._window_out -= size
-        self._guard.data_out += 1
+        if (
+            size >= _DRIBBLE_BYTES
+            or end
+            or (self._window_out > 0 and self._peer_first_window + stream.outbound > 0)
+        ):
+            # What is short because the window was is no work that explains another window.
+            self._guard.data_out += 1
         if end:
             self._sent(stream_id, stream)
         return data_frames(stream_id, data, self._peer_frame_bytes, end=end)
@@ -136,7 +141,9 @@ class Sender(Connection):
             return credit or self._late(stream_id)
         if stream.receiving:
             self._past.abandon(stream_id)
-        return rst_stream(stream_id, error_of(status)) + self._intake.give(stream.unconsumed)
+        lost = stream.connect and status is Status.UNAVAILABLE  # RFC 9113 §8.5
+        code = ErrorCode.CONNECT_ERROR if lost else error_of(status)
+        return rst_stream(stream_id, code) + self._intake.give(stream.unconsumed)
 
     def _sent(self, stream_id: int, stream: Stream) -> None:
         """Note that our message was sent to its end."""

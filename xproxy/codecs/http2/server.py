@@ -1,25 +1,34 @@
 """The server's side: requests in, responses out.
 
-Rule of this file: a request that is refused before it was a message (malformed, above a limit, too late) is answered
-by the codec alone, and nobody else learns of it.
+Rules of this file:
+
+* A request that is refused before it was a message (malformed, above a limit, too late) is answered by the codec
+  alone, and nobody else learns of it.
+* A call (gRPC) hears of every failure in its own terms: an outcome among the headers, or among trailers once the head
+  is out. Only what was no message yet, and has no answer, is reset.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from xproxy.codecs.grpc.call import NATIVE, WEB
+from xproxy.codecs.grpc.reply import reply
+from xproxy.codecs.grpc.status import STATUS
 from xproxy.codecs.http2.codec import Http2Codec
+from xproxy.codecs.http2.control import NOTHING
 from xproxy.codecs.http2.faults import Malformed
 from xproxy.codecs.http2.limits import Http2Limits
 from xproxy.codecs.http2.memory import Memory
 from xproxy.codecs.http2.outgoing import Outgoing, of_response, text_type
 from xproxy.codecs.http2.state import Drain, Stage, Standing, Stream
 from xproxy.codecs.http2.status import ErrorCode
+from xproxy.codecs.http2.tunnel import granted_on_wire, ungranted
 from xproxy.codecs.http2.wire import HEADERS, data_frames, header_frames, rst_stream
 from xproxy.model.errors import LocalProtocolError
-from xproxy.model.frames import Frame, Head, Reply
+from xproxy.model.frames import Data, Frame, Head, Reply
 from xproxy.model.limits import Limits
-from xproxy.model.message import Local, ResponseHead
+from xproxy.model.message import Local, Reason, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 
@@ -46,7 +55,7 @@ class ServerCodec(Http2Codec):
         self._highest = stream_id
         guard = self._guard
         guard.on_stream()
-        if self._drain is Drain.FINAL or len(self._streams) >= self._limits.max_streams:
+        if self._drain is Drain.FINAL or len(self._streams) >= self._most_streams:
             self._refuse(stream_id, ErrorCode.REFUSED_STREAM, end, frames)
             return
         parsed = read.parsed
@@ -60,10 +69,20 @@ class ServerCodec(Http2Codec):
         stream = Stream(receiving=not end, sending=True)
         stream.headed = True
         stream.muted = parsed.muted
-        stream.connect = parsed.message.method == "CONNECT"
+        stream.connect = parsed.tunnel
+        stream.upgrade = parsed.upgrade
         stream.expected = parsed.declared
+        if parsed.dialect:
+            stream.call = True
+            stream.web_call = parsed.dialect != NATIVE
         self._streams[stream_id] = stream
-        frames.append(Head(stream_id, parsed.message, b"", end))
+        if not stream.connect:
+            frames.append(Head(stream_id, parsed.message, b"", end))
+            return
+        # What goes into a tunnel is no body: it never joins the head, not even if all of it is here.
+        frames += (Head(stream_id, parsed.message), NOTHING)
+        if end:
+            frames.append(Data(stream_id, b"", True))
 
     def _old_head_block(self, stream_id: int, block: bytes, end: bool, frames: list[Frame]) -> None:
         """Take a header block that opens no stream."""
@@ -92,13 +111,14 @@ class ServerCodec(Http2Codec):
             self._refuse(stream_id, ErrorCode.PROTOCOL_ERROR, end, frames)
             return
         # RFC 9113 §8.1.1 allows an answer: a client that sent too much should learn what.
-        outgoing = of_response(
-            ResponseHead(
-                status=Status.INVALID_ARGUMENT,
-                native_status=malformed.answer,
-                extra=Local(detail=malformed.detail),
-            )
+        head = ResponseHead(
+            status=Status.INVALID_ARGUMENT,
+            native_status=malformed.answer,
+            extra=Local(detail=malformed.detail, reason=Reason.HEAD_TOO_LARGE),
         )
+        if malformed.dialect:
+            head = reply(head, malformed.dialect)
+        outgoing = of_response(head)
         raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=True)
         if not end:
             self._past.abandon(stream_id)
@@ -118,6 +138,13 @@ class ServerCodec(Http2Codec):
             return self._late(stream_id)
         if stream.spoken:
             raise LocalProtocolError(f"a second head on stream {stream_id}")
+        if stream.call and message.native_status is None and frame.end:
+            return self._reply_to_call(stream_id, stream, message)
+        if stream.upgrade and not frame.interim:
+            message = granted_on_wire(message)
+            if ungranted(message):
+                frame = Head(stream_id, message, b"", frame.end)
+                stream.muted = stream.muted or not frame.end
         memory = self._memory.outgoing
         outgoing = memory.get(message) or self._memory.keep(message, of_response(message))
         code = outgoing.code
@@ -148,6 +175,33 @@ class ServerCodec(Http2Codec):
             self._window_out -= size
             self._guard.data_out += 1
             raw += data_frames(stream_id, data, self._peer_frame_bytes, end=True)
+        self._sent(stream_id, stream)
+        return raw
+
+    def _reply_to_call(self, stream_id: int, stream: Stream, message: ResponseHead) -> bytes:
+        """Send a reply made here to a caller: its text, if somebody gave it one, is in its head."""
+        outgoing = of_response(reply(message, WEB if stream.web_call else NATIVE))
+        raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=True)
+        stream.spoken = True
+        self._sent(stream_id, stream)
+        return raw
+
+    def _send_reset(self, stream_id: int, status: Status) -> bytes:
+        stream = self._streams.get(stream_id)
+        if (
+            stream is None
+            or not stream.call
+            or stream.web_call
+            or not (stream.spoken and stream.sending)
+            or stream.owing > 0
+            or status is Status.OK
+        ):
+            return super()._send_reset(stream_id, status)
+        # An outcome says more than an error code. What there is of a message cannot be taken for a whole one.
+        outgoing = Outgoing([(STATUS, str(status.value))], -1)
+        raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=True)
+        if stream.receiving:
+            return raw + super()._send_reset(stream_id, Status.OK)
         self._sent(stream_id, stream)
         return raw
 

@@ -21,7 +21,7 @@ from xproxy.model.limits import Limits
 from xproxy.model.traits import Role
 
 NAME: Final = "http2"
-VERSION: Final = 1
+VERSION: Final = 2
 _MOST: Final = 2**62
 _MAX_TABLE: Final = 64 * 1024
 
@@ -80,6 +80,9 @@ _STREAM_FLAGS: Final = (
     "muted",
     "unanswered",
     "connect",
+    "upgrade",
+    "call",
+    "web_call",
 )
 _STREAM_NUMBERS: Final = (
     ("expected", -1, 2**63 - 1),
@@ -117,6 +120,8 @@ def pack(snapshot: Snapshot, role: Role) -> bytes:
             one.declared,
             one.head_method,
             one.connect,
+            one.upgrade,
+            one.call,
             one.end,
             _pack_fields(one.trailers),
         ]
@@ -249,12 +254,16 @@ def _past(value: object) -> Past:
 
 
 def _waiting(row: object, most_fields: int) -> tuple[int, Waiting]:
-    stream_id, fields, declared, head_method, connect, end, trailers = _exactly(row, 7)
+    stream_id, fields, declared, head_method, connect, upgrade, call, end, trailers = _exactly(
+        row, 9
+    )
     return _stream_id(stream_id), Waiting(
         fields=_fields(fields, most_fields),
         declared=_number(declared, -1, 2**63 - 1),
         head_method=_the(bool, head_method),
         connect=_the(bool, connect),
+        upgrade=_the(bool, upgrade),
+        call=_the(bool, call),
         end=_the(bool, end),
         trailers=_fields(trailers, most_fields),
     )

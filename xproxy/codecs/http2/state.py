@@ -43,6 +43,7 @@ class Stream:
     """A stream that is open in at least one direction."""
 
     __slots__ = (
+        "call",
         "connect",
         "expected",
         "headed",
@@ -56,6 +57,8 @@ class Stream:
         "spoken",
         "unanswered",
         "unconsumed",
+        "upgrade",
+        "web_call",
     )
 
     def __init__(self, *, receiving: bool, sending: bool) -> None:
@@ -73,6 +76,12 @@ class Stream:
         """The response can have no body: the method is HEAD (client only)."""
         self.connect = False
         """The method is CONNECT."""
+        self.upgrade = False
+        """It is CONNECT for a protocol (RFC 8441): what grants it is 200 on the wire, and 101 elsewhere."""
+        self.call = False
+        """The request is a call (gRPC): its outcome is told in fields of its own."""
+        self.web_call = False
+        """It is one in the dialect of browsers (server only)."""
         self.expected = -1
         """Body bytes that the peer declared and did not send yet; -1: it declared nothing."""
         self.owing = -1
@@ -95,6 +104,8 @@ class Waiting:
     declared: int
     head_method: bool
     connect: bool
+    upgrade: bool
+    call: bool
     end: bool
     """It has no body, or one that turned out empty."""
     trailers: list[Field] = attrs.field(factory=list)

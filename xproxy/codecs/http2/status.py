@@ -6,7 +6,7 @@ import enum
 from collections.abc import Mapping
 from typing import Final
 
-from xproxy.codecs.http1.status import code_of, local_code, retry_after, status_of
+from xproxy.codecs.http_status import code_of, local_code, retry_after, status_of
 from xproxy.model.status import Status
 
 __all__ = [

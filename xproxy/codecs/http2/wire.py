@@ -160,12 +160,19 @@ def read_settings(payload: bytes, most: int) -> dict[int, int]:
         raise ConnectionFault(
             ErrorCode.ENHANCE_YOUR_CALM,
             f"SETTINGS with {len(payload) // _PAIR.size} values, limit {most}",
+            "max_settings",
         )
     values: dict[int, int] = {}
     for identifier, value in _PAIR.iter_unpack(payload):
         _check_setting(identifier, value)
         values[identifier] = value
     return values
+
+
+def table_sizes(payload: bytes) -> list[int]:
+    """Return each HEADER_TABLE_SIZE of a SETTINGS frame: the last one counts, and the smallest (RFC 7541 §4.2)."""
+    pairs = _PAIR.iter_unpack(payload)
+    return [value for identifier, value in pairs if identifier == Setting.HEADER_TABLE_SIZE]
 
 
 def _check_setting(identifier: int, value: int) -> None:

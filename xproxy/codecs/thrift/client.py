@@ -8,8 +8,9 @@ from __future__ import annotations
 from xproxy.codecs.messages import Malformed
 from xproxy.codecs.thrift import wire
 from xproxy.codecs.thrift.codec import ThriftCodec
-from xproxy.codecs.thrift.dialect import FRAMED_STRICT, Dialect
+from xproxy.codecs.thrift.dialect import FRAMED_STRICT, SAME, Upstreams
 from xproxy.codecs.thrift.encoding import EXCEPTION, MASK, REPLY
+from xproxy.codecs.thrift.interface import Interface
 from xproxy.codecs.thrift.message import ThriftExtra
 from xproxy.codecs.thrift.snapshot import ClientState, pack_client
 from xproxy.codecs.thrift.state import Calls
@@ -22,12 +23,15 @@ from xproxy.model.message import RequestHead
 class ClientCodec(ThriftCodec):
     """Thrift towards an upstream. Calls in the dialect they came in, unless the cluster has one of its own."""
 
-    __slots__ = ("_calls", "_dialect")
+    __slots__ = ("_calls", "_interface", "_upstreams")
 
-    def __init__(self, limits: Limits, dialect: Dialect | None = None) -> None:
+    def __init__(
+        self, limits: Limits, upstreams: Upstreams = SAME, interface: Interface | None = None
+    ) -> None:
         super().__init__(limits)
         self._calls = Calls()
-        self._dialect = dialect
+        self._upstreams = upstreams
+        self._interface = interface
 
     def _read(self, buffer: bytes, frames: list[Frame]) -> int:
         limits, answered, decode = self._limits, self._calls.answered, wire.decode
@@ -59,11 +63,9 @@ class ClientCodec(ThriftCodec):
         if stream_id in asked:
             raise LocalProtocolError(f"call {stream_id} waits for its answer already")
         extra = head.extra
-        dialect = self._dialect
-        if dialect is None:
-            dialect = extra.dialect if type(extra) is ThriftExtra else FRAMED_STRICT
+        dialect = self._upstreams[extra.dialect if type(extra) is ThriftExtra else FRAMED_STRICT]
         limit = self._limits.max_message_bytes
-        written = wire.request(dialect, stream_id, head, frame.data, limit)
+        written = wire.request(dialect, stream_id, head, frame.data, limit, self._interface)
         if not head.oneway:
             asked[stream_id] = dialect
         return written

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from xproxy.codecs.messages import Malformed
 from xproxy.codecs.thrift import wire
 from xproxy.codecs.thrift.dialect import Dialect
-from xproxy.codecs.thrift.encoding import Walker
+from xproxy.codecs.thrift.encoding import HeadParts, Walker
 from xproxy.codecs.thrift.message import CODEC
 from xproxy.codecs.thrift.wire import Message
 from xproxy.model.errors import LocalProtocolError
@@ -25,13 +25,14 @@ from xproxy.model.limits import Limits
 class ThriftCodec:
     """One connection; :class:`ServerCodec` and :class:`ClientCodec` say what comes and goes."""
 
-    __slots__ = ("_held", "_limits", "_need", "_over", "_tail", "_walker")
+    __slots__ = ("_held", "_limits", "_need", "_over", "_tail", "_under_way", "_walker")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._held = bytearray()
         self._need = 0
         self._walker: Walker | None = None
+        self._under_way: tuple[Dialect, HeadParts] | None = None  # what is walked
         self._tail = 0
         self._over = False
 
@@ -57,7 +58,7 @@ class ThriftCodec:
             at = self._read(data, frames)
         except Malformed as exc:
             self._stop()
-            frames.append(Violation(f"{CODEC}: {exc}"))
+            frames.append(Violation(f"{CODEC}: {exc}", self._farewell(exc)))
         else:
             if at < len(data):
                 held += memoryview(data)[at:]
@@ -66,6 +67,10 @@ class ThriftCodec:
     def _read(self, buffer: bytes, frames: list[Frame]) -> int:
         """Append a frame for every whole message; return where the first unfinished one begins. Raises Malformed."""
         raise NotImplementedError
+
+    def _farewell(self, crime: Malformed) -> bytes:
+        """Return what the peer is told before the connection ends."""
+        return b""
 
     def _unframed(self, dialect: Dialect, buffer: bytes, at: int, size: int) -> Message | int:
         """Read a message that must be walked; how many bytes it takes to go on if it is not all there."""
@@ -77,6 +82,7 @@ class ThriftCodec:
             limit = self._limits.max_message_bytes
             walker = self._walker = dialect.encoding.walker(parts[3] - at, limit)
             self._tail = len(dialect.encoding.tail)
+            self._under_way = dialect, parts
             if not self._walked(buffer, at, size):
                 return self._need
         self._walker = None
@@ -87,7 +93,11 @@ class ThriftCodec:
         """Go on with the message under way; True: all of it is there."""
         walker = self._walker
         assert walker is not None
-        done = walker.walk(buffer, at, size)
+        try:
+            done = walker.walk(buffer, at, size)
+        except Malformed as exc:
+            assert self._under_way is not None
+            raise wire.refused(str(exc), *self._under_way) from exc
         self._need = walker.need + self._tail
         return done and at + self._need <= size
 

@@ -1,51 +1,50 @@
-"""From one dialect's struct to another's: binary ↔ compact, value by value, and without recursion.
+"""From one dialect's struct to another's, value by value.
 
-Nothing is lost on the way. What cannot be said (JSON, a 16 bit number above 16 bits) is our own mistake, not the
-peer's: the message was good where it came from.
+Binary ↔ compact needs no interface and no recursion; nothing is lost on the way. JSON does not say which of its
+strings are binary (those are in base64 there): a struct with strings takes the user's interface. What cannot be said
+(a 16 bit number above 16 bits) is our own mistake, not the peer's: the message was good where it came from.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Final
+from collections.abc import Callable
 
-from xproxy.codecs.thrift import compact as c
 from xproxy.codecs.thrift import walker as b
 from xproxy.codecs.thrift.dialect import Dialect, Transport
 from xproxy.codecs.thrift.encoding import is_struct
+from xproxy.codecs.thrift.interface import Shape
+from xproxy.codecs.thrift.json_values import MAX_JSON_BYTES, parsed, to_json, write_struct
+from xproxy.codecs.thrift.values import (
+    BOOL,
+    DOUBLE,
+    INTEGERS,
+    UUID,
+    BinaryReader,
+    BinaryWriter,
+    CompactReader,
+    CompactWriter,
+    Reader,
+    Writer,
+)
 from xproxy.model.errors import LocalProtocolError
 
-_BOOL: Final = 2
-_DOUBLE: Final = 4
-_UUID: Final = 16
-_COMPACT: Final = {
-    _BOOL: c.TRUE,
-    3: 3,
-    _DOUBLE: 7,
-    6: 4,
-    b.I32: c.I32,
-    10: c.I64,
-    b.STRING: c.BINARY,
-    b.STRUCT: c.STRUCT,
-    b.MAP: c.MAP,
-    b.SET: c.SET,
-    b.LIST: c.LIST,
-    _UUID: c.LAST_TYPE,
-}
-"""Types of the binary protocol, which are the names of types here, in the compact one."""
-_BINARY: Final = {**{there: here for here, there in _COMPACT.items()}, c.FALSE: _BOOL}
-_INTEGERS: Final = {6: struct.Struct(">h"), b.I32: struct.Struct(">i"), 10: struct.Struct(">q")}
-_FIELD: Final = struct.Struct(">Bh")
-_MAP: Final = struct.Struct(">BBi")
-_LIST: Final = struct.Struct(">Bi")
-_U32: Final = struct.Struct(">I")
+
+def _no_shape() -> Shape | None:
+    return None
 
 
-def converted(data: bytes, source: Dialect, target: Dialect, limit: int) -> bytes:
+def converted(
+    data: bytes,
+    source: Dialect,
+    target: Dialect,
+    limit: int,
+    shape_of: Callable[[], Shape | None] = _no_shape,
+) -> bytes:
     """Return the struct ``data`` of ``source`` as ``target`` writes it, in ``limit`` bytes.
 
-    Raises LocalProtocolError. What will have no frame must be one struct with nothing behind it: that would be a
-    message of its own.
+    ``shape_of`` gives what the interface says of it, if it is known. Raises LocalProtocolError. What will have no
+    frame must be one struct with nothing behind it: that would be a message of its own.
     """
     encoding = source.encoding
     same = encoding.family == target.encoding.family
@@ -57,232 +56,36 @@ def converted(data: bytes, source: Dialect, target: Dialect, limit: int) -> byte
         raise LocalProtocolError(f"the body is no struct of Thrift's {source.protocol.value}")
     if same:
         return data
-    kinds = encoding.family, target.encoding.family
-    if "json" in kinds:
-        raise LocalProtocolError(
-            f"Thrift's {source.protocol.value} cannot be told as {target.protocol.value}"
-        )
     try:
-        if encoding.family == "binary":
-            return _transcode(BinaryReader(data), CompactWriter(), limit)
-        return _transcode(CompactReader(data), BinaryWriter(), limit)
+        return _rewritten(data, encoding.family, target.encoding.family, limit, shape_of)
     except struct.error as exc:
         raise LocalProtocolError(f"a number that {target.protocol.value} cannot hold") from exc
+    except ValueError as exc:
+        raise LocalProtocolError(
+            f"Thrift's {source.protocol.value} cannot be told as {target.protocol.value}: {exc}"
+        ) from exc
 
 
-class BinaryReader:
-    """Reads a struct that was walked before: its bounds are known to be good."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def raw(self, count: int) -> bytes:
-        """Take bytes."""
-        start, self._at = self._at, self._at + count
-        return self._data[start : self._at]
-
-    def enter(self) -> None:
-        """Begin a struct."""
-
-    def leave(self) -> None:
-        """End a struct."""
-
-    def field(self) -> tuple[int, int]:
-        """Take a field's type and id; type STOP is the end."""
-        if self._data[self._at] == b.STOP:
-            self._at += 1
-            return b.STOP, 0
-        return _FIELD.unpack(self.raw(3))
-
-    def boolean(self) -> bool:
-        return self.raw(1) != b"\0"
-
-    def integer(self, kind: int) -> int:
-        number: int = _INTEGERS[kind].unpack(self.raw(_INTEGERS[kind].size))[0]
-        return number
-
-    def double(self) -> bytes:
-        """Take a double, its first byte first."""
-        return self.raw(8)
-
-    def text(self) -> bytes:
-        return self.raw(_U32.unpack(self.raw(4))[0])
-
-    def map_head(self) -> tuple[int, int, int]:
-        """Take the types of keys and values, and the number of pairs."""
-        return _MAP.unpack(self.raw(6))
-
-    def list_head(self) -> tuple[int, int]:
-        """Take the type of elements, and their number."""
-        return _LIST.unpack(self.raw(5))
-
-
-class CompactReader:
-    """Likewise, of the compact protocol."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-        self._ids = [0]
-        self._bool: bool | None = None  # the value of a field that is in its head
-
-    def raw(self, count: int) -> bytes:
-        start, self._at = self._at, self._at + count
-        return self._data[start : self._at]
-
-    def _varint(self, most: int = 5) -> int:
-        value, self._at = c.read_varint(self._data, self._at, len(self._data), most)
-        return value
-
-    def enter(self) -> None:
-        self._ids.append(0)
-
-    def leave(self) -> None:
-        self._ids.pop()
-
-    def field(self) -> tuple[int, int]:
-        byte = self.raw(1)[0]
-        kind = byte & 15
-        if kind == c.STOP:
-            return b.STOP, 0
-        if byte >> 4:
-            self._ids[-1] += byte >> 4
-        else:
-            self._ids[-1] = c.unzigzag(self._varint())
-        if kind <= c.FALSE:
-            self._bool = kind == c.TRUE
-        return _BINARY[kind], self._ids[-1]
-
-    def boolean(self) -> bool:
-        value, self._bool = self._bool, None
-        return self.raw(1) == b"\x01" if value is None else value
-
-    def integer(self, kind: int) -> int:
-        value = c.unzigzag(self._varint(10))
-        # The last of ten bytes has bits to spare; peers drop them.
-        return value if kind != 10 else (value + (1 << 63)) % (1 << 64) - (1 << 63)
-
-    def double(self) -> bytes:
-        return self.raw(8)[::-1]
-
-    def text(self) -> bytes:
-        return self.raw(self._varint())
-
-    def map_head(self) -> tuple[int, int, int]:
-        count = self._varint()
-        types = self.raw(1)[0] if count else 0
-        return _BINARY.get(types >> 4, 0), _BINARY.get(types & 15, 0), count
-
-    def list_head(self) -> tuple[int, int]:
-        byte = self.raw(1)[0]
-        count = byte >> 4
-        return _BINARY.get(byte & 15, 0), count if count != c.LONG_COUNT else self._varint()
-
-
-class BinaryWriter:
-    """Writes a struct."""
-
-    def __init__(self) -> None:
-        self.out = bytearray()
-
-    def raw(self, data: bytes) -> None:
-        self.out += data
-
-    def enter(self) -> None:
-        """Begin a struct."""
-
-    def leave(self) -> None:
-        """End a struct."""
-        self.out.append(b.STOP)
-
-    def field(self, kind: int, number: int) -> None:
-        self.out += _FIELD.pack(kind, number)
-
-    def boolean(self, value: bool) -> None:
-        self.out.append(value)
-
-    def integer(self, kind: int, number: int) -> None:
-        self.out += _INTEGERS[kind].pack(number)
-
-    def double(self, data: bytes) -> None:
-        self.out += data
-
-    def text(self, data: bytes) -> None:
-        self.out += _U32.pack(len(data)) + data
-
-    def map_head(self, key: int, value: int, count: int) -> None:
-        self.out += _MAP.pack(key, value, count)
-
-    def list_head(self, element: int, count: int) -> None:
-        self.out += _LIST.pack(element, count)
-
-
-class CompactWriter:
-    """Likewise, of the compact protocol."""
-
-    def __init__(self) -> None:
-        self.out = bytearray()
-        self._ids = [0]
-        self._field: int | None = None  # a bool's id, until its value is known
-
-    def raw(self, data: bytes) -> None:
-        self.out += data
-
-    def enter(self) -> None:
-        self._ids.append(0)
-
-    def leave(self) -> None:
-        self._ids.pop()
-        self.out.append(c.STOP)
-
-    def field(self, kind: int, number: int) -> None:
-        if kind == _BOOL:
-            self._field = number
-        else:
-            self._head(_COMPACT[kind], number)
-
-    def _head(self, kind: int, number: int) -> None:
-        delta = number - self._ids[-1]
-        self._ids[-1] = number
-        if 0 < delta <= 15:
-            self.out.append(delta << 4 | kind)
-        else:
-            self.out.append(kind)
-            self.out += c.write_varint(c.zigzag(number))
-
-    def boolean(self, value: bool) -> None:
-        kind = c.TRUE if value else c.FALSE
-        if self._field is None:
-            self.out.append(kind)
-        else:
-            self._head(kind, self._field)
-            self._field = None
-
-    def integer(self, kind: int, number: int) -> None:
-        self.out += c.write_varint(c.zigzag(number))
-
-    def double(self, data: bytes) -> None:
-        self.out += data[::-1]
-
-    def text(self, data: bytes) -> None:
-        self.out += c.write_varint(len(data)) + data
-
-    def map_head(self, key: int, value: int, count: int) -> None:
-        self.out += c.write_varint(count)
-        if count:
-            self.out.append(_COMPACT[key] << 4 | _COMPACT[value])
-
-    def list_head(self, element: int, count: int) -> None:
-        short = min(count, c.LONG_COUNT)
-        self.out.append(short << 4 | _COMPACT.get(element, c.TRUE))
-        if short == c.LONG_COUNT:
-            self.out += c.write_varint(count)
-
-
-def _transcode(
-    reader: BinaryReader | CompactReader, writer: BinaryWriter | CompactWriter, limit: int
+def _rewritten(
+    data: bytes, source: str, target: str, limit: int, shape_of: Callable[[], Shape | None]
 ) -> bytes:
+    reader = BinaryReader(data) if source == "binary" else CompactReader(data)
+    writer = BinaryWriter() if target == "binary" else CompactWriter()
+    if target == "json":
+        return to_json(reader, shape_of(), min(limit, MAX_JSON_BYTES))
+    if source == "json":
+        write_struct(writer, parsed(data), shape_of())
+        _check_size(writer, limit)
+        return bytes(writer.out)
+    return _transcode(reader, writer, limit)
+
+
+def _check_size(writer: Writer, limit: int) -> None:
+    if len(writer.out) > limit:
+        raise LocalProtocolError(f"converted, the message is above {limit} bytes")
+
+
+def _transcode(reader: Reader, writer: Writer, limit: int) -> bytes:
     """Read one struct and write it. The stack is a walker's."""
     stack: list[list[int] | None] = [None]
     while stack:
@@ -316,14 +119,13 @@ def _transcode(
             stack.append([2 * count, key, value])
         elif kind == b.STRING:
             writer.text(reader.text())
-        elif kind in _INTEGERS:
+        elif kind in INTEGERS:
             writer.integer(kind, reader.integer(kind))
-        elif kind == _BOOL:
+        elif kind == BOOL:
             writer.boolean(reader.boolean())
-        elif kind == _DOUBLE:
+        elif kind == DOUBLE:
             writer.double(reader.double())
         else:
-            writer.raw(reader.raw(_UUID if kind == _UUID else 1))
-        if len(writer.out) > limit:
-            raise LocalProtocolError(f"converted, the message is above {limit} bytes")
+            writer.raw(reader.raw(UUID if kind == UUID else 1))
+        _check_size(writer, limit)
     return bytes(writer.out)

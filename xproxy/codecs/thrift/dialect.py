@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
@@ -78,5 +78,23 @@ def dialect_of(transport: Transport, protocol: Protocol) -> Dialect:
     return _BY_PAIR[transport, protocol]
 
 
+Upstreams: TypeAlias = Mapping[Dialect, Dialect]
+"""For the dialect of a call, the one that it goes upstream in."""
+
+
+def upstreams(transport: Transport | None, protocol: Protocol | None) -> Upstreams:
+    """Return the dialects for upstreams that want this transport, this protocol; None: that of the call.
+
+    Raises ValueError for what Thrift does not have.
+    """
+    if transport is Transport.HEADER and protocol is Protocol.JSON:
+        raise ValueError("the header transport has no protocol json")
+    return {
+        dialect: dialect_of(transport or dialect.transport, protocol or dialect.protocol)
+        for dialect in DIALECTS
+    }
+
+
+SAME: Final = upstreams(None, None)
 FRAMED_STRICT: Final = dialect_of(Transport.FRAMED, Protocol.STRICT)
 """What is spoken where nobody said otherwise."""

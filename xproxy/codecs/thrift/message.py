@@ -18,13 +18,13 @@ from xproxy.codecs.thrift.header import MEMO_BYTES, NO_HEADER, read_header
 from xproxy.codecs.thrift.status import from_native
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.headers import NO_HEADERS, Headers
-from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.message import Arguments, Described, RequestHead, ResponseHead
 
 CODEC: Final = "thrift"
 
 
 @attrs.frozen
-class ThriftExtra:
+class ThriftExtra(Described):
     """What a Thrift head holds beyond the neutral one (``RequestHead.extra``, ``ResponseHead.extra``)."""
 
     dialect: Dialect = FRAMED_STRICT
@@ -40,6 +40,8 @@ class ThriftExtra:
     """The header of a THeader as it came: protocol, transforms and fields."""
     headers: Headers = attrs.field(default=NO_HEADERS, repr=False)
     """What its fields say."""
+    arguments: Arguments | None = attrs.field(default=None, repr=False, eq=False)
+    """Where the interface is known: of this one call, so such an extra is not shared."""
     wire_name: bytes = attrs.field(init=False, repr=False, eq=False)
     service: str = attrs.field(init=False, repr=False, eq=False)
     """What the name says, by its first colon; empty where it has none."""

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 import attrs
 
 from xproxy.codecs.api import NO, YES, Codec, Hint, Verdict
 from xproxy.codecs.thrift.client import ClientCodec
-from xproxy.codecs.thrift.dialect import Dialect
+from xproxy.codecs.thrift.dialect import (
+    FRAMED_STRICT,
+    Dialect,
+    Protocol,
+    Transport,
+    Upstreams,
+    upstreams,
+)
 from xproxy.codecs.thrift.encoding import LAST_KIND, MAX_NAME_BYTES, NAME
-from xproxy.codecs.thrift.message import CODEC
+from xproxy.codecs.thrift.interface import Interface, load
+from xproxy.codecs.thrift.message import CODEC, ThriftExtra
 from xproxy.codecs.thrift.server import ServerCodec
 from xproxy.codecs.thrift.snapshot import unpack_client, unpack_server
 from xproxy.codecs.thrift.status import from_native, to_native
-from xproxy.model.limits import Limits
-from xproxy.model.message import ResponseHead
+from xproxy.model.limits import File, Limits
+from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role, Sharing, Traits
 
@@ -28,7 +36,7 @@ TRAITS: Final = Traits(
     rank=40,
 )
 EXAMPLES: Final = (
-    bytes.fromhex("00000015 80010001 00000004 6563686f 00000001 0b0001 00000000 00"),
+    bytes.fromhex("00000018 80010001 00000004 6563686f 00000001 0b0001 00000000 00"),
     bytes.fromhex("80010001 00000004 6563686f 00000001 00"),
     bytes.fromhex("00000009 82210104 6563686f 00"),
     bytes.fromhex(
@@ -108,32 +116,59 @@ def _detect_name(prefix: bytes, size: int, length: int) -> Verdict:
     return YES if 1 <= prefix[4 + length] <= LAST_KIND else NO
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class ThriftPlugin:
-    """See the module. With a ``dialect``, calls go upstream in that one, whatever they came in."""
+    """Thrift in every transport and protocol; calls go upstream as they came unless it is said otherwise here.
 
-    name: str = CODEC
-    traits: Traits = TRAITS
-    dialect: Dialect | None = None
-    examples: tuple[bytes, ...] = EXAMPLES
+    Raises ValueError for a transport that does not have the protocol, and for an interface that cannot be read.
+    """
+
+    name: ClassVar[str] = CODEC
+    traits: ClassVar[Traits] = TRAITS
+    examples: ClassVar[tuple[bytes, ...]] = EXAMPLES
+
+    transport: Transport | None = None
+    """Of upstream connections; not given: that of each call."""
+    protocol: Protocol | None = None
+    """Of upstream connections; not given: that of each call."""
+    idl: tuple[File, ...] = ()
+    """Interface files, for arguments by name in routes and logs, and to convert JSON. Needs the extra ``thrift``."""
+
+    _upstreams: Upstreams = attrs.field(init=False, repr=False, eq=False)
+    _interface: Interface | None = attrs.field(init=False, repr=False, eq=False)
+
+    @_upstreams.default
+    def _choose(self) -> Upstreams:
+        return upstreams(self.transport, self.protocol)
+
+    @_interface.default
+    def _load(self) -> Interface | None:
+        return load(self.idl) if self.idl else None
 
     def detect(self, prefix: bytes, hint: Hint) -> Verdict:
         return detect(prefix)
 
     def open(self, role: Role, limits: Limits) -> Codec:
-        return ServerCodec(limits) if role is Role.SERVER else ClientCodec(limits, self.dialect)
+        if role is Role.SERVER:
+            return ServerCodec(limits, self._interface)
+        return ClientCodec(limits, self._upstreams, self._interface)
 
     def restore(self, state: bytes, role: Role, limits: Limits) -> Codec:
         """Continue as the codec that wrote ``state`` would. Raises ValueError."""
         if role is Role.SERVER:
-            server = ServerCodec(limits)
+            server = ServerCodec(limits, self._interface)
             server.load(unpack_server(state))
             return server
-        client = ClientCodec(limits, self.dialect)
+        client = ClientCodec(limits, self._upstreams, self._interface)
         client.load(unpack_client(state))
         return client
 
-    def code_of(self, head: ResponseHead) -> int:
+    def pool_of(self, head: RequestHead) -> Dialect:
+        """See SupportsPools: a server may take a connection to speak what it spoke first."""
+        extra = head.extra
+        return self._upstreams[extra.dialect if type(extra) is ThriftExtra else FRAMED_STRICT]
+
+    def code_of(self, head: ResponseHead, request: RequestHead | None = None) -> int:
         """See SupportsLocalReply."""
         return to_native(head.status)
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from xproxy.codecs.messages import Malformed
+import attrs
+
+from xproxy.codecs.messages import OVERLOADED_HEADERS, Malformed
 from xproxy.codecs.thrift import wire
+from xproxy.codecs.thrift.arguments import Arguments
 from xproxy.codecs.thrift.codec import ThriftCodec
 from xproxy.codecs.thrift.encoding import CALL, MASK, ONEWAY
+from xproxy.codecs.thrift.interface import Interface
 from xproxy.codecs.thrift.message import ThriftExtra
 from xproxy.codecs.thrift.snapshot import ServerState, pack_server
 from xproxy.codecs.thrift.state import Answers
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame, Head, Reply, Reset
 from xproxy.model.limits import Limits
-from xproxy.model.message import Local, Reason, ResponseHead
+from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.status import Status
 
 NEGOTIATION: Final = "__can__finagle__trace__v3__"
@@ -22,6 +26,7 @@ NEGOTIATION: Final = "__can__finagle__trace__v3__"
 
 _OVERLOADED: Final = ResponseHead(
     status=Status.RESOURCE_EXHAUSTED,
+    headers=OVERLOADED_HEADERS,
     extra=Local(detail="too many calls in flight", reason=Reason.OVERFLOW),
 )
 _UNKNOWN_METHOD: Final = ResponseHead(
@@ -32,17 +37,18 @@ _UNKNOWN_METHOD: Final = ResponseHead(
 class ServerCodec(ThriftCodec):
     """Thrift towards a downstream."""
 
-    __slots__ = ("_answers", "refused")
+    __slots__ = ("_answers", "_interface", "refused")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, interface: Interface | None = None) -> None:
         super().__init__(limits)
         self._answers = Answers(limits)
+        self._interface = interface
         self.refused = 0
         """Calls answered with an overload: too many waited, or too much."""
 
     def _read(self, buffer: bytes, frames: list[Frame]) -> int:
         limits, answers, append, decode = self._limits, self._answers, frames.append, wire.decode
-        owed, most = answers.owed, limits.max_streams
+        owed, most, described = answers.owed, limits.max_streams, self._interface is not None
         at, size = 0, len(buffer)
         while at < size:
             message = decode(buffer, at, size, limits)
@@ -72,14 +78,33 @@ class ServerCodec(ThriftCodec):
                 stream_id = answers.oneway(outer)
             else:
                 raise Malformed("an answer from a client")
+            if described:
+                head = self._described(head, data)  # type: ignore[arg-type]  # by kind
             append(Head(stream_id, head, data, True))
         return at
+
+    def _described(self, head: RequestHead, data: bytes) -> RequestHead:
+        """Return a head with this call's arguments, if the interface has its method."""
+        assert self._interface is not None
+        signature = self._interface.signature(head.service, head.method)
+        if signature is None:
+            return head
+        arguments = Arguments(data, head.extra.dialect, signature.arguments)
+        return attrs.evolve(head, extra=attrs.evolve(head.extra, arguments=arguments))
+
+    def _farewell(self, crime: Malformed) -> bytes:
+        if not isinstance(crime, wire.Refused):
+            return b""
+        # As an answer like any other: it waits for its turn where answers have one.
+        stream_id = self._answers.ask(crime.outer, crime.inner, crime.extra)
+        answer = ResponseHead(status=Status.INVALID_ARGUMENT, extra=Local(detail=str(crime)))
+        return self._answer(stream_id, answer, b"")
 
     def _answer(self, stream_id: int, head: ResponseHead, data: bytes) -> bytes:
         answers = self._answers
         call, limit = answers.owed[stream_id], self._limits.max_message_bytes
         outer, inner = stream_id & MASK, answers.inner(stream_id)
-        written = wire.response(call, outer, inner, head, data, limit)
+        written = wire.response(call, outer, inner, head, data, limit, self._interface)
         # Only now: had it failed, a local reply could still be sent.
         return answers.leave(stream_id, written)
 
@@ -92,8 +117,9 @@ class ServerCodec(ThriftCodec):
         if call is None:
             return b""  # nobody waits for it: a oneway call, or one that was answered
         if answers.plain:
+            limit = self._limits.max_message_bytes
             written = wire.response(
-                call, stream_id, stream_id, head, frame.data, self._limits.max_message_bytes
+                call, stream_id, stream_id, head, frame.data, limit, self._interface
             )
             del answers.owed[stream_id]
             return written

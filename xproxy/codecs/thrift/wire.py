@@ -7,7 +7,7 @@ came, only the sequence id is another. So no second copy of it need be kept (``H
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from struct import Struct
 from typing import Final, TypeAlias
 
@@ -19,17 +19,31 @@ from xproxy.codecs.thrift.dialect import FRAMED_STRICT, Dialect, Protocol, Trans
 from xproxy.codecs.thrift.encoding import (
     CALL,
     EXCEPTION,
+    NAME,
     ONEWAY,
     REPLY,
+    HeadParts,
     check_name_length,
     is_struct,
 )
+from xproxy.codecs.thrift.interface import APPLICATION_EXCEPTION, Interface, Shape
 from xproxy.codecs.thrift.message import ThriftExtra, name_of, request_head, response_head
 from xproxy.codecs.thrift.status import SUCCESS, UNKNOWN, from_native, to_native
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.limits import Limits
 from xproxy.model.message import Local, RequestHead, ResponseHead
 from xproxy.model.status import Status
+
+
+class Refused(Malformed):
+    """What is wrong with a call whose sequence id is known: it can be answered before the connection ends."""
+
+    def __init__(self, text: str, outer: int, inner: int, extra: ThriftExtra) -> None:
+        super().__init__(text)
+        self.outer = outer
+        self.inner = inner
+        self.extra = extra
+
 
 Message: TypeAlias = tuple[int, int, int, RequestHead | ResponseHead, bytes, int]
 """Kind, sequence id, sequence id in the payload (they differ only in a THeader), head, struct, length on the wire."""
@@ -54,7 +68,8 @@ _FIFTH_BYTES: Final = {
     0x00: dialect_of(Transport.FRAMED, Protocol.OLD),
 }
 UNFRAMED_OLD: Final = dialect_of(Transport.UNFRAMED, Protocol.OLD)
-_NAME_STARTS: Final = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+_HEADER_PROTOCOLS: Final = {0: Protocol.STRICT, header.COMPACT: Protocol.COMPACT}
+_NAME_STARTS: Final = frozenset(byte for byte in range(128) if NAME.fullmatch(bytes((byte,))))
 
 # Framed strict heads, from the version to the end of the name: (kind, head, head of a reply that holds a declared
 # exception). Shared by all connections; emptied when full. Longer names than the limit never get in.
@@ -100,13 +115,46 @@ def _decode(buffer: bytes, at: int, size: int, limits: Limits) -> Message | Dial
     if dialect is None and buffer[at + 4 : at + 6] != header.MAGIC:
         raise Malformed(f"a frame that begins with {byte:02x}{buffer[at + 5]:02x}")
     if length > limits.max_message_bytes:
-        raise Malformed(f"message of {length} bytes, limit {limits.max_message_bytes}")
+        return _too_long(dialect, buffer, at, size, length, limits)
     end = at + 4 + length
     if end > size:
         return 4 + length
     if dialect is None:
         return _with_header(buffer, at, end, limits)
     return read_payload(dialect, buffer, at, at + 4, end, limits)
+
+
+def _too_long(
+    dialect: Dialect | None, buffer: bytes, at: int, size: int, length: int, limits: Limits
+) -> int:
+    """Refuse a message by its declared length, once its head is there to answer to; else say how long that may be."""
+    text = f"message of {length} bytes, limit {limits.max_message_bytes}"
+    if dialect is None:
+        if size - at <= header.FIXED:
+            return header.FIXED + 1
+        raise _refused_header(text, buffer, at, size)
+    parts = dialect.encoding.read_head(buffer, at + 4, size)
+    if isinstance(parts, int):
+        return 4 + parts
+    raise refused(text, dialect, parts)
+
+
+def refused(text: str, dialect: Dialect, parts: HeadParts) -> Malformed:
+    """Return what to raise for a message whose head is good."""
+    kind, name, seqid, _ = parts
+    if kind != CALL or NAME.fullmatch(name) is None:
+        return Malformed(text)
+    return Refused(text, seqid, seqid, ThriftExtra(dialect, name.decode("ascii")))
+
+
+def _refused_header(text: str, buffer: bytes, at: int, end: int) -> Malformed:
+    """Likewise, for a THeader: the sequence id is in its fixed part, behind which the protocol is said."""
+    start = at + header.FIXED
+    protocol = _HEADER_PROTOCOLS.get(buffer[start]) if start < end else None
+    if protocol is None:
+        return Malformed(text)
+    seqid = _U32(buffer, at + 8)[0]
+    return Refused(text, seqid, seqid, ThriftExtra(dialect_of(Transport.HEADER, protocol)))
 
 
 def read_payload(
@@ -131,7 +179,7 @@ def read_payload(
     kind, name, inner, body = parts
     stop = end - len(encoding.tail)
     if stop < body or buffer[stop:end] != encoding.tail:
-        raise Malformed("a message without its end")
+        raise refused("a message without its end", dialect, parts)
     data = buffer[body:stop]
     facts = name, block, flags, limits.max_headers
     head: RequestHead | ResponseHead
@@ -157,6 +205,15 @@ def read_payload(
 def _with_header(buffer: bytes, at: int, end: int, limits: Limits) -> Message:
     if end - at < header.FIXED:
         raise Malformed(f"a THeader in a frame of {end - at - 4} bytes")
+    try:
+        return _within_header(buffer, at, end, limits)
+    except Refused:
+        raise
+    except Malformed as exc:
+        raise _refused_header(str(exc), buffer, at, end) from exc
+
+
+def _within_header(buffer: bytes, at: int, end: int, limits: Limits) -> Message:
     flags = int.from_bytes(buffer[at + 6 : at + 8])
     seqid = _U32(buffer, at + 8)[0]
     size = 4 * int.from_bytes(buffer[at + 12 : at + 14])
@@ -183,7 +240,14 @@ def _with_header(buffer: bytes, at: int, end: int, limits: Limits) -> Message:
 # ── writing ──
 
 
-def request(dialect: Dialect, seqid: int, head: RequestHead, data: bytes, limit: int) -> bytes:
+def request(
+    dialect: Dialect,
+    seqid: int,
+    head: RequestHead,
+    data: bytes,
+    limit: int,
+    interface: Interface | None = None,
+) -> bytes:
     """Write a call. Raises LocalProtocolError for what cannot be said."""
     extra = head.extra
     kind = ONEWAY if head.oneway else CALL
@@ -195,12 +259,33 @@ def request(dialect: Dialect, seqid: int, head: RequestHead, data: bytes, limit:
         if dialect.transport is Transport.UNFRAMED:
             _check_struct(dialect, data)
     elif extra.dialect is not dialect or dialect.transport is Transport.UNFRAMED:
-        data = converted(data, extra.dialect, dialect, limit)
+        shape_of = partial(_arguments, interface, head)
+        data = converted(data, extra.dialect, dialect, limit, shape_of)
     return _wrap(dialect, kind, name, seqid, seqid, extra, head, data)
 
 
+def _arguments(interface: Interface | None, head: RequestHead) -> Shape | None:
+    signature = interface.signature(head.service, head.method) if interface is not None else None
+    return signature.arguments if signature is not None else None
+
+
+def _exception() -> Shape:
+    return APPLICATION_EXCEPTION
+
+
+def _result(interface: Interface | None, call: ThriftExtra) -> Shape | None:
+    signature = interface.signature(call.service, call.method) if interface is not None else None
+    return signature.result if signature is not None else None
+
+
 def response(
-    call: ThriftExtra, outer: int, inner: int, head: ResponseHead, data: bytes, limit: int
+    call: ThriftExtra,
+    outer: int,
+    inner: int,
+    head: ResponseHead,
+    data: bytes,
+    limit: int,
+    interface: Interface | None = None,
 ) -> bytes:
     """Write the answer to a call; ``native_status`` None is a local reply. Raises LocalProtocolError."""
     dialect = call.dialect
@@ -211,7 +296,8 @@ def response(
             return _framed_strict(REPLY, extra.wire_name, outer, data)
         kind = REPLY if code == SUCCESS else EXCEPTION
         if extra.dialect is not dialect or dialect.transport is Transport.UNFRAMED:
-            data = converted(data, extra.dialect, dialect, limit)
+            shape_of = partial(_result, interface, call) if kind == REPLY else _exception
+            data = converted(data, extra.dialect, dialect, limit, shape_of)
         return _wrap(dialect, kind, extra.wire_name, outer, inner, extra, head, data)
     encoding = dialect.encoding
     if head.status is Status.OK:

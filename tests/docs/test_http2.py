@@ -1,0 +1,35 @@
+"""The table of HTTP/2's options says what the code does."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from tests.docs.pages import ROOT
+from tests.docs.tables import Row, code, table
+from xproxy.codecs.http2.limits import Http2Limits
+from xproxy.config.units import format_duration, format_size
+
+PAGE = ROOT / "docs" / "protocols" / "http2.md"
+ROWS = table(PAGE, "option", "default", "beyond it")
+ELSEWHERE = {"extended_connect"}
+"""Options that bound nothing; the text says what they do."""
+
+
+def test_every_option_has_its_row() -> None:
+    options = {field.name for field in attrs.fields(Http2Limits)}
+    assert {code(row[0]) for row in ROWS} == options - ELSEWHERE
+    assert all(f"`{name}`" in PAGE.read_text("utf-8") for name in ELSEWHERE)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: code(row[0]))
+def test_a_default_is_what_the_code_says(row: Row) -> None:
+    field = attrs.fields_dict(Http2Limits)[code(row[0])]
+    if field.default is None:
+        assert row[1] == "`max_streams`"
+    elif "Size" in str(field.type):
+        assert row[1] == format_size(field.default)
+    elif "Duration" in str(field.type):
+        assert row[1] == format_duration(field.default)
+    else:
+        assert row[1] == str(field.default)

@@ -1,0 +1,212 @@
+"""Upstreams that take a few requests at a time on a connection, refuse some, or say goodbye in between."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import h2.errors
+import h2.settings
+import pytest
+import trio
+
+from tests.http2_peer import Http2Peer
+from tests.live import Live, Upstream, eventually, running, upstream, web
+from xproxy.model.status import Status
+
+MOST = h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS
+
+
+class Server:
+    """Takes ``most`` requests at a time on a connection, and answers when it is let."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.peers: list[Http2Peer] = []
+        self.peak = 0
+        self.go = trio.Event()
+
+    async def __call__(self, stream: trio.SocketStream) -> None:
+        peer = Http2Peer(stream, client=False, settings={MOST: self.most})
+        self.peers.append(peer)
+        async with trio.open_nursery() as nursery:
+            known = 0
+            while not peer.over:
+                await peer.more()
+                new = peer.asked[known:]
+                known += len(new)
+                self.peak = max(self.peak, peer.h2.open_inbound_streams)
+                for stream_id in new:
+                    nursery.start_soon(self._answer, peer, stream_id)
+            nursery.cancel_scope.cancel()
+
+    async def _answer(self, peer: Http2Peer, stream_id: int) -> None:
+        await self.go.wait()
+        await peer.answer(stream_id)
+
+    @property
+    def taken(self) -> list[int]:
+        """Requests so far, by connection."""
+        return [len(peer.messages) for peer in self.peers]
+
+
+async def client_of(live: Live) -> Http2Peer:
+    peer = Http2Peer(await live.connect(), client=True)
+    await peer.flush()
+    return peer
+
+
+async def test_full_connections_get_company() -> None:
+    server = Server(2)
+    async with (
+        upstream() as up,
+        running(web(up.port)) as live,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, server)
+        client = await client_of(live)
+        asked = [await client.ask() for _ in range(7)]
+        await eventually(lambda: sum(server.taken) == 7, "all requests")
+        # The first opens a connection; the others wait until it is known how many it takes.
+        assert sorted(server.taken) == [1, 2, 2, 2]
+        server.go.set()
+        for stream_id in asked:
+            assert (await client.whole(stream_id)).body == b"ok"
+        assert server.peak <= 2
+        assert live.cluster().stats.upstream_cx_total == 4
+        # And what comes now finds them again, the first ones first.
+        assert (await client.whole(await client.ask())).body == b"ok"
+        assert up.accepted == 4
+        live.hang_up_all()
+        await live.settled(clients=0, upstreams=4)
+        nursery.cancel_scope.cancel()
+
+
+async def test_beyond_the_connections_requests_wait_and_are_bounded() -> None:
+    server = Server(2)
+    breakers = "{max_connections: 1, max_pending_requests: 3}"
+    async with (
+        upstream() as up,
+        running(web(up.port, circuit_breakers=breakers)) as live,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, server)
+        client = await client_of(live)
+        first = await client.ask()
+        await eventually(lambda: sum(server.taken) == 1, "the first")
+        asked = [first, *[await client.ask() for _ in range(4)]]
+        await eventually(lambda: live.cluster().stats.upstream_rq_active == 5, "the others")
+        refused = await client.whole(await client.ask())
+        assert refused[":status"] == "503"
+        assert live.cluster().stats.upstream_rq_pending_overflow == 1
+        server.go.set()
+        for stream_id in asked:
+            assert (await client.whole(stream_id)).body == b"ok"
+        assert server.taken == [5]
+        assert server.peak <= 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_surplus_connections_leave_when_the_rush_is_over() -> None:
+    server = Server(1)
+    async with (
+        upstream() as up,
+        running(web(up.port, idle_timeout="1s")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, server)
+        client = await client_of(live)
+        asked = [await client.ask() for _ in range(3)]
+        await eventually(lambda: sum(server.taken) == 3, "all requests")
+        server.go.set()
+        for stream_id in asked:
+            await client.whole(stream_id)
+        assert live.cluster().stats.upstream_cx_active == 3
+
+        async def go_on() -> None:
+            while True:
+                await client.whole(await client.ask())
+                await trio.sleep(0.1)
+
+        nursery.start_soon(go_on)
+        stats = live.cluster().stats
+        await eventually(lambda: stats.upstream_cx_active == 1, "the others to leave")
+        assert stats.upstream_cx_idle_timeout == 2
+        assert not server.peers[0].over
+        nursery.cancel_scope.cancel()
+
+
+Behaviour = Callable[[Http2Peer, int], Awaitable[None]]
+
+
+async def serve(up: Upstream, *behaviours: Behaviour) -> None:
+    """Treat requests by turns, whichever connection they come on; the last of them stays."""
+    left = list(behaviours)
+
+    async def connection(stream: trio.SocketStream) -> None:
+        peer = Http2Peer(stream, client=False)
+        known = 0
+        while not peer.over:
+            await peer.more()
+            for stream_id in peer.asked[known:]:
+                known += 1
+                await (left.pop(0) if len(left) > 1 else left[0])(peer, stream_id)
+
+    await up.serve(connection)
+
+
+async def refuse(peer: Http2Peer, stream_id: int) -> None:
+    peer.h2.reset_stream(stream_id, h2.errors.ErrorCodes.REFUSED_STREAM)
+    await peer.flush()
+
+
+async def leave(peer: Http2Peer, stream_id: int) -> None:
+    """Say goodbye without having looked at the request."""
+    await peer.goodbye(max(stream_id - 2, 0))
+
+
+async def answer(peer: Http2Peer, stream_id: int) -> None:
+    await peer.answer(stream_id)
+
+
+async def test_a_request_that_crosses_a_goodbye_is_sent_again() -> None:
+    async with upstream() as up, running(web(up.port)) as live, trio.open_nursery() as nursery:
+        nursery.start_soon(serve, up, answer, leave, answer)
+        client = await client_of(live)
+        for body in (b"", b"a body, and a method that is not safe"):
+            told = await client.whole(await client.ask(method="POST", body=body))
+            assert told[":status"] == "200"
+        stats = live.cluster().stats
+        assert up.accepted == 2
+        assert stats.upstream_rq_total == 2
+        assert stats.upstream_rq_reset == 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_always_says_goodbye_is_not_asked_for_ever() -> None:
+    async with upstream() as up, running(web(up.port)) as live, trio.open_nursery() as nursery:
+        nursery.start_soon(serve, up, leave)
+        client = await client_of(live)
+        told = await client.whole(await client.ask())
+        assert told[":status"] == "503"
+        assert up.accepted == 2
+        assert live.stats().statuses == {Status.UNAVAILABLE: 1}
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("retried", [True, False])
+async def test_a_refused_stream_may_be_retried_whatever_it_asks_for(retried: bool) -> None:
+    async with upstream() as up, trio.open_nursery() as nursery:
+        text = web(up.port)
+        if retried:
+            text = text.replace(
+                "    - cluster: web\n",
+                "    - {cluster: web, filters: [{name: retry, on: [refused-stream]}]}\n",
+            )
+        async with running(text) as live:
+            nursery.start_soon(serve, up, refuse, answer)
+            client = await client_of(live)
+            told = await client.whole(await client.ask(method="POST", body=b"x"))
+            assert told[":status"] == ("200" if retried else "503")
+            assert live.cluster().stats.upstream_rq_retry == (1 if retried else 0)
+            assert up.accepted == 1
+        nursery.cancel_scope.cancel()

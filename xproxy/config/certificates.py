@@ -1,0 +1,115 @@
+"""What is wrong with the files that a ``tls:`` mapping names: found by the check, not by the first handshake."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping
+from pathlib import Path as FilePath
+from typing import Final
+
+from cattrs import Converter
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from xproxy.config.findings import Problem, show
+from xproxy.config.kinds import unexpected
+from xproxy.model.limits import File
+
+MAX_FILE_BYTES: Final = 4 * 1024 * 1024
+"""Longer files are refused: no bundle of authorities comes near it."""
+TICKET_KEY_BYTES: Final = 80
+"""Of a file of ticket keys (OpenSSL's ``SSL_CTX_set_tlsext_ticket_keys``: 16 of name, 32 of HMAC, 32 of AES)."""
+
+
+def read(path: FilePath) -> bytes:
+    """Return what a file holds. Raises Problem."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as exc:
+        raise Problem(f'"{path}" cannot be read: {exc.strerror}') from exc
+    if len(data) > MAX_FILE_BYTES:
+        raise Problem(f'"{path}" is longer than {MAX_FILE_BYTES} bytes')
+    return data
+
+
+def certificates(path: FilePath) -> list[x509.Certificate]:
+    """Return the certificates of a file, at least one. Raises Problem."""
+    data = read(path)
+    try:
+        return x509.load_pem_x509_certificates(data)
+    except ValueError as exc:
+        raise Problem(f'"{path}" holds no certificates in PEM') from exc
+
+
+def private_key(path: FilePath) -> PrivateKeyTypes:
+    """Return the key of a file. Raises Problem."""
+    data = read(path)
+    try:
+        return load_pem_private_key(data, None)
+    except TypeError as exc:
+        raise Problem(f'"{path}" is encrypted: nobody is there to type a password') from exc
+    except ValueError as exc:
+        raise Problem(f'"{path}" holds no private key in PEM') from exc
+
+
+def ticket_key(path: FilePath) -> None:
+    """Check a file of ticket keys. Raises Problem."""
+    size = len(read(path))
+    if size != TICKET_KEY_BYTES:
+        raise Problem(f'"{path}" has {size} bytes, expected {TICKET_KEY_BYTES} random ones')
+
+
+def mismatches(base: FilePath, value: Mapping[str, object]) -> Iterator[Problem]:
+    """Check the pair of ``cert`` and ``key`` of a mapping as it was written, with paths relative to ``base``."""
+    cert, key = value.get("cert"), value.get("key")
+    found: list[object] = []
+    for name, text in (("cert", cert), ("key", key)):
+        if not isinstance(text, str):
+            continue
+        try:
+            if name == "cert":
+                found.append(_spki(certificates(base / text)[0]))
+            else:
+                public = private_key(base / text).public_key()
+                found.append(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+        except Problem as problem:
+            problem.at = (name,)
+            yield problem
+    if len(found) == 2 and found[0] != found[1]:
+        yield Problem(
+            f"{show(str(key))} is not the key of the certificate {show(str(cert))}", at=("key",)
+        )
+
+
+def _spki(certificate: x509.Certificate) -> bytes:
+    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def validity(path: FilePath, now: datetime.datetime) -> str:
+    """Say why the first certificate of a file is not valid at ``now``; empty if it is, or cannot be read."""
+    try:
+        certificate = certificates(path)[0]
+    except Problem:
+        return ""
+    if certificate.not_valid_after_utc < now:
+        return f"the certificate has expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
+    if certificate.not_valid_before_utc > now:
+        return f"the certificate is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}"
+    return ""
+
+
+def register_files(converter: Converter, base: FilePath) -> None:
+    """Teach ``converter`` to find files relative to ``base``."""
+
+    def structure(value: object, _: object) -> FilePath:
+        if not isinstance(value, str):
+            raise unexpected(File, value)
+        return base / value
+
+    converter.register_structure_hook_func(lambda t: t is File, structure)

@@ -1,0 +1,310 @@
+"""A connection before its protocol is known: PROXY header, silence, TLS, detection; inside TLS detection again.
+
+Each step has its own bound in time, and a drain's grace bounds them all.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, TypeAlias
+
+import attrs
+import trio
+
+from xproxy.codecs.api import NO_HINT, CodecPlugin, Hint, VerdictKind
+from xproxy.codecs.detect import Detected, Detection, NeedMore, Unrecognised
+from xproxy.codecs.tls.hello import ClientHello, HelloBroken, read_hello, recognise
+from xproxy.connection.service import Port
+from xproxy.model.address import Address
+from xproxy.model.networks import Networks
+from xproxy.proxy.connection import Connection, Ports
+from xproxy.proxy.listener_tls import ListenerTls
+from xproxy.proxy.snapshot import ListenerPlan
+from xproxy.transport.proxy_protocol import ProxyHeader, ProxyHeaderError, parse
+from xproxy.transport.tls.alerts import Alert, TlsError, alert_record
+from xproxy.transport.tls.facts import TlsFacts
+from xproxy.transport.tls.gate import TooManyHandshakes
+from xproxy.transport.tls.server import accept
+
+_logger = logging.getLogger(__name__)
+
+_GONE: Final = (trio.BrokenResourceError, trio.ClosedResourceError)
+_UNKNOWN: Final = Alert.UNRECOGNIZED_NAME
+
+
+@attrs.frozen
+class Opened:
+    """A connection whose protocol is known."""
+
+    plugin: CodecPlugin
+    first: bytes
+    """What has been read of it so far."""
+    port: Port
+
+
+Begun: TypeAlias = Opened | ClientHello | None
+"""None: the connection is to be closed."""
+
+
+@attrs.define(eq=False)
+class Opening:
+    """Finds out what a connection wants. Afterwards it holds what was found out on the way."""
+
+    connection: Connection
+    plan: ListenerPlan
+    ports: Ports
+    header: ProxyHeader | None = None
+    """What the PROXY header said."""
+    session: TlsFacts | None = None
+    """TLS was ended here."""
+    hello: ClientHello | None = None
+    """TLS was spoken, here or through us."""
+    _prefix: bytes = b""
+    # Read, and not yet made sense of.
+    _ended: bool = False
+    # No more will come.
+
+    @property
+    def peer(self) -> Address:
+        """Who called, as far as it is known."""
+        claimed = self.header.source if self.header is not None else None
+        return claimed or self.connection.stream.peer
+
+    @property
+    def local(self) -> Address:
+        """Which address was called."""
+        claimed = self.header.destination if self.header is not None else None
+        return claimed or self.connection.stream.local
+
+    async def run(self) -> Opened | None:
+        """Return the protocol; None: close, everything has been counted and said."""
+        plan = self.plan
+        if plan.config.proxy_protocol is False and plan.detector is None and plan.tls is None:
+            return Opened(plan.opaque, b"", self.ports.main)
+        if self.ports.main.draining:
+            self.connection.drain(plan.config.timeouts.linger)
+        try:
+            begun = await self._begin()
+            if not isinstance(begun, ClientHello):
+                return begun
+            assert plan.tls is not None
+            self.hello = begun
+            if plan.tls.passes(begun.server_name):
+                self.ports.main.stats.downstream_tls_passthrough += 1
+                return Opened(plan.opaque, self._prefix, self.ports.main)
+            self.session = await self._handshake(plan.tls)
+            return await self._inside(self.session) if self.session is not None else None
+        except TlsError as exc:
+            await self._tell(exc.alert or Alert.DECODE_ERROR)
+            self._failed(exc)
+            return None
+        except _GONE:
+            self.ports.main.stats.downstream_cx_ended_early += 1
+            return None
+
+    def _say(self, text: str, *values: object) -> None:
+        _logger.info(f"listener %s: %s: {text}", self.plan.config.name, self.peer, *values)
+
+    async def _read(self) -> bool:
+        data = await self.connection.stream.read()
+        self._prefix += data
+        self._ended = not data
+        return not self._ended
+
+    # ---- before TLS, or without
+
+    async def _begin(self) -> Begun:
+        plan = self.plan
+        config = plan.config
+        hello: ClientHello | None = None
+        outcome: Detection | None = None
+        with self.connection.within(config.timeouts.detect) as scope:
+            try:
+                if config.proxy_protocol is not False:
+                    await self._read_header(plan.believed)
+            except ProxyHeaderError as exc:
+                self.ports.main.stats.downstream_cx_proxy_protocol_error += 1
+                self._say("%s", exc)
+                return None
+            if not plan.strict and await self._is_silent():
+                return self._silent()
+            if plan.tls is not None:
+                hello = await self._read_hello()
+            if hello is None and plan.detector is not None:
+                outcome = await self._decide(NO_HINT)
+        late = scope.cancelled_caught
+        if late and self.ports.main.draining:
+            return None
+        if late and config.proxy_protocol is not False and self.header is None:
+            self.ports.main.stats.downstream_cx_proxy_protocol_error += 1
+            self._say("no whole PROXY header in %g s (timeouts.detect)", config.timeouts.detect)
+            return None
+        if hello is not None:
+            return hello
+        if plan.tls is not None and recognise(self._prefix).kind is VerdictKind.YES:
+            in_time = f" in {config.timeouts.detect:g} s (timeouts.detect)" if late else ""
+            self._count_failure("hello", f"no whole ClientHello{in_time}")
+            return None
+        return self._conclude(outcome, NO_HINT, late=late)
+
+    async def _read_header(self, networks: Networks) -> None:
+        peer = self.connection.stream.peer
+        if not peer.is_unix and peer.host not in networks:
+            raise ProxyHeaderError(
+                "the PROXY protocol is not accepted from this address (proxy_protocol.allow)"
+            )
+        while (header := parse(self._prefix)) is None:
+            if not await self._read():
+                raise ProxyHeaderError("the connection ended within its PROXY header")
+        self.header = header
+        self._prefix = self._prefix[header.length :]
+
+    # ---- whose server speaks first
+
+    async def _is_silent(self) -> bool:
+        """Wait for the client's first byte; say whether it is one that listens first."""
+        config = self.plan.config.server_first
+        if config is None or self._prefix:
+            return False
+        destination = (self.local, self.session is not None)
+        known = self.ports.silent_destinations
+        now = trio.current_time()
+        wait = config.known_wait if known.known(destination, now) else config.wait
+        with trio.move_on_after(wait) as patience:
+            await self._read()
+        if not patience.cancelled_caught:
+            return False
+        known.note(destination, trio.current_time() + config.remember, config.max_remembered)
+        return True
+
+    def _silent(self) -> Opened:
+        self.ports.main.stats.downstream_cx_silent += 1
+        return Opened(self.plan.opaque, b"", self.ports.silent)
+
+    # ---- TLS
+
+    async def _read_hello(self) -> ClientHello | None:
+        """Return a whole ClientHello; None: this is no TLS, or it ended too early. Raises TlsError."""
+        while (kind := recognise(self._prefix).kind) is VerdictKind.MORE:
+            if not await self._read():
+                return None
+        if kind is VerdictKind.NO:
+            return None
+        while not isinstance(found := read_hello(self._prefix), ClientHello):
+            if isinstance(found, HelloBroken):
+                raise TlsError(f"no ClientHello: {found.detail}", Alert.DECODE_ERROR)
+            while len(self._prefix) < found.at_least:
+                if not await self._read():
+                    return None
+        return found
+
+    async def _handshake(self, tls: ListenerTls) -> TlsFacts | None:
+        stats = self.ports.main.stats
+        stats.downstream_tls_handshakes_active += 1
+        try:
+            with self.connection.within(tls.config.handshake_timeout) as scope:
+                if tls.server is None:
+                    raise TlsError(
+                        "no certificate here, and the name is not passed through", _UNKNOWN
+                    )
+                stream = await accept(self.connection.stream, self._prefix, tls.server)
+        except TlsError as exc:
+            if tls.server is None:
+                await self._tell(_UNKNOWN)
+            self._failed(exc)
+            return None
+        except _GONE as exc:
+            self._count_failure("ended", str(exc))
+            return None
+        finally:
+            stats.downstream_tls_handshakes_active -= 1
+        if scope.cancelled_caught:
+            if not self.ports.main.draining:
+                self._count_failure("timeout", "not over in time (tls.handshake_timeout)")
+            return None
+        stats.downstream_tls_handshakes += 1
+        stats.downstream_tls_resumed += stream.facts.resumed
+        self.connection.stream = stream
+        self._prefix = b""
+        return stream.facts
+
+    async def _tell(self, alert: Alert) -> None:
+        # Some bytes of a fresh connection: the kernel has room for them.
+        self.connection.stream.write_now(alert_record(alert))
+
+    def _failed(self, error: TlsError) -> None:
+        if isinstance(error, TooManyHandshakes):
+            return self._count_failure("overflow", f"{error.detail} (tls.max_handshakes)")
+        if error.alert is None:
+            return self._count_failure("ended", error.detail)
+        told = "told by" if error.received else "told"
+        label = error.alert.label
+        return self._count_failure(label, f"{error.detail} ({told} the client: {label})")
+
+    def _count_failure(self, reason: str, detail: str) -> None:
+        """Count a failed handshake, and say why: one line for each."""
+        failed = self.ports.main.stats.downstream_tls_failed
+        failed[reason] = failed.get(reason, 0) + 1
+        self._say("TLS handshake failed: %s", detail)
+
+    async def _inside(self, session: TlsFacts) -> Opened | None:
+        plan = self.plan
+        if session.alpn is not None and session.alpn in plan.by_alpn:
+            # Agreed on: nothing is to be found out, and the server's side may have the first word.
+            return Opened(plan.by_alpn[session.alpn], b"", self.ports.main)
+        if plan.detector is None:
+            return Opened(plan.opaque, b"", self.ports.main)
+        hint = Hint(tls=True, alpn=session.alpn, sni=session.sni)
+        outcome: Detection | None = None
+        with self.connection.within(plan.config.timeouts.detect) as scope:
+            if await self._is_silent():
+                return self._silent()
+            outcome = await self._decide(hint)
+        if scope.cancelled_caught and self.ports.main.draining:
+            return None
+        return self._conclude(outcome, hint, late=scope.cancelled_caught)
+
+    # ---- detection
+
+    async def _decide(self, hint: Hint) -> Detection:
+        assert self.plan.detector is not None
+        outcome = self.plan.detector.decide(self._prefix, hint)
+        while isinstance(outcome, NeedMore) and not self._ended and await self._read():
+            outcome = self.plan.detector.decide(self._prefix, hint)
+        return outcome
+
+    def _conclude(self, outcome: Detection | None, hint: Hint, *, late: bool) -> Opened | None:
+        """Make the best of what is there now. ``outcome`` is None where time was up, or nothing is to be detected."""
+        plan, stats, prefix = self.plan, self.ports.main.stats, self._prefix
+        refused = plan.strict and self.session is None
+        if plan.detector is None and not refused:
+            return Opened(plan.opaque, prefix, self.ports.main)
+        plugin = outcome.plugin if isinstance(outcome, Detected) else None
+        if plugin is None and not prefix and self.connection.stream.hung_up:
+            stats.downstream_cx_ended_early += 1
+            return None  # it came and went without a word
+        if plan.detector is not None and not isinstance(outcome, Detected | Unrecognised):
+            final = plan.detector.conclude(prefix, hint)
+            plugin = final.plugin if isinstance(final, Detected) else None
+        if refused and prefix:
+            return self._refuse_plaintext(plugin)
+        if plugin is None and prefix and plan.only is not None and not late:
+            # Nothing else can be meant here, so it is that protocol spoken badly: its codec says so in its own words.
+            plugin = plan.only
+        if plugin is not None:
+            return Opened(plugin, prefix, self.ports.main)
+        stats.downstream_cx_unknown_protocol += 1
+        if plan.fallback is not None and not refused:
+            return Opened(plan.opaque, prefix, self.ports.fallback)
+        self._say(
+            "no codec recognises the first %d bytes%s",
+            len(prefix),
+            " (timeouts.detect)" if late else "",
+        )
+        return None
+
+    def _refuse_plaintext(self, plugin: CodecPlugin | None) -> Opened | None:
+        self.ports.main.stats.downstream_tls_plaintext_refused += 1
+        self._say("plaintext refused: this port takes TLS only (tls.mode)")
+        # Whoever can be told in its own protocol is told.
+        return Opened(plugin, self._prefix, self.ports.refusal) if plugin is not None else None

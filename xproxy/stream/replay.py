@@ -1,0 +1,97 @@
+"""A body in pieces that can be taken from its start again, as long as little of it was taken.
+
+(idea: linkerd2-proxy:linkerd/http/retry/src/replay.rs)
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import trio
+from trio.abc import ReceiveChannel
+
+from xproxy.model.errors import StreamError
+from xproxy.model.frames import Trailers
+from xproxy.stream.body import Body
+
+
+@final
+class Recording:
+    """What was taken of a body, up to ``limit`` bytes. Above it nothing can be taken again."""
+
+    __slots__ = ("_ended", "_inner", "_limit", "_lock", "_size", "_start", "pieces", "replayable")
+
+    def __init__(self, inner: Body, limit: int) -> None:
+        self._inner = inner
+        self._limit = limit
+        self._size = 0
+        self._start = 0
+        self._ended = False
+        # Who was sending to an upstream that failed may still wait for the next piece: it comes to whoever is next.
+        self._lock = trio.Lock()
+        self.pieces: list[bytes | Trailers] = []
+        """From number ``_start`` on, which is 0 while ``replayable``."""
+        self.replayable = True
+        """All that was taken is here."""
+
+    @property
+    def taken(self) -> bool:
+        """Somebody has a piece of it."""
+        return bool(self.pieces) or self._ended or not self.replayable
+
+    def replay(self) -> ReplayedBody:
+        """Return the body from its start. Only the last one that was returned may be read."""
+        return ReplayedBody(self)
+
+    async def piece(self, number: int) -> bytes | Trailers:
+        """Return a piece by its number; they are asked for in turn. Raises what the body raises."""
+        while number - self._start >= len(self.pieces):
+            if self._ended:
+                raise trio.EndOfChannel
+            async with self._lock:
+                if number - self._start >= len(self.pieces) and not self._ended:
+                    await self._take()
+        piece = self.pieces[number - self._start]
+        if not self.replayable:
+            del self.pieces[: number + 1 - self._start]
+            self._start = number + 1
+        return piece
+
+    async def _take(self) -> None:
+        try:
+            piece = await self._inner.receive()
+        except trio.EndOfChannel:
+            self._ended = True
+            return
+        except StreamError:
+            self.replayable = False
+            raise
+        self.pieces.append(piece)
+        if not isinstance(piece, Trailers):
+            self._size += len(piece)
+            if self._size > self._limit:
+                self.replayable = False
+
+    async def aclose(self) -> None:
+        """Close the body itself."""
+        await self._inner.aclose()
+
+
+@final
+class ReplayedBody(ReceiveChannel[bytes | Trailers]):
+    """A recorded body, from its start."""
+
+    __slots__ = ("_next", "_recording")
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._next = 0
+
+    async def receive(self) -> bytes | Trailers:
+        """See Body."""
+        piece = await self._recording.piece(self._next)
+        self._next += 1
+        return piece
+
+    async def aclose(self) -> None:
+        await self._recording.aclose()
