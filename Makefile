@@ -24,7 +24,8 @@ help:
 	@echo "make format    ruff format and its safe fixes"
 	@echo "make bench     CPU, latency and memory figures, against other proxies in the same run"
 	@echo "make fuzz      NAME=http1 SECONDS=600: any installed codec, or detect, or config"
-	@echo "make soak      half a minute of each load test, 2,000 slow clients, ten minutes of each fuzz target"
+	@echo "make soak      half a minute of each load test, a minute of all protocols at once and of each attack,"
+	@echo "               2,000 slow clients, ten minutes of each fuzz target"
 	@echo "make docs      regenerate docs/reference from the code"
 
 demo: .venv/.run
@@ -34,9 +35,13 @@ test: .venv/.dev
 	$(BIN)/python -m pytest $(TESTS)
 
 soak: .venv/.fuzz
-	XPROXY_LOAD_SECONDS=30 $(BIN)/python -m pytest tests/process/test_bolt_load.py tests/process/test_serving.py $(TESTS)
+	XPROXY_LOAD_SECONDS=30 $(BIN)/python -m pytest tests/process/test_bolt_load.py tests/process/test_serving.py \
+	  tests/process/test_http2_bulk.py tests/process/test_http2_drain.py $(TESTS)
+	XPROXY_FLOOD_MIB=200 $(BIN)/python -m pytest tests/process/test_grpc.py
 	$(BIN)/python tests/process/slowloris.py
-	for name in http1 bolt opaque detect config; do \
+	$(BIN)/python tests/process/mixed.py
+	$(BIN)/python tests/process/attacks.py
+	for name in http1 http2 bolt dubbo thrift xs1 opaque tls detect config; do \
 	  $(BIN)/python fuzz/run.py $$name --seconds $(SECONDS) || exit 1; done
 
 lint: .venv/.dev

@@ -17,12 +17,14 @@ from bench import chart, procfs, report
 from bench.contest import hold
 from bench.lab import Lab, affordable_connections, raise_file_limit
 from bench.processes import pinned
-from bench.rows import bolt, bulk, http1, latency, memory
+from bench.rows import bolt, bulk, http1, http2, latency, memory, rpc, tls
 from bench.rows.row import Row
 from bench.tools import BUILD, Missing
 
 ROWS: dict[str, Row] = {
-    row.key: row for module in (http1, bolt, bulk, latency, memory) for row in module.ROWS
+    row.key: row
+    for module in (http1, http2, tls, bolt, rpc, bulk, latency, memory)
+    for row in module.ROWS
 }
 _IDLE_CONNECTIONS = 10_000
 _QUICK_IDLE_CONNECTIONS = 500

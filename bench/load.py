@@ -1,10 +1,14 @@
-"""Load: wrk for web requests, rpcload (``rpcload.c``) for everything else and where wrk is missing."""
+"""Load: wrk for HTTP/1.1, h2load for HTTP/2, handshakes.py for new TLS connections, rpcload (``rpcload.c``) for
+everything else and where wrk is missing.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import select
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +22,10 @@ from bench import tools
 from bench.lab import BODY_BYTES, RPC_PAYLOAD_BYTES, Lab
 from bench.processes import Argv, Failed, pinned, running
 
+Spoken = Literal["http", "bolt", "dubbo", "thrift"]
+"""What rpcload speaks."""
+_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+"""In seconds, as h2load writes them."""
 _MARGIN_SECONDS = 75.0
 """A load generator may take so much longer than its window: rpcload gives the opening of connections 60 s."""
 
@@ -31,8 +39,10 @@ class Load:
     seconds: float
     errors: int
     """Failed, wrong or unanswered."""
-    p50_us: float
-    p99_us: float
+    p50_us: float | None = None
+    p99_us: float | None = None
+    mean_us: float | None = None
+    """What h2load says instead of percentiles."""
 
     @property
     def per_second(self) -> float:
@@ -98,6 +108,33 @@ def parse_wrk(text: str) -> Load:
     )
 
 
+def parse_h2load(text: str, *, answer_bytes: int) -> Load:
+    """Read what h2load printed.
+
+    Raises:
+        Failed: it says something else.
+    """
+    found = re.search(
+        r"finished in ([\d.]+)(us|ms|s), .*"
+        r"requests: \d+ total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed, .*"
+        r"\((\d+)\) data.*"
+        r"time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)\s",
+        text,
+        re.DOTALL,
+    )
+    if found is None:
+        raise Failed(f"h2load said something unknown: {text.strip()[-300:]}")
+    took, unit, done, good, failed, data, mean, mean_unit = found.groups()
+    # It does not look at the answers; their bytes in all must be there. What is in flight at the end adds some.
+    short = max(0, int(good) - int(data) // answer_bytes)
+    return Load(
+        requests=int(good),
+        seconds=float(took) * _UNITS[unit],
+        errors=max(int(failed), int(done) - int(good)) + short,
+        mean_us=float(mean) * _UNITS[mean_unit] * 1e6,
+    )
+
+
 def parse_rpcload(text: str) -> Load:
     """Read the line rpcload's load mode printed."""
     report = cattrs.structure(json.loads(text), _RpcloadReport)
@@ -132,7 +169,7 @@ def _run(lab: Lab, argv: Argv, seconds: float) -> str:
 
 
 def web_with_wrk(
-    lab: Lab, port: int, *, connections: int, seconds: int, varying: bool = False
+    lab: Lab, port: int, *, connections: int, seconds: int, varying: bool = False, tls: bool = False
 ) -> Load:
     """Load HTTP/1.1 keep-alive connections as hard as they go; ``varying``: no two request heads are alike."""
     parts = ["wrk_report.lua", *(["wrk_varying.lua"] if varying else [])]
@@ -145,16 +182,55 @@ def web_with_wrk(
         f"--duration={seconds}s",
         "--timeout=10s",
         f"--script={script}",
-        f"http://127.0.0.1:{port}/",
+        f"{'https' if tls else 'http'}://127.0.0.1:{port}/",
     ]
     return parse_wrk(_run(lab, argv, seconds))
+
+
+def with_h2load(
+    lab: Lab,
+    port: int,
+    *,
+    connections: int,
+    streams: int,
+    seconds: int,
+    tls: bool = False,
+    body: bytes | None = None,
+) -> Load:
+    """Load HTTP/2 connections with so many streams on each, as hard as they go.
+
+    Args:
+        body: post it as a gRPC message and expect one of its length; None: get what the web upstreams answer with.
+    """
+    argv: Argv = [
+        *(tools.h2load(), f"--clients={connections}", f"--max-concurrent-streams={streams}"),
+        *(f"--duration={seconds}", *(_as_grpc(lab, body) if body is not None else ())),
+        f"{'https' if tls else 'http'}://127.0.0.1:{port}/{'bench.Echo/Say' if body is not None else ''}",
+    ]
+    answer = BODY_BYTES if body is None else len(body)
+    return parse_h2load(_run(lab, argv, seconds), answer_bytes=answer)
+
+
+def _as_grpc(lab: Lab, message: bytes) -> Argv:
+    file = lab.work / "grpc-message"
+    file.write_bytes(message)
+    return [f"--data={file}", "--header=content-type: application/grpc", "--header=te: trailers"]
+
+
+def handshakes(lab: Lab, port: int, *, rate: float, seconds: int) -> Load:
+    """Open ``rate`` TLS connections a second, whatever became of the ones before; each asks once and ends."""
+    argv: Argv = [
+        *(sys.executable, tools.HERE / "handshakes.py", str(port)),
+        *("--rate", f"{rate:g}", "--seconds", str(seconds)),
+    ]
+    return cattrs.structure(json.loads(_run(lab, argv, seconds)), Load)
 
 
 def rpcload(
     lab: Lab,
     port: int,
     *,
-    protocol: Literal["http", "bolt"],
+    protocol: Spoken,
     connections: int,
     seconds: int,
     in_flight: int = 1,

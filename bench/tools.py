@@ -33,6 +33,10 @@ def wrk() -> Path:
     return program("wrk", "Debian package wrk")
 
 
+def h2load() -> Path:
+    return program("h2load", "Debian package nghttp2-client")
+
+
 def nginx() -> Path:
     return program("nginx", "Debian package nginx")
 

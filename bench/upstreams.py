@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 from bench import tools
 from bench.lab import BODY_BYTES, RPC_PAYLOAD_BYTES, Lab
+from bench.load import Spoken
 from bench.processes import Argv, fetch, free_port, running
 from bench.proxies.nginx import configuration
+
+GRPC_MESSAGE = b"\0" + RPC_PAYLOAD_BYTES.to_bytes(4) + b"m" * RPC_PAYLOAD_BYTES
+"""With the prefix that gRPC gives a message: not compressed, and its length."""
+_HTTP2 = " http2"
+_STREAMS = 1024
+"""Above all that the load has in flight: a proxy may put it on one connection."""
+_PLAIN = f'location / {{ default_type text/plain; return 200 "{"x" * BODY_BYTES}"; }}'
 
 
 @contextmanager
@@ -21,21 +28,46 @@ def web(lab: Lab) -> Iterator[int]:
         with rpcload(lab, "http") as port:
             yield port
         return
-    port = free_port()
-    folder = lab.work / f"nginx-upstream-{port}"
-    server = (
-        f"server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ "
-        f'default_type text/plain; return 200 "{"x" * BODY_BYTES}"; }} }}'
-    )
-    argv: Argv = [tools.nginx(), "-p", folder, "-c", configuration(folder, http=server)]
-    with running(argv, name="nginx-upstream", cpu=lab.load_cpu, work=lab.work, port=port):
+    with _nginx(lab) as port:
         assert len(fetch(port)) == BODY_BYTES
         yield port
 
 
 @contextmanager
-def rpcload(lab: Lab, protocol: Literal["http", "bolt"]) -> Iterator[int]:
-    """Serve web requests, or echo Bolt requests, with rpcload. Yield the port."""
+def http2(lab: Lab) -> Iterator[int]:
+    """Answer likewise over HTTP/2 in clear text. Yield the port."""
+    with _nginx(lab, _HTTP2) as port:
+        yield port
+
+
+@contextmanager
+def grpc(lab: Lab) -> Iterator[int]:
+    """Answer every gRPC call with ``GRPC_MESSAGE``, and status 0 in trailers. Yield the port."""
+    (lab.work / "message").write_bytes(GRPC_MESSAGE)
+    lab.work.chmod(0o711)  # started by root, nginx reads it as somebody else
+    # A file answers no POST, but it can be what the refusal is replaced by: text in a configuration has no zeros.
+    server = (
+        "location / { error_page 405 =200 /message; return 405; } location = /message { internal; "
+        f"root {lab.work}; default_type application/grpc; add_trailer grpc-status 0; }}"
+    )
+    with _nginx(lab, _HTTP2, server) as port:
+        yield port
+
+
+@contextmanager
+def _nginx(lab: Lab, listen: str = "", server: str = _PLAIN) -> Iterator[int]:
+    port = free_port()
+    folder = lab.work / f"nginx-upstream-{port}"
+    streams = f"http2_max_concurrent_streams {_STREAMS}; " if listen else ""
+    block = f"server {{ listen 127.0.0.1:{port}{listen} backlog=4096; {streams}{server} }}"
+    argv: Argv = [tools.nginx(), "-p", folder, "-c", configuration(folder, http=block)]
+    with running(argv, name="nginx-upstream", cpu=lab.load_cpu, work=lab.work, port=port):
+        yield port
+
+
+@contextmanager
+def rpcload(lab: Lab, protocol: Spoken) -> Iterator[int]:
+    """Serve web requests, or echo those of an RPC protocol, with rpcload. Yield the port."""
     port = free_port()
     size = BODY_BYTES if protocol == "http" else RPC_PAYLOAD_BYTES
     argv: Argv = [

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
 
 from bench import tools
+from bench.certificate import certificate
 from bench.lab import Lab
 from bench.processes import Argv, free_port, running
 from bench.proxies.proxy import Kind, Served, cannot
@@ -24,6 +25,8 @@ _TEMPORARY = {
     "scgi_temp_path": "http_scgi",
 }
 """Folders nginx makes at its start, by default where only root may; and the module that knows each."""
+_SERVER: Mapping[Kind, str] = {"http1": "", "http2": " http2", "tls": " ssl http2"}
+"""The kinds it does as a web server, and what makes a listening socket one of them. Upstreams get HTTP/1.1 only."""
 
 
 @attrs.frozen
@@ -37,16 +40,17 @@ class Nginx:
 
     @contextmanager
     def serve(self, lab: Lab, kind: Kind, upstream: int) -> Iterator[Served]:
-        if kind == "bolt":
+        if kind not in _SERVER and kind != "l4":
             raise cannot(self.name, kind)
         port = free_port()
         folder = lab.work / f"nginx-{port}"
-        if kind == "http1":
+        if kind != "l4":
             config = configuration(
                 folder,
                 http=f"upstream up {{ server 127.0.0.1:{upstream}; keepalive 512; "
                 "keepalive_requests 1000000000; }\n"
-                f"server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ "
+                f"server {{ listen 127.0.0.1:{port}{_SERVER[kind]} backlog=4096; "
+                f"{_tls(lab) if kind == 'tls' else ''}location / {{ "
                 'proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; } }',
             )
         else:
@@ -58,6 +62,13 @@ class Nginx:
         argv: Argv = [tools.nginx(), "-p", folder, "-c", config]
         with running(argv, name=self.name, cpu=lab.proxy_cpu, work=lab.work, port=port) as process:
             yield Served(process=process, port=port)
+
+
+def _tls(lab: Lab) -> str:
+    shown = certificate(lab.work)
+    return (
+        f"ssl_certificate {shown.chain}; ssl_certificate_key {shown.key}; ssl_protocols TLSv1.3; "
+    )
 
 
 def configuration(folder: Path, *, http: str = "", stream: str = "", module: str = "") -> Path:

@@ -11,8 +11,11 @@ from bench.lab import Lab
 from bench.processes import Process
 from bench.tools import Missing
 
-Kind = Literal["http1", "bolt", "l4"]
-"""How the proxy reads what it forwards."""
+Kind = Literal["http1", "http2", "http2-http2", "tls", "bolt", "dubbo", "thrift", "l4"]
+"""How the proxy reads what it forwards, in clear text unless it is ``tls``: HTTP/1.1 or HTTP/2, as the client wants.
+
+The upstream speaks the same; with ``http2`` and ``tls`` it speaks HTTP/1.1.
+"""
 
 
 @attrs.frozen(kw_only=True)

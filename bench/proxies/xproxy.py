@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import attrs
 
 from bench import tools
+from bench.certificate import certificate
 from bench.lab import Lab
 from bench.processes import free_port, running
 from bench.proxies.proxy import Kind, Served
@@ -18,14 +19,14 @@ listeners:
     address: 127.0.0.1:{port}
     codecs: {codecs}
     filters: [{filters}]
-    backlog: 4096
+    backlog: 4096{tls}
     routes: main
 routes:
   main:
     - cluster: upstream{timeout}
 clusters:
   upstream:
-    endpoints: [127.0.0.1:{upstream}]
+    endpoints: [127.0.0.1:{upstream}]{codec}
 """
 
 
@@ -50,6 +51,8 @@ class Xproxy:
                 codecs="[opaque]" if kind == "l4" else "auto",
                 filters="" if kind == "l4" else ", ".join(self.filters),
                 timeout="\n      timeout: 0" if kind == "l4" else "",
+                tls=_tls(lab) if kind == "tls" else "",
+                codec="\n    codec: http1" if kind in ("http2", "tls") else "",
             )
         )
         with running(
@@ -61,3 +64,9 @@ class Xproxy:
             cwd=tools.HERE.parent,
         ) as process:
             yield Served(process=process, port=port)
+
+
+def _tls(lab: Lab) -> str:
+    shown = certificate(lab.work)
+    pair = f"{{cert: {shown.chain}, key: {shown.key}}}"
+    return f"\n    tls: {{mode: strict, certificates: [{pair}]}}"

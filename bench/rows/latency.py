@@ -15,7 +15,7 @@ from bench.proxies.nginx import Nginx
 from bench.proxies.proxy import Proxy
 from bench.proxies.proxy_py import ProxyPy
 from bench.proxies.xproxy import Xproxy
-from bench.rows.row import CPU, P50, P99, Contender, Figure, Goal, Probe, Row
+from bench.rows.row import CPU, P50, P99, Contender, Figure, Goal, Probe, Row, latencies
 
 _RATE = 1600
 _CONNECTIONS = 40
@@ -55,8 +55,7 @@ def _sample(lab: Lab, process: Process | None, port: int, seconds: int) -> Sampl
         )
     return Sample(
         values={
-            P50.key: seen.p50_us / 1e3,
-            P99.key: seen.p99_us / 1e3,
+            **latencies(seen),
             CPU.key: window.cpu_seconds / max(1, seen.requests) * 1e6,
         },
         errors=seen.errors,

@@ -79,8 +79,11 @@ CPU = Figure(key="cpu_us", label="CPU per request", unit="µs")
 RATE = Figure(key="per_second", label="requests/s", unit="/s", digits=0)
 P50 = Figure(key="p50_ms", label="p50", unit="ms", digits=2)
 P99 = Figure(key="p99_ms", label="p99", unit="ms", digits=2)
+MEAN = Figure(key="mean_ms", label="mean", unit="ms", digits=2)
 USE = Figure(key="cpu_use", label="CPU use", unit="%", digits=0)
 PER_REQUEST = (CPU, RATE, P50, P99, USE)
+PER_STREAM = (CPU, RATE, MEAN, USE)
+"""Where h2load makes the load."""
 
 
 def under_requests(
@@ -107,17 +110,22 @@ def under_requests(
 
 
 def per_request(process: Process, window: Window, seen: Load) -> Sample:
-    """Return the figures of ``PER_REQUEST`` from what process and load generator say of one window."""
+    """Return the figures of ``PER_REQUEST`` or ``PER_STREAM``: what process and load generator say of a window."""
     if not seen.requests:
         raise process.failed("answered nothing")
     return Sample(
         values={
             CPU.key: window.cpu_seconds / seen.requests * 1e6,
             RATE.key: seen.per_second,
-            P50.key: seen.p50_us / 1e3,
-            P99.key: seen.p99_us / 1e3,
+            **latencies(seen),
             USE.key: window.cpu_seconds / window.elapsed * 100,
         },
         errors=seen.errors,
         others_cpu=window.others_cpu,
     )
+
+
+def latencies(seen: Load) -> dict[str, float]:
+    """Return what a load generator says of them."""
+    said = ((P50, seen.p50_us), (P99, seen.p99_us), (MEAN, seen.mean_us))
+    return {figure.key: value / 1e3 for figure, value in said if value is not None}

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 
-from bench.load import parse_rpcload, parse_wrk
+import pytest
+
+from bench.load import parse_h2load, parse_rpcload, parse_wrk
+from bench.processes import Failed
 
 
 def test_wrk_ends_with_our_line() -> None:
@@ -38,3 +41,33 @@ def test_every_kind_of_failure_counts_as_an_error() -> None:
 
     assert load.errors == 54_321
     assert load.per_second == 250.0
+
+
+H2LOAD = """finished in 500.00ms, 87421.00 req/s, 5.92MB/s
+requests: 1050 total, 1056 started, 1005 done, {good} succeeded, {failed} failed, {failed} errored, 0 timeout
+status codes: {good} 2xx, 0 3xx, 0 4xx, {failed} 5xx
+traffic: 5.92MB (6207283) total, 4.00MB (4196208) headers (space savings 51.02%), 426.86KB ({data}) data
+                     min         max         mean         sd        +/- sd
+time for request:      158us      8.96ms      2.92ms       748us    88.13%
+time for connect:       78us       325us       210us        89us    62.50%
+"""
+
+
+@pytest.mark.parametrize(
+    ("good", "failed", "data", "errors"),
+    [(1005, 0, 10_090, 0), (1000, 5, 10_000, 5), (1005, 0, 10_031, 2)],
+    ids=["all good", "some failed", "bytes are missing"],
+)
+def test_h2load_counts_bytes_in_place_of_looking_at_them(
+    good: int, failed: int, data: int, errors: int
+) -> None:
+    load = parse_h2load(H2LOAD.format(good=good, failed=failed, data=data), answer_bytes=10)
+
+    assert (load.requests, load.errors) == (good, errors)
+    assert load.per_second == good * 2
+    assert load.mean_us == pytest.approx(2920)
+
+
+def test_an_unknown_word_of_h2load_is_a_failure() -> None:
+    with pytest.raises(Failed, match="something unknown: hello"):
+        parse_h2load("hello", answer_bytes=1)

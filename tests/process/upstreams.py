@@ -19,6 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from xproxy.cli.demo.upstreams import native_success
+from xproxy.model.frames import Head, Reply
+from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.message import ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Role
+from xproxy.registry import default_registry
+
 _PIECE: Final = bytes(range(256)) * 256
 
 
@@ -133,6 +141,36 @@ class Echo(socketserver.BaseRequestHandler):
             self.request.sendall(data)
 
 
+class Calls(socketserver.BaseRequestHandler):
+    """Answers the calls of a codec (the argument), each with the body that came."""
+
+    def handle(self) -> None:
+        """See the class."""
+        plugin = default_registry().codec(sys.argv[2])
+        codec = plugin.open(Role.SERVER, DEFAULT_LIMITS)
+        success = native_success(plugin)
+        while data := self.request.recv(65536):
+            for frame in codec.receive(data):
+                if isinstance(frame, Reply):
+                    self.request.sendall(frame.data)
+                elif isinstance(frame, Head):
+                    head = ResponseHead(status=Status.OK, native_status=success)
+                    self.request.sendall(codec.send(Head(frame.stream_id, head, frame.data, True)))
+
+
+class Mail(socketserver.StreamRequestHandler):
+    """Speaks first, as SMTP does, and answers every line."""
+
+    def handle(self) -> None:
+        """See the class."""
+        self.wfile.write(b"220 mail.test ready\r\n")
+        for line in self.rfile:
+            bye = line.strip().upper() == b"QUIT"
+            self.wfile.write(b"221 bye\r\n" if bye else b"250 fine\r\n")
+            if bye:
+                return
+
+
 class Server(socketserver.ThreadingTCPServer):
     """A thread a connection; a client that goes away is nobody's fault."""
 
@@ -150,6 +188,8 @@ KINDS: Final[dict[str, type[socketserver.BaseRequestHandler]]] = {
     "web": Web,
     "log": Log,
     "echo": Echo,
+    "mail": Mail,
+    "calls": Calls,
 }
 
 
@@ -170,10 +210,10 @@ def upstream(kind: str, *arguments: str) -> Iterator[int]:
 
 @contextmanager
 def running(
-    command: list[str], read: Callable[[str], int]
+    command: list[str], read: Callable[[str], int], environment: dict[str, str] | None = None
 ) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """Run a program that prints where it listens; leaving kills it."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
     try:
         assert process.stdout is not None
         with selectors.DefaultSelector() as selector:

@@ -1,0 +1,58 @@
+"""Each attack on HTTP/2, for a moment: its attackers are cut off and counted, and hold nothing."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from tests.process.attacks import ATTACKS, attack, configuration, counters, under_attack
+from tests.process.product import LOAD_SECONDS, Product, eventually, product
+from tests.process.slowloris import good_client
+from tests.process.upstreams import upstream
+
+pytestmark = pytest.mark.slow
+
+SHORT = "{stream_idle: 300ms, write: 300ms, body: 300ms, idle: 500ms, linger: 50ms}"
+GROWTH = 32 << 20
+"""Bytes that all of these together may add to what the proxy holds: most of it for a peer that reads nothing."""
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    with upstream("web") as web:
+        text = configuration(web, web, SHORT)
+        with product(text, tmp_path_factory.mktemp("attacks")) as found:
+            good_client(found.port, 0.3)
+            yield found
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_attackers_are_cut_off_and_counted(name: str, proxy: Product) -> None:
+    before, resident = counters(proxy), proxy.resident
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(attack, proxy.port, name, 3, 10.0)
+
+        def seen() -> int:
+            after = counters(proxy)
+            return sum(after.get(k, 0) - before.get(k, 0) for k in ATTACKS[name].counted)
+
+        with trio.fail_after(10):
+            while seen() < 3:  # noqa: ASYNC110  # counters wake nobody
+                await trio.sleep(0.02)
+        nursery.cancel_scope.cancel()
+    await trio.to_thread.run_sync(proxy.settled)
+    assert proxy.resident < resident + GROWTH
+    assert "Traceback" not in proxy.said()
+
+
+def test_a_good_client_is_served_beside_them(proxy: Product) -> None:
+    alone = statistics.median(good_client(proxy.port, 0.5))
+    for name in ("rapid reset", "made you reset", "ping", "dribble"):
+        found = under_attack(proxy, name, 20, LOAD_SECONDS / 2)
+        # The bound is loose, as a test machine may be busy; attacks.py measures it.
+        assert found.median < 3 * alone, name
+        assert found.outcome.cut_off > 0, name
+    eventually(lambda: not proxy.leaks(), "nothing is held")
