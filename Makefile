@@ -23,7 +23,7 @@ help:
 	@echo "make lint      ruff, ruff format --check, mypy --strict"
 	@echo "make format    ruff format and its safe fixes"
 	@echo "make bench     CPU, latency and memory figures, against other proxies in the same run"
-	@echo "make fuzz      NAME=http1 SECONDS=600: any installed codec, or detect, or config"
+	@echo "make fuzz      NAME=http1 SECONDS=600: any installed codec, or tls, detect, config"
 	@echo "make soak      half a minute of each load test, a minute of all protocols at once and of each attack,"
 	@echo "               2,000 slow clients, ten minutes of each fuzz target"
 	@echo "make docs      regenerate docs/reference from the code"

@@ -150,6 +150,7 @@ def pytest_report_header() -> str:
         "curl",
         "wrk",
         "h2load",
+        "nghttp",
         "nginx",
         "openssl",
         "chromium",

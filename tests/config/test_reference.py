@@ -7,6 +7,7 @@ import attrs
 from xproxy.config.reference import config_reference, limits_reference
 from xproxy.config.schema import LimitsConfig, TimeoutsConfig
 from xproxy.model.limits import Limits
+from xproxy.observe.variables import VARIABLES
 from xproxy.registry import FILTERS, Registry
 
 
@@ -20,6 +21,15 @@ def test_config_page_has_every_class_and_filter(registry: Registry) -> None:
     assert "list of text" in page
     assert "[filter](#filters)" in page
     assert "### `again`" not in config_reference(sane, "somebody else's")
+
+
+def test_config_page_says_what_each_variable_is() -> None:
+    page = config_reference(Registry(()))
+    for name, variable in VARIABLES.items():
+        assert variable.shows
+        assert f"\n| `{name}` |" in page
+    assert "| `sni` | `REQUESTED_SERVER_NAME` | the request | the server name that" in page
+    assert "| `bytes_sent` |  | the end | of the response's body |" in page
 
 
 def test_limits_page_has_every_limit() -> None:

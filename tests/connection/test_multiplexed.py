@@ -24,7 +24,7 @@ from tests.connection.rpc import (
 )
 from xproxy.codecs.api import CodecPlugin
 from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
-from xproxy.connection.multiplexed import Multiplexed
+from xproxy.connection.multiplexed import LONGEST_FAREWELL, Multiplexed
 from xproxy.model.errors import UpstreamReset
 from xproxy.model.frames import Head
 from xproxy.model.limits import DEFAULT_LIMITS, KIB, MIB, Limits
@@ -412,6 +412,31 @@ async def test_draining_lets_streams_in_flight_finish(autojump_clock: MockClock)
         await pair.client.expect(re.compile(rb"(~s \d 0 1 -\n[bc]){2}"))
         await pair.client.expect(END)
         assert gate.cancelled == []
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_a_drain_reads_on_while_a_client_takes_its_last_answer(
+    busy: bool, autojump_clock: MockClock
+) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate, timeouts=timeouts(linger=3)) as pair:
+        await pair.client.send(question(1, b"a"))
+        await wait_all_tasks_blocked()
+        pair.driver.drain()
+        await pair.client.expect(b"~g\n")
+        await trio.sleep(5)
+        gate.let_go(b"a")
+        await pair.client.expect(reply(1, b"a"))
+        await pair.client.expect(END)
+        # Closed now, bytes on their way to us would make the kernel reset what the client has yet to read.
+        assert not pair.ended.is_set()
+        started = trio.current_time()
+        while busy and not pair.ended.is_set():
+            await pair.client.send(b"credit, or whatever it still says")
+            await trio.sleep(1)
+        await pair.ended.wait()
+        lasted = trio.current_time() - started
+        assert lasted == pytest.approx(LONGEST_FAREWELL if busy else 3, abs=1.1)
 
 
 async def test_a_drain_before_the_first_request_serves_what_has_come(

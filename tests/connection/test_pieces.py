@@ -217,7 +217,7 @@ async def test_every_byte_is_accounted_for_whoever_takes_it(autojump_clock: Mock
         await wait_all_tasks_blocked()
         assert isinstance(pair.driver, Multiplexed)
         pair.driver._other(Data(1, b"too late"))
-        pair.driver._requested(Head(4, ASK, b"whole", True))
+        pair.driver._served.requested(Head(4, ASK, b"whole", True))
         await wait_all_tasks_blocked()
         assert Counting.given == {1: 5 + 8, 2: 5, 4: 5}
 
@@ -435,4 +435,4 @@ async def test_cancelling_the_connection_anywhere_leaves_nothing_counted(
         assert pair.stats.downstream_rq_active == 3
     assert pair.ended.is_set()
     assert isinstance(pair.driver, Multiplexed)
-    assert not pair.driver._idle
+    assert not pair.driver._served.idle

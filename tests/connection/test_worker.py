@@ -39,7 +39,7 @@ DEADLINE = Status.DEADLINE_EXCEEDED.value
 def workers(pair: ProxyPair) -> int:
     """Return how many tasks wait for a stream."""
     assert isinstance(pair.driver, Multiplexed)
-    return len(pair.driver._idle)
+    return len(pair.driver._served.idle)
 
 
 def slow_then_fast(seconds: float) -> Handler:
@@ -381,12 +381,12 @@ async def test_a_reset_at_the_very_end_of_a_stream_hits_no_other(autojump_clock:
             assert isinstance(driver, Multiplexed)
             gate.let_go(b"")
             driver._other(Reset(1, Status.CANCELLED))
-            while driver._workers:
+            while driver._served.by_id:
                 await trio.lowlevel.checkpoint()
-            handed_over += len(driver._idle)
+            handed_over += len(driver._served.idle)
             [frame] = driver.codec.receive(client.codec.send(Head(2, ASK, b"", True)))
             assert isinstance(frame, Head)
-            driver._requested(frame)
+            driver._served.requested(frame)
             answers = {(await client.next()).stream_id for _ in range(2)}  # type: ignore[union-attr]
             assert answers == {1, 2}
     assert handed_over

@@ -42,7 +42,7 @@ IDS = "Two requests at once with one id"
 ANSWER = "An answer that nobody waits for"
 ONEWAY = "A oneway message above its limit"
 END = "The end in the middle of a message"
-CODING = "A transfer coding other than `chunked`"
+CODING = "A transfer coding before `chunked`"
 
 _FIELDS: Final = [(f"name-{n}", "value") for n in range(9)]
 _LONG: Final = "x" * 1500

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.codecs.test_first_bytes import TABLE
@@ -80,6 +83,14 @@ def test_what_a_protocol_can_do(row: list[str]) -> None:
         traits.half_close,
     )
     assert tuple(map(said, found)) == tuple(row[1:])
+
+
+@pytest.mark.parametrize("page", sorted(PAGE.parent.glob("[a-z]*.md")), ids=lambda page: page.stem)
+def test_each_page_says_the_same_of_its_protocol(page: Path) -> None:
+    sections = "What is read", "What can be routed on", "What is converted", "Limits", "Errors"
+    wanted = {name for name in sections if (page.stem, name) != ("tls", "What is converted")}
+    heads = re.findall(r"^## (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    assert {name for name in wanted if any(head.startswith(name) for head in heads)} == wanted
 
 
 def said(able: bool) -> str:

@@ -157,7 +157,8 @@ def test_mixed(examples: Path, servers: Mapping[str, int]) -> None:
     behind |= {8001: servers["web"], 9001: servers["dubbo"], 7001: servers["echo"]}
     with example(examples / "mixed.yaml", behind) as proxy:
         port = proxy.ports["mixed"]
-        assert "/x\n" in curl("--http1.1", f"http://127.0.0.1:{port}/x")
+        for version in ("--http1.1", "--http2-prior-knowledge"):
+            assert "/x\n" in curl(version, f"http://127.0.0.1:{port}/x")
         for protocol in ("bolt", "dubbo"):
             assert call(protocol, port) == BODIES[protocol]
         assert echoed(port, b"(nobody's protocol)") == b"(nobody's protocol)"
@@ -220,6 +221,43 @@ def test_two_proxies_with_tls_between(examples: Path, servers: Mapping[str, int]
         with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
             without_certificate(far.ports["far"], examples / "certs/ca.pem")
         near.settled()
+
+
+@pytest.mark.tool("curl")
+def test_edge_tls(examples: Path, servers: Mapping[str, int]) -> None:
+    certs = examples / "certs"
+    near = ["--cert", str(certs / "near.pem"), "--key", str(certs / "near.key")]
+    code = ["-o", "/dev/null", "-w", "%{http_code}"]
+    behind = dict.fromkeys((8080, 12200, 20880, 9090, 5432), servers["web"])
+    with (
+        socket.create_server(("127.0.0.1", 0)) as mail,
+        example(examples / "double-proxy-tls/far.yaml", behind) as far,  # a server with TLS
+        example(
+            examples / "edge-tls.yaml",
+            dict.fromkeys((8443, 8444), far.ports["far"]) | {8025: mail.getsockname()[1]},
+        ) as proxy,
+    ):
+        port = proxy.ports["edge"]
+        api, own = f"api.example.org:{port}", f"db.own.example.org:{port}"
+        known = ["--resolve", f"{api}:127.0.0.1", "--cacert", str(certs / "ca.pem")]
+        assert "/x\n" in curl(*known, f"https://{api}/x")
+        assert curl(*known, *code, f"http://{api}/x") == "301"
+        # Who may come in is told by the certificate.
+        assert curl(*known, *code, f"https://{api}/admin/x") == "403"
+        assert "/admin/x\n" in curl(*known, *near, f"https://{api}/admin/x")
+        # Passed through: the certificate is that of the server behind, and the client's reaches it.
+        assert proxy.stat("listener.edge.downstream_tls_passthrough") == 0
+        there = ["--resolve", f"{own}:127.0.0.1", "--insecure", *near]
+        assert "/own\n" in curl(*there, f"https://{own}/own")
+        assert proxy.stat("listener.edge.downstream_tls_passthrough") == 1
+        # And a client that is silent is spoken to.
+        mail.settimeout(PATIENCE)
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+            server, _ = mail.accept()
+            with server:
+                server.sendall(b"220 ready\r\n")
+                assert client.recv(100) == b"220 ready\r\n"
+        proxy.settled()
 
 
 @pytest.fixture(scope="module")

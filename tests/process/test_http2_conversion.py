@@ -17,6 +17,7 @@ from tests.http2_peer import Http2Peer
 from tests.live import PATIENCE, Live, eventually, http_response, running, upstream, web
 from tests.process.product import Product, product, unused_port
 from tests.process.upstreams import upstream as upstream_process
+from xproxy.model.status import Status
 from xproxy.testing import Party
 
 pytestmark = pytest.mark.slow
@@ -89,6 +90,54 @@ async def test_trailers_of_a_request() -> None:
         await it.server.expect(b"5\r\nhello\r\n0\r\nx-t: 7\r\n\r\n")
         await it.server.send(http_response(b"ok"))
         assert (await it.peer.whole(1)).body == b"ok"
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_trailers_of_a_request_that_declares_its_length(announced: bool) -> None:
+    # RFC 9110 §6.5: only chunks have trailers. What was not announced must be here when the head goes out.
+    async with upstream() as up, running(web(up.port, codec="http1")) as live:
+        peer = Http2Peer(await live.connect(), client=True)
+        fields = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "h")]
+        fields += [("content-length", "5"), *([("trailer", "x-t")] if announced else ())]
+        peer.h2.send_headers(1, fields)
+        if announced:
+            await peer.flush()
+        else:
+            peer.h2.send_data(1, b"hello")
+            peer.h2.send_headers(1, [("x-t", "7")], end_stream=True)
+            await peer.flush()
+        server = Party("upstream", await up.accept())
+        head = await server.expect(re.compile(rb"(?s)POST .*?\r\n\r\n"))
+        assert b"content-length" not in head.lower()
+        assert (b"Trailer: x-t\r\n" in head) == announced
+        if announced:
+            peer.h2.send_data(1, b"hello")
+            peer.h2.send_headers(1, [("x-t", "7")], end_stream=True)
+            await peer.flush()
+        await server.expect(b"5\r\nhello\r\n0\r\nx-t: 7\r\n\r\n")
+        await server.send(http_response(b"ok"))
+        assert (await peer.whole(1)).body == b"ok"
+        await live.settled(clients=1)
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+async def test_trailers_say_nothing_of_the_outcome_of_what_is_no_call(pieces: int) -> None:
+    async with upstream() as up, running(web(up.port, codec="http2")) as live:
+        client = Http2Peer(await live.connect(), client=True)
+        await client.ask()
+        server = Http2Peer(await up.accept(), client=False)
+        await server.whole(1)
+        server.h2.send_headers(1, [(":status", "200")])
+        server.h2.send_data(1, b"hi")
+        if pieces == 2:
+            await server.flush()
+            await client.until(lambda: 1 in client.messages and client.messages[1].body, "the body")
+        server.h2.send_headers(1, [("grpc-status", "5")], end_stream=True)
+        await server.flush()
+        assert (await client.whole(1)).trailers == [("grpc-status", "5")]
+        await live.settled(clients=1)
+        assert live.stats().statuses == {Status.OK: 1}
+        assert live.cluster().stats.statuses == {Status.OK: 1}
 
 
 async def test_interim_responses() -> None:

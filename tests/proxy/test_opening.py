@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import ssl
+import struct
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import pytest
@@ -249,6 +251,26 @@ async def test_a_hello_that_is_none_is_told_so(caplog: pytest.LogCaptureFixture)
         await play(client << b"\x15\x03\x03\x00\x02\x02\x32", client << END)
         assert live.stats().downstream_tls_failed == {"decode_error": 1}
         assert len(failures(caplog)) == 1
+
+
+async def test_who_breaks_a_hello_and_the_connection_is_counted_and_no_failure_of_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    async with running(web(1, listener=tls())) as live:
+        transport = await live.connect()
+        # At once a reset behind it: nobody is there to be told.
+        transport.socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        await transport.send_all(b"\x16\x03\x01\x00\x06\x01\x00\x00\x02\x00\x00")
+        transport.socket.close()
+        await live.settled()
+        stats = live.stats()
+        # The reset may overtake the hello.
+        assert (
+            stats.downstream_tls_failed.get("decode_error", 0) + stats.downstream_cx_ended_early
+            == 1
+        )
+        assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 
 async def test_handshakes_are_bounded_and_the_others_wait_their_turn() -> None:

@@ -248,7 +248,7 @@ async def test_the_routes_timeout_is_for_the_grant_alone() -> None:
 
 
 async def test_a_silent_tunnel_ends_and_a_busy_one_does_not() -> None:
-    async with opened("{stream_idle: 200ms}") as (live, client, server):
+    async with opened("{stream_idle: 500ms}") as (live, client, server):
         for _ in range(4):
             await play(client << NOTHING, client << NOTHING, client >> b"x", server << b"x")
         for _ in range(4):
@@ -411,6 +411,34 @@ async def test_http2_to_http1_half_closed_by_the_client() -> None:
         await finish(server)
         await client.event(h2.events.StreamEnded)
         await live.settled(clients=1, upstreams=0)
+
+
+@pytest.mark.parametrize("granted", [True, False])
+async def test_http2_a_half_that_came_whole_before_the_answer_waits_for_it(granted: bool) -> None:
+    async with (
+        upstream() as up,
+        running(tunnelling(up.port, route="allow_connect: true", codec="http1")) as live,
+    ):
+        client = await h2_client(live)
+        client.h2.send_headers(1, [(":method", "CONNECT"), (":authority", "a:1")])
+        client.h2.send_data(1, b"all I have", end_stream=True)
+        await client.flush()
+        server = Party("upstream", await up.accept())
+        assert (await server.expect(HEAD)).startswith(b"CONNECT a:1 HTTP/1.1\r\n")
+        await server.expect(NOTHING)
+        if granted:
+            await play(
+                server >> b"HTTP/1.1 200 OK\r\n\r\nthank ", server << b"all I have", server << END
+            )
+            await server.send(b"you")
+            await finish(server)
+            await client.heard(b"thank you")
+        else:
+            await server.send(http_response(b"no", "403 Forbidden"))
+            await client.heard(b"no")
+        await client.event(h2.events.StreamEnded)
+        await live.settled(clients=1)
+        assert live.stats().downstream_tunnels_total == granted
 
 
 async def test_http2_to_http1_half_closed_by_the_server() -> None:

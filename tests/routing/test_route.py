@@ -139,6 +139,8 @@ def test_an_upgrade_is_named_without_a_version() -> None:
         (MatchConfig(peer_identity=StringMatch(prefix="spiffe://mesh/")), True),
         (MatchConfig(peer_identity=StringMatch(exact="x")), False),
         (MatchConfig(sni=StringMatch(suffix=".local")), True),
+        (MatchConfig(sni=StringMatch(exact="Reviews.LOCAL")), True),
+        (MatchConfig(sni=StringMatch(contains="VIEW", invert=True)), False),
     ],
 )
 def test_what_tls_says_of_a_client(match: MatchConfig, holds: bool, facts: ConnectionFacts) -> None:

@@ -33,10 +33,13 @@ from xproxy.config.schema import (
     CodecConfig,
     Config,
     FilterConfig,
+    KeepaliveConfig,
     LimitsConfig,
     TimeoutsConfig,
+    UpstreamLimitsConfig,
 )
 from xproxy.model.limits import Limits
+from xproxy.observe.variables import ENVOY_NAMES, VARIABLES, Phase
 from xproxy.registry import CODECS, FILTERS, Registry
 
 _INTRODUCTION: Final = """\
@@ -45,7 +48,8 @@ _INTRODUCTION: Final = """\
 One YAML file (`xproxy run -c FILE`), at most 1 MiB. `xproxy check -c FILE` reports every mistake in it at once, each
 with its line, what is allowed there, and the nearest name. `xproxy schema` prints a JSON Schema for editors.
 
-- **Unknown keys** are errors, as are keys given twice.
+- **Unknown keys** are errors, as are keys given twice. What is no YAML, a tag, or a key given twice is told before
+  the rest.
 - **Durations** are `250ms`, `3s`, `5m`, `1h` or `0`; **sizes** are `512B`, `64KiB`, `1MiB`, `1GiB` or `0`.
 - **Addresses** are `127.0.0.1:8080`, `[::1]:8080`, `name:8080` or `unix:/path`.
 - Where a list of texts is expected, a single text will do.
@@ -56,8 +60,10 @@ This page is made from the code by `make docs`.
 _LIMITS: Final = """\
 # Limits and timeouts
 
-Everything that a peer can make the proxy hold or wait for has a bound with a name. These are all of them, with their
-defaults. This page is made from the code by `make docs`.
+The keys that bound what a peer can make the proxy hold or wait for. [TLS](config.md#listenertls), [silent
+clients](config.md#serverfirst), [codecs](config.md#codecs) and [filters](config.md#filters) have some of their own.
+[Limits](../explanation/limits.md) says what a peer gets that exceeds a bound, and names those that are fixed. This
+page is made from the code by `make docs`.
 """
 
 
@@ -71,6 +77,23 @@ _FILTERS: Final = """\
 
 Written `name`, or `{name: …}` with the options beside it. `xproxy filters` lists what else is installed.
 """
+
+
+_VARIABLES: Final = """\
+## Variables
+
+What the filters `access_log` and `headers` can say of a request: `%name%`, in any case. `%name:20%` is cut to 20
+characters; `%%` is a percent sign. What a request does not have is `-` in a line of text. `%REQ(name)%` and
+`%RESP(name)%` are headers, `%REQ(a?b)%` is `b` where `a` is absent, and `%ARG(name)%` is an argument of a call, where
+the codec knows the interface. Envoy's names work where there is one.
+
+| variable | Envoy's name | from | what |
+|---|---|---|---|"""
+_FROM: Final = {
+    Phase.REQUEST: "the request",
+    Phase.RESPONSE: "the response's head",
+    Phase.END: "the end",
+}
 
 
 def config_reference(registry: Registry, distribution: str | None = None) -> str:
@@ -102,7 +125,15 @@ def config_reference(registry: Registry, distribution: str | None = None) -> str
                     if cls not in seen:
                         seen.add(cls)
                         parts.append("\n".join(_section(f"#### {_title(cls)}", cls)))
+    parts += [_VARIABLES, *_variables(), ""]
     return "\n".join(parts)
+
+
+def _variables() -> Iterator[str]:
+    theirs = {ours: f"`{name.upper()}`" for name, ours in ENVOY_NAMES.items()}
+    for name, variable in VARIABLES.items():
+        cells = (f"`{name}`", theirs.get(name, ""), _FROM[variable.phase], variable.shows)
+        yield "| " + " | ".join(cells) + " |"
 
 
 def limits_reference() -> str:
@@ -112,6 +143,8 @@ def limits_reference() -> str:
         ("`listeners[].limits`", LimitsConfig),
         ("`listeners[].timeouts`", TimeoutsConfig),
         ("`clusters.*.circuit_breakers`", CircuitBreakersConfig),
+        ("`clusters.*.limits`", UpstreamLimitsConfig),
+        ("`clusters.*.keepalive`", KeepaliveConfig),
     ):
         parts.append("\n".join(_section(f"## {title}", cls)))
     parts.append("## Fixed\n\n| limit | value | meaning |\n|---|---|---|")

@@ -47,7 +47,7 @@ class ListenerTlsConfig:
     """Chosen by the name that the client asks for (SNI), exact names before wildcards. The first one serves who asks
     for none, or for an unknown one. May be left out where ``passthrough`` is given."""
     unknown_names: Literal["default", "refuse"] = "default"
-    """A name that no certificate has: ``default`` serves the first one, ``refuse`` ends the handshake."""
+    """A name that no certificate has, or none: ``default`` serves the first one, ``refuse`` ends the handshake."""
     passthrough: tuple[str, ...] = ()
     """Names (exact, ``*.suffix``, or ``*`` for every client) whose TLS is not ended here: the connection is relayed
     as it is, as L4, through this listener's filters and routes, which can match its ``sni`` and ``alpn``."""

@@ -27,16 +27,16 @@ from xproxy.codecs.api import (
 from xproxy.connection.acknowledgement import Acknowledgement
 from xproxy.connection.bindings import Bindings
 from xproxy.connection.calls import Calls
-from xproxy.connection.inflow import Inflow
+from xproxy.connection.hold import Hold
 from xproxy.connection.keepalive import keepalive
 from xproxy.connection.outbox import Outbox, WriteStalled
 from xproxy.connection.outflow import Outflow
+from xproxy.connection.served import Served
 from xproxy.connection.service import Port
+from xproxy.connection.settling import Settling
 from xproxy.connection.silence import Silence
-from xproxy.connection.worker import Worker
 from xproxy.model.errors import (
     LocalProtocolError,
-    RequestBroken,
     UpstreamProtocolError,
     UpstreamReset,
 )
@@ -51,8 +51,8 @@ from xproxy.transport.timers import Timers
 
 _logger = logging.getLogger(__name__)
 
-_IDLE_WORKERS: Final = 64
-"""Stream tasks kept for the next streams of a connection: handing over costs a third of a spawn."""
+LONGEST_FAREWELL: Final = 30.0
+"""Seconds that a client may take for its last answers before the connection closes, as long as it is heard of."""
 _AT_ONCE: Final = 64
 """Requests that one read may begin before the other connections have their turn: one read can bring a thousand."""
 
@@ -96,26 +96,22 @@ class Multiplexed(Bindings):
             facts.traits.sharing if role is Role.SERVER else _upstream_sharing(facts)
         ) is Sharing.MESSAGES
         self._calls = Calls(self, max_message_bytes)
-        self._workers: dict[int, Worker] = {}
-        self._spare_key = 0
-        self._idle: list[Worker] = []
+        self._hold = Hold(self)
+        self._served = Served(self, port, self._hold)
         self._nursery: trio.Nursery | None = None
         self._early: list[Callable[[], Awaitable[None]]] = []
         self._scope = trio.CancelScope()
         self._reading = trio.CancelScope()
         self._written = trio.Event()
         self._violation = False
-        self._forsaken = False
         self._amid = False
         self._ended = False  # the peer's input
         self._broken = False
         self._open_until = 0.0
-        self._congested: Inflow | None = None
-        self._less_streams = trio.lowlevel.ParkingLot()
         self._bindings: dict[object, Closable] | None = None
         self._silence: Silence | None = None
         self._acknowledgement: Acknowledgement | None = None
-        self._settling: trio.Event | None = None
+        self._settling = Settling(self.concurrency)
         if role is Role.SERVER:
             facts.downstream = self
             if port is not None:
@@ -126,7 +122,7 @@ class Multiplexed(Bindings):
     @property
     def streams(self) -> int:
         """Streams in flight, both directions."""
-        return len(self._workers) + len(self._calls)
+        return len(self._served.by_id) + len(self._calls)
 
     async def run(
         self, first: bytes = b"", heartbeat: tuple[float, float, int] | None = None
@@ -153,13 +149,12 @@ class Multiplexed(Bindings):
         finally:
             self.closing = True
             self._calls.lose(UpstreamReset(f"{self.stream.peer} closed the connection"))
-            for worker in (*self._workers.values(), *self._idle):
-                worker.discard()
+            self._served.end()
             if self._silence is not None:
                 self._silence.end()
             if self._acknowledgement is not None:
                 self._acknowledgement.end()
-            self._settle(True)
+            self._settling.end()
             self.facts.downstream = None
             self.close_bound()
             self.stream.close()
@@ -169,16 +164,21 @@ class Multiplexed(Bindings):
         linger = self.port.service.timeouts.linger if self.port is not None else 1.0
         with trio.move_on_after(linger if self._gone else math.inf):
             await self._written.wait()
-        if self._violation and self.role is Role.SERVER and not self._ended:
+        owed = self._violation or self._served.answered_late
+        if owed and self.role is Role.SERVER and not self._ended and not self._broken:
             # Bytes unread when a socket closes make the kernel send RST, which can destroy what the peer has yet to
-            # read: the answers that were owed.
+            # read: the answers that were owed. Who takes a long one goes on saying so by credit.
+            most = linger if self._violation else max(linger, LONGEST_FAREWELL)
             with (
-                trio.move_on_after(linger),
+                trio.move_on_after(most),
                 contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
             ):
                 self.stream.shutdown_write()
-                while await self.stream.read():
-                    pass
+                heard = True
+                while heard:
+                    heard = False
+                    with trio.move_on_after(linger):
+                        heard = bool(await self.stream.read())
 
     @property
     def _gone(self) -> bool:
@@ -206,7 +206,7 @@ class Multiplexed(Bindings):
     def finish_if_idle(self) -> None:
         """Close once nothing is in flight; call it when there will be no new streams."""
         # Before run there may be a request in the first bytes.
-        idle = not self._workers and not self._calls and self._nursery is not None
+        idle = not self._served.by_id and not self._calls and self._nursery is not None
         if idle and not self._amid and trio.current_time() >= self._open_until:
             self.stop_reading()
 
@@ -224,33 +224,25 @@ class Multiplexed(Bindings):
     def _end_input(self) -> None:
         # No more frames will come. One-way messages were really sent in any case.
         self.closing = True
-        for worker in self._idle:
-            worker.dismiss()
-        self._idle.clear()
+        self._served.dismiss()
         self._calls.lose(UpstreamReset(f"{self.stream.peer} closed the connection"))
         if self._gone:
-            self._forsake()
+            self.forsake()
         elif self._ended or self._violation:
-            # What it asked before that is still answered, if it was asked in full.
-            for worker in self._workers.values():
-                if worker.inflow is not None:
-                    worker.inflow.fail(RequestBroken("the request ended in the middle of its body"))
+            self._served.cut_off()
 
-    def _forsake(self) -> None:
-        # Nobody waits for answers any more.
-        waiting = [worker for worker in self._workers.values() if not worker.oneway]
-        for worker in waiting:
-            worker.cancel()
-        if waiting and self.port is not None and not self._forsaken:
-            self._forsaken = True
-            self.port.stats.downstream_cx_destroy_remote += 1
+    def forsake(self) -> None:
+        """Nobody waits for answers any more."""
+        self._served.forsake()
 
     async def _read(self, first: bytes) -> None:
         receive = self.codec.receive
         port = self.port
         stats = port.stats if port is not None else None
         stream = self.stream
+        served = self._served
         silence = self._silence
+        hold = self._hold
         try:
             frames: Sequence[Frame] = receive(first)
             if silence is not None:
@@ -263,7 +255,7 @@ class Multiplexed(Bindings):
                         if type(frame.message) is ResponseHead:
                             self._calls.answered(frame)
                         else:
-                            self._requested(frame)
+                            served.requested(frame)
                             begun += 1
                             if begun == _AT_ONCE:
                                 begun = 0
@@ -275,10 +267,10 @@ class Multiplexed(Bindings):
                 if (
                     # Who asks must go on reading: a peer that wants to be read before it reads on would wait on.
                     (self.outbox.full and self.role is Role.SERVER)
-                    or self._congested is not None
-                    or (port is not None and len(self._workers) >= self._most_streams)
+                    or hold.congested is not None
+                    or (port is not None and served.crowded)
                 ):
-                    await self._hold()
+                    await hold.wait()
                 data = await stream.read()
                 self.read_at = trio.current_time()
                 if not data:
@@ -307,35 +299,9 @@ class Multiplexed(Bindings):
         return progress.unfinished if progress is not None else some and not frames
 
     @property
-    def _most_streams(self) -> int:
-        # Where bodies come in pieces, credit and resets must go on being read while all streams wait for them: there
-        # the codec refuses streams above the limit itself, and this is only the last resort.
-        assert self.port is not None
-        return self.port.service.max_streams * (1 if self.whole else 2)
-
-    async def _hold(self) -> None:
-        # Read no more until there is room. Meanwhile nobody would see the peer hang up, but for the watch.
-        self.deaf = True
-        with trio.CancelScope() as scope:
-            self.stream.watch(scope)
-            try:
-                await self._room()
-            finally:
-                self.stream.watch(None)
-                self.deaf = False
-        if scope.cancelled_caught:
-            # What it sent before that is still to be read; it is not much, and may be one-way.
-            self._forsake()
-            await self._room()
-
-    async def _room(self) -> None:
-        if self.role is Role.SERVER:
-            await self.outbox.room()
-        if self._congested is not None:
-            await self._congested.room()
-            self._congested = None
-        while self.port is not None and len(self._workers) >= self._most_streams:
-            await self._less_streams.park()
+    def crowded(self) -> bool:
+        """As many of the peer's streams are in flight as may be."""
+        return self._served.crowded
 
     async def _write(self) -> None:
         try:
@@ -354,68 +320,23 @@ class Multiplexed(Bindings):
         self._broken = True
         self._calls.lose(UpstreamReset(f"{self.stream.peer}: {detail}"))
         self.stream.abort()
-        self._forsake()
+        self.forsake()
         self.stop_reading()
 
-    # ---- what the peer asks
-
-    def _requested(self, frame: Head) -> None:
-        port = self.port
-        if port is None:
-            self.outbox.put(self.codec.send(Head(frame.stream_id, REFUSED, b"", True)))
-            return
-        key = frame.stream_id
-        if key in self._workers:
-            # Nobody answers one-way messages, so several in flight may have one id; each counts as a stream.
-            self._spare_key -= 1
-            key = self._spare_key
-        if self._idle:
-            worker = self._idle.pop()
-            self._workers[key] = worker
-            worker.hand_over(frame, key)
-        else:
-            worker = Worker(self, port, frame, key)
-            self._workers[key] = worker
-            assert self._nursery is not None
-            self._nursery.start_soon(worker.run)
-        if self.flow is not None and frame.end:
-            self.consumed(frame.stream_id, len(frame.data))
-
-    def done(self, worker: Worker) -> bool:
-        """A worker has finished its stream. True: wait for another one."""
-        del self._workers[worker.key]
-        if self._less_streams:
-            self._less_streams.unpark_all()
-        if self.closing:
-            self.finish_if_idle()
-            return False
-        if len(self._idle) >= _IDLE_WORKERS:
-            return False
-        self._idle.append(worker)
-        return True
-
-    def withdraw(self, worker: Worker) -> None:
-        """A worker that was interrupted cannot wait for another stream. Idempotent."""
-        if worker in self._idle:
-            self._idle.remove(worker)
-
-    def abandon(self, stream_id: int) -> None:
-        """A request was answered before it had ended, and the rest is not wanted (RFC 9113 §8.1)."""
-        if not self._broken:
-            with contextlib.suppress(LocalProtocolError):  # the codec knows already
-                self.outbox.put(self.codec.send(Reset(stream_id, Status.OK)))
+    # ---- what comes
 
     def _other(self, frame: Frame) -> bool:
         # True: the input is over.
         kind = type(frame)
         if kind is Reply:
             self.outbox.put(frame.data)  # type: ignore[union-attr]  # by kind
-            if self._settling is not None and self.concurrency is not None:
-                self._settle(self.concurrency.settled)
+            if self._settling.awaited:
+                self._settling.look()
         elif isinstance(frame, Data | Trailers):
             self._piece(frame)
         elif isinstance(frame, Reset):
-            self._reset(frame)
+            if not self._calls.reset(frame):
+                self._served.reset(frame)
         elif kind is Credit:
             self.outflow.credit()
         elif isinstance(frame, GoAway):
@@ -429,19 +350,8 @@ class Multiplexed(Bindings):
 
     async def settled(self, patience: float) -> None:
         """Return when the peer has said how many requests it takes, or has gone, or after ``patience`` seconds."""
-        concurrency = self.concurrency
-        if concurrency is None or concurrency.settled or self.closing:
-            return
-        if self._settling is None:
-            self._settling = trio.Event()
-        with trio.move_on_after(patience):
-            await self._settling.wait()
-
-    def _settle(self, now: bool) -> None:
-        settling = self._settling
-        if now and settling is not None:
-            self._settling = None
-            settling.set()
+        if not self.closing:
+            await self._settling.wait(patience)
 
     def violated(self, frame: Violation) -> None:
         """Take the peer's crime: all that was asked of it fails, and it is told."""
@@ -457,14 +367,12 @@ class Multiplexed(Bindings):
         self.outbox.put(frame.farewell)
         if frame.limit:
             # Who makes work that serves nobody gets no more of it done; else the end would wait for all answers.
-            for worker in list(self._workers.values()):
-                if not worker.oneway:
-                    worker.cancel()
+            self._served.cancel()
 
     def _piece(self, frame: Data | Trailers) -> None:
         inflow = self._calls.piece(frame)
         if inflow is None:
-            worker = self._workers.get(frame.stream_id)
+            worker = self._served.by_id.get(frame.stream_id)
             inflow = worker.inflow if worker is not None else None
             if inflow is not None:
                 inflow.feed(frame)
@@ -472,18 +380,13 @@ class Multiplexed(Bindings):
                 # Nobody takes it: the window must not leak.
                 self.consumed(frame.stream_id, len(frame.data))
         if inflow is not None and self.flow is None and inflow.full:
-            self._congested = inflow
+            self._hold.congested = inflow
 
-    def _reset(self, frame: Reset) -> None:
-        if self._calls.reset(frame):
-            return
-        worker = self._workers.get(frame.stream_id)
-        if worker is not None:
-            if worker.inflow is not None:
-                worker.inflow.fail(
-                    RequestBroken(f"the client reset the stream ({frame.status.label})")
-                )
-            worker.cancel()
+    def abandon(self, stream_id: int) -> None:
+        """A request was answered before it had ended, and the rest is not wanted (RFC 9113 §8.1)."""
+        if not self._broken:
+            with contextlib.suppress(LocalProtocolError):  # the codec knows already
+                self.outbox.put(self.codec.send(Reset(stream_id, Status.OK)))
 
     def consumed(self, stream_id: int, count: int) -> None:
         """A consumer took body bytes: let the codec give the peer credit for them."""
@@ -511,6 +414,3 @@ class Multiplexed(Bindings):
 
 def _upstream_sharing(facts: ConnectionFacts) -> Sharing:
     return facts.traits.upstream_sharing or facts.traits.sharing
-
-
-REFUSED: Final = ResponseHead(status=Status.UNIMPLEMENTED)

@@ -97,8 +97,13 @@ class SerialUpstream:
         stream = side.stream
         head = request.head
         body = request.body
-        if type(body) is BytesBody and body.trailers is None:
-            data = side.codec.send(whole(1, head, body.data))
+        if type(body) is BytesBody:
+            if body.trailers is None:
+                data = side.codec.send(whole(1, head, body.data))
+            else:
+                # Head and data at once: so the codec knows that there will be trailers, whatever length is declared.
+                data = side.codec.send(Head(1, head, body.data))
+                data += side.codec.send(Trailers(1, body.trailers.headers))
             try:
                 sent = stream.write_now(data)
                 if sent != len(data):

@@ -41,31 +41,56 @@ class WorkerConnection(Protocol):
     timers: Timers
     whole: bool
 
-    def done(self, worker: Worker) -> bool: ...
-
     def consumed(self, stream_id: int, count: int) -> None: ...
 
     def release(self, stream_id: int) -> None: ...
 
     def abandon(self, stream_id: int) -> None: ...
 
-    def withdraw(self, worker: Worker) -> None: ...
+
+class Dispatcher(Protocol):
+    """Who gives workers their streams."""
+
+    def done(self, worker: Worker) -> bool:
+        """A worker has finished its stream. True: wait for another one."""
+        ...
+
+    def withdraw(self, worker: Worker) -> None:
+        """A worker that was interrupted cannot wait for another stream. Idempotent."""
+        ...
 
 
 class Worker(StreamScope):
     """Serves streams of one connection, one after another; a StreamControl."""
 
-    __slots__ = ("_connection", "_frame", "_port", "_reset", "_task", "inflow", "key")
+    __slots__ = (
+        "_connection",
+        "_dispatcher",
+        "_frame",
+        "_port",
+        "_reset",
+        "_task",
+        "inflow",
+        "key",
+    )
 
-    def __init__(self, connection: WorkerConnection, port: Port, frame: Head, key: int) -> None:
+    def __init__(
+        self,
+        connection: WorkerConnection,
+        dispatcher: Dispatcher,
+        port: Port,
+        frame: Head,
+        key: int,
+    ) -> None:
         super().__init__(connection.timers)
         self._connection = connection
+        self._dispatcher = dispatcher
         self._port = port
         self._frame: Head | None = frame
         self._task: trio.lowlevel.Task | None = None
         self._reset = False
         self.key = key
-        """Under which the connection knows its stream: mostly the stream's id."""
+        """Under which the dispatcher knows its stream: mostly the stream's id."""
         self.inflow: Inflow | None = None
         self._open_inflow(frame)
 
@@ -145,7 +170,7 @@ class Worker(StreamScope):
         self.inflow = None
         self._reset = False
         self._timer.deadline = _NEVER  # while it waits it has all the time in the world
-        return self._connection.done(self)
+        return self._dispatcher.done(self)
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._task = None
@@ -155,7 +180,7 @@ class Worker(StreamScope):
         # The scope was cancelled: by the deadline, by the peer's reset, or too late to matter.
         frame, request = self._frame, self.request
         if frame is None:
-            self._connection.withdraw(self)  # too late: it was waiting already
+            self._dispatcher.withdraw(self)  # too late: it was waiting already
             return
         if request is None:
             return  # too late: it was given its next stream already
@@ -167,8 +192,8 @@ class Worker(StreamScope):
             if not self.oneway:
                 self._answer_error(frame.stream_id, request, error)
         if self._next():
-            # It is in the connection's list without a task to wake: run goes on with a frame only, so end instead.
-            self._connection.withdraw(self)
+            # It is in the dispatcher's list without a task to wake: run goes on with a frame only, so end instead.
+            self._dispatcher.withdraw(self)
 
     def _answer_error(self, stream_id: int, request: Request, error: StreamError) -> None:
         if request.response_started:
@@ -197,8 +222,13 @@ class Worker(StreamScope):
         service.streams += 1
         now = connection.read_at
         inflow = self.inflow
-        # What came in pieces of one read is whole by now.
-        body: Body = BytesBody(frame.data) if inflow is None else inflow.collect() or inflow
+        body: Body
+        if inflow is None:
+            body = BytesBody(frame.data)
+        else:
+            # What came in pieces of one read is whole by now. A tunnel is none, even if its first half has ended:
+            # nothing of that is sent before the grant.
+            body = (None if frame.message.tunnel else inflow.collect()) or inflow  # type: ignore[union-attr]  # a request
         request = Request(frame.message, body, connection.facts, self, now, frame.origin)  # type: ignore[arg-type]  # a request
         self.request = request
         self._begin(now, service.timeouts.stream_idle)

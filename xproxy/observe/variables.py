@@ -63,6 +63,8 @@ class Variable:
     """From when on it has its value."""
     head_only: bool = False
     """It depends on nothing but the request head, so it is the same for the same head."""
+    shows: str = ""
+    """What it is, for the reference; empty for one with an argument."""
 
 
 @functools.lru_cache(maxsize=8)
@@ -138,43 +140,97 @@ def _request_id(record: Record) -> Value:
 
 
 VARIABLES: Final[Mapping[str, Variable]] = {
-    "start_time": Variable(_start_time),
-    "method": Variable(lambda r: r.request.head.method or None, head_only=True),
-    "path": Variable(lambda r: r.request.head.path or None, head_only=True),
-    "host": Variable(lambda r: r.request.head.service or None, head_only=True),
-    "service": Variable(lambda r: r.request.head.service or None, head_only=True),
-    "rpc_service": Variable(_rpc_service, head_only=True),
-    "rpc_method": Variable(_rpc_method, head_only=True),
-    "dialect": Variable(_dialect),
-    "target": Variable(_target, head_only=True),
-    "protocol": Variable(lambda r: r.request.connection.protocol),
-    "listener": Variable(lambda r: r.request.connection.listener),
-    "peer_address": Variable(lambda r: str(r.request.connection.peer)),
-    "peer_ip": Variable(lambda r: r.request.connection.peer.host or None),
-    "local_address": Variable(lambda r: str(r.request.connection.local)),
-    "peer_identity": Variable(lambda r: r.request.connection.peer_identity),
-    "sni": Variable(lambda r: r.request.connection.sni),
-    "alpn": Variable(lambda r: r.request.connection.alpn),
-    "tls_version": Variable(lambda r: r.request.connection.tls_version),
-    "tls_cipher": Variable(lambda r: r.request.connection.tls_cipher),
-    "connection_id": Variable(lambda r: r.request.connection.id),
-    "request_id": Variable(_request_id),
-    "route": Variable(lambda r: r.request.route or None),
-    "cluster": Variable(lambda r: r.request.cluster or None),
-    "response_code": Variable(_code, Phase.RESPONSE),
-    "status": Variable(_status, Phase.RESPONSE),
-    "response_flags": Variable(lambda r: r.request.flags or None, Phase.RESPONSE),
-    "detail": Variable(lambda r: r.request.detail or None, Phase.RESPONSE),
-    "endpoint": Variable(_endpoint, Phase.RESPONSE),
-    "attempts": Variable(lambda r: r.request.attempts, Phase.RESPONSE),
-    "duration": Variable(_duration, Phase.RESPONSE),
-    "bytes_received": Variable(lambda r: r.request.received_bytes, Phase.RESPONSE),
-    "bytes_sent": Variable(lambda r: r.request.sent_bytes, Phase.END),
+    "start_time": Variable(
+        _start_time, shows="when the request began: RFC 3339, UTC, milliseconds"
+    ),
+    "method": Variable(
+        lambda r: r.request.head.method or None,
+        head_only=True,
+        shows="the method, of a web request or an RPC",
+    ),
+    "path": Variable(
+        lambda r: r.request.head.path or None,
+        head_only=True,
+        shows="the path of a web request, with its query",
+    ),
+    "host": Variable(
+        lambda r: r.request.head.service or None, head_only=True, shows="the same as `service`"
+    ),
+    "service": Variable(
+        lambda r: r.request.head.service or None,
+        head_only=True,
+        shows="the authority of a web request, or the service of an RPC",
+    ),
+    "rpc_service": Variable(
+        _rpc_service, head_only=True, shows="the service that is called, also by a web request"
+    ),
+    "rpc_method": Variable(
+        _rpc_method, head_only=True, shows="the method that is called, likewise"
+    ),
+    "dialect": Variable(
+        _dialect, shows="the convention of a call within a web request, else the protocol"
+    ),
+    "target": Variable(_target, head_only=True, shows="`service` and path together"),
+    "protocol": Variable(
+        lambda r: r.request.connection.protocol, shows="the codec that recognised the connection"
+    ),
+    "listener": Variable(lambda r: r.request.connection.listener, shows="its name"),
+    "peer_address": Variable(
+        lambda r: str(r.request.connection.peer), shows="the client, as `address:port`"
+    ),
+    "peer_ip": Variable(
+        lambda r: r.request.connection.peer.host or None, shows="the client's address alone"
+    ),
+    "local_address": Variable(
+        lambda r: str(r.request.connection.local), shows="the address that the client called"
+    ),
+    "peer_identity": Variable(
+        lambda r: r.request.connection.peer_identity,
+        shows="the client's name, by its verified certificate",
+    ),
+    "sni": Variable(
+        lambda r: r.request.connection.sni, shows="the server name that the client asked for"
+    ),
+    "alpn": Variable(
+        lambda r: r.request.connection.alpn, shows="the application protocol agreed on in TLS"
+    ),
+    "tls_version": Variable(lambda r: r.request.connection.tls_version, shows="e.g. `TLSv1.3`"),
+    "tls_cipher": Variable(lambda r: r.request.connection.tls_cipher, shows="the cipher suite"),
+    "connection_id": Variable(
+        lambda r: r.request.connection.id,
+        shows="a number that no other connection of this process has",
+    ),
+    "request_id": Variable(
+        _request_id,
+        shows="what the filter `request_id` gave or found, else the header `x-request-id`",
+    ),
+    "route": Variable(
+        lambda r: r.request.route or None, shows="the name of the route, or `<table>[<index>]`"
+    ),
+    "cluster": Variable(lambda r: r.request.cluster or None, shows="where the route leads"),
+    "response_code": Variable(_code, Phase.RESPONSE, shows="the protocol's own code"),
+    "status": Variable(
+        _status,
+        Phase.RESPONSE,
+        shows="the neutral status; at the end that of the trailers, where they say one",
+    ),
+    "response_flags": Variable(
+        lambda r: r.request.flags or None, Phase.RESPONSE, shows="what went wrong, by Envoy's names"
+    ),
+    "detail": Variable(lambda r: r.request.detail or None, Phase.RESPONSE, shows="why, in words"),
+    "endpoint": Variable(_endpoint, Phase.RESPONSE, shows="who answered, as `address:port`"),
+    "attempts": Variable(
+        lambda r: r.request.attempts, Phase.RESPONSE, shows="how often it was sent upstream"
+    ),
+    "duration": Variable(_duration, Phase.RESPONSE, shows="milliseconds since the request began"),
+    "bytes_received": Variable(
+        lambda r: r.request.received_bytes, Phase.RESPONSE, shows="of the request's body"
+    ),
+    "bytes_sent": Variable(
+        lambda r: r.request.sent_bytes, Phase.END, shows="of the response's body"
+    ),
 }
-"""By name, in lower case. ``duration`` is in milliseconds, bytes are of bodies; ``route`` and ``cluster`` are empty
-before the router has chosen; ``response_code`` is the protocol's own, ``status`` the neutral one, at the end that of
-the trailers where these say it. ``rpc_service`` and ``rpc_method`` are what is called, also by a web request;
-``dialect`` is the convention of such a call, else the protocol."""
+"""By name, in lower case. ``route`` and ``cluster`` are empty before the router has chosen."""
 
 ENVOY_NAMES: Final[Mapping[str, str]] = {
     "upstream_host": "endpoint",

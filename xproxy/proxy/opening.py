@@ -23,6 +23,7 @@ from xproxy.proxy.snapshot import ListenerPlan
 from xproxy.transport.proxy_protocol import ProxyHeader, ProxyHeaderError, parse
 from xproxy.transport.tls.alerts import Alert, TlsError, alert_record
 from xproxy.transport.tls.facts import TlsFacts
+from xproxy.transport.tls.farewell import linger
 from xproxy.transport.tls.gate import TooManyHandshakes
 from xproxy.transport.tls.server import accept
 
@@ -95,8 +96,8 @@ class Opening:
             self.session = await self._handshake(plan.tls)
             return await self._inside(self.session) if self.session is not None else None
         except TlsError as exc:
-            await self._tell(exc.alert or Alert.DECODE_ERROR)
             self._failed(exc)
+            await self._tell(exc.alert or Alert.DECODE_ERROR)
             return None
         except _GONE:
             self.ports.main.stats.downstream_cx_ended_early += 1
@@ -209,9 +210,9 @@ class Opening:
                     )
                 stream = await accept(self.connection.stream, self._prefix, tls.server)
         except TlsError as exc:
+            self._failed(exc)
             if tls.server is None:
                 await self._tell(_UNKNOWN)
-            self._failed(exc)
             return None
         except _GONE as exc:
             self._count_failure("ended", str(exc))
@@ -230,7 +231,12 @@ class Opening:
 
     async def _tell(self, alert: Alert) -> None:
         # Some bytes of a fresh connection: the kernel has room for them.
-        self.connection.stream.write_now(alert_record(alert))
+        stream = self.connection.stream
+        try:
+            stream.write_now(alert_record(alert))
+            await linger(stream)
+        except _GONE:
+            pass  # whoever has left need not be told
 
     def _failed(self, error: TlsError) -> None:
         if isinstance(error, TooManyHandshakes):

@@ -206,6 +206,16 @@ def text_test(match: StringMatch) -> tuple[str, Holds]:
     return wanted, lambda found: found is not None and holds(found)
 
 
+def name_test(match: StringMatch) -> tuple[str, Holds]:
+    """As ``text_test``, for host names, which come in lower case: however it is written. A regex is left as it is."""
+    lower = [None if t is None else t.lower() for t in (match.exact, match.prefix, match.suffix)]
+    exact, prefix, suffix = lower
+    contains = None if match.contains is None else match.contains.lower()
+    return text_test(
+        attrs.evolve(match, exact=exact, prefix=prefix, suffix=suffix, contains=contains)
+    )
+
+
 def _positive(key: str, text: str) -> Callable[[str], bool]:
     match key:
         case "exact":

@@ -34,6 +34,7 @@ from xproxy.routing.match import (
     find_sni,
     find_source,
     find_tls,
+    name_test,
     network_test,
     one_of,
     path_test,
@@ -206,7 +207,7 @@ def _planned(config: RouteConfig) -> Iterator[tuple[Path, Callable[[], Condition
         test = match.peer_identity
         yield _plan("peer_identity", find_peer_identity, text_test, test, on_connection=True)
     if match.sni is not None:
-        yield _plan("sni", find_sni, text_test, match.sni, on_connection=True)
+        yield _plan("sni", find_sni, name_test, match.sni, on_connection=True)
     if match.source is not None:
         yield _plan("source", find_source, network_test, match.source, on_connection=True)
 

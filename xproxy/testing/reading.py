@@ -65,6 +65,7 @@ class Reader:
         """What we could not answer, as our own codec refused to send it."""
         self._owed: list[int] = []
         self._oneway: set[int] = set()
+        self._tunnels: set[int] = set()
         self._segment = 0
         self._take(self.codec.receive(b""))
         if stream.role is Role.CLIENT:
@@ -135,8 +136,21 @@ class Reader:
                 self._oneway.add(frame.stream_id)
             if isinstance(self.codec, SupportsFlow) and not isinstance(frame, Trailers):
                 self.codec.consumed(frame.stream_id, len(frame.data))
-            if serves and ends(frame):
+            if serves and _asks_for_tunnel(frame):
+                # As a connection does: what is sent behind the wish is looked at once it is granted or refused.
                 self._owed.append(frame.stream_id)
+                self._tunnels.add(frame.stream_id)
+            elif serves and ends(frame) and frame.stream_id not in self._tunnels:
+                self._owed.append(frame.stream_id)
+
+
+def _asks_for_tunnel(frame: Frame) -> bool:
+    return (
+        isinstance(frame, Head)
+        and isinstance(frame.message, RequestHead)
+        and frame.message.tunnel
+        and not frame.end
+    )
 
 
 def _is_oneway(head: Head) -> bool:

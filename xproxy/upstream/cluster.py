@@ -163,7 +163,11 @@ class Cluster:
             response.body = outcome = OutcomeBody(response.body, status, tell)
         else:
             outcome = None
-            if type(response.body) is BytesBody and response.body.trailers is not None:
+            if (
+                type(response.body) is BytesBody
+                and response.body.trailers is not None
+                and request.head.rpc is not None  # what is no call has its outcome in the head
+            ):
                 status = response.body.trailers.status or status
             stats.statuses[status] = stats.statuses.get(status, 0) + 1
             if status is not Status.OK:

@@ -59,6 +59,22 @@ def test_a_request_in_pieces() -> None:
         sized.send(Data(1, b"x"))
 
 
+@pytest.mark.parametrize(
+    ("announced", "data"), [(True, b""), (True, b"abc"), (False, b"abc"), (True, b"a")]
+)
+def test_trailers_behind_a_declared_length_turn_it_into_chunks(
+    announced: bool, data: bytes
+) -> None:
+    # RFC 9110 §6.5: known by their announcement, or as all of the data is here and not the end.
+    fields = [("Content-Length", "3"), *([("Trailer", "X")] if announced else ())]
+    codec = client()
+    raw = codec.send(Head(1, request("PUT", headers=fields), data))
+    assert b"Content-Length" not in raw
+    assert b"Transfer-Encoding: chunked\r\n" in raw
+    codec.send(Data(1, b"abc"[len(data) :]))
+    assert codec.send(Trailers(1, Headers([("X", "1")]))) == b"0\r\nX: 1\r\n\r\n"
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
 @pytest.mark.parametrize(
     "fields",

@@ -12,9 +12,9 @@ from tests.transport.tls.kit import (
     served,
     server_tls,
 )
-from xproxy.transport.tls.alerts import TlsError
+from xproxy.transport.tls.alerts import Alert, TlsError
 from xproxy.transport.tls.contexts import ClientCertificates
-from xproxy.transport.tls.peers import SanPatterns, check, identity_of
+from xproxy.transport.tls.peers import SanPatterns, check, identity_of, names_of
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,9 @@ from xproxy.transport.tls.peers import SanPatterns, check, identity_of
         ("spiffe://mesh/Shop", ("URI", "spiffe://mesh/shop"), False),
         ("10.0.0.1", ("IP Address", "10.0.0.1"), True),
         ("10.0.0.1", ("IP Address", "10x0.0.1"), False),
+        ("*.shop.test", ("email", "anybody@a.shop.test"), False),
+        ("*.shop.test", ("URI", "urn:a.shop.test"), False),
+        ("till@shop.test", ("email", "till@shop.test"), True),
     ],
 )
 def test_patterns(pattern: str, name: tuple[str, str], matches: bool) -> None:
@@ -40,9 +43,10 @@ def test_patterns(pattern: str, name: tuple[str, str], matches: bool) -> None:
 
 
 def test_no_pattern_wants_nothing() -> None:
-    check([], SanPatterns([]))
-    with pytest.raises(TlsError, match="none of the names"):
-        check([], SanPatterns(["a.test"]))
+    check([], SanPatterns([]), Alert.ACCESS_DENIED)
+    with pytest.raises(TlsError, match="none of the names") as caught:
+        check([], SanPatterns(["a.test"]), Alert.ACCESS_DENIED)
+    assert caught.value.alert is Alert.ACCESS_DENIED
 
 
 def test_the_identity_is_a_uri_before_a_name_before_the_common_name() -> None:
@@ -63,3 +67,14 @@ async def test_a_certificate_without_names_has_its_common_name() -> None:
         stream = await served(pair, server_tls(client=asks), peer)
         assert stream.facts.peer_identity == "old style"
     assert issued().cert.exists()
+
+
+async def test_an_ipv6_address_is_written_as_everywhere() -> None:
+    found = authority().issue("fd00::1", file="six")
+    context = client_context()
+    context.load_cert_chain(found.cert, found.key)
+    asks = ClientCertificates(mode="require", ca=str(authority().ca), names=("fd00::1",))
+    async with connection() as pair:
+        peer = SslPeer(pair.socket, context, server_name=NAME)
+        stream = await served(pair, server_tls(client=asks), peer)
+        assert names_of(stream._cipher._object)[0] == [("IP Address", "fd00::1")]  # type: ignore[attr-defined]  # OpenSSL's, just after the handshake

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.certificates import Authority
 from tests.transport.tls.kit import (
@@ -226,11 +227,21 @@ async def test_a_client_with_a_name_that_is_not_wanted(version: str) -> None:
     context = with_certificate(client_context(), "spiffe://mesh/ns/bank/sa/teller")
     error, reason = await refused(tls, context)
     assert error.detail == "the peer's certificate has none of the names wanted here"
-    assert reason == "TLSV1_ALERT_ACCESS_DENIED"
+    assert (reason, error.alert) == ("TLSV1_ALERT_ACCESS_DENIED", Alert.ACCESS_DENIED)
     async with connection() as pair:
         context = with_certificate(client_context(), "spiffe://mesh/ns/shop/sa/till")
         stream = await served(pair, tls, SslPeer(pair.socket, context, server_name=NAME))
         assert stream.facts.peer_identity == "spiffe://mesh/ns/shop/sa/till"
+
+
+@pytest.mark.parametrize("mode", ["request", "require"])
+async def test_a_client_with_no_name_at_all_has_none_that_is_wanted(mode: str) -> None:
+    asks = ClientCertificates(mode=mode, ca=str(authority().ca), names=("a.test",))  # type: ignore[arg-type]  # one of the two
+    found = authority().issue(common_name="", file="nameless")
+    context = client_context()
+    context.load_cert_chain(found.cert, found.key)
+    error, reason = await refused(server_tls(client=asks), context)
+    assert (reason, error.alert) == ("TLSV1_ALERT_ACCESS_DENIED", Alert.ACCESS_DENIED)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +272,32 @@ async def test_a_client_that_goes_within_the_handshake() -> None:
             nursery.start_soon(_fails_with, pair, None)
             await pair.socket.send_all(b"\x16\3\1"[:said])
             await pair.socket.send_eof()
+
+
+async def test_nothing_is_computed_for_a_client_that_has_gone() -> None:
+    gate = HandshakeGate(max_concurrent=1)
+    async with connection() as pair, trio.open_nursery() as nursery:
+        peer = SslPeer(pair.socket, client_context(), server_name=NAME)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            peer.object.do_handshake()
+        await peer._flush()
+        first = await pair.under.read()
+
+        async def theirs() -> None:
+            with pytest.raises(TlsError, match="ended the connection") as caught:
+                await accept(pair.under, first, server_tls(gate=gate))
+            assert caught.value.alert is None
+
+        async with gate.place():  # it leaves while it waits for its turn
+            nursery.start_soon(theirs)
+            await wait_all_tasks_blocked()
+            assert gate.waiting == 1
+            await pair.socket.send_eof()
+            while not pair.under.hung_up:
+                await wait_all_tasks_blocked()
+        assert await pair.socket.receive_some() == b"", "and no ServerHello"
+        await pair.socket.aclose()
+    assert gate.under_way == 0
 
 
 async def test_a_client_that_refuses_our_certificate_is_understood() -> None:

@@ -19,6 +19,7 @@ from tests.transport.tls.kit import (
     served,
     server_tls,
 )
+from xproxy.codecs.tls.hello import ClientHello
 from xproxy.transport.tls import tickets as module
 from xproxy.transport.tls.contexts import ClientCertificates, TlsOptionsError
 from xproxy.transport.tls.libssl import LibsslUnusable
@@ -87,6 +88,21 @@ def test_keys_that_do_not_resume_are_refused(
     monkeypatch.setattr(module, "_resumed", lambda _servers: False)
     with pytest.raises(TlsOptionsError, match=r"TLS 1\.2 does not resume"):
         keys.prove(certificate())
+
+
+async def test_a_session_is_not_kept_for_a_client_without_tickets() -> None:
+    context = client_context()
+    context.options |= ssl.OP_NO_TICKET
+    session: ssl.SSLSession | None = None
+    tls = server_tls(max_version="1.2")
+    for _ in range(2):
+        async with connection() as pair:
+            peer = SslPeer(pair.socket, context, server_name=NAME, session=session)
+            stream = await served(pair, tls, peer)
+            session = peer.object.session
+            assert not stream.facts.resumed
+            stream.close()  # with its goodbye: OpenSSL forgets what ends without
+    assert tls.choose(ClientHello()).session_stats()["number"] == 0
 
 
 async def test_without_tickets_nothing_is_resumed() -> None:

@@ -251,10 +251,16 @@ class ClientCodec(Http1Codec):
             if data or encoded.wants_length:
                 framing = b"Content-Length: %d\r\n" % len(data)
             body = data
-        elif encoded.declared is not None:
+        elif (
+            encoded.declared is not None
+            and not encoded.trailer
+            and (not data or len(data) != encoded.declared)
+        ):
             following = Writing.LENGTH
             framing = b"Content-Length: %d\r\n" % encoded.declared
         else:
+            # Of unknown length; or trailers come behind a known one, as they were announced or as all of the data is
+            # here and not the end. Chunks alone can carry them (RFC 9110 §6.5).
             following = Writing.CHUNKED
             framing = CHUNKED + encoded.trailer
         self._reading = Reading.HEAD

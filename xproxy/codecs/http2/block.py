@@ -188,7 +188,9 @@ def decode(block: bytes, table: Table, allowed: int, most_bytes: int) -> tuple[l
             reader.changed().add(field)
         elif octet >= 0x20:  # §6.3: size update
             updates += 1
-            if fields or updates > _MAX_SIZE_UPDATES:
+            if updates > _MAX_SIZE_UPDATES:
+                raise _broken(f"above {_MAX_SIZE_UPDATES} table size updates in a header block")
+            if fields:
                 raise _broken("a table size update that is not at the start of its header block")
             maximum, position = _read_integer(block, position, 0x1F)
             if maximum > allowed:

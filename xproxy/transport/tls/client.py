@@ -54,7 +54,7 @@ class ClientTls:
     movable: bool = True
     """Keep the session's secrets, so that it can be exported."""
     gate: HandshakeGate = attrs.field(factory=HandshakeGate)
-    """Shared by the clusters of a process."""
+    """Bounds this cluster's handshakes, whatever they offer."""
     key_log: KeyLog | None = attrs.field(init=False)
     """Where the context writes its secrets."""
     _context: ssl.SSLContext = attrs.field(init=False)
@@ -118,7 +118,7 @@ class ClientTls:
         """Return who the upstream is. Raises TlsError if it is not one of those wanted."""
         names, common_name = names_of(ssl_object)
         if self.verify:
-            check(names, self._patterns)
+            check(names, self._patterns, Alert.BAD_CERTIFICATE)
         return identity_of(names, common_name)
 
 

@@ -23,7 +23,7 @@ MAX_HANDSHAKES: Final = 1024
 PATIENCE_SECONDS: Final = 1.0
 """How long a handshake may take when others wait for its place: many round trips, also over a satellite."""
 SECONDS_A_TICK: Final = 0.002
-"""Computing time of handshakes in one tick, before other connections have their turn."""
+"""Computing time of a listener's handshakes in one tick, before other connections have their turn."""
 
 
 class TooManyHandshakes(TlsError):
@@ -32,7 +32,7 @@ class TooManyHandshakes(TlsError):
 
 @attrs.define(eq=False)
 class HandshakeGate:
-    """See the module. One for a process, so that all listeners share its bounds."""
+    """See the module. Each listener and each cluster has its own."""
 
     max_concurrent: int = MAX_HANDSHAKES
     """Handshakes under way at once, and how many more may wait."""

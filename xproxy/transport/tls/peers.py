@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Final
 
-from xproxy.transport.tls.alerts import TlsError
+from xproxy.transport.tls.alerts import Alert, TlsError
 
 _KINDS: Final = ("URI", "DNS", "IP Address", "email")
 
@@ -18,7 +19,7 @@ def names_of(ssl_object: ssl.SSLObject) -> tuple[list[tuple[str, str]], str | No
     if not certificate:
         return [], None
     found = [
-        (str(pair[0]), str(pair[1]))
+        (str(pair[0]), _plain(str(pair[0]), str(pair[1])))
         for pair in certificate.get("subjectAltName", ())
         if isinstance(pair, tuple) and pair[0] in _KINDS
     ]
@@ -28,6 +29,16 @@ def names_of(ssl_object: ssl.SSLObject) -> tuple[list[tuple[str, str]], str | No
             if isinstance(pair, tuple) and pair[0] == "commonName":
                 common = str(pair[1])
     return found, common
+
+
+def _plain(kind: str, name: str) -> str:
+    # OpenSSL writes out each group of an IPv6 address; nobody else does.
+    if kind != "IP Address":
+        return name
+    try:
+        return str(ip_address(name.strip()))
+    except ValueError:
+        return name
 
 
 def identity_of(names: Sequence[tuple[str, str]], common_name: str | None) -> str | None:
@@ -65,12 +76,13 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     uri = "://" in pattern
     text = pattern if uri else pattern.lower()
     rest = uri and text.endswith("*")
-    inner = r"[^./]+"
+    # No label of a DNS name has these: an e-mail address or a URI is not taken for one.
+    inner = r"[^./]+" if uri else r"[^./:@]+"
     parts = (text[:-1] if rest else text).split("*")
     return re.compile(inner.join(re.escape(part) for part in parts) + (".+" if rest else ""))
 
 
-def check(names: Sequence[tuple[str, str]], patterns: SanPatterns) -> None:
-    """Raise TlsError unless the peer has one of the names wanted, or none is wanted."""
+def check(names: Sequence[tuple[str, str]], patterns: SanPatterns, alert: Alert) -> None:
+    """Raise TlsError with ``alert`` unless the peer has one of the names wanted, or none is wanted."""
     if patterns and not patterns.matches(names):
-        raise TlsError("the peer's certificate has none of the names wanted here")
+        raise TlsError("the peer's certificate has none of the names wanted here", alert)

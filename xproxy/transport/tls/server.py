@@ -52,7 +52,7 @@ class ServerTls:
     movable: bool = True
     """Keep the session's secrets, so that it can be exported."""
     gate: HandshakeGate = attrs.field(factory=HandshakeGate)
-    """Shared by the listeners of a process."""
+    """Bounds this listener's handshakes."""
     _key_log: KeyLog | None = attrs.field(init=False)
     _names: ServerNames[ssl.SSLContext] = attrs.field(init=False)
     _patterns: SanPatterns = attrs.field(init=False)
@@ -116,12 +116,13 @@ class ServerTls:
 
     def identify(self, ssl_object: ssl.SSLObject) -> str | None:
         """Return who the client is. Raises TlsError if it is nobody wanted here."""
+        if ssl_object.getpeercert(binary_form=True) is None:
+            if self.client.mode == "require":
+                raise TlsError("the client has no certificate", Alert.CERTIFICATE_REQUIRED)
+            return None
         names, common_name = names_of(ssl_object)
-        present = bool(names or common_name)
-        if self.client.mode == "require" and ssl_object.getpeercert(binary_form=True) is None:
-            raise TlsError("the client has no certificate", Alert.CERTIFICATE_REQUIRED)
-        if present:
-            check(names, self._patterns)
+        # Also one without any name: it has none of those wanted.
+        check(names, self._patterns, Alert.ACCESS_DENIED)
         return identity_of(names, common_name)
 
     @property
@@ -138,9 +139,13 @@ async def accept(stream: ByteStream, first: bytes, tls: ServerTls) -> TlsStream:
     """
     gate = tls.gate
     try:
-        hello, first = await _hello(stream, first, gate)
-        context = tls.choose(hello)
         async with gate.place():
+            # Within the bound, as whoever waits for a turn costs memory too.
+            hello, first = await _hello(stream, first, gate)
+            context = tls.choose(hello)
+            if stream.hung_up:
+                # It can answer no more: a flood of those that come and go need not be computed.
+                raise TlsError("the peer ended the connection within the handshake")
             handshake = Handshake(context, tls.key_log, server=True)
             try:
                 unread = await handshake.run(stream, first, gate)

@@ -34,13 +34,15 @@ class TicketKeys:
 
     def use_in(self, context: Context) -> None:
         """Make ``context`` do so. Raises TlsOptionsError."""
+        # Never by session id: OpenSSL would keep 20 000 sessions for each certificate, with what clients showed of
+        # theirs 6 KiB each, and lose them with the process.
+        try:
+            libssl().without_session_cache(context)
+        except LibsslUnusable:
+            pass  # then it keeps some in memory, up to OpenSSL's own bound
         if not self._enabled:
             context.options |= ssl.OP_NO_TICKET
             context.num_tickets = 0
-            try:
-                libssl().without_session_cache(context)
-            except LibsslUnusable:
-                pass  # then it keeps some in memory, up to OpenSSL's own bound
         elif self._keys:
             try:
                 libssl().use_ticket_keys(context, self._keys)

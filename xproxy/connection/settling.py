@@ -1,0 +1,44 @@
+"""Waiting for the peer to say how many requests it takes at a time on a connection."""
+
+from __future__ import annotations
+
+import trio
+
+from xproxy.codecs.api import SupportsConcurrency
+
+
+class Settling:
+    """Those who would rather know, on one connection."""
+
+    __slots__ = ("_concurrency", "_told")
+
+    def __init__(self, concurrency: SupportsConcurrency | None) -> None:
+        self._concurrency = concurrency
+        """None: the protocol has no such bound."""
+        self._told: trio.Event | None = None
+
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits."""
+        return self._told is not None
+
+    async def wait(self, patience: float) -> None:
+        """Return when the peer has said it, or after ``end``, or after ``patience`` seconds."""
+        concurrency = self._concurrency
+        if concurrency is None or concurrency.settled:
+            return
+        if self._told is None:
+            self._told = trio.Event()
+        with trio.move_on_after(patience):
+            await self._told.wait()
+
+    def look(self) -> None:
+        """The peer said something: see whether it was this."""
+        if self._concurrency is not None and self._concurrency.settled:
+            self.end()
+
+    def end(self) -> None:
+        """It will say no more. Idempotent."""
+        told, self._told = self._told, None
+        if told is not None:
+            told.set()
