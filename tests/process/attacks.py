@@ -216,7 +216,10 @@ ATTACKS: Final[dict[str, Attack]] = {
     "unknown frames": _by("max_control_frames", blobs=lambda: _for_ever(frame(0x77, 0, 0, b""))),
     "shut window": _by("downstream_rq_timeout", blobs=_shut_window),
     "dribble": _by("max_window_updates", blobs=_dribble),
-    "never reading": _by("downstream_cx_write_timeout", blobs=_never_reading, reads=False),
+    # Which of the two comes first depends on how much the kernel took before it was full.
+    "never reading": _by(
+        "downstream_cx_write_timeout", "downstream_rq_timeout", blobs=_never_reading, reads=False
+    ),
     "half a block": _by("downstream_cx_head_timeout", blobs=_half_a_block),
     "no acknowledgement": _by(
         "settings_timeout", "downstream_rq_timeout", blobs=_no_acknowledgement, acknowledges=False
