@@ -54,9 +54,8 @@ def test_a_good_client_is_served_beside_them(proxy: Product) -> None:
         # The bound is loose, and the best of three counts, as a test machine may be busy; attacks.py measures it.
         for _ in range(3):
             found = under_attack(proxy, name, 20, LOAD_SECONDS / 2)
-            assert found.outcome.cut_off > 0, name
-            if found.median < 3 * alone:
+            if found.outcome.cut_off and found.median < 3 * alone:
                 break
         else:
-            pytest.fail(f"{name}: {found.median} s, {alone} s without it")
+            pytest.fail(f"{name}: {found}, {alone} s without it")
     eventually(lambda: not proxy.leaks(), "nothing is held")
