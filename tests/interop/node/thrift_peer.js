@@ -19,8 +19,14 @@ for (const transport of Object.keys(TRANSPORTS)) {
     DIALECTS.push(`${transport}-${protocol}`);
   }
 }
+// THeader is a protocol over the framed transport here. PyPI's resets a direct connection from it: hence its own name.
+const THEADER = 'theader-binary';
+DIALECTS.push(THEADER);
 
 function options(dialect) {
+  if (dialect.startsWith(THEADER)) {
+    return { transport: thrift.TFramedTransport, protocol: thrift.THeaderProtocol };
+  }
   const [transport, protocol] = dialect.split('-');
   return { transport: TRANSPORTS[transport], protocol: PROTOCOLS[protocol] };
 }
