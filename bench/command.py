@@ -13,17 +13,17 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import chart, procfs, report
+from bench import against, chart, procfs, report
 from bench.contest import hold
 from bench.lab import Lab, affordable_connections, raise_file_limit
 from bench.processes import pinned
-from bench.rows import bolt, bulk, http1, http2, latency, memory, rpc, tls
+from bench.rows import bolt, bulk, http1, http2, latency, memory, rpc, sizes, tls, unlike
 from bench.rows.row import Row
-from bench.tools import BUILD, Missing
+from bench.tools import BUILD, HERE, Missing
 
 ROWS: dict[str, Row] = {
     row.key: row
-    for module in (http1, http2, tls, bolt, rpc, bulk, latency, memory)
+    for module in (unlike, http1, http2, tls, bolt, rpc, sizes, bulk, latency, memory)
     for row in module.ROWS
 }
 _IDLE_CONNECTIONS = 10_000
@@ -61,6 +61,13 @@ def parser() -> argparse.ArgumentParser:
             option, type=Path, default=default, metavar="FILE", help=f"{what} (default %(default)s)"
         )
     this.add_argument(
+        "--against",
+        type=Path,
+        metavar="PATH",
+        help="another checkout of xproxy with its own .venv: measure both in alternated rounds, without peers, and "
+        "end with 1 where this one is worse by more than 3 %%",
+    )
+    this.add_argument(
         "--quick",
         action="store_true",
         help="one round of 1 s and 500 idle connections: shows that everything works, measures nothing",
@@ -83,7 +90,7 @@ def _positive(text: str) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the bench; return 0, 1 where somebody failed who is on this machine, 2 for a wrong command line."""
+    """Run the bench; return 0, 1 where somebody failed or ``--against`` is worse, 2 if it cannot be run."""
     arguments = parser().parse_args(argv)
     # Not a terminal means a log, which may be wide; 80 columns would break the tables' headings.
     console = Console(width=None if sys.stdout.isatty() else _LOG_COLUMNS)
@@ -94,6 +101,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not hasattr(os, "sched_setaffinity"):
         console.print("the bench needs Linux: it reads /proc and pins processes to CPUs")
         return 2
+    rows = {key: ROWS[key] for key in dict.fromkeys(arguments.rows or ROWS)}
+    if arguments.against is not None:
+        tree = arguments.against.resolve()
+        try:
+            rows = {key: against.against(row, tree) for key, row in rows.items()}
+        except Missing as exc:
+            console.print(str(exc), markup=False)
+            return 2
     cpus = sorted(os.sched_getaffinity(0))
     file_limit = raise_file_limit()
     wanted = _QUICK_IDLE_CONNECTIONS if arguments.quick else _IDLE_CONNECTIONS
@@ -102,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         lab = Lab(
             work=Path(work),
             python=arguments.python,
+            tree=HERE.parent,
             proxy_cpu=cpus[0],
             load_cpu=cpus[1] if len(cpus) > 1 else cpus[0],
             seconds=1 if arguments.quick else arguments.seconds,
@@ -123,9 +139,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         outcomes = []
         with pinned(lab.load_cpu):
-            for key in dict.fromkeys(arguments.rows or ROWS):
+            for row in rows.values():
                 with console.status("") as status:
-                    outcome = hold(ROWS[key], lab, status.update)
+                    outcome = hold(row, lab, status.update)
                 report.show(outcome, console)
                 outcomes.append(outcome)
     document = report.as_json(
@@ -149,4 +165,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"no chart: {exc}", style="yellow", markup=False)
     else:
         console.print(f"chart: {arguments.png}", markup=False)
-    return 1 if any(outcome.failed for outcome in outcomes) else 0
+    worse = False
+    if arguments.against is not None:
+        found = [one for outcome in outcomes for one in against.compared(outcome)]
+        against.show(found, tree, console)
+        worse = any(one.worse for one in found)
+    return 1 if worse or any(outcome.failed for outcome in outcomes) else 0

@@ -124,7 +124,8 @@ def hold(row: Row, lab: Lab, say: Callable[[str], None]) -> Outcome:
             else:
                 entrants.append(_Entrant(contender, version, probe))
         for number in range(1, lab.rounds + 1):
-            for entrant in list(entrants):
+            # Every second round the other way round: nobody always has the better moment.
+            for entrant in list(entrants if number % 2 else reversed(entrants)):
                 say(f"{row.key}: round {number} of {lab.rounds}, {entrant.contender.name}")
                 try:
                     entrant.samples.append(entrant.probe(lab.seconds))

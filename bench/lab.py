@@ -22,6 +22,8 @@ class Lab:
     """A folder for configurations and logs that lives as long as the run."""
     python: Path
     """The interpreter that runs xproxy."""
+    tree: Path
+    """The checkout whose xproxy it runs."""
     proxy_cpu: int
     """Where the proxy under test runs, alone."""
     load_cpu: int

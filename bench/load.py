@@ -1,5 +1,5 @@
-"""Load: wrk for HTTP/1.1, h2load for HTTP/2, handshakes.py for new TLS connections, rpcload (``rpcload.c``) for
-everything else and where wrk is missing.
+"""Load: wrk for HTTP/1.1, h2load and h2vary (``h2vary.c``) for HTTP/2, handshakes.py for new TLS connections, rpcload
+(``rpcload.c``) for everything else and where wrk is missing.
 """
 
 from __future__ import annotations
@@ -76,6 +76,18 @@ class _RpcloadReport:
 
 
 @attrs.frozen(kw_only=True)
+class _H2varyReport:
+    """The fields we read of the line that h2vary prints."""
+
+    requests: int
+    seconds: float
+    errors: int
+    mismatches: int
+    p50_us: float
+    p99_us: float
+
+
+@attrs.frozen(kw_only=True)
 class Bulk:
     """What rpcload's bulk reader prints."""
 
@@ -135,6 +147,18 @@ def parse_h2load(text: str, *, answer_bytes: int) -> Load:
     )
 
 
+def parse_h2vary(text: str) -> Load:
+    """Read the line h2vary printed."""
+    report = cattrs.structure(json.loads(text), _H2varyReport)
+    return Load(
+        requests=report.requests,
+        seconds=report.seconds,
+        errors=report.errors + report.mismatches,
+        p50_us=report.p50_us,
+        p99_us=report.p99_us,
+    )
+
+
 def parse_rpcload(text: str) -> Load:
     """Read the line rpcload's load mode printed."""
     report = cattrs.structure(json.loads(text), _RpcloadReport)
@@ -169,19 +193,19 @@ def _run(lab: Lab, argv: Argv, seconds: float) -> str:
 
 
 def web_with_wrk(
-    lab: Lab, port: int, *, connections: int, seconds: int, varying: bool = False, tls: bool = False
+    lab: Lab, port: int, *, connections: int, seconds: int, script: str = "", tls: bool = False
 ) -> Load:
-    """Load HTTP/1.1 keep-alive connections as hard as they go; ``varying``: no two request heads are alike."""
-    parts = ["wrk_report.lua", *(["wrk_varying.lua"] if varying else [])]
-    script = lab.work / ("varying.lua" if varying else "plain.lua")
-    script.write_text("".join((tools.HERE / part).read_text() for part in parts))
+    """Load HTTP/1.1 keep-alive connections as hard as they go; ``script`` says what is asked for."""
+    parts = ["wrk_report.lua", *([script] if script else [])]
+    whole = lab.work / (script or "plain.lua")
+    whole.write_text("".join((tools.HERE / part).read_text() for part in parts))
     argv: Argv = [
         tools.wrk(),
         "--threads=1",
         f"--connections={connections}",
         f"--duration={seconds}s",
         "--timeout=10s",
-        f"--script={script}",
+        f"--script={whole}",
         f"{'https' if tls else 'http'}://127.0.0.1:{port}/",
     ]
     return parse_wrk(_run(lab, argv, seconds))
@@ -209,6 +233,28 @@ def with_h2load(
     ]
     answer = BODY_BYTES if body is None else len(body)
     return parse_h2load(_run(lab, argv, seconds), answer_bytes=answer)
+
+
+def h2vary(
+    lab: Lab,
+    port: int,
+    *,
+    connections: int,
+    streams: int,
+    seconds: int,
+    size: int,
+    grpc: bool = False,
+) -> Load:
+    """Load HTTP/2 connections with requests of which no two are alike, and expect ``size`` bytes with their nonce.
+
+    Args:
+        grpc: post as many as a gRPC message, prefix included.
+    """
+    argv: Argv = [
+        *(tools.h2vary(), "load", "-port", str(port), "-c", str(connections), "-m", str(streams)),
+        *("-d", str(seconds), "-size", str(size), *(("-grpc",) if grpc else ())),
+    ]
+    return parse_h2vary(_run(lab, argv, seconds))
 
 
 def _as_grpc(lab: Lab, message: bytes) -> Argv:

@@ -10,6 +10,8 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
+
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / ".build"
 
@@ -62,19 +64,37 @@ def envoy() -> Path:
 @functools.cache
 def rpcload() -> Path:
     """Return the load generator, built from ``rpcload.c`` where that is newer than what was built last."""
-    source, binary = HERE / "rpcload.c", BUILD / "rpcload"
+    return _built("rpcload")
+
+
+@functools.cache
+def h2vary() -> Path:
+    """Return the load generator, built likewise from ``h2vary.c`` and the Huffman code of HPACK."""
+    BUILD.mkdir(exist_ok=True)
+    codes = zip(REQUEST_CODES[:256], REQUEST_CODES_LENGTH[:256], strict=True)
+    rows = ", ".join(f"{{{code:#x}, {bits}}}" for code, bits in codes)
+    declared = "static const struct { uint32_t code; uint8_t bits; } huffman[256]"
+    (BUILD / "huffman.h").write_text(f"{declared} = {{{rows}}};\n")
+    return _built("h2vary")
+
+
+def _built(name: str) -> Path:
+    source, binary = HERE / f"{name}.c", BUILD / name
     if binary.exists() and binary.stat().st_mtime >= source.stat().st_mtime:
         return binary
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
-        raise Missing("gcc is not installed, and bench/rpcload.c must be compiled")
+        raise Missing(f"gcc is not installed, and bench/{name}.c must be compiled")
     BUILD.mkdir(exist_ok=True)
-    half_done = BUILD / f"rpcload.{os.getpid()}"
+    half_done = BUILD / f"{name}.{os.getpid()}"
     built = subprocess.run(
-        [compiler, "-O2", "-o", half_done, source], capture_output=True, text=True, check=False
+        [compiler, "-O2", "-I", BUILD, "-o", half_done, source],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if built.returncode:
-        raise Missing(f"bench/rpcload.c does not compile here: {built.stderr.strip()[:300]}")
+        raise Missing(f"bench/{name}.c does not compile here: {built.stderr.strip()[:300]}")
     half_done.replace(binary)
     return binary
 

@@ -13,6 +13,9 @@ from bench.proxies.nginx import configuration
 
 GRPC_MESSAGE = b"\0" + RPC_PAYLOAD_BYTES.to_bytes(4) + b"m" * RPC_PAYLOAD_BYTES
 """With the prefix that gRPC gives a message: not compressed, and its length."""
+GRPC_PREFIX_BYTES = 5
+NONCE_BYTES = 32
+"""Digits of a nonce, and of nginx's own ``$request_id``."""
 _HTTP2 = " http2"
 _STREAMS = 1024
 """Above all that the load has in flight: a proxy may put it on one connection."""
@@ -51,6 +54,34 @@ def grpc(lab: Lab) -> Iterator[int]:
         f"root {lab.work}; default_type application/grpc; add_trailer grpc-status 0; }}"
     )
     with _nginx(lab, _HTTP2, server) as port:
+        yield port
+
+
+@contextmanager
+def unlike(lab: Lab) -> Iterator[int]:
+    """Answer with 200 and 1,024 bytes never seen before, first of all the request's ``x-nonce``. Yield the port."""
+    body = "$http_x_nonce" + "$request_id" * (BODY_BYTES // NONCE_BYTES - 1)
+    fields = "".join(
+        f"add_header {name} {value}; "
+        for name, value in (
+            ("ETag", "'\"$request_id\"'"),
+            ("X-Request-Id", "$request_id"),
+            ("Set-Cookie", '"seen=$request_id; Path=/"'),
+            ("Cache-Control", '"no-cache"'),
+        )
+    )
+    server = f'location / {{ default_type application/json; {fields}return 200 "{body}"; }}'
+    with _nginx(lab, server=server) as port:
+        yield port
+
+
+@contextmanager
+def grpc_unlike(lab: Lab) -> Iterator[int]:
+    """Answer every gRPC call with its nonce and other bytes, and status 0 in trailers. Yield the port."""
+    port = free_port()
+    size = GRPC_PREFIX_BYTES + RPC_PAYLOAD_BYTES
+    argv: Argv = [tools.h2vary(), "serve", "-port", str(port), "-size", str(size)]
+    with running(argv, name="h2vary-upstream", cpu=lab.load_cpu, work=lab.work, port=port):
         yield port
 
 

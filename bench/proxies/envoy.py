@@ -12,7 +12,7 @@ from bench import tools
 from bench.certificate import Certificate, certificate
 from bench.lab import Lab
 from bench.processes import free_port, running
-from bench.proxies.proxy import Kind, Served, cannot
+from bench.proxies.proxy import PLAIN, Kind, Served, Shape, cannot
 
 _TYPE_URLS = "type.googleapis.com/envoy.extensions"
 _TYPES = f"{_TYPE_URLS}.filters"
@@ -30,28 +30,37 @@ class Envoy:
         return tools.output_of(tools.envoy(), "--version").split("/")[-4]
 
     @contextmanager
-    def serve(self, lab: Lab, kind: Kind, upstream: int) -> Iterator[Served]:
+    def serve(self, lab: Lab, kind: Kind, upstream: int, shape: Shape = PLAIN) -> Iterator[Served]:
         if kind == "bolt":
             raise cannot(self.name, kind)
         port = free_port()
         config = lab.work / f"envoy-{port}.json"
-        config.write_text(json.dumps(_bootstrap(lab, kind, port, upstream), indent=1))
+        config.write_text(json.dumps(_bootstrap(lab, kind, port, upstream, shape), indent=1))
         argv: list[str] = [str(tools.envoy()), "-c", str(config), "--concurrency", "1"]
         argv += ["--disable-hot-restart", "--log-level", "error"]
         with running(argv, name=self.name, cpu=lab.proxy_cpu, work=lab.work, port=port) as process:
             yield Served(process=process, port=port)
 
 
-def _bootstrap(lab: Lab, kind: Kind, port: int, upstream: int) -> Json:
-    filters: list[Json] = [_network_filter(kind)]
+def _bootstrap(lab: Lab, kind: Kind, port: int, upstream: int, shape: Shape) -> Json:
+    filters: list[Json] = [_network_filter(kind, shape)]
     chain: dict[str, Json] = {"filters": filters}
     if kind == "tls":
         chain["transport_socket"] = _tls(certificate(lab.work))
+    return {
+        "static_resources": {
+            "listeners": [{"name": "edge", "address": _address(port), "filter_chains": [chain]}],
+            "clusters": [_cluster(kind, name, upstream) for name in shape.cluster_names],
+        }
+    }
+
+
+def _cluster(kind: Kind, name: str, upstream: int) -> Json:
     cluster: dict[str, Json] = {
-        "name": "upstream",
+        "name": name,
         "type": "STATIC",
         "load_assignment": {
-            "cluster_name": "upstream",
+            "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(upstream)}}]}],
         },
     }
@@ -64,15 +73,10 @@ def _bootstrap(lab: Lab, kind: Kind, port: int, upstream: int) -> Json:
         cluster["typed_extension_protocol_options"] = {
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol
         }
-    return {
-        "static_resources": {
-            "listeners": [{"name": "edge", "address": _address(port), "filter_chains": [chain]}],
-            "clusters": [cluster],
-        }
-    }
+    return cluster
 
 
-def _network_filter(kind: Kind) -> Json:
+def _network_filter(kind: Kind, shape: Shape) -> Json:
     if kind == "l4":
         options: dict[str, Json] = {"cluster": "upstream"}
         return _filter("network", "tcp_proxy", "TcpProxy", options)
@@ -100,14 +104,15 @@ def _network_filter(kind: Kind) -> Json:
             "thrift_filters": [_router("thrift", "network.thrift_proxy.router")],
         }
         return _filter("network", "thrift_proxy", "ThriftProxy", options)
+    paths: list[Json] = [
+        {"match": {"prefix": prefix}, "route": {"cluster": shape.cluster(n)}}
+        for n, prefix in enumerate(shape.prefixes)
+    ]
     options = {
         "route_config": {
             "virtual_hosts": [
-                {
-                    "name": "all",
-                    "domains": ["*"],
-                    "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "upstream"}}],
-                }
+                {"name": host, "domains": [host], "routes": paths}
+                for host in shape.host_names or ["*"]
             ]
         },
         "http_filters": [_router("http", "http.router")],

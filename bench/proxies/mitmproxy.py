@@ -10,7 +10,7 @@ import attrs
 from bench import tools
 from bench.lab import Lab
 from bench.processes import free_port, running
-from bench.proxies.proxy import Kind, Served, cannot
+from bench.proxies.proxy import PLAIN, Kind, Served, Shape, cannot
 
 
 @attrs.frozen
@@ -24,8 +24,8 @@ class Mitmproxy:
         return tools.output_of(tools.mitmdump(), "--version").splitlines()[0].split()[-1]
 
     @contextmanager
-    def serve(self, lab: Lab, kind: Kind, upstream: int) -> Iterator[Served]:
-        if kind != "http1":
+    def serve(self, lab: Lab, kind: Kind, upstream: int, shape: Shape = PLAIN) -> Iterator[Served]:
+        if kind != "http1" or shape != PLAIN:
             raise cannot(self.name, kind)
         port = free_port()
         argv: list[str] = [str(tools.mitmdump()), "--quiet"]

@@ -14,7 +14,7 @@ from bench import tools
 from bench.certificate import certificate
 from bench.lab import Lab
 from bench.processes import Argv, free_port, running
-from bench.proxies.proxy import Kind, Served, cannot
+from bench.proxies.proxy import PLAIN, Kind, Served, Shape, cannot
 from bench.tools import Missing
 
 _TEMPORARY = {
@@ -39,7 +39,7 @@ class Nginx:
         return tools.output_of(tools.nginx(), "-v").rpartition("/")[2]
 
     @contextmanager
-    def serve(self, lab: Lab, kind: Kind, upstream: int) -> Iterator[Served]:
+    def serve(self, lab: Lab, kind: Kind, upstream: int, shape: Shape = PLAIN) -> Iterator[Served]:
         if kind not in _SERVER and kind != "l4":
             raise cannot(self.name, kind)
         port = free_port()
@@ -47,11 +47,7 @@ class Nginx:
         if kind != "l4":
             config = configuration(
                 folder,
-                http=f"upstream up {{ server 127.0.0.1:{upstream}; keepalive 512; "
-                "keepalive_requests 1000000000; }\n"
-                f"server {{ listen 127.0.0.1:{port}{_SERVER[kind]} backlog=4096; "
-                f"{_tls(lab) if kind == 'tls' else ''}location / {{ "
-                'proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; } }',
+                http=_web(lab, kind, port, upstream, shape),
             )
         else:
             config = configuration(
@@ -62,6 +58,26 @@ class Nginx:
         argv: Argv = [tools.nginx(), "-p", folder, "-c", config]
         with running(argv, name=self.name, cpu=lab.proxy_cpu, work=lab.work, port=port) as process:
             yield Served(process=process, port=port)
+
+
+def _web(lab: Lab, kind: Kind, port: int, upstream: int, shape: Shape) -> str:
+    """Return the blocks of a web server: upstreams, and a server for each host."""
+    ups = "".join(
+        f"upstream {name} {{ server 127.0.0.1:{upstream}; keepalive 512; "
+        "keepalive_requests 1000000000; }\n"
+        for name in shape.cluster_names
+    )
+    locations = "".join(
+        f"location {prefix} {{ proxy_pass http://{shape.cluster(n)}; proxy_http_version 1.1; "
+        'proxy_set_header Connection ""; }\n'
+        for n, prefix in enumerate(shape.prefixes)
+    )
+    hosts = shape.host_names or ["_"]
+    return f"server_names_hash_max_size 8192;\n{ups}" + "".join(
+        f"server {{ listen 127.0.0.1:{port}{_SERVER[kind]}{'' if n else ' backlog=4096'}; server_name {host}; "
+        f"{_tls(lab) if kind == 'tls' else ''}{locations}}}\n"
+        for n, host in enumerate(hosts)
+    )
 
 
 def _tls(lab: Lab) -> str:

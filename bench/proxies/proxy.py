@@ -18,6 +18,43 @@ The upstream speaks the same; with ``http2`` and ``tls`` it speaks HTTP/1.1.
 """
 
 
+MANY = 1_000
+"""Routes, hosts or clusters of a large configuration; the scripts for wrk know it too."""
+
+
+@attrs.frozen(kw_only=True)
+class Shape:
+    """How large the configuration is, for kinds of HTTP/1.1. All clusters have the one upstream."""
+
+    routes: int = 1
+    """Told apart by path, ``/p0/…`` and so on, where there are several."""
+    hosts: int = 1
+    """``h0.bench.test`` and so on, where there are several."""
+    clusters: int = 1
+    """One for each route, or one for all."""
+
+    def cluster(self, route: int) -> str:
+        """Return the name of a route's cluster."""
+        return f"upstream{route}" if self.clusters > 1 else "upstream"
+
+    @property
+    def cluster_names(self) -> list[str]:
+        return [self.cluster(n) for n in range(self.clusters)]
+
+    @property
+    def prefixes(self) -> list[str]:
+        """The routes' paths."""
+        return [f"/p{n}/" for n in range(self.routes)] if self.routes > 1 else ["/"]
+
+    @property
+    def host_names(self) -> list[str]:
+        """The hosts, or none where any will do."""
+        return [f"h{n}.bench.test" for n in range(self.hosts)] if self.hosts > 1 else []
+
+
+PLAIN = Shape()
+
+
 @attrs.frozen(kw_only=True)
 class Served:
     """A proxy that listens."""
@@ -39,7 +76,9 @@ class Proxy(Protocol):
             Missing: it is not on this machine.
         """
 
-    def serve(self, lab: Lab, kind: Kind, upstream: int) -> AbstractContextManager[Served]:
+    def serve(
+        self, lab: Lab, kind: Kind, upstream: int, shape: Shape = PLAIN
+    ) -> AbstractContextManager[Served]:
         """Run it on the CPU under test, in front of the upstream's port.
 
         Raises:

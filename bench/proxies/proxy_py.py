@@ -14,7 +14,7 @@ import attrs
 from bench import tools
 from bench.lab import Lab
 from bench.processes import free_port, running
-from bench.proxies.proxy import Kind, Served, cannot
+from bench.proxies.proxy import PLAIN, Kind, Served, Shape, cannot
 
 _PLUGIN = """\
 from proxy.http.server import ReverseProxyBasePlugin
@@ -36,8 +36,8 @@ class ProxyPy:
         return tools.output_of(tools.proxy_py(), "--version").splitlines()[-1]
 
     @contextmanager
-    def serve(self, lab: Lab, kind: Kind, upstream: int) -> Iterator[Served]:
-        if kind != "http1":
+    def serve(self, lab: Lab, kind: Kind, upstream: int, shape: Shape = PLAIN) -> Iterator[Served]:
+        if kind != "http1" or shape != PLAIN:
             raise cannot(self.name, kind)
         port = free_port()
         folder = lab.work / f"proxy_py-{port}"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import attrs
 
-from bench import tools
 from bench.certificate import certificate
 from bench.lab import Lab
 from bench.processes import free_port, running
-from bench.proxies.proxy import Kind, Served
+from bench.proxies.proxy import PLAIN, Kind, Served, Shape
 
 _CONFIG = """\
 listeners:
@@ -23,11 +22,15 @@ listeners:
     routes: main
 routes:
   main:
-    - cluster: upstream{timeout}
-clusters:
-  upstream:
-    endpoints: [127.0.0.1:{upstream}]{codec}
-"""
+{table}clusters:
+{clusters}"""
+
+_CODECS: Mapping[Kind, str] = {
+    "http2": ", codec: http1",
+    "tls": ", codec: http1",
+    "http2-http2": ", codec: http2",
+}
+"""Said where a default would do, too: an older checkout may have another."""
 
 
 @attrs.frozen
@@ -41,18 +44,21 @@ class Xproxy:
         return "this tree"
 
     @contextmanager
-    def serve(self, lab: Lab, kind: Kind, upstream: int) -> Iterator[Served]:
+    def serve(self, lab: Lab, kind: Kind, upstream: int, shape: Shape = PLAIN) -> Iterator[Served]:
         port = free_port()
         config = lab.work / f"xproxy-{port}.yaml"
+        codec = _CODECS.get(kind, "")
         config.write_text(
             _CONFIG.format(
                 port=port,
-                upstream=upstream,
                 codecs="[opaque]" if kind == "l4" else "auto",
                 filters="" if kind == "l4" else ", ".join(self.filters),
-                timeout="\n      timeout: 0" if kind == "l4" else "",
+                table=_table(shape, ", timeout: 0" if kind == "l4" else ""),
                 tls=_tls(lab) if kind == "tls" else "",
-                codec="\n    codec: http1" if kind in ("http2", "tls") else "",
+                clusters="".join(
+                    f"  {name}: {{endpoints: ['127.0.0.1:{upstream}']{codec}}}\n"
+                    for name in shape.cluster_names
+                ),
             )
         )
         with running(
@@ -61,9 +67,20 @@ class Xproxy:
             cpu=lab.proxy_cpu,
             work=lab.work,
             port=port,
-            cwd=tools.HERE.parent,
+            cwd=lab.tree,
         ) as process:
             yield Served(process=process, port=port)
+
+
+def _table(shape: Shape, timeout: str) -> str:
+    """Return the routes: for each host all paths."""
+    lines = []
+    for host in shape.host_names or [""]:
+        for n, prefix in enumerate(shape.prefixes):
+            hosts = f"hosts: ['{host}'], " if host else ""
+            match = f"match: {{path: {{prefix: {prefix}}}}}, " if prefix != "/" else ""
+            lines.append(f"    - {{{hosts}{match}cluster: {shape.cluster(n)}{timeout}}}\n")
+    return "".join(lines)
 
 
 def _tls(lab: Lab) -> str:

@@ -27,7 +27,8 @@ def _has_wrk() -> bool:
 
 def _load(lab: Lab, port: int, seconds: int, *, connections: int, varying: bool) -> Load:
     if _has_wrk():
-        return web_with_wrk(lab, port, connections=connections, seconds=seconds, varying=varying)
+        script = "wrk_varying.lua" if varying else ""
+        return web_with_wrk(lab, port, connections=connections, seconds=seconds, script=script)
     return rpcload(
         lab, port, protocol="http", connections=connections, seconds=seconds, varying=varying
     )

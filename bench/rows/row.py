@@ -12,7 +12,7 @@ from bench.lab import Lab
 from bench.load import Load
 from bench.measure import Sample, Window, watch
 from bench.processes import Process
-from bench.proxies.proxy import Kind, Proxy, Served
+from bench.proxies.proxy import PLAIN, Kind, Proxy, Served, Shape
 
 Probe = Callable[[int], Sample]
 """Load the contender for so many seconds and say what was seen."""
@@ -87,18 +87,24 @@ PER_STREAM = (CPU, RATE, MEAN, USE)
 
 
 def under_requests(
-    proxy: Proxy, kind: Kind, load: Callable[[Lab, int, int], Load], *, name: str = ""
+    proxy: Proxy,
+    kind: Kind,
+    load: Callable[[Lab, int, int], Load],
+    *,
+    name: str = "",
+    shape: Shape = PLAIN,
 ) -> Contender:
     """Return a proxy as a contender measured by CPU per request.
 
     Args:
         load: what loads a port for so many seconds.
         name: what the row calls it, if not by the proxy's name.
+        shape: how large its configuration is.
     """
 
     @contextmanager
     def start(lab: Lab, upstream: int) -> Iterator[Probe]:
-        with proxy.serve(lab, kind, upstream) as served:
+        with proxy.serve(lab, kind, upstream, shape) as served:
             yield lambda seconds: _sample(lab, served, seconds)
 
     def _sample(lab: Lab, served: Served, seconds: int) -> Sample:

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
 
+import h2.config
+import h2.connection
+import h2.events
 import pytest
 
-from bench.load import parse_h2load, parse_rpcload, parse_wrk
+from bench import tools
+from bench.load import parse_h2load, parse_h2vary, parse_rpcload, parse_wrk
 from bench.processes import Failed
 
 
@@ -71,3 +77,48 @@ def test_h2load_counts_bytes_in_place_of_looking_at_them(
 def test_an_unknown_word_of_h2load_is_a_failure() -> None:
     with pytest.raises(Failed, match="something unknown: hello"):
         parse_h2load("hello", answer_bytes=1)
+
+
+def test_h2vary_counts_what_it_was_not_asked_for_as_an_error() -> None:
+    load = parse_h2vary(
+        '{"requests":500,"seconds":2.0,"errors":1,"mismatches":20,"p50_us":20.5,"p99_us":90.0,"mean_us":25.0}'
+    )
+
+    assert (load.requests, load.per_second, load.errors) == (500, 250.0, 21)
+    assert (load.p50_us, load.p99_us) == (20.5, 90.0)
+
+
+@pytest.mark.slow
+@pytest.mark.tool("gcc")
+def test_h2vary_is_understood_by_another_and_never_says_the_same_twice() -> None:
+    asked: list[frozenset[tuple[str, str]]] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        command = ["load", "-port", str(listener.getsockname()[1]), "-d", "0.3", "-size", "64"]
+        process = subprocess.Popen(
+            [tools.h2vary(), *command, "-m", "4"], stdout=subprocess.PIPE, text=True
+        )
+        with listener.accept()[0] as sock:
+            serve(sock, asked)
+        said, _ = process.communicate(timeout=60)
+    load = parse_h2vary(said)
+    assert load.errors == 0
+    assert load.requests == len(asked) > 100, "so many that the table has turned over"
+    for name in (":path", "cookie", "x-request-id", "traceparent", "x-nonce"):
+        values = [dict(fields)[name] for fields in asked]
+        assert len(set(values)) == len(values), name
+
+
+def serve(sock: socket.socket, asked: list[frozenset[tuple[str, str]]]) -> None:
+    """Answer with the ``h2`` package, each with its nonce, until the client leaves."""
+    peer = h2.connection.H2Connection(h2.config.H2Configuration(False, header_encoding="utf-8"))
+    peer.initiate_connection()
+    sock.sendall(peer.data_to_send())
+    while data := sock.recv(65536):
+        for event in peer.receive_data(data):
+            if isinstance(event, h2.events.RequestReceived):
+                fields = {str(name): str(value) for name, value in event.headers}
+                asked.append(frozenset(fields.items()))
+                peer.send_headers(event.stream_id, [(":status", "200")])
+                body = fields["x-nonce"].encode().ljust(64)
+                peer.send_data(event.stream_id, body, end_stream=True)
+        sock.sendall(peer.data_to_send())
