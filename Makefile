@@ -4,6 +4,8 @@ PYTHON ?= $(firstword $(foreach p,python3 python3.14 python3.13 python3.12 pytho
   $(shell $(p) -c 'import sys; sys.version_info >= (3, 11) and print("$(p)")' 2>/dev/null)))
 NAME ?= http1
 SECONDS ?= 600
+# How long good and hostile clients of all protocols run at once in make soak
+XPROXY_SOAK_SECONDS ?= 3600
 # pytest arguments, for example: make test TESTS="tests/codecs -x"
 TESTS ?=
 # Rows and options of the benchmark, for example: make bench BENCH="http1-32 --quick"
@@ -24,7 +26,8 @@ help:
 	@echo "make format    ruff format and its safe fixes"
 	@echo "make bench     CPU, latency and memory figures, against other proxies in the same run"
 	@echo "make fuzz      NAME=http1 SECONDS=600: any installed codec, or tls, detect, config"
-	@echo "make soak      half a minute of each load test, a minute of all protocols at once and of each attack,"
+	@echo "make soak      an hour of good and hostile clients of all protocols, with reloads (XPROXY_SOAK_SECONDS=3600);"
+	@echo "               half a minute of each load test, a minute of all protocols at once and of each attack,"
 	@echo "               2,000 slow clients, ten minutes of each fuzz target"
 	@echo "make docs      regenerate docs/reference from the code"
 
@@ -35,12 +38,15 @@ test: .venv/.dev
 	$(BIN)/python -m pytest $(TESTS)
 
 soak: .venv/.fuzz
+	$(BIN)/python tests/process/soak.py $(XPROXY_SOAK_SECONDS)
+	$(BIN)/python tests/process/garbage.py 60
 	XPROXY_LOAD_SECONDS=30 $(BIN)/python -m pytest tests/process/test_bolt_load.py tests/process/test_serving.py \
 	  tests/process/test_http2_bulk.py tests/process/test_http2_drain.py $(TESTS)
 	XPROXY_FLOOD_MIB=200 $(BIN)/python -m pytest tests/process/test_grpc.py
 	$(BIN)/python tests/process/slowloris.py
 	$(BIN)/python tests/process/mixed.py
 	$(BIN)/python tests/process/attacks.py
+	$(BIN)/python tests/process/hogs.py
 	for name in http1 http2 bolt dubbo thrift xs1 opaque tls detect config; do \
 	  $(BIN)/python fuzz/run.py $$name --seconds $(SECONDS) || exit 1; done
 
