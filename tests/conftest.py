@@ -19,6 +19,8 @@ import pytest
 import trio
 from hypothesis import settings
 
+from tests.process.product import release_ports
+
 # The same examples in every run; a busy machine may stall for longer than any useful deadline.
 settings.register_profile("xproxy", deadline=None, derandomize=True, database=None)
 settings.load_profile("xproxy")
@@ -95,6 +97,7 @@ def pytest_fixture_setup(
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     """Fail the test that left something behind."""
     yield
+    release_ports()
     if left := _left_since(item.stash[_BEFORE]):
         pytest.fail(f"left behind by {item.nodeid}: {', '.join(left)}", pytrace=False)
 
@@ -157,6 +160,7 @@ def pytest_report_header() -> str:
         "gcc",
         "node",
         "npm",
+        "redis-server",
         "thrift",
     )
     missing = [tool for tool in tools if shutil.which(tool) is None]

@@ -99,9 +99,15 @@ class Http2Peer:
         raise AssertionError(f"{what} did not come; there is {self.messages}")
 
     async def ask(
-        self, path: str = "/", method: str = "GET", body: bytes = b"", extra: Pairs = ()
+        self,
+        path: str = "/",
+        method: str = "GET",
+        body: bytes = b"",
+        extra: Pairs = (),
+        *,
+        ends: bool = True,
     ) -> int:
-        """Send a request; return its stream."""
+        """Send a request, or the beginning of one; return its stream."""
         stream_id = self.h2.get_next_available_stream_id()
         fields = [
             (":method", method),
@@ -110,9 +116,12 @@ class Http2Peer:
             (":authority", "a.example"),
             *extra,
         ]
-        self.h2.send_headers(stream_id, fields, end_stream=not body)
-        if body:
-            self.h2.send_data(stream_id, body, end_stream=True)
+        self.h2.send_headers(stream_id, fields, end_stream=ends and not body)
+        while body:
+            await self.until(lambda: self.h2.local_flow_control_window(stream_id) > 0, "a window")
+            size = min(16_384, self.h2.local_flow_control_window(stream_id))
+            piece, body = body[:size], body[size:]
+            self.h2.send_data(stream_id, piece, end_stream=ends and not body)
         await self.flush()
         return stream_id
 

@@ -7,35 +7,43 @@ from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from random import Random
 from typing import Final
 
 import attrs
 import trio
 
+from tests.process.product import refusing_port as refusing_port
+from tests.process.product import unused_port as unused_port
 from xproxy.admin.handler import admin_handler
 from xproxy.config.load import load_text
-from xproxy.config.schema import Config
+from xproxy.config.schema import Config, LimitsConfig
 from xproxy.connection.service import DownstreamStats
 from xproxy.proxy.runtime import Runtime
 from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Entry, Registry, default_registry
 from xproxy.testing import Party
 from xproxy.upstream.cluster import Cluster
 
-PATIENCE: Final = 5.0
-"""Seconds any single thing may take before a test fails."""
+PATIENCE: Final = 60.0
+"""Seconds any single thing may take before a test fails: a busy machine may stall for long."""
 _LOOK: Final = 0.002
+_STALLED: Final = 0.3
+"""Seconds without progress after which a stream counts as stopped."""
+_BUFFER: Final = 65_536
+"""What ``small_buffers`` asks for, in bytes."""
 
 
 async def eventually(holds: Callable[[], bool], what: str, *, within: float = PATIENCE) -> None:
-    """Wait until ``holds``; fail with ``what`` if it does not come true."""
-    with trio.move_on_after(within):
-        while not holds():  # noqa: ASYNC110  # counters and gauges wake nobody
-            await trio.sleep(_LOOK)
-        return
-    raise AssertionError(f"not within {within:g} s: {what}")
+    """Wait until ``holds``; fail with ``what`` if it does not come true. It may move Trio's clock."""
+    end = time.monotonic() + within
+    while not holds():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {within:g} s: {what}")
+        await trio.sleep(_LOOK)
 
 
 def registry() -> Registry:
@@ -214,9 +222,11 @@ class Live:
 
 
 @asynccontextmanager
-async def running(text: str, *, admin: bool = False) -> AsyncIterator[Live]:
+async def running(
+    text: str, *, admin: bool = False, plugins: Registry | None = None
+) -> AsyncIterator[Live]:
     """Run a proxy from a configuration's text; leaving ends it at once."""
-    plugins = registry()
+    plugins = registry() if plugins is None else plugins
     live = Live(Runtime(plugins, Random(7)), plugins)
     async with trio.open_nursery() as nursery:
         config = live.parse(text)
@@ -230,30 +240,65 @@ async def running(text: str, *, admin: bool = False) -> AsyncIterator[Live]:
 
 async def hang_up(party: Party) -> None:
     """Close a party's connection."""
-    await _socket_of(party).aclose()
+    await socket_of(party).aclose()
 
 
 async def finish(party: Party) -> None:
     """Let a party say that it will send nothing more."""
-    await _socket_of(party).send_eof()
+    await socket_of(party).send_eof()
 
 
 def reset(party: Party) -> None:
     """Close a party's connection with RST."""
-    sock = _socket_of(party).socket
+    sock = socket_of(party).socket
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
 
 
-def port_of(party: Party) -> int:
-    """Return the port at a party's own end."""
-    port: int = _socket_of(party).socket.getsockname()[1]
-    return port
+def small_buffers(*streams: trio.SocketStream) -> None:
+    """Give sockets of the test's small buffers that do not grow."""
+    for stream in streams:
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            stream.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
 
 
-def _socket_of(party: Party) -> trio.SocketStream:
+def held_on_the_way(*streams: trio.SocketStream) -> int:
+    """Return how many bytes may be on the way from one of these to the other, through the proxy.
+
+    The kernel holds, at the test's own ends, what they have been given, and at the proxy's two the most to which this
+    machine lets a buffer grow. What the proxy itself may hold is the outboxes, and as much again being read.
+    """
+    ours = sum(
+        stream.getsockopt(socket.SOL_SOCKET, option)
+        for stream in streams
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF)
+    )
+    most = (Path(f"/proc/sys/net/ipv4/tcp_{way}mem").read_text().split()[2] for way in "rw")
+    return ours + sum(map(int, most)) + 4 * LimitsConfig().max_outbox_bytes
+
+
+async def taken_from(stream: trio.SocketStream, most: int) -> int:
+    """Send until nothing more is taken for a while, or more than ``most`` bytes are; return how many were."""
+    taken, piece = 0, bytes(_BUFFER)
+    while taken <= most:
+        with trio.move_on_after(_STALLED) as scope:
+            await stream.send_all(piece)
+            taken += len(piece)
+        if scope.cancelled_caught:
+            break
+    return taken
+
+
+def socket_of(party: Party) -> trio.SocketStream:
+    """Return the socket of a party's own end."""
     assert isinstance(party.stream, trio.SocketStream)
     return party.stream
+
+
+def port_of(party: Party) -> int:
+    """Return the port at a party's own end."""
+    port: int = socket_of(party).socket.getsockname()[1]
+    return port
 
 
 async def refused(port: int) -> None:
@@ -284,14 +329,6 @@ def web(*ports: int, timeouts: str = "{}", listener: str = "", **fields: object)
         f"    endpoints: [{', '.join(f'127.0.0.1:{port}' for port in ports)}]\n"
         f"{extra}"
     )
-
-
-def unused_port() -> int:
-    """Return a port that nobody listens on, and that refuses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def http_response(body: bytes = b"", status: str = "200 OK", **headers: str) -> bytes:

@@ -51,7 +51,7 @@ def test_each_module_imports_alone() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=550,
     )
     assert result.returncode == 0, result.stderr
     assert not result.stdout.strip(), f"cannot be imported first:\n{result.stdout}{result.stderr}"

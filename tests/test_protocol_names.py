@@ -2,8 +2,9 @@
 
 Looked at is the code of ``xproxy/``: every name, imported path, keyword and text, but not comments and docstrings,
 which may explain by example. Protocols may be named in ``codecs/``, in ``filters/grpc_*`` (conversions of one
-protocol), in ``cli/demo/`` (which plays one of each), and outside ``xproxy/``: in entry points, docs, examples and
-tests. ``opaque`` is no protocol but the lack of one, and ``http`` by itself is the scheme of a URI.
+protocol), in ``cli/demo/`` (which plays one of each), in ``testing/foreign.py`` (what others say), and outside
+``xproxy/``: in entry points, docs, examples and tests. ``opaque`` is no protocol but the lack of one, and ``http`` by
+itself is the scheme of a URI.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from xproxy.registry import CODECS, default_registry
 
 ROOT: Final = Path(__file__).parents[1]
 CORE: Final = ROOT / "xproxy"
-NAMED_IN: Final = ("codecs/", "filters/grpc_", "cli/demo/")
+NAMED_IN: Final = ("codecs/", "filters/grpc_", "cli/demo/", "testing/foreign.py")
 NO_PROTOCOLS: Final = frozenset({"opaque", "tls"})
 """Folders of ``codecs/`` that are none: the lack of a protocol, and what is round every protocol."""
 ALSO: Final = frozenset({"websocket", "h2c", "hessian", "sofa", "spdy", "http3", "h3", "quic"})

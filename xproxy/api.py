@@ -10,7 +10,9 @@ from xproxy.codecs.api import (
     CodecPlugin,
     Hint,
     RestoringPlugin,
+    Samples,
     SupportsBypass,
+    SupportsDate,
     SupportsFlow,
     SupportsGoAway,
     SupportsHeartbeat,
@@ -18,6 +20,7 @@ from xproxy.codecs.api import (
     SupportsLocalText,
     SupportsNativeStatus,
     SupportsPools,
+    SupportsSamples,
     SupportsSnapshot,
     SupportsUpgrade,
     Verdict,
@@ -26,8 +29,10 @@ from xproxy.codecs.api import (
 from xproxy.codecs.buffer import ByteBuffer, TooLong
 from xproxy.codecs.detect import HasExamples
 from xproxy.codecs.framed_wire import FramedExtra
+from xproxy.codecs.laid_out import LaidOut, Said
+from xproxy.codecs.layout import Values, read_sized, read_varint, write_sized, write_varint
 from xproxy.codecs.length_framed import LengthFramed
-from xproxy.codecs.memo import IdentityMemo
+from xproxy.codecs.memo import HeadMemo, IdentityMemo
 from xproxy.codecs.messages import (
     NO_HEAD,
     FullMessageCodec,
@@ -48,6 +53,8 @@ from xproxy.model.errors import (
     ConnectFailed,
     DeadlineExceeded,
     Forbidden,
+    HeadRefused,
+    HeadTooLarge,
     LocalProtocolError,
     NoHealthyEndpoint,
     Overflow,
@@ -89,6 +96,7 @@ from xproxy.model.message import (
     ResponseHead,
     Rpc,
     Target,
+    recurring,
 )
 from xproxy.model.metadata import Key, Metadata
 from xproxy.model.status import SERVER_FAULTS, Status
@@ -150,12 +158,16 @@ __all__ = [
     "Handler",
     "HasExamples",
     "Head",
+    "HeadMemo",
+    "HeadRefused",
+    "HeadTooLarge",
     "Headers",
     "HeartbeatMessageCodec",
     "Hint",
     "IdentityMemo",
     "Key",
     "Kind",
+    "LaidOut",
     "LazyHeaders",
     "LengthFramed",
     "Limits",
@@ -186,6 +198,8 @@ __all__ = [
     "Role",
     "RouteNotFound",
     "Rpc",
+    "Said",
+    "Samples",
     "Sharing",
     "Size",
     "Status",
@@ -193,6 +207,7 @@ __all__ = [
     "StreamError",
     "StreamIdle",
     "SupportsBypass",
+    "SupportsDate",
     "SupportsFlow",
     "SupportsGoAway",
     "SupportsHeartbeat",
@@ -202,6 +217,7 @@ __all__ = [
     "SupportsPools",
     "SupportsRefusals",
     "SupportsRun",
+    "SupportsSamples",
     "SupportsSnapshot",
     "SupportsUpgrade",
     "Target",
@@ -213,12 +229,18 @@ __all__ = [
     "UpstreamProtocolError",
     "UpstreamRefused",
     "UpstreamReset",
+    "Values",
     "Verdict",
     "VerdictKind",
     "Violation",
     "XproxyError",
     "local_response",
     "pack_state",
+    "read_sized",
+    "read_varint",
     "read_whole",
+    "recurring",
     "unpack_state",
+    "write_sized",
+    "write_varint",
 ]

@@ -29,6 +29,7 @@ from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.message import RequestHead
 from xproxy.model.status import Status
 from xproxy.model.traits import API_VERSION, Role, Sharing, Traits
+from xproxy.stream.chain import name_filters
 
 CODECS: Final = "xproxy.codecs"
 FILTERS: Final = "xproxy.filters"
@@ -153,6 +154,7 @@ class Registry:
     def filter(self, name: str) -> type[attrs.AttrsInstance]:
         """Return a filter's class, checked. Raises PluginError."""
         cls: type[attrs.AttrsInstance] = self.load(FILTERS, name)  # type: ignore[assignment]  # load has checked it
+        name_filters(cls, name)
         return cls
 
     def codecs(self) -> tuple[CodecPlugin, ...]:

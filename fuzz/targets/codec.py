@@ -22,7 +22,7 @@ from xproxy.testing.reading import Stream, at_random, record
 from xproxy.testing.rules.plugin import verdicts
 from xproxy.testing.rules.reading import parting, problem_with
 from xproxy.testing.rules.snapshot import parting_when_moved, survives
-from xproxy.testing.subject import Broken, Samples, Subject
+from xproxy.testing.subject import Broken, Subject
 
 _SMALL = Limits(
     max_head_bytes=512, max_headers=8, max_target_bytes=128, max_message_bytes=1024, max_streams=4
@@ -32,7 +32,7 @@ _HEADER_BYTES = 4
 
 def target(plugin: CodecPlugin) -> Target:
     """Return the fuzz target of any codec."""
-    subject = Subject(plugin, Samples())
+    subject = Subject(plugin)
     streams = record(subject)
     # One to read as a server and one to answer our own requests with.
     chosen = [next(s for s in streams if s.role is role) for role in (Role.SERVER, Role.CLIENT)]

@@ -222,7 +222,7 @@ def _theirs(role: Role, wire: bytes) -> tuple[str, dict[int, Told]]:
     peer = h2.connection.H2Connection(config)
     own = Http2Limits()
     window = {
-        h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: own.stream_window_bytes,
+        h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: own.first_window,
         h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: DEFAULT_LIMITS.max_streams,
     }
     peer.local_settings = h2.settings.Settings(client=client, initial_values=window)

@@ -69,6 +69,12 @@ class _Under:
     def read_now(self) -> bytes | None:
         return None
 
+    def settle(self, more: float = 0.0) -> None: ...
+
+    async def turn(self) -> None: ...
+
+    async def pause(self, seconds: float) -> None: ...
+
     def write_now(self, data: bytes | memoryview) -> int:
         self.written += len(data)
         return len(data)

@@ -20,19 +20,20 @@ def test_a_good_file(good: Path) -> None:
 
 def test_a_bad_file_gives_all_mistakes(bad: Path) -> None:
     result = CliRunner().invoke(main, ["check", "-c", str(bad)])
-    assert (result.exit_code, result.stdout) == (1, "")
-    first, second = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (2, "")
+    first, line, caret, second, *_ = result.stderr.splitlines()
+    assert line.strip().startswith("listeners: [{name: 7,")
+    assert line[caret.index("^")] == "7"
     assert (
         first
         == f'{bad}:1:20: listeners[0].name: expected text, found the number 7 (did you mean `"7"`?)'
     )
-    assert second.startswith(f"{bad}:2:18: routes.main[0].clutser: unknown key; allowed: name, ")
-    assert second.endswith("(did you mean `cluster`?)")
+    assert second.startswith(f"{bad}:2:18: routes.main[0].clutser: unknown key (did you mean")
 
 
 def test_no_file(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["check", "-c", str(tmp_path / "none.yaml")])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr == f"{tmp_path}/none.yaml: cannot be read: No such file or directory\n"
 
 

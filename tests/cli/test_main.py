@@ -29,7 +29,7 @@ def test_wrong_usage_is_2() -> None:
 @pytest.mark.slow
 def test_as_a_module() -> None:
     command = [sys.executable, "-m", "xproxy", "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
     assert done.stdout.startswith("xproxy, version ")
 
 

@@ -23,7 +23,7 @@ def test_codecs() -> None:
     assert rows[names.index("http1")]["alpn"] == ["http/1.1"]
     assert "max_settings" in rows[names.index("http2")]["options"]
     assert "grpc" in rows[names.index("http2")]["dialects"]
-    assert bolt["options"] == []
+    assert bolt["options"] == ["strict_target"]
 
 
 def test_filters() -> None:

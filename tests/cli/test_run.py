@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+import os
+import pty
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +20,7 @@ from click.testing import CliRunner
 
 from xproxy.cli.main import main
 
-PATIENCE = 30
+PATIENCE = 60
 
 
 @contextlib.contextmanager
@@ -82,13 +86,78 @@ def test_sighup_reads_the_file_again_and_a_bad_one_changes_nothing(good: Path) -
         assert process.wait(PATIENCE) == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("terminal", "option"), [(True, None), (False, "--requests")])
+def test_quick_mode_prints_a_line_a_request(terminal: bool, option: str | None) -> None:
+    ours, theirs = pty.openpty() if terminal else os.pipe()
+    options = [option] if option else []
+    command = [sys.executable, "-m", "xproxy", "run", "--listen", "127.0.0.1:0"]
+    command += ["--upstream", "127.0.0.1:9", *options]
+    with (
+        open(ours, "rb", buffering=0) as output,
+        subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL) as process,
+    ):
+        try:
+            os.close(theirs)
+            lines = _lines(output)
+            port = int(next(lines).rpartition(":")[2])
+            assert _status(port).startswith(b"HTTP/1.1 503 ")
+            line = next(lines)
+            assert line.startswith('http1  "GET x/" 503 unavailable ')
+            assert "127.0.0.1:9 " in line
+            assert len(line) < 500
+        finally:
+            process.kill()
+
+
+def _lines(output: io.FileIO) -> Iterator[str]:
+    read = b""
+    while data := output.read(4096):
+        read += data
+        *lines, read = read.split(b"\n")
+        yield from (line.decode().strip() for line in lines)
+
+
+def test_what_check_refuses_run_refuses_with_the_same_words(tmp_path: Path, good: Path) -> None:
+    text = good.read_text()
+    (tmp_path / "a file").write_text("")
+    log = f'routes: main, filters: [{{name: access_log, path: "{tmp_path}/none/log"}}]'
+    for wrong in (
+        text.replace("127.0.0.1:0", "192.0.2.77:80"),  # no address of ours (RFC 5737)
+        text.replace("127.0.0.1:0", f"unix:{tmp_path}/none/x.sock"),
+        text.replace("127.0.0.1:0", f"unix:{tmp_path}/a file"),
+        text.replace("routes: main}", log + "}", 1),
+        text.replace("127.0.0.1:0", "a..b:80"),
+        text.replace("127.0.0.1:0", "http://localhost:80"),
+        text.replace("127.0.0.1:9", "300.0.0.1:80"),
+        text.replace(
+            "}]\n",
+            '}, {name: b, address: "0.0.0.0:81", routes: main}, '
+            '{name: c, address: "127.0.0.1:81", routes: main}]\n',
+            1,
+        ),
+        "admin: {}\n" + text.replace("127.0.0.1:0", "localhost:9901"),
+        text + "x: [1\n",
+    ):
+        path = tmp_path / "wrong.yaml"
+        path.write_text(wrong)
+        found = [
+            CliRunner().invoke(main, [command, "-c", str(path)]) for command in ("check", "run")
+        ]
+        assert [result.exit_code for result in found] == [2, 2], wrong
+        assert found[0].stderr == found[1].stderr
+        place, excerpt, caret = found[0].stderr.splitlines()
+        assert re.match(rf"{re.escape(str(path))}:\d+:\d+: ", place)
+        assert excerpt.strip().lstrip("…") in wrong
+        assert caret.strip() == "^"
+
+
 def test_a_bad_file_is_2_and_says_all(bad: Path) -> None:
     result = CliRunner().invoke(main, ["run", "-c", str(bad)])
     assert result.exit_code == 2
-    assert [line.rpartition(": ")[0].count(str(bad)) for line in result.stderr.splitlines()] == [
-        1,
-        1,
-    ]
+    lines = result.stderr.splitlines()
+    assert [line.startswith(str(bad)) for line in lines] == [True, False, False] * 2
+    assert [line.strip() for line in lines[2::3]] == ["^", "^"]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ class Fake:
     rank: int = 100
     verdict: Verdict = YES
     """What it says once the magic is there."""
+    faint: int = 0
+    """How many bytes of its magic may be anybody's."""
     headless: bool = False
     server_first: bool = False
 
@@ -53,7 +55,11 @@ class Fake:
         size = len(self.magic)
         if prefix[:size] != self.magic[: len(prefix)]:
             return NO
-        return self.verdict if len(prefix) >= size else Verdict.more(len(prefix) + 1)
+        return (
+            self.verdict
+            if len(prefix) >= size
+            else Verdict.more(len(prefix) + 1, faint=len(prefix) <= self.faint)
+        )
 
     def open(self, role: Role, limits: Limits) -> Codec:
         raise AssertionError("detection opens nothing")
@@ -109,6 +115,11 @@ def test_the_bound_on_bytes_ends_the_waiting() -> None:
     endless = Fake(name="endless", magic=b"a" * 100)
     detector = Detector([endless], Limits(max_detect_bytes=16))
     assert detector.decide(b"a" * 15) == NeedMore(16)
+    # It is his as far as anybody can tell; if only faintly so, it is nobody's.
+    assert detector.decide(b"a" * 16) == Detected(endless, guessed=True)
+    assert detector.decide(b"a" * 200) == Detected(endless, guessed=True)
+    endless = Fake(name="endless", magic=b"a" * 100, faint=100)
+    detector = Detector([endless], Limits(max_detect_bytes=16))
     assert detector.decide(b"a" * 16) == Unrecognised()
     assert detector.decide(b"a" * 200) == Unrecognised()
     fallback = Fake(name="guess", verdict=MAYBE)
@@ -122,10 +133,30 @@ def test_bytes_that_end_are_judged_as_they_are() -> None:
     assert detector.conclude(b"ab") == Detected(detector.candidates[1])
     assert detector.conclude(b"") == Detected(detector.candidates[2], guessed=True)
     counters = DetectCounters()
-    alone = Detector([long], counters=counters)
+    alone = Detector([attrs.evolve(long, faint=3)], counters=counters)
     assert alone.conclude(b"ab") == Unrecognised()
     assert alone.conclude(b"x") == Unrecognised()
     assert (counters.unfinished, counters.unrecognised) == (1, 1)
+
+
+def test_what_one_alone_can_mean_is_for_nobody_else() -> None:
+    one = Fake(name="one", magic=b"abcdef", faint=2)
+    two = Fake(name="two", magic=b"abxdef", faint=2)
+    three = Fake(name="three", magic=b"abcxyz", faint=2)
+    detector = Detector([one, two])
+    for prefix, faint, sole in ((b"", True, False), (b"ab", True, False), (b"abc", False, True)):
+        outcome = detector.decide(prefix)
+        assert isinstance(outcome, NeedMore)
+        assert (outcome.faint, outcome.sole) == (faint, sole), prefix
+    assert detector.conclude(b"ab") == Unrecognised()
+    assert detector.conclude(b"abc") == Detected(one, guessed=True)
+    both = Detector([one, two, three])
+    needed = both.decide(b"abc")
+    assert isinstance(needed, NeedMore)
+    assert (needed.faint, needed.sole) == (False, False)
+    torn = both.conclude(b"abc")
+    assert isinstance(torn, Unrecognised)
+    assert torn.meant, "which of two it is, nobody can tell: no fallback either"
 
 
 def test_what_cannot_be_recognised_is_no_candidate() -> None:

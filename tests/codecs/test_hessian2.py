@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xproxy.codecs.hessian2 import (
+    MAX_SHORT_CHUNKS,
     HessianError,
     past_binary,
     past_text,
@@ -167,3 +169,21 @@ def test_a_type_is_a_name_or_a_number() -> None:
     assert past_type(b"\x91", 0) == 1
     with pytest.raises(HessianError):
         past_type(b"N", 0)
+
+
+@pytest.mark.parametrize("read", [past_text, read_text])
+def test_a_string_in_very_many_short_chunks_is_refused(
+    read: Callable[[bytes, int], object],
+) -> None:
+    read(b"R\0\1a" * MAX_SHORT_CHUNKS + b"\0", 0)
+    with pytest.raises(HessianError, match="short chunks"):
+        read(b"R\0\1a" * (MAX_SHORT_CHUNKS + 1) + b"\0", 0)
+    long = b"R\x04\0" + b"a" * 1024
+    read(long * 1000 + b"\0", 0)
+
+
+@pytest.mark.parametrize("read", [past_binary, read_binary])
+def test_binary_likewise(read: Callable[[bytes, int], object]) -> None:
+    read(b"A\0\1a" * MAX_SHORT_CHUNKS + b"\x20", 0)
+    with pytest.raises(HessianError, match="short chunks"):
+        read(b"A\0\1a" * (MAX_SHORT_CHUNKS + 1) + b"\x20", 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,9 +59,24 @@ def test_detection_by_the_magic_wherever_it_is() -> None:
     assert kind(b"") == (VerdictKind.MORE, 2)
     assert kind(b"?") == (VerdictKind.MORE, 2)
     assert kind(b"?P") == (VerdictKind.MORE, 3)
-    assert kind(b"?PL!") == (VerdictKind.YES, 0)
+    assert kind(b"?PL!") == (VerdictKind.MORE, 5)
     assert kind(b"?PX") == (VerdictKind.NO, 0)
-    assert PLAIN.detect(PLAIN.examples[0], NO_HINT).kind is VerdictKind.YES
+    assert PLAIN.detect(b"?P", NO_HINT).faint
+    assert not PLAIN.detect(b"?PL!", NO_HINT).faint
+    example = PLAIN.examples[0]
+    fixed = 1 + 3 + 2 + 1 + 2 + 4 + 4 + 4
+    assert kind(example[: fixed - 1]) == (VerdictKind.MORE, fixed)
+    assert PLAIN.detect(example[:fixed], NO_HINT).kind is VerdictKind.YES
+    assert PLAIN.detect(example, NO_HINT).kind is VerdictKind.YES
+
+
+@pytest.mark.parametrize(
+    ("at", "byte"), [(6, 9), (6, 2), (6, 5), (13, 0xFF)], ids=["kind", "answer", "ack", "lengths"]
+)
+def test_what_its_head_says_is_looked_at(at: int, byte: int) -> None:
+    example = bytearray(PLAIN.examples[0])
+    example[at] = byte
+    assert PLAIN.detect(bytes(example), NO_HINT).kind is VerdictKind.NO
 
 
 words = st.text(st.characters(categories=["L", "N"]), max_size=8)

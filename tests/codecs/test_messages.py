@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.codecs.declared import PLAIN
 from tests.codecs.declared import request as declared_request
-from xproxy.codecs.bolt.wire import BoltWire
+from xproxy.codecs.bolt.wire import V1_HESSIAN, BoltWire
+from xproxy.codecs.dubbo.wire import DubboWire
 from xproxy.codecs.messages import (
     NO_HEAD,
     ORIGIN_MAX_BYTES,
+    SKIPPED_MESSAGES,
+    VERSION,
     FullMessageCodec,
     GoAwayMessageCodec,
     HeartbeatMessageCodec,
@@ -21,7 +29,7 @@ from xproxy.codecs.messages import (
 from xproxy.codecs.packing import pack_state
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
-from xproxy.model.headers import NO_HEADERS
+from xproxy.model.headers import NO_HEADERS, Headers
 from xproxy.model.limits import DEFAULT_LIMITS, Limits
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.status import Status
@@ -169,17 +177,26 @@ def test_a_connection_moves_at_any_byte(offset: int) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        (b"", {"1": 1}, 0, False, False, 0),
-        (b"", {1: "1"}, 0, False, False, 0),
-        (b"", {1: -1}, 0, False, False, 0),
-        (b"", {}, -1, False, False, 0),
-        (b"", {}, 0, 0, False, 0),
-        ("", {}, 0, False, False, 0),
+        (b"", {"1": 1}, 0, False, False, 0, 0),
+        (b"", {1: "1"}, 0, False, False, 0, 0),
+        (b"", {1: -1}, 0, False, False, 0, 0),
+        (b"", {}, -1, False, False, 0, 0),
+        (b"", {}, 0, 0, False, 0, 0),
+        ("", {}, 0, False, False, 0, 0),
+        (b"", {}, 0, False, False, 0),
     ],
 )
 def test_other_states_are_refused(fields: tuple[object, ...]) -> None:
     with pytest.raises(ValueError, match="a snapshot of bolt has"):
-        opened().load(pack_state("bolt", 1, fields))
+        opened().load(pack_state("bolt", VERSION, fields))
+
+
+@pytest.mark.parametrize(
+    ("held", "over", "skip"), [(b"x", False, 1), (b"", True, 1), (b"", False, -1)]
+)
+def test_other_bytes_are_not_skipped(held: bytes, over: bool, skip: int) -> None:
+    with pytest.raises(ValueError, match="skips other bytes"):
+        opened().load(pack_state("bolt", VERSION, (held, {}, 0, False, over, 0, skip)))
 
 
 def test_a_codec_has_only_what_its_protocol_has() -> None:
@@ -239,3 +256,121 @@ def test_a_refused_request_must_be_one_that_may_come() -> None:
     assert isinstance(wrong_way.receive(request(1, b""))[-1], Violation)
     twice = MessageCodec(Picky(), Role.SERVER, DEFAULT_LIMITS)
     assert isinstance(twice.receive(request(1) + request(1, b""))[-1], Violation)
+
+
+# ---- what cannot be taken fails alone
+
+SMALL = Limits(max_message_bytes=600, max_head_bytes=200)
+
+
+class Wire(NamedTuple):
+    """A protocol, and how its messages are written."""
+
+    codec: Callable[[Role, Limits], MessageCodec]
+    request: Callable[[int, bytes], bytes]
+    oneway: Callable[[int, bytes], bytes]
+    answer: Callable[[int, bytes], bytes]
+
+
+ONE_WAY = attrs.evolve(REQUEST, oneway=True)
+DUBBO = DubboWire()
+WIRES = {
+    "bolt": Wire(
+        lambda role, limits: MessageCodec(WIRE, role, limits),
+        lambda n, data: WIRE.request(n, REQUEST, data),
+        lambda n, data: WIRE.request(n, ONE_WAY, data),
+        lambda n, data: WIRE.response(n, OK, data, V1_HESSIAN),
+    ),
+    "dubbo": Wire(
+        lambda role, limits: MessageCodec(DUBBO, role, limits),
+        lambda n, data: DUBBO.request(n, REQUEST, data),
+        lambda n, data: DUBBO.request(n, ONE_WAY, data),
+        lambda n, data: DUBBO.response(n, OK, data, 2),
+    ),
+}
+
+
+def seen(codec: MessageCodec, data: bytes, cut: int) -> list[tuple[str, int]]:
+    """Return what comes of a stream: requests, answers, refusals, and how it ends."""
+    found: list[tuple[str, int]] = []
+    for at in range(0, len(data), cut):
+        for frame in codec.receive(data[at : at + cut]):
+            if isinstance(frame, Head):
+                found.append(("head", frame.stream_id))
+            elif isinstance(frame, Reset):
+                assert "limit" in frame.detail
+                found.append(("reset", frame.stream_id))
+            elif isinstance(frame, Reply):
+                found.append(("reply", len(frame.data)))
+            else:
+                found.append((type(frame).__name__, 0))
+    return found
+
+
+@pytest.mark.parametrize("name", WIRES)
+@given(
+    sizes=st.lists(st.sampled_from([0, 10, 1000, 1500]), max_size=12),
+    cut=st.integers(1, 2000),
+    way=st.sampled_from(["request", "oneway", "answer"]),
+)
+def test_a_message_that_is_too_large_fails_alone(
+    name: str, sizes: list[int], cut: int, way: str
+) -> None:
+    wire = WIRES[name]
+    write = {"request": wire.request, "oneway": wire.oneway, "answer": wire.answer}[way]
+    data = b"".join(write(number, bytes(size)) for number, size in enumerate(sizes, 1))
+    codec = wire.codec(Role.CLIENT if way == "answer" else Role.SERVER, SMALL)
+    found = seen(codec, data, cut)
+    kinds = {"request": "reply", "answer": "reset", "oneway": ""}
+    wanted = [
+        ("head" if size < 100 else kinds[way], number)
+        for number, size in enumerate(sizes, 1)
+        if size < 100 or way != "oneway"
+    ]
+    assert [kind for kind, _ in found] == [kind for kind, _ in wanted]
+    assert [n for kind, n in found if kind != "reply"] == [n for k, n in wanted if k != "reply"]
+    assert not codec.unfinished
+    assert codec.receive(None) == ()
+
+
+@pytest.mark.parametrize("name", WIRES)
+def test_what_is_skipped_is_bounded(name: str) -> None:
+    wire = WIRES[name]
+    long = wire.request(1, bytes(SKIPPED_MESSAGES * SMALL.max_message_bytes))
+    frames = wire.codec(Role.SERVER, SMALL).receive(long[:100])
+    assert isinstance(frames[-1], Violation)
+    assert frames[-1].farewell  # it is told, as before
+
+
+@pytest.mark.parametrize("name", WIRES)
+def test_a_refusal_comes_as_soon_as_the_length_is_known(name: str) -> None:
+    wire = WIRES[name]
+    codec = wire.codec(Role.SERVER, SMALL)
+    long = wire.request(1, bytes(1500))
+    (refusal,) = codec.receive(long[:50])
+    assert isinstance(refusal, Reply)
+    assert codec.unfinished
+    assert codec.refused == 1
+    moved = wire.codec(Role.SERVER, SMALL)
+    moved.load(codec.snapshot())
+    assert [
+        f.stream_id for f in moved.receive(long[50:] + wire.request(2, b"")) if isinstance(f, Head)
+    ] == [2]
+    assert isinstance(codec.receive(None)[0], Violation)
+
+
+@pytest.mark.parametrize("name", WIRES)
+def test_a_refused_request_whose_id_is_in_flight_ends_the_connection(name: str) -> None:
+    wire = WIRES[name]
+    codec = wire.codec(Role.SERVER, SMALL)
+    codec.receive(wire.request(1, b""))
+    violation = codec.receive(wire.request(1, bytes(1500)))[-1]
+    assert isinstance(violation, Violation)
+    assert not violation.farewell
+
+
+def test_a_head_that_is_too_large_fails_alone() -> None:
+    head = attrs.evolve(REQUEST, headers=Headers((("long", "x" * 300),)))
+    codec = opened(limits=attrs.evolve(SMALL, max_message_bytes=1000))
+    frames = codec.receive(WIRE.request(1, head, b"") + request(2))
+    assert [type(frame) for frame in frames] == [Reply, Head]

@@ -173,7 +173,7 @@ KEYS = "mode, patience, limits, depth, token"
 @pytest.mark.parametrize(
     ("codec", "message"),
     [
-        ("{name: tuned, mood: fast}", f"57: mood: unknown key; allowed: {KEYS} (did you mean `mode`?)"),
+        ("{name: tuned, mood: fast}", f"57: mood: unknown key (did you mean `mode`?); allowed: {KEYS}"),
         ("{name: tuned, mode: slow}", '63: mode: found "slow"; allowed: fast, safe'),
         ("{name: tuned, patience: x}", '67: patience: expected a duration such as 250ms, 3s, 5m, 1h or 0, found "x"'),
         ("{name: tuned, limits: {window: 1B}}", '74: limits.window: must be >= 16, found "1B"'),
@@ -182,7 +182,7 @@ KEYS = "mode, patience, limits, depth, token"
         ("{name: tuned, traits: {}}", f"57: traits: unknown key; allowed: {KEYS}"),
         ("{name: tuned, memory: []}", f"57: memory: unknown key; allowed: {KEYS}"),
         ("{name: plain, x: 1}", "57: x: unknown key; none is allowed here"),
-        ("{name: tnued}", '50: name: unknown codec "tnued"; allowed: opaque, plain, tuned (did you mean `tuned`?)'),
+        ("{name: tnued}", '50: name: unknown codec "tnued" (did you mean `tuned`?); allowed: opaque, plain, tuned'),
         ("{nmae: tuned}", "43: a codec's `name` is missing; allowed: opaque, plain, tuned"),
         ("{name: 5}", "50: name: expected a codec's name, found the number 5"),
         ("[tuned]", "43: expected text or a mapping, found a list of 1"),

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import attrs
 
-from xproxy.config.dump import REDACTED, config_dump, is_secret_name, plain
+from xproxy.config.dump import config_dump, plain
 from xproxy.config.load import load_text
 from xproxy.config.schema import StringMatch
 from xproxy.model.address import Address
+from xproxy.model.secrets import DEFAULT_SECRETS, REDACTED
 from xproxy.model.status import Status
 from xproxy.registry import Registry
 
@@ -55,9 +56,11 @@ def test_dump(registry: Registry) -> None:
 
 def test_secret_names() -> None:
     assert all(
-        map(is_secret_name, ["password", "db_password", "API-Key", "token", "client.secret"])
+        map(DEFAULT_SECRETS.hides, ["password", "db_password", "API-Key", "token", "client.secret"])
     )
-    assert not any(map(is_secret_name, ["keyboard", "tokens_per_second", "monkey", "max_keys"]))
+    assert not any(
+        map(DEFAULT_SECRETS.hides, ["keyboard", "tokens_per_second", "monkey", "max_keys"])
+    )
 
 
 def test_names_of_headers_that_carry_secrets() -> None:
@@ -74,7 +77,7 @@ def test_names_of_headers_that_carry_secrets() -> None:
         "passwords",
         "private_keys",
     ]
-    assert [name for name in names if not is_secret_name(name)] == []
+    assert [name for name in names if not DEFAULT_SECRETS.hides(name)] == []
 
 
 def test_all_below_a_secret_name_is_hidden() -> None:
@@ -119,3 +122,21 @@ def test_other_values() -> None:
     assert plain(object()) == "object"
     assert plain({"token": StringMatch(exact="x"), "n": 1.5}) == {"token": REDACTED, "n": 1.5}
     assert plain(attrs.make_class("Empty", [])()) == {}
+
+
+def test_what_is_secret_in_texts_is_hidden_and_the_list_can_be_changed(registry: Registry) -> None:
+    text = """\
+listeners: [{name: a, address: "127.0.0.1:80", routes: r}]
+routes:
+  r:
+    - match: {headers: {X-AuthToken: s3cret, x-hmac: s3cret, x-plain: shown, x-session: "7"}}
+      filters: [{name: answer, status: 200, body: "https://me:s3cret@a/?token=s3cret&q=1 Bearer s3cret"}]
+redaction: {also: [X-Session], never: [x_hmac]}
+"""
+    if "answer" not in registry.names("xproxy.filters"):
+        raise AssertionError("the filter of these tests is not there")
+    shown = json.dumps(config_dump(load_text(text, "f", registry)))
+    assert shown.count("s3cret") == 1, "what never is hidden"
+    for said in ("https://[redacted]@a/?token=[redacted]&q=1 Bearer [redacted]", "shown"):
+        assert said in shown
+    assert '"7"' not in shown

@@ -9,9 +9,9 @@ from xproxy.config.findings import (
     InvalidConfig,
     Path,
     Problem,
+    allowed_names,
     is_like,
     nearest,
-    problem_message,
     show,
     show_path,
 )
@@ -68,12 +68,26 @@ def test_is_like() -> None:
 
 
 def test_what_is_allowed_is_told_up_to_a_bound() -> None:
-    assert problem_message(Problem("unknown key")) == "unknown key"
-    assert (
-        problem_message(Problem("unknown key", allowed=["a", "b"])) == "unknown key; allowed: a, b"
-    )
+    assert allowed_names(Problem("unknown key")) == ""
+    assert allowed_names(Problem("unknown key", allowed=["a", "b"])) == "a, b"
     many = [f"n{i}" for i in range(20)]
-    assert problem_message(Problem("x", allowed=many)).endswith("n14, n15, … (4 more)")
+    assert allowed_names(Problem("x", allowed=many)).endswith("n14, n15, … (4 more)")
+
+
+def test_what_was_meant_comes_before_all_that_is_allowed() -> None:
+    finding = Finding("f", 1, 2, "a", "unknown key", "right", "left, right")
+    assert str(finding) == "f:1:2: a: unknown key (did you mean `right`?); allowed: left, right"
+
+
+def test_the_place_is_shown() -> None:
+    finding = Finding("f", 1, 4, "a", "wrong", source_line="\ta: b")
+    assert finding.shown() == "f:1:4: a: wrong\n    \ta: b\n    \t  ^"
+    assert Finding("f", 0, 0, "", "wrong").shown() == "f: wrong"
+    long = Finding("f", 1, 501, "", "wrong", source_line="x" * 500 + "y" + "z" * 500).shown()
+    _, excerpt, caret = long.splitlines()
+    assert excerpt[caret.index("^")] == "y"
+    assert len(excerpt) < 130
+    assert InvalidConfig([finding], 2).shown().splitlines()[-1] == "… and 2 more"
 
 
 @pytest.mark.parametrize(

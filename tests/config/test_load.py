@@ -124,30 +124,31 @@ def test_every_mistake_is_found_at_once(findings: Callable[[str], list[str]]) ->
         wrong = wrong.replace(right, other, 1)
     assert findings(wrong) == [
         '2:10: workers: expected a whole number, found "yes"',
-        "5:5: listeners[0].adress: unknown key; allowed: name, address, codecs, fallback, filters, "
-        "routes, proxy_protocol, tls, server_first, timeouts, limits, reuse_port, backlog (did you mean `address`?)",
-        '6:21: listeners[0].codecs[1]: unknown codec "blot"; allowed: auto, bolt, http1, opaque '
-        "(did you mean `bolt`?)",
-        '8:15: listeners[0].filters[0]: unknown filter "nestd"; allowed: again, answer, broken, '
-        "function, nested, odd (did you mean `nested`?)",
+        "5:5: listeners[0].adress: unknown key (did you mean `address`?); allowed: name, address, codecs, "
+        "fallback, filters, routes, normalize_path, merge_slashes, path_with_escaped_slashes_action, "
+        "proxy_protocol, tls, server_first, timeouts, limits, reuse_port, backlog",
+        '6:21: listeners[0].codecs[1]: unknown codec "blot" (did you mean `bolt`?); '
+        "allowed: auto, bolt, http1, opaque",
+        '8:15: listeners[0].filters[0]: unknown filter "nestd" (did you mean `nested`?); '
+        "allowed: again, answer, broken, function, nested, odd",
         "8:76: listeners[0].filters[1].attempts: must be >= 1, found the number 0",
         "8:79: listeners[0].filters[1].tries: unknown key; allowed: on, attempts, base, statuses, "
         "largest",
-        '9:13: listeners[0].routes: unknown route table "mian"; allowed: main '
-        "(did you mean `main`?)",
+        '9:13: listeners[0].routes: unknown route table "mian" (did you mean `main`?); '
+        "allowed: main",
         '15:35: routes.main[0].match.headers.cookie.regex: "(.*; )?(((;.*)?" is not a regular '
         "expression: missing ), unterminated subpattern at position 8",
-        '18:17: routes.main[1].cluster.helo-v1: unknown cluster "helo-v1"; allowed: reviews-v2, '
-        "legacy, hello-v1, hello-v2 (did you mean `hello-v1`?)",
+        '18:17: routes.main[1].cluster.helo-v1: unknown cluster "helo-v1" (did you mean '
+        "`hello-v1`?); allowed: reviews-v2, legacy, hello-v1, hello-v2",
         "19:16: routes.main[1].timeout: expected a duration such as 250ms, 3s, 5m, 1h or 0, "
         "found the number 3 (did you mean `3s`?)",
         '23:67: clusters.reviews-v2.endpoints[1].weight: expected a whole number, found "many"',
         "23:90: clusters.reviews-v2.endpoints[1].metadata.zone: expected text, found the number 1 "
         '(did you mean `"1"`?)',
-        '24:12: clusters.reviews-v2.codec: unknown codec "http"; allowed: same, alpn, bolt, http1, '
-        "opaque (did you mean `http1`?)",
-        '25:20: clusters.reviews-v2.load_balancer: unknown load balancer "round-robin"; allowed: '
-        "least_request, random, round_robin (did you mean `round_robin`?)",
+        '24:12: clusters.reviews-v2.codec: unknown codec "http" (did you mean `http1`?); allowed: '
+        "auto, same, alpn, bolt, http1, opaque",
+        '25:20: clusters.reviews-v2.load_balancer: unknown load balancer "round-robin" (did you mean '
+        "`round_robin`?); allowed: least_request, random, round_robin",
         "28:17: clusters.legacy.endpoints[0]: '/run/legacy.sock' is not host:port, [ipv6]:port or "
         "unix:/path",
     ]
@@ -218,7 +219,7 @@ def test_one_mistake(
             "- {name: c, address: '[::1]:5', routes: r}\n"
             "- {name: a, address: '[::1]:05', routes: r}\n",
             [
-                "1:18: admin.address: address [::1]:5 is a listener's already",
+                '1:18: admin.address: address "[::1]:5" is taken by listeners[2] already',
                 '7:10: listeners[3].name: name "a" is taken by listeners[0] already',
                 '7:22: listeners[3].address: address "[::1]:5" is taken by listeners[2] already',
             ],
@@ -403,3 +404,12 @@ def test_any_text_gives_a_config_or_findings(registry: Registry, text: str) -> N
         findings = exc.findings
     assert (config is None) == bool(findings)
     assert all(f.line >= 1 and f.column >= 1 and f.message for f in findings)
+
+
+@pytest.mark.parametrize("key", ["on", "true", "True", '"on"'])
+def test_the_key_on_may_be_the_truth_of_other_tools(
+    findings: Callable[[str], list[str]], key: str
+) -> None:
+    wrong = f"{{cluster: c, filters: [{{name: again, {key}: rest}}]}}"
+    (found,) = findings(BASE.format(listener="", route=wrong, cluster=""))
+    assert "did you mean `reset`" in found  # the value is wrong, and the key is not

@@ -12,7 +12,7 @@ import pytest
 from attrs import field
 from attrs.validators import ge, le
 
-from xproxy.config.findings import Problem, problem_message, show_path
+from xproxy.config.findings import Problem, allowed_names, show_path
 from xproxy.config.structure import build_converter, walk
 from xproxy.model.address import Address
 from xproxy.model.limits import Duration, Size
@@ -58,7 +58,10 @@ def _read(value: object) -> Everything:
 def _problems(value: object) -> list[str]:
     with pytest.raises((Problem, ExceptionGroup)) as caught:
         _read(value)
-    return [f"{show_path(path)}: {problem_message(p)}" for path, p in walk(caught.value)]
+    return [
+        f"{show_path(path)}: {p.message}" + (f"; allowed: {allowed_names(p)}" if p.allowed else "")
+        for path, p in walk(caught.value)
+    ]
 
 
 def test_every_kind() -> None:

@@ -64,4 +64,4 @@ def test_defaults(registry: Registry) -> None:
     assert config.listeners[0].server_first == ServerFirstConfig()
     assert config.clusters["raw"].tls == ClusterTlsConfig()
     assert ClusterTlsConfig().verify
-    assert ListenerTlsConfig().mode == "permissive"
+    assert not ListenerTlsConfig().strict

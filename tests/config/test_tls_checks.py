@@ -75,6 +75,12 @@ def findings(written: str, folder: Path, registry: Registry) -> list[str]:
             "certificate of ours",
         ),
         (
+            f"{{certificates: [{CERTIFICATE}], client_certificates: {{mode: require, ca: ca.pem}}, "
+            "mode: permissive}",
+            "1:155: listeners[0].tls.mode: clients must show a certificate, and plaintext has none: leave `mode` "
+            "out, or write strict (did you mean `strict`?)",
+        ),
+        (
             f"{{certificates: [{CERTIFICATE}], client_certificates: {{mode: require}}}}",
             "1:120: listeners[0].tls.client_certificates: key `ca` is missing",
         ),
@@ -167,3 +173,40 @@ def test_what_is_odd(folder: Path, registry: Registry) -> None:
         "clusters.c.tls.verify: whoever answers at the endpoint's add",
         "clusters.c.tls.cert: the certificate has expired on " + warnings[2][-10:-2],
     ]
+
+
+def _warnings(written: str, folder: Path, registry: Registry) -> list[str]:
+    return [one.message for one in read_text(written, "f", registry, folder).warnings]
+
+
+def test_a_certificate_without_a_name_is_odd(folder: Path, registry: Registry) -> None:
+    Authority(folder, "other").issue(file="nameless", common_name="a.test")
+    named = "{certificates: [{cert: nameless.pem, key: nameless.key}]}"
+    (message,) = _warnings(text(named), folder, registry)
+    assert "has no subject alternative name" in message
+    assert _warnings(text(), folder, registry) == []
+
+
+def test_the_version_of_browsers_for_ordinary_servers_is_odd(
+    folder: Path, registry: Registry
+) -> None:
+    plain = text().replace(", tls: true", "")
+    (message,) = _warnings(plain, folder, registry)
+    assert "leave `codec` out" in message
+    for other in ("auto", "http1"):
+        assert _warnings(plain.replace("codec: same", f"codec: {other}"), folder, registry) == []
+    assert (
+        _warnings(plain.replace("routes: r,", "routes: r, codecs: [http1],"), folder, registry)
+        == []
+    )
+
+
+def test_passing_through_where_certificates_are_required_is_odd(
+    folder: Path, registry: Registry
+) -> None:
+    listener = (
+        f"{{certificates: [{CERTIFICATE}], passthrough: [b.test], "
+        "client_certificates: {mode: require, ca: ca.pem}}"
+    )
+    (message,) = _warnings(text(listener), folder, registry)
+    assert "without showing us a certificate" in message

@@ -27,6 +27,7 @@ class Control:
     def __init__(self, nursery: trio.Nursery | None = None) -> None:
         self._nursery = nursery
         self.touched = 0
+        self.held = 0
         self.interim: list[ResponseHead] = []
         self.deadline = float("inf")
         self.hold_interim = False
@@ -37,6 +38,9 @@ class Control:
 
     def touch(self) -> None:
         self.touched += 1
+
+    def hold(self, count: int) -> None:
+        self.held += count
 
     def interruption(self) -> StreamError | None:
         return None
@@ -98,11 +102,22 @@ class Fed(trio.abc.ReceiveChannel[bytes | Trailers]):
         await self._pieces.aclose()
 
 
+class Deafening(TrioStream):
+    """A stream whose peer takes no more bytes from some moment on, and may still say some."""
+
+    deaf = False
+
+    def write_now(self, data: bytes | memoryview) -> int:
+        if self.deaf:
+            raise trio.BrokenResourceError("write: Broken pipe")
+        return super().write_now(data)
+
+
 @contextlib.asynccontextmanager
-async def memory_stream(*, bounded: bool = False) -> AsyncIterator[tuple[TrioStream, End]]:
+async def memory_stream(*, bounded: bool = False) -> AsyncIterator[tuple[Deafening, End]]:
     """Give a running stream and the peer's end."""
     ours, theirs = lockstep_stream_pair() if bounded else memory_stream_pair()
-    stream = TrioStream(ours, CLIENT, PROXY)
+    stream = Deafening(ours, CLIENT, PROXY)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stream.run)
         yield stream, End("peer", theirs)

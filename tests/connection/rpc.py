@@ -10,6 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.connection.kit import memory_stream, request_of
+from tests.live import PATIENCE
 from xproxy.codecs.api import Codec, CodecPlugin
 from xproxy.config.schema import TimeoutsConfig
 from xproxy.connection.multiplexed import Multiplexed
@@ -149,7 +150,7 @@ class Talker:
 
     async def next(self) -> Frame:
         while not self.frames:
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE):
                 data = await self.end.raw.receive_some()
             assert data, "the end came instead of a frame"
             self.frames += self.codec.receive(bytes(data))

@@ -7,8 +7,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.codecs.declared import TOTAL
 from tests.connection.kit import Control, Fed, request_of
-from tests.connection.rpc import ASK, OK, outcome, reply, talk, upstream
+from tests.connection.rpc import ASK, OK, Upstream, outcome, reply, talk, upstream
+from xproxy.codecs.api import Codec
 from xproxy.connection import calls
 from xproxy.connection.multiplexed import Multiplexed
 from xproxy.model.errors import (
@@ -22,7 +24,7 @@ from xproxy.model.errors import (
 )
 from xproxy.model.frames import Data, GoAway, Head, Reset, Trailers
 from xproxy.model.headers import Headers
-from xproxy.model.limits import KIB
+from xproxy.model.limits import DEFAULT_LIMITS, KIB
 from xproxy.model.message import RequestHead, Rpc, Target
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
@@ -106,6 +108,72 @@ async def test_an_id_in_use_is_not_given_twice(autojump_clock: MockClock) -> Non
         u.connection._calls._next_id = 0x7FFFFFFE
         await in_background(nursery, u.connection)
         await u.peer.expect(b"~q 2 s m 0 -\n")
+        nursery.cancel_scope.cancel()
+
+
+async def asked_id(u: Upstream, server: Codec) -> int:
+    """Return the id of the request that the peer gets next."""
+    (frame,) = server.receive(bytes(await u.peer.raw.receive_some()))
+    assert isinstance(frame, Head)
+    return frame.stream_id
+
+
+def answered(server: Codec, stream_id: int) -> bytes:
+    return server.send(Head(stream_id, OK, b"%d" % stream_id, end=True))
+
+
+async def served(u: Upstream, nursery: trio.Nursery, server: Codec) -> int:
+    """Make a call and answer it; return the id it had."""
+    results = await in_background(nursery, u.connection)
+    stream_id = await asked_id(u, server)
+    await u.peer.send(answered(server, stream_id))
+    await wait_all_tasks_blocked()
+    assert results == [b"%d" % stream_id]
+    return stream_id
+
+
+async def test_ids_wrap_within_their_width(autojump_clock: MockClock) -> None:
+    """8 bits here: each of many more calls than that is answered."""
+    async with upstream(TOTAL) as u, trio.open_nursery() as nursery:
+        server = TOTAL.open(Role.SERVER, DEFAULT_LIMITS)
+        slow = await in_background(nursery, u.connection)
+        kept = await asked_id(u, server)
+        ids = [await served(u, nursery, server) for _ in range(600)]
+        assert kept not in ids
+        assert set(ids) == set(range(256)) - {kept}
+        await u.peer.send(answered(server, kept))
+        await wait_all_tasks_blocked()
+        assert slow == [b"%d" % kept]
+
+
+async def test_a_narrow_id_whose_answer_may_still_come_is_not_taken_again(
+    autojump_clock: MockClock,
+) -> None:
+    async with upstream(TOTAL) as u, trio.open_nursery() as nursery:
+        server = TOTAL.open(Role.SERVER, DEFAULT_LIMITS)
+        async with trio.open_nursery() as given_up:
+            await in_background(given_up, u.connection)
+            late = await asked_id(u, server)
+            given_up.cancel_scope.cancel()
+        assert late not in [await served(u, nursery, server) for _ in range(300)]
+        await u.peer.send(answered(server, late))
+        await wait_all_tasks_blocked()
+        assert late in [await served(u, nursery, server) for _ in range(256)]
+
+
+async def test_a_connection_whose_narrow_ids_are_used_up_takes_no_more(
+    autojump_clock: MockClock,
+) -> None:
+    async with upstream(TOTAL) as u, trio.open_nursery() as nursery:
+        for _ in range(255):
+            await in_background(nursery, u.connection)
+        async with trio.open_nursery() as last:
+            await in_background(last, u.connection)
+            assert isinstance(await outcome(u.connection), Overflow), "all of them may be answered"
+            last.cancel_scope.cancel()
+        refused = await outcome(u.connection)
+        assert isinstance(refused, UpstreamRefused), "an overdue answer: elsewhere it may go on"
+        assert refused.leaving
         nursery.cancel_scope.cancel()
 
 
@@ -262,3 +330,18 @@ async def test_each_call_that_fails_gets_an_error_of_its_own(autojump_clock: Moc
         await wait_all_tasks_blocked()
         three = await outcome(u.connection)
         assert len({id(one[0]), id(two[0]), id(three)}) == 3
+
+
+async def test_interim_responses_that_nobody_takes_are_bounded(autojump_clock: MockClock) -> None:
+    async with upstream(PIECES) as u, trio.open_nursery() as nursery:
+        control = Control()
+        control.hold_interim = True
+        await in_background(nursery, u.connection, request_of(ASK, control=control))
+        server = talk(u.peer, Role.SERVER)
+        assert isinstance(await server.next(), Head)
+        for _ in range(20):
+            await server.send(*[Head(1, OK, interim=True)] * 100)
+        await wait_all_tasks_blocked()
+        (call,) = u.connection._calls._by_id.values()
+        assert len(call.frames) <= calls.MOST_INTERIM
+        nursery.cancel_scope.cancel()

@@ -16,6 +16,7 @@ from xproxy.connection.inflow import Inflow
 from xproxy.connection.outbox import Outbox
 from xproxy.model.frames import Data
 from xproxy.model.traits import Role
+from xproxy.stream.held import Share, uncounted
 from xproxy.testing.proxy import End
 from xproxy.transport.stream import ByteStream
 
@@ -30,6 +31,7 @@ class Reader:
     deaf: bool = False
     crowded: bool = False
     forsaken: int = 0
+    share: Share = attrs.field(factory=uncounted)
 
     def forsake(self) -> None:
         self.forsaken += 1

@@ -33,20 +33,32 @@ def inflow(first: bytes = b"") -> tuple[Inflow, Connection]:
 
 
 async def test_pieces_come_in_order_and_give_credit_when_they_are_taken() -> None:
-    body, connection = inflow(b"a")
-    body.feed(Data(1, b"bc"))
+    large = bytes(1024)
+    body, connection = inflow(large)
+    body.feed(Data(1, large * 2))
     body.feed(Data(1, b""))
     body.feed(Data(1, b"d", True))
     assert body.complete
     assert connection.taken == 0
-    assert await body.receive() == b"a"
-    assert connection.taken == 1
-    assert await body.receive() == b"bc"
+    assert await body.receive() == large
+    assert connection.taken == 1024
+    assert await body.receive() == large * 2
     assert await body.receive() == b"d"
-    assert connection.taken == 4
+    assert connection.taken == 3073
     for _ in range(2):
         with pytest.raises(trio.EndOfChannel):
             await body.receive()
+
+
+async def test_tiny_pieces_are_taken_together_up_to_the_trailers() -> None:
+    body, connection = inflow(b"a")
+    for _ in range(70_000):
+        body.feed(Data(1, b"b"))
+    body.feed(TRAILERS)
+    assert await body.receive() == b"a" + b"b" * 65_535
+    assert connection.taken == 65_536
+    assert await body.receive() == b"b" * 4465
+    assert await body.receive() is TRAILERS
 
 
 def test_what_came_in_one_read_is_taken_as_one() -> None:

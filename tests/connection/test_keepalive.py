@@ -13,14 +13,20 @@ from tests.connection.rpc import outcome, reply, upstream
 from tests.connection.test_outbox import Sink
 from xproxy.connection.keepalive import keepalive
 from xproxy.connection.outbox import Outbox
-from xproxy.model.errors import UpstreamReset
 
 
 class Watched:
     def __init__(self) -> None:
-        self.outbox = Outbox(Sink(), 1000, 60)
+        self.stream = Sink()
+        self.outbox = Outbox(self.stream, 1000, 60)
         self.read_at = trio.current_time()
         self.given_up = ""
+        self.whole = True
+        self.streams = 0
+        self.drained: list[float] = []
+
+    def drain(self) -> None:
+        self.drained.append(trio.current_time())
 
     def give_up(self, detail: str) -> None:
         self.given_up = detail
@@ -43,6 +49,20 @@ async def test_a_silent_peer_is_asked_and_given_up(autojump_clock: MockClock) ->
     assert trio.current_time() == 16
     assert "none of 3 heartbeats" in watched.given_up
     assert watched.outbox.size == 3
+
+
+async def test_a_peer_whose_answer_waits_to_be_read_is_not_given_up(
+    autojump_clock: MockClock,
+) -> None:
+    watched, codec = Watched(), Asking()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keepalive, watched, codec, 10, 2, 3)
+        await trio.sleep(11)
+        watched.stream.pending = True
+        await trio.sleep(100)
+        assert not watched.given_up
+        watched.stream.pending = False
+    assert watched.given_up
 
 
 async def test_a_peer_that_speaks_is_not_asked(autojump_clock: MockClock) -> None:
@@ -110,7 +130,33 @@ def test_no_rounding_makes_it_spin(
     assert len(codec.asked) == misses
 
 
-async def test_a_connection_whose_peer_is_dead_fails_its_calls(autojump_clock: MockClock) -> None:
+async def test_a_busy_peer_is_asked_again_and_sent_nothing_more(
+    autojump_clock: MockClock,
+) -> None:
+    watched, codec = Watched(), Asking()
+    watched.streams = 1
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keepalive, watched, codec, 10, 2, 2)
+        await trio.sleep_until(39)
+        assert codec.asked == [10, 12, 24, 26, 38]
+        assert watched.drained == [14, 28]
+        assert watched.given_up == ""
+        watched.streams = 0
+        await trio.sleep_until(100)
+        assert watched.given_up
+        nursery.cancel_scope.cancel()
+
+
+async def test_where_streams_say_themselves_that_they_live_a_silent_peer_is_given_up(
+    autojump_clock: MockClock,
+) -> None:
+    watched, codec = Watched(), Asking()
+    watched.streams, watched.whole = 1, False
+    await keepalive(watched, codec, 10, 2, 2)
+    assert watched.given_up
+
+
+async def test_a_call_of_a_busy_peer_has_its_time(autojump_clock: MockClock) -> None:
     async with upstream(heartbeat=(15, 1, 3)) as u, trio.open_nursery() as nursery:
         results: list[object] = []
 
@@ -118,11 +164,28 @@ async def test_a_connection_whose_peer_is_dead_fails_its_calls(autojump_clock: M
             results.append(await outcome(u.connection))
 
         nursery.start_soon(call)
+        await trio.sleep(22)
+        assert u.connection.closing  # nobody new is sent there
+        await u.peer.send(reply(1, b"at last"))
+        await u.ended.wait()
+        assert results == [b"at last"]
+        assert trio.current_time() == 22
+
+
+async def test_a_dead_peer_is_left_once_its_calls_have_had_their_time(
+    autojump_clock: MockClock,
+) -> None:
+    async with upstream(heartbeat=(15, 1, 3)) as u:
+        with trio.move_on_after(60):
+            await outcome(u.connection)
+        await u.ended.wait()
+        assert trio.current_time() == 60
+
+
+async def test_a_connection_whose_peer_is_dead_is_given_up(autojump_clock: MockClock) -> None:
+    async with upstream(heartbeat=(15, 1, 3)) as u:
         await u.ended.wait()
         assert trio.current_time() == pytest.approx(18)
-        await trio.lowlevel.checkpoint()
-        assert isinstance(results[0], UpstreamReset)
-        assert "heartbeats" in results[0].detail
 
 
 async def test_a_connection_whose_peer_answers_lives(autojump_clock: MockClock) -> None:

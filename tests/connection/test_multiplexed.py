@@ -24,17 +24,32 @@ from tests.connection.rpc import (
 )
 from xproxy.codecs.api import CodecPlugin
 from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
-from xproxy.connection.multiplexed import LONGEST_FAREWELL, Multiplexed
+from xproxy.codecs.http2.plugin import PLUGIN as HTTP2
+from xproxy.codecs.http2.wire import (
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PREFACE,
+    SETTINGS_ACK,
+    frame,
+    ping,
+    rst_stream,
+    settings,
+)
+from xproxy.config.schema import TimeoutsConfig
+from xproxy.connection.multiplexed import Multiplexed
 from xproxy.model.errors import UpstreamReset
 from xproxy.model.frames import Head
-from xproxy.model.limits import DEFAULT_LIMITS, KIB, MIB, Limits
+from xproxy.model.limits import DEFAULT_LIMITS, KIB, MIB, Duration, Limits
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request, Response
+from xproxy.stream.held import COUNTED
 from xproxy.testing import END, NOTHING, play
 from xproxy.testing.fakes import LINES
 from xproxy.testing.proxy import proxy_pair
+from xproxy.transport.farewell import LONGEST_FAREWELL
 
 
 async def test_answers_go_back_in_the_order_they_come_with_the_clients_ids(
@@ -82,9 +97,9 @@ async def test_many_streams_share_one_upstream_connection_and_keep_their_ids(
 
 async def test_a_batch_of_answers_leaves_in_one_write(autojump_clock: MockClock) -> None:
     async with proxy_pair(LINES, handler=echo, bounded=True) as pair:
-        await pair.client.send(b"".join(question(i) for i in range(50)))
+        await pair.client.send(b"".join(question(i) for i in range(30)))
         got = bytes(await pair.client.raw.receive_some())
-        assert sorted(got.splitlines()) == sorted(reply(i).rstrip() for i in range(50))
+        assert sorted(got.splitlines()) == sorted(reply(i).rstrip() for i in range(30))
 
 
 async def test_oneway_messages_are_handled_and_not_answered(autojump_clock: MockClock) -> None:
@@ -188,7 +203,7 @@ async def test_random_traffic_gets_each_answer_to_its_request(autojump_clock: Mo
         assert 20 < len(late) < 120
         assert pair.stats.downstream_rq_timeout == len(late)
         assert pair.stats.downstream_rq_total == 300
-        assert pair.driver.streams == 0  # type: ignore[union-attr]
+        assert pair.driver.streams == 0
 
 
 # ---- failures
@@ -507,3 +522,98 @@ async def test_a_drain_between_requests_of_one_read_serves_them_all(
         await pair.client.send(b"".join(question(n) for n in range(1, 151)))
         await pair.client.expect(re.compile(rb"((~s \d+ 0 0 -\n)|(~g\n)){151}"))
         await pair.client.expect(END)
+
+
+HANGING_GET = b"\x82\x86\x84\x41\x01a"  # GET http://a/
+
+
+async def _hang(_request: Request) -> Response:
+    await trio.sleep_forever()
+    raise AssertionError
+
+
+async def test_a_ping_each_second_goes_on_for_ever(autojump_clock: MockClock) -> None:
+    timeouts = TimeoutsConfig(stream_idle=Duration(0.0))
+    async with proxy_pair(HTTP2, handler=_hang, timeouts=timeouts) as pair:
+        await pair.client.send(PREFACE + settings(()) + SETTINGS_ACK)
+        await pair.client.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, HANGING_GET))
+        await wait_all_tasks_blocked()
+        for number in range(3000):
+            await trio.sleep(1.0)
+            await pair.client.send(ping(number.to_bytes(8, "big")))
+            await pair.client.expect(re.compile(b"(?s).*" + re.escape(number.to_bytes(8, "big"))))
+        assert pair.port.stats.downstream_rq_active == 1
+        await pair.client.send(rst_stream(1, 8))
+        await wait_all_tasks_blocked()
+
+
+@pytest.mark.parametrize("waited", [0.4, 1.0, 2.0])
+async def test_calls_given_up_while_the_upstream_hangs_cost_nobody_anything(
+    waited: float, autojump_clock: MockClock
+) -> None:
+    async with proxy_pair(HTTP2, handler=_hang) as pair:
+        await pair.client.send(PREFACE + settings(()) + SETTINGS_ACK)
+        quiet = frame(HEADERS, END_HEADERS | END_STREAM, 1, HANGING_GET)
+        await pair.client.send(quiet)
+        for turn in range(12):
+            ids = [3 + 2 * (50 * turn + n) for n in range(50)]
+            heads = [frame(HEADERS, END_HEADERS | END_STREAM, n, HANGING_GET) for n in ids]
+            await pair.client.send(b"".join(heads))
+            await trio.sleep(waited)
+            await pair.client.send(b"".join([rst_stream(n, 8) for n in ids]))
+        await wait_all_tasks_blocked()
+        assert pair.port.stats.downstream_rq_active == 1
+        assert pair.port.stats.downstream_cx_protocol_error == 0
+
+
+async def test_rapid_resets_still_end_the_connection(autojump_clock: MockClock) -> None:
+    async with proxy_pair(HTTP2, handler=_hang) as pair:
+        await pair.client.send(PREFACE + settings(()) + SETTINGS_ACK)
+        await trio.sleep(5.0)
+        heads = [
+            frame(HEADERS, END_HEADERS | END_STREAM, n, HANGING_GET) + rst_stream(n, 8)
+            for n in range(1, 301, 2)
+        ]
+        await pair.client.send(b"".join(heads))
+        await pair.ended.wait()
+        assert pair.port.stats.downstream_cx_limit == {"max_resets": 1}
+
+
+async def test_streams_that_hold_much_are_answered_with_overload_and_then_the_connection_ends(
+    autojump_clock: MockClock,
+) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate) as pair:
+        driver = pair.driver
+        assert isinstance(driver, Multiplexed)
+        body = bytes(COUNTED)
+        await pair.client.send(question(1, b"small") + question(2, body))
+        await wait_all_tasks_blocked()
+        assert driver.share.held == 2 * COUNTED
+        driver.relieve()
+        await pair.client.expect(b"~s 2 8 0 x-envoy-overloaded=true\n")
+        assert driver.share.held == 0
+        gate.let_go(b"small")
+        await pair.client.expect(reply(1, b"small"))
+        driver.relieve()
+        await pair.client.expect(END)
+
+
+async def test_half_a_message_is_counted_until_it_is_whole_or_the_connection_ends(
+    autojump_clock: MockClock,
+) -> None:
+    async with proxy_pair(LINES, handler=echo) as pair:
+        driver = pair.driver
+        assert isinstance(driver, Multiplexed)
+        whole = question(1, bytes(3 * COUNTED))
+        await pair.client.send(whole[: 2 * COUNTED])
+        await wait_all_tasks_blocked()
+        assert driver.share.held == 2 * COUNTED
+        await pair.client.send(whole[2 * COUNTED :])
+        await pair.client.expect(reply(1, bytes(3 * COUNTED)))
+        assert driver.share.held == 0
+        await pair.client.send(whole[: 2 * COUNTED])
+        await wait_all_tasks_blocked()
+        await pair.client.aclose()
+        await pair.ended.wait()
+        assert driver.share.held == 0

@@ -8,7 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.connection.kit import Fed, memory_stream, request_of
+from tests.codecs.http2.driving import parse
+from tests.connection.kit import GET, Deafening, Fed, memory_stream, request_of
 from tests.connection.rpc import (
     ASK,
     OK,
@@ -18,12 +19,28 @@ from tests.connection.rpc import (
     reply,
     upstream,
 )
+from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
+from xproxy.codecs.bolt.wire import V1_HESSIAN, BoltWire
+from xproxy.codecs.http2.plugin import PLUGIN as HTTP2
+from xproxy.codecs.http2.wire import (
+    DATA,
+    END_HEADERS,
+    HEADERS,
+    RST_STREAM,
+    WINDOW_UPDATE,
+    frame,
+    settings,
+)
 from xproxy.config.schema import TimeoutsConfig
+from xproxy.connection.calls import MOST_RESETS, RESETS_A_SECOND
 from xproxy.connection.multiplexed import Multiplexed
+from xproxy.connection.serial_upstream import LAST_WORDS_SECONDS
 from xproxy.connection.service import DownstreamStats, Port, Service
 from xproxy.model.errors import UpstreamProtocolError, UpstreamRefused, UpstreamReset
 from xproxy.model.frames import Reset
+from xproxy.model.headers import Headers
 from xproxy.model.limits import DEFAULT_LIMITS, MIB
+from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 from xproxy.stream.body import BytesBody
@@ -33,7 +50,10 @@ from xproxy.testing.fakes import LINES, PIECES
 from xproxy.testing.proxy import facts_of, proxy_pair
 
 
-async def test_calls_fail_when_the_upstream_goes(autojump_clock: MockClock) -> None:
+async def test_calls_fail_when_the_upstream_goes(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     async with upstream() as u, trio.open_nursery() as nursery:
         results: list[object] = []
 
@@ -47,6 +67,7 @@ async def test_calls_fail_when_the_upstream_goes(autojump_clock: MockClock) -> N
         await u.ended.wait()
         await wait_all_tasks_blocked()
         assert [type(result) for result in results] == [UpstreamReset] * 3
+        assert "closed the connection: 3 calls in flight fail" in caplog.text
         # And whoever comes later is told at once.
         assert isinstance(await outcome(u.connection), UpstreamRefused)
 
@@ -148,6 +169,66 @@ async def test_calls_that_wait_for_room_are_told_when_the_connection_breaks(
         await u.peer.aclose()
         await wait_all_tasks_blocked()
         assert {type(result) for result in results} == {UpstreamReset, UpstreamRefused}
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_an_upstream_that_takes_no_more_is_heard_out(
+    answers: bool, autojump_clock: MockClock
+) -> None:
+    async with upstream() as u, trio.open_nursery() as nursery:
+        results: list[object] = []
+
+        async def call() -> None:
+            results.append(await outcome(u.connection))
+
+        nursery.start_soon(call)
+        await wait_all_tasks_blocked()
+        stream = u.connection.stream
+        assert isinstance(stream, Deafening)
+        stream.deaf = True
+        nursery.start_soon(call)
+        await wait_all_tasks_blocked()
+        # Nobody else is sent there, and what is owed may still come.
+        assert isinstance(await outcome(u.connection), UpstreamRefused)
+        begin = trio.current_time()
+        if answers:
+            await u.peer.send(reply(1, b"good") + reply(2, b"told before"))
+        await u.ended.wait()
+        await wait_all_tasks_blocked()
+        if answers:
+            assert set(results) == {b"good", b"told before"}
+        else:
+            assert [type(result) for result in results] == [UpstreamReset] * 2
+        assert trio.current_time() - begin == (0 if answers else LAST_WORDS_SECONDS)
+
+
+async def test_an_answer_that_cannot_be_read_fails_its_call_alone(
+    autojump_clock: MockClock,
+) -> None:
+    async with upstream(BOLT) as u, trio.open_nursery() as nursery:
+        results: dict[int, object] = {}
+
+        async def call(number: int) -> None:
+            results[number] = await outcome(u.connection)
+
+        for number in range(1, 51):
+            nursery.start_soon(call, number)
+            await wait_all_tasks_blocked()
+        wire = BoltWire()
+        many = ResponseHead(status=Status.OK, headers=Headers((str(n), "") for n in range(101)))
+        answers = [
+            wire.response(n, many if n % 10 == 0 else OK, b"x", V1_HESSIAN) for n in range(1, 51)
+        ]
+        await u.peer.send(b"".join(answers))
+        await wait_all_tasks_blocked()
+        for number, result in results.items():
+            if number % 10:
+                assert result == b"x"
+            else:
+                assert isinstance(result, UpstreamProtocolError)
+                assert "more than 100 header pairs" in result.detail
+        assert len(results) == 50
+        assert not u.connection.closing
 
 
 async def test_a_body_read_while_the_connection_breaks_is_not_sent_to_nobody(
@@ -271,3 +352,57 @@ async def test_a_bound_upstream_asks_the_client(autojump_clock: MockClock) -> No
             await pair.client.aclose()
             await server.expect(END)  # it lives and dies with its client
         nursery.cancel_scope.cancel()
+
+
+def _told(received: bytes | bytearray) -> tuple[int, int]:
+    """Return how many resets, and window updates of streams, are among the frames."""
+    frames = parse(bytes(received))
+    return (
+        sum(one.kind == RST_STREAM for one in frames),
+        sum(one.kind == WINDOW_UPDATE and one.stream_id != 0 for one in frames),
+    )
+
+
+async def test_after_many_resets_the_connection_is_left_and_no_more_are_said(
+    autojump_clock: MockClock,
+) -> None:
+    async with upstream(HTTP2) as u, trio.open_nursery() as nursery:
+        await u.peer.send(settings(()))
+        results: list[object] = []
+
+        async def innocent() -> None:
+            results.append(await outcome(u.connection, request_of(GET)))
+
+        nursery.start_soon(innocent)
+        await wait_all_tasks_blocked()
+        with trio.CancelScope() as hasty:
+            async with trio.open_nursery() as many:
+                for _ in range(MOST_RESETS + 20):
+                    many.start_soon(outcome, u.connection, request_of(GET))
+                await wait_all_tasks_blocked()
+                hasty.cancel()
+        await wait_all_tasks_blocked()
+        assert u.connection.closing
+        assert not u.ended.is_set()
+        assert u.connection.streams == 1
+        # What nobody told it of it may answer: into the window of its stream, and no further.
+        last = 1 + 2 * (MOST_RESETS + 20)
+        await u.peer.send(frame(HEADERS, END_HEADERS, last, b"\x88"))
+        await u.peer.send(frame(DATA, 0, last, bytes(16_384)) * 3)
+        await wait_all_tasks_blocked()
+        assert _told(await u.peer.stream.receive_some()) == (MOST_RESETS, 0)
+        # The innocent one is served, and that was all.
+        await u.peer.send(frame(HEADERS, END_HEADERS | 1, 1, b"\x88"))
+        await u.ended.wait()
+        assert results == [b""]
+
+
+async def test_resets_now_and_then_are_said(autojump_clock: MockClock) -> None:
+    async with upstream(HTTP2) as u:
+        await u.peer.send(settings(()))
+        for _ in range(3 * MOST_RESETS):
+            with trio.move_on_after(1.0 / RESETS_A_SECOND):
+                await outcome(u.connection, request_of(GET))
+        await wait_all_tasks_blocked()
+        assert not u.connection.closing
+        assert _told(await u.peer.stream.receive_some())[0] == 3 * MOST_RESETS

@@ -13,7 +13,8 @@ from xproxy.model.address import Address
 class Sink:
     """A ByteStream that takes as much as it is told to."""
 
-    hung_up = half_close = pending = False
+    hung_up = half_close = False
+    pending = False
 
     def __init__(self, room: int = 10**9) -> None:
         self.peer = self.local = Address("192.0.2.1", 1)
@@ -38,6 +39,15 @@ class Sink:
         raise NotImplementedError
 
     def read_now(self) -> bytes | None:
+        raise NotImplementedError
+
+    def settle(self, more: float = 0.0) -> None:
+        raise NotImplementedError
+
+    async def turn(self) -> None:
+        raise NotImplementedError
+
+    async def pause(self, seconds: float) -> None:
         raise NotImplementedError
 
     def write_now(self, data: bytes | memoryview) -> int:

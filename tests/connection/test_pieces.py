@@ -55,7 +55,7 @@ async def test_pieces_go_both_ways_before_either_side_is_complete(
         assert await server.next() == trailers
         await server.send(trailers)
         assert await client.next() == trailers
-        assert pair.driver.streams == 0  # type: ignore[union-attr]
+        assert pair.driver.streams == 0
         assert pair.requests[0].received_bytes == 6
         assert pair.requests[0].sent_bytes == 4
 
@@ -237,7 +237,7 @@ async def test_an_answer_before_the_request_ended_stops_the_rest_of_it(
         assert isinstance(await client.next(), Head)
         assert await client.body(1) == b"no"
         assert await client.next() == Reset(1, Status.OK)
-        assert pair.driver.streams == 0  # type: ignore[union-attr]
+        assert pair.driver.streams == 0
         # Late pieces do no harm, and the connections are as good as new.
         await client.end.send(b"\2\0\0\0\0\1\0\0\0\1x")
         await client.send(Head(3, ASK, b"", True))
@@ -275,7 +275,7 @@ async def test_a_reset_and_its_request_in_one_read(autojump_clock: MockClock) ->
         client = talk(pair.client, Role.CLIENT)
         await client.send(Head(1, ASK, b"", True), Reset(1, Status.CANCELLED))
         await client.quiet()
-        assert pair.driver.streams == 0  # type: ignore[union-attr]
+        assert pair.driver.streams == 0
         gate.let_go(b"")
         await client.send(Head(2, ASK, b"", True))
         assert isinstance(await client.next(), Head)

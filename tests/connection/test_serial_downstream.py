@@ -25,7 +25,7 @@ from tests.connection.web import (
     timeouts,
 )
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
-from xproxy.model.errors import RateLimited, StreamError
+from xproxy.model.errors import RateLimited, RequestBroken, StreamError
 from xproxy.model.frames import Trailers
 from xproxy.model.headers import Headers
 from xproxy.model.limits import KIB, MIB
@@ -35,6 +35,7 @@ from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Handler, Request, Response
 from xproxy.testing import END, NOTHING, play
 from xproxy.testing.proxy import proxy_pair
+from xproxy.transport.turns import TINY
 
 
 async def test_requests_follow_one_another_on_both_connections(autojump_clock: MockClock) -> None:
@@ -234,6 +235,28 @@ async def test_a_handler_that_does_not_read_the_body_answers_at_once(
             pair.client << re.compile(rb"HTTP/1\.1 200 OK\r\n(?s:.*)[Cc]onnection: close(?s:.*)ok"),
             pair.client << END,
         )
+
+
+async def test_a_client_that_left_before_an_interim_response_is_nobody_elses_fault(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    raised: list[StreamError] = []
+
+    async def hinting(request: Request) -> Response:
+        pair.stream.close()  # as a reset that is found when something is written
+        try:
+            await request.stream.send_interim(ResponseHead(status=Status.OK, native_status=103))
+        except StreamError as error:
+            raised.append(error)
+            raise
+        raise AssertionError("it was sent to nobody")
+
+    async with proxy_pair(HTTP1, handler=hinting) as pair:
+        await pair.client.send(GET)
+        await pair.ended.wait()
+    assert [type(error) for error in raised] == [RequestBroken]
+    assert raised[0].condition == "", "no endpoint is blamed for it"
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_interim_responses_are_passed_on(autojump_clock: MockClock) -> None:
@@ -540,3 +563,48 @@ async def test_a_violation_in_the_body_after_the_response_began_breaks_it_off(
         await pair.client.send(b"zz\r\n")
         await pair.client.expect(END)
         await pair.ended.wait()
+
+
+async def test_a_stream_that_holds_much_is_answered_with_overload(
+    autojump_clock: MockClock,
+) -> None:
+    async def never(request: Request) -> Response:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with proxy_pair(HTTP1, handler=never) as pair:
+        await pair.client.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n" + bytes(5000)
+        )
+        await wait_all_tasks_blocked()
+        share = pair.driver.facts.share
+        assert share.held == 10000
+        pair.driver.relieve()
+        await pair.client.expect(re.compile(rb"HTTP/1\.1 503 (?s:.*?)\r\n\r\n"))
+        await wait_all_tasks_blocked()
+        assert share.held == 0
+        pair.driver.relieve()
+        await pair.ended.wait()
+
+
+@pytest.mark.parametrize(
+    ("reads", "timed"),
+    [
+        ([GET], 0),  # the most expensive of them does not take long
+        ([GET[:-2] + b"x: %b\r\n\r\n" % (b"v" * TINY)], 1),
+        ([GET[:20], GET[20:]], 1),  # what went before counts, too
+        ([GET, GET[:20], GET[20:], GET], 1),
+    ],
+)
+async def test_what_cannot_take_long_is_not_timed(
+    reads: list[bytes], timed: int, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with proxy_pair(HTTP1, handler=ok) as pair:
+        await pair.client.send(GET)
+        await pair.client.expect(response(200))
+        settled: list[float] = []
+        monkeypatch.setattr(type(pair.stream), "settle", lambda _, more=0.0: settled.append(more))
+        for data in reads:
+            await pair.client.send(data)
+            await wait_all_tasks_blocked()
+        assert len(settled) == timed

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.connection.kit import GET, POST, Control, Fed, memory_stream, request_of
+from tests.connection.kit import GET, POST, Control, Deafening, Fed, memory_stream, request_of
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
 from xproxy.codecs.opaque.plugin import PLUGIN as OPAQUE
-from xproxy.connection.serial_upstream import SerialUpstream
+from xproxy.connection.serial_upstream import LAST_WORDS_SECONDS, SerialUpstream
 from xproxy.model.errors import (
     LocalProtocolError,
     RequestBroken,
     UpstreamProtocolError,
     UpstreamReset,
 )
-from xproxy.model.frames import Trailers
+from xproxy.model.frames import Frame, Head, Trailers
 from xproxy.model.headers import Headers
 from xproxy.model.limits import DEFAULT_LIMITS, KIB, MIB
-from xproxy.model.message import RequestHead
+from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 from xproxy.stream.body import BytesBody
@@ -33,6 +33,7 @@ from xproxy.testing.proxy import UPSTREAM, End
 
 REQUEST = re.compile(rb"(GET|POST) /a HTTP/1\.1\r\n(?s:.*?)\r\n\r\n")
 OK_2 = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+ANSWER = ResponseHead(status=Status.OK)
 
 
 @asynccontextmanager
@@ -353,3 +354,160 @@ async def test_l4_needs_no_head_to_answer(autojump_clock: MockClock) -> None:
         await peer.send(b"bye")
         await peer.send_eof()
         assert await whole(response) == b"bye"
+
+
+# ---- last words
+
+
+def deafen(connection: SerialUpstream) -> None:
+    stream = connection.side.stream
+    assert isinstance(stream, Deafening)
+    stream.deaf = True
+
+
+@pytest.mark.parametrize("body", [BytesBody(), BytesBody(b"all"), Fed(b"half")], ids=repr)
+async def test_who_takes_nothing_may_have_answered(
+    body: BytesBody | Fed, autojump_clock: MockClock
+) -> None:
+    async with upstream() as (connection, peer):
+        deafen(connection)
+        await peer.send(OK_2)
+        response = await connection.exchange(request_of(POST, body))
+        assert await whole(response) == b"ok"
+        assert not connection.reusable
+
+
+@pytest.mark.parametrize("body", [BytesBody(b"all"), Fed(b"half")], ids=repr)
+async def test_who_takes_nothing_has_a_bounded_time_to_answer(
+    body: BytesBody | Fed, autojump_clock: MockClock
+) -> None:
+    async with upstream() as (connection, _):
+        deafen(connection)
+        begin = trio.current_time()
+        with pytest.raises(UpstreamReset):
+            await connection.exchange(request_of(POST, body))
+        assert trio.current_time() - begin == LAST_WORDS_SECONDS
+
+
+@pytest.mark.parametrize("answers", [True, False])
+@pytest.mark.parametrize("beside", [True, False])
+async def test_so_has_who_takes_a_part(
+    answers: bool, beside: bool, autojump_clock: MockClock
+) -> None:
+    async with upstream() as (connection, peer), trio.open_nursery() as nursery:
+        body = Fed(b"half")
+        control = Control(nursery if beside else None)
+        results: list[object] = []
+
+        async def exchange() -> None:
+            try:
+                results.append(await connection.exchange(request_of(POST, body, control)))
+            except UpstreamReset as error:
+                results.append(error)
+
+        nursery.start_soon(exchange)
+        await peer.expect(re.compile(rb"(?s:.*)half\r\n"))
+        deafen(connection)
+        body.feed(b"more")
+        await wait_all_tasks_blocked()
+        begin = trio.current_time()
+        if answers:
+            await peer.send(OK_2)
+        await trio.sleep(LAST_WORDS_SECONDS + 1)
+        (result,) = results
+        assert isinstance(result, Response if answers else UpstreamReset)
+        assert trio.current_time() - begin == LAST_WORDS_SECONDS + 1
+
+
+async def test_an_answer_is_read_while_a_whole_request_is_not_taken(
+    autojump_clock: MockClock,
+) -> None:
+    async with upstream(bounded=True) as (connection, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(peer.send, OK_2)
+        response = await connection.exchange(request_of(POST, BytesBody(bytes(MIB))))
+        assert await whole(response) == b"ok"
+        assert not connection.reusable  # half of the request is still to be sent
+
+
+async def test_a_whole_request_goes_on_while_its_answer_comes_in_pieces(
+    autojump_clock: MockClock,
+) -> None:
+    async with upstream(bounded=True) as (connection, peer), trio.open_nursery() as nursery:
+        size = 4 * MIB
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size
+
+        async def echo() -> None:
+            got = b""
+            while b"\r\n\r\n" not in got:
+                got += await peer.raw.receive_some(64 * KIB)
+            await peer.send(head)
+            data = got.partition(b"\r\n\r\n")[2]
+            left = size - len(data)
+            while left:
+                if data:
+                    await peer.send(data)
+                data = bytes(await peer.raw.receive_some(64 * KIB))
+                left -= len(data)
+            await peer.send(data)
+
+        nursery.start_soon(echo)
+        response = await connection.exchange(request_of(POST, BytesBody(bytes(size))))
+        sending = [connection.sending]
+        assert len(await whole(response)) == size
+        sending.append(connection.sending)
+        assert sending == [True, False]
+        assert connection.reusable
+
+
+async def test_a_whole_request_that_is_no_longer_taken_is_answered(
+    autojump_clock: MockClock,
+) -> None:
+    async with upstream(bounded=True) as (connection, peer), trio.open_nursery() as nursery:
+        nursery.start_soon(peer.send, OK_2[:20])
+
+        async def later() -> None:
+            await wait_all_tasks_blocked()
+            deafen(connection)
+            with trio.move_on_after(1):
+                while True:
+                    await peer.raw.receive_some(64 * KIB)  # there is room, and so it is tried
+            await wait_all_tasks_blocked()
+            await peer.send(OK_2[20:])
+
+        nursery.start_soon(later)
+        response = await connection.exchange(request_of(POST, BytesBody(bytes(MIB))))
+        assert await whole(response) == b"ok"
+        assert not connection.reusable
+
+
+class Numbered:
+    """Speaks ``id\\n``, and takes every answer for one that somebody may wait for."""
+
+    role = Role.CLIENT
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def next_stream_id(self) -> int:
+        self._last += 1
+        return self._last
+
+    def receive(self, data: bytes | None) -> Sequence[Frame]:
+        return [Head(int(line), ANSWER, b"", True) for line in (data or b"").splitlines()]
+
+    def send(self, frame: Frame) -> bytes:
+        assert isinstance(frame, Head)
+        return b"%d\n" % frame.stream_id
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "before its own"])
+async def test_an_answer_with_another_calls_id_is_nobodys(
+    alone: bool, autojump_clock: MockClock
+) -> None:
+    async with memory_stream() as (stream, peer), trio.open_nursery() as nursery:
+        connection = SerialUpstream(stream, Numbered(), HTTP1.traits, UPSTREAM)
+        await peer.send(b"1\n")
+        assert (await connection.exchange(request_of())).head is ANSWER
+        nursery.start_soon(peer.send, b"1\n" if alone else b"1\n2\n")
+        with pytest.raises(UpstreamReset, match="another call"):
+            await connection.exchange(request_of())

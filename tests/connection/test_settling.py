@@ -15,6 +15,7 @@ class Bound:
 
     settled: bool = False
     saturated: bool = False
+    blocked: bool = False
     waiting: int = 0
 
 

@@ -7,7 +7,8 @@ import trio
 from trio.testing import MockClock
 
 from tests.connection.kit import request_of
-from xproxy.connection.streams import INTERNAL_ERROR, StreamScope, answer
+from xproxy.connection.failures import INTERNAL_ERROR
+from xproxy.connection.streams import StreamScope, answer
 from xproxy.model.errors import (
     DeadlineExceeded,
     LocalProtocolError,
@@ -18,6 +19,7 @@ from xproxy.model.message import Local, ResponseHead
 from xproxy.model.status import Status
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request, Response
+from xproxy.stream.held import uncounted
 from xproxy.transport.timers import Timers
 
 
@@ -74,7 +76,7 @@ class Stream(StreamScope):
     """Runs one stream under the scope."""
 
     def __init__(self, timers: Timers, idle_limit: float) -> None:
-        super().__init__(timers)
+        super().__init__(timers, uncounted())
         self._idle = idle_limit
 
     async def run(self, work: object) -> None:
@@ -145,4 +147,4 @@ async def test_a_stream_without_a_nursery_starts_nothing() -> None:
     async def work() -> None:
         raise AssertionError
 
-    assert not StreamScope(Timers()).start_soon(work)
+    assert not StreamScope(Timers(), uncounted()).start_soon(work)

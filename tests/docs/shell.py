@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-PATIENCE: Final = 20.0
+PATIENCE: Final = 60.0
 """Seconds that a block, or what it prints, may take."""
 
 _FAILED: Final = "a command failed:"

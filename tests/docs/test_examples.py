@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copy the examples, and make their certificates."""
     copy = tmp_path_factory.mktemp("examples") / "examples"
     shutil.copytree(ROOT / "examples", copy, ignore=shutil.ignore_patterns("certs"))
-    subprocess.run([sys.executable, copy / "certificates.py"], check=True, timeout=60)
+    subprocess.run([sys.executable, copy / "certificates.py"], check=True, timeout=240)
     return copy
 
 

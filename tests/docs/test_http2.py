@@ -25,7 +25,7 @@ def test_every_option_has_its_row() -> None:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: code(row[0]))
 def test_a_default_is_what_the_code_says(row: Row) -> None:
     field = attrs.fields_dict(Http2Limits)[code(row[0])]
-    if field.default is None:
+    if field.default is None:  # as another limit says
         assert row[1] == "`max_streams`"
     elif "Size" in str(field.type):
         assert row[1] == format_size(field.default)

@@ -19,11 +19,13 @@ import trio
 
 from tests.docs.pages import ROOT
 from tests.docs.tables import Row, code, table
+from tests.live import PATIENCE
 from xproxy.config.schema import (
     CircuitBreakersConfig,
     ClusterConfig,
     KeepaliveConfig,
     LimitsConfig,
+    OverloadConfig,
     ServerFirstConfig,
     TimeoutsConfig,
     UpstreamLimitsConfig,
@@ -98,6 +100,13 @@ def test_the_bounds_of_tls_and_of_silence(kind: str, cls: type) -> None:
         assert row[1] == _default(cls, code(row[0]))
 
 
+def test_what_the_process_keeps_back() -> None:
+    rows = table(PAGE, "overload key", "default", "when only this is left, or when it is exceeded")
+    assert {code(row[0]): row[1] for row in rows} == {
+        a.name: _default(OverloadConfig, a.name) for a in attrs.fields(OverloadConfig)
+    }
+
+
 def test_what_filters_bound() -> None:
     rows = table(PAGE, "filter and key", "default", "beyond it")
     defaults = {row[0]: row[1] for row in rows}
@@ -106,7 +115,8 @@ def test_what_filters_bound() -> None:
     assert defaults["`grpc_http1_bridge`, `max_response_bytes`"] == _default(
         GrpcHttp1Bridge, "max_response_bytes"
     )
-    assert defaults["`access_log`, `max_pending`"] == _default(AccessLog, "max_pending")
+    for key in ("max_pending", "max_pending_bytes", "max_field"):
+        assert defaults[f"`access_log`, `{key}`"] == _default(AccessLog, key)
 
 
 def test_no_bound_of_the_codec_limits_is_forgotten() -> None:
@@ -199,7 +209,7 @@ CLOSING_CASES: dict[str, tuple[bytes, bytes]] = {
 
 
 async def _call(port: int, data: bytes) -> bytes:
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE):
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             await stream.send_all(data)
             received = b""
@@ -220,7 +230,7 @@ async def _ends(port: int, where: str, data: bytes, before: bytes) -> None:
 
 
 async def _too_many_streams(port: int) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE):
         async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
             await stream.send_all(bolt(1) + bolt(2) + bolt(3))
             answer = await stream.receive_some(20)
@@ -228,7 +238,7 @@ async def _too_many_streams(port: int) -> None:
 
 
 async def _too_many_connections(port: int) -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(PATIENCE):
         async with await trio.open_tcp_stream("127.0.0.1", port) as first:
             await first.send_all(get("/local"))
             await first.receive_some()
@@ -241,7 +251,7 @@ async def _overflow(port: int) -> None:
         await first.send_all(get("/full"))
         answer = b""
         # Whichever of the two comes second finds the one connection taken.
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             async with await trio.open_tcp_stream("127.0.0.1", port) as second:
                 await second.send_all(get("/full"))
                 async with trio.open_nursery() as nursery:

@@ -22,7 +22,14 @@ _CLASS: Final = re.compile(r"(?:[A-Z]+[a-z0-9]+){1,}[A-Z]*[a-z]*")
 _FENCED: Final = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 _NOT_OURS: Final = frozenset(
-    {"ValueError", "LookupError", "UnicodeDecodeError", "BaseException", "ExceptionGroup"}
+    {
+        "ValueError",
+        "LookupError",
+        "UnicodeDecodeError",
+        "BaseException",
+        "ExceptionGroup",
+        "SofaRequest",
+    }
 )
 
 

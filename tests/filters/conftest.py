@@ -41,6 +41,9 @@ class FakeStream:
     def touch(self) -> None:
         raise AssertionError("a filter moves nothing")
 
+    def hold(self, count: int) -> None:
+        """Count nothing."""
+
     def interruption(self) -> StreamError | None:
         return self.reason
 

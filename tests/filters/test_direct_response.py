@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from xproxy.codecs.http_status import status_of
 from xproxy.filters.direct_response import DirectResponse
 from xproxy.model.message import Local
 from xproxy.model.status import Status
@@ -63,3 +64,16 @@ def test_it_is_terminal() -> None:
 def test_bad_configuration_is_refused(fields: Any) -> None:
     with pytest.raises(ValueError, match=r"must be|is not|control"):
         DirectResponse(**fields)
+
+
+@pytest.mark.parametrize("code", [418, 404, 200])
+async def test_a_code_may_stand_as_status(kit: Kit, code: int) -> None:
+    response = await DirectResponse(status=code)(kit.web(), kit.upstream())
+    assert response.head.native_status == code
+    assert response.head.status is status_of(code)
+
+
+@pytest.mark.parametrize("code", [0, 99, 199, 600])
+def test_other_numbers_are_no_status(code: int) -> None:
+    with pytest.raises(ValueError, match="200 … 599"):
+        DirectResponse(status=code)

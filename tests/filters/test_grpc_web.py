@@ -13,7 +13,7 @@ from xproxy.filters.grpc_web import FROM_WEB, GrpcWeb
 from xproxy.model.errors import RequestBroken, UpstreamReset
 from xproxy.model.frames import Trailers
 from xproxy.model.headers import Headers
-from xproxy.model.message import Rpc
+from xproxy.model.message import Rpc, recurring
 from xproxy.model.status import Status
 from xproxy.stream.body import BytesBody
 
@@ -58,7 +58,7 @@ async def test_a_call_goes_on_as_grpc(kit: Kit) -> None:
 async def test_a_recurring_head_is_changed_once(kit: Kit) -> None:
     upstream = kit.upstream(kit.response(200, GRPC))
     web = GrpcWeb()
-    head = call(kit, WEB, None).head
+    head = recurring(call(kit, WEB, None).head)
     for _ in range(2):
         request = call(kit, WEB, None)
         request.head = head

@@ -7,6 +7,7 @@ import pytest
 
 from xproxy.filters.headers import ChangeHeaders, HeaderChanges
 from xproxy.model.errors import RouteNotFound
+from xproxy.model.message import recurring
 
 Kit = Any  # Any: conftest.py cannot be imported
 
@@ -32,7 +33,7 @@ async def test_the_same_head_becomes_the_same_head(kit: Kit) -> None:
     for text in ("plain", "%method% %REQ(host-name)%"):
         filter_ = ChangeHeaders(request=HeaderChanges(set={"x": text}))
         request, upstream = kit.web(), kit.upstream()
-        head = request.head
+        head = recurring(request.head)
         for _ in range(2):
             request.head = head
             await filter_(request, upstream)
@@ -75,7 +76,7 @@ async def test_a_value_cannot_break_out_of_its_header(kit: Kit) -> None:
 async def test_responses_are_changed_and_remembered(kit: Kit) -> None:
     filter_ = ChangeHeaders(response=HeaderChanges(set={"server": "x"}, remove=("secret",)))
     response = kit.response(200, ("Server", "y"), ("secret", "z"))
-    head = response.head
+    head = recurring(response.head)
     first = (await filter_(kit.web(), kit.upstream(response))).head
     assert first.headers.pairs == (("Server", "x"),)
     response.head = head

@@ -25,6 +25,7 @@ from xproxy.model.headers import Headers
 from xproxy.model.limits import Duration, Size
 from xproxy.model.message import Rpc
 from xproxy.model.status import Status
+from xproxy.stream.exchange import Request
 
 Kit = Any  # Any: conftest.py cannot be imported
 
@@ -306,14 +307,14 @@ class Permits:
     left: int
     taken: int = 0
 
-    def acquire(self) -> bool:
+    def acquire(self, _request: Request) -> bool:
         if self.left:
             self.left -= 1
             self.taken += 1
             return True
         return False
 
-    def release(self) -> None:
+    def release(self, _request: Request) -> None:
         self.left += 1
 
 

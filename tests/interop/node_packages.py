@@ -27,7 +27,7 @@ def node_packages() -> dict[str, str]:
         assert npm is not None, "the test is marked with the tool npm"
         command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
         try:
-            subprocess.run(command, cwd=NODE, check=True, timeout=120, capture_output=True)
+            subprocess.run(command, cwd=NODE, check=True, timeout=240, capture_output=True)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as exc:
             said = (exc.stderr or b"").decode("utf-8", "replace")[-500:]
             reason = f"the packages of {NODE.name}/package.json cannot be installed: {exc} {said}"

@@ -97,7 +97,7 @@ class Page(http.server.BaseHTTPRequestHandler):
             size = int(self.path.rpartition("/")[2])
             self._answer((bytes(range(256)) * (size // 256 + 1))[:size])
         else:
-            done.wait(30)
+            done.wait(60)
             self._answer(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml")
 
     def do_POST(self) -> None:

@@ -64,8 +64,9 @@ def proxy(
             "    - {match: {path: /socket}, cluster: socket, allow_upgrade: [websocket]}\n"
             "    - {cluster: web}\n"
             "clusters:\n"
-            f"  web: {{codec: http1, endpoints: ['127.0.0.1:{web}']}}\n"
-            f"  socket: {{codec: http1, endpoints: ['127.0.0.1:{socket}']}}\n"
+            # Told nothing of what they speak: ordinary web servers behind a listener with TLS.
+            f"  web: {{endpoints: ['127.0.0.1:{web}']}}\n"
+            f"  socket: {{endpoints: ['127.0.0.1:{socket}']}}\n"
         )
         with product(text, work) as found:
             yield request.param, found

@@ -150,7 +150,7 @@ def curl(
     head, body = work.with_suffix(".head"), work.with_suffix(".body")
     head.write_text("")
     command = [
-        *("curl", "-sS", "--max-time", "60", *WAYS[way], "--cacert", str(server.authority.ca)),
+        *("curl", "-sS", "--max-time", "200", *WAYS[way], "--cacert", str(server.authority.ca)),
         *("--resolve", f"{NAME}:{port}:127.0.0.1", "-D", str(head), "--globoff", "--path-as-is"),
         *("--expect100-timeout", "0.3"),
         *("-w", "%{http_version} %{response_code} %{size_upload} %{num_redirects}\n"),
@@ -158,7 +158,7 @@ def curl(
     ]
     with file.open("rb") as source, body.open("wb") as out:
         done = subprocess.run(
-            command, stdin=source, stdout=out, stderr=subprocess.PIPE, timeout=90, check=False
+            command, stdin=source, stdout=out, stderr=subprocess.PIPE, timeout=240, check=False
         )
     told = f"exit {done.returncode} {done.stderr.decode()}"
     return Seen(significant(head.read_text("latin-1")), body.read_bytes(), told)

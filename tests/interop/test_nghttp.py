@@ -58,7 +58,7 @@ def nghttp(port: int, case: tuple[str, ...], file: Path, *, tls: bool = False) -
         text.format(file=file) if not text.startswith("/") else base + text for text in case
     ]
     command = ["nghttp", "-nv", "-H", f":authority: {NAME}", *arguments]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=240, check=False)
     text = done.stdout.decode("latin-1")
     fields = re.findall(r"recv \(stream_id=\d+\) ([\w:-]+: .*)", text)
     skipped = ("date:", "server:", "content-length:", "via:", "connection:", "etag:", "last-mod")
@@ -70,7 +70,7 @@ def nghttp(port: int, case: tuple[str, ...], file: Path, *, tls: bool = False) -
 def received(port: int, path: str) -> int:
     """Return how many bytes of body nghttp gets."""
     command = ["nghttp", f"http://127.0.0.1:{port}{path}"]
-    return len(subprocess.run(command, capture_output=True, timeout=60, check=True).stdout)
+    return len(subprocess.run(command, capture_output=True, timeout=240, check=True).stdout)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -96,7 +96,7 @@ def h2load(url: str, *arguments: str) -> None:
     """Run h2load; every request must be answered with 200."""
     count = "10000" if not arguments else "2000"
     command = ["h2load", "-n", count, "-c", "8", "-m", "32", *arguments, f"{url}/view"]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=True, text=True)
+    done = subprocess.run(command, capture_output=True, timeout=240, check=True, text=True)
     expected = (
         f"requests: {count} total, {count} started, {count} done, {count} succeeded, 0 failed, "
         "0 errored, 0 timeout"

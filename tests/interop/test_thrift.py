@@ -6,18 +6,23 @@ against a server in each other one, with the proxy between them converting.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import attrs
 import pytest
+import thriftpy2 as thriftpy2_library
+from thriftpy2.rpc import client_context
+from thriftpy2.transport import TFramedTransportFactory
 
 from tests.interop.node_packages import NODE, node_packages
 from tests.process.product import PATIENCE, Product, product
@@ -211,3 +216,54 @@ def test_arguments_by_name_in_routes_and_logs(pypi: Kit, tmp_path: Path) -> None
     assert "rec - grüße 𝄞 blue" in lines
     assert lines[-1] == "add 1 - rest"
     assert len(re.findall("rec - - rest", "\n".join(lines))) == 1
+
+
+ALL_ONEWAY: Final = IDL.read_text().replace("i32 add(", "oneway void add(")
+"""The interface as a client has it that sends an ordinary method as a oneway one: nobody reads the answer."""
+LANES: Final = ("connections: shared", "connections: bound")
+
+
+def shouts(port: int, name: str, wrong: list[str]) -> None:
+    """Say things that are answered although nobody asks for that, and ask others in between."""
+    ordinary, oneway = (
+        thriftpy2_library.load_fp(io.StringIO(text), module_name=f"calc{number}_thrift")
+        for number, text in enumerate((IDL.read_text(), ALL_ONEWAY))
+    )
+    transport = TFramedTransportFactory()
+    with (
+        client_context(ordinary.Calc, "127.0.0.1", port, trans_factory=transport) as asking,
+        client_context(oneway.Calc, "127.0.0.1", port, trans_factory=transport) as shouting,
+    ):
+        for number in range(30):
+            shouting.add(number, 1)
+            said = asking.echo(f"{name} {number}")
+            if said != f"{name} {number}":
+                wrong.append(f"{name} {number} was answered with {said}")
+
+
+def shouted(ports: dict[str, int], lane: str, work: Path) -> None:
+    """Let many clients do that beside each other, through the proxy."""
+    text = front({"framed-binary": ports["framed-binary"]})
+    text = text.replace("codec: same}", f"codec: same, {lane}}}")
+    wrong: list[str] = []
+    with product(text, work) as proxy, ThreadPoolExecutor(6) as pool:
+        port = proxy.ports["framed-binary"]
+        clients = [pool.submit(shouts, port, f"client {n}", wrong) for n in range(6)]
+        for client in clients:
+            client.result(4 * PATIENCE)
+        assert proxy.stat("cluster.framed-binary.upstream_rq_total") == 6 * 60
+        settled(proxy)
+    assert not wrong
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_thriftpy2_answers_what_nobody_asked(thriftpy2: Kit, lane: str, tmp_path: Path) -> None:
+    with thriftpy2.server() as ports:
+        shouted(ports, lane, tmp_path)
+
+
+@pytest.mark.tool("thrift")
+@pytest.mark.parametrize("lane", LANES)
+def test_pypi_answers_what_nobody_asked(pypi: Kit, lane: str, tmp_path: Path) -> None:
+    with pypi.server() as ports:
+        shouted(ports, lane, tmp_path)

@@ -166,8 +166,8 @@ def call(idl: Peer, dialect: str, port: int) -> list[str]:
             port,
             proto_factory=TMultiplexedProtocolFactory(made_of, "Calc") if mux else made_of,
             trans_factory=transports(),
-            connect_timeout=15000,
-            socket_timeout=15000,
+            connect_timeout=60000,
+            socket_timeout=60000,
         ) as client:
             for name, made in together:
                 note(name, partial(made, client))

@@ -32,3 +32,16 @@ def test_only_failures_of_the_upstream_may_be_retried() -> None:
         "UpstreamRefused",
         "UpstreamReset",
     }
+
+
+@pytest.mark.parametrize("kind", STREAM_ERRORS, ids=lambda kind: kind.__name__)
+def test_an_error_again_says_the_same_and_knows_no_frame(kind: type[StreamError]) -> None:
+    with pytest.raises(kind) as raised:
+        raise kind("why")
+    error = raised.value
+    error.status = Status.CANCELLED
+    again = error.again()
+    assert type(again) is kind
+    assert again is not error
+    assert (again.args, vars(again)) == (error.args, vars(error))
+    assert (again.__traceback__, again.__context__, again.__cause__) == (None, None, None)

@@ -29,6 +29,9 @@ class NoStream:
     def touch(self) -> None:
         raise AssertionError
 
+    def hold(self, count: int) -> None:
+        """Count nothing."""
+
     def interruption(self) -> StreamError | None:
         raise AssertionError
 

@@ -5,7 +5,9 @@ import json
 import attrs
 import pytest
 
-from xproxy.model.message import RequestHead
+from xproxy.model.headers import Headers
+from xproxy.model.message import RequestHead, Target
+from xproxy.model.secrets import SecretNames
 from xproxy.observe.log_format import (
     DEFAULT_FIELDS,
     dropped_json,
@@ -43,7 +45,9 @@ def test_the_default_json(record: Record) -> None:
 def test_json_takes_any_text(record: Record) -> None:
     record.request.detail = 'a"\n\u2028\udc80ä'
     line = json_format({"detail": "%detail%", "mixed": "<%detail%>"})(record)
-    assert line.isascii()
+    line.encode()  # it is text
+    assert "ä" in line
+    assert not {"\n", "\u2028", "\udc80"} & set(line)
     assert "\n" not in line
     assert json.loads(line)["detail"] == record.request.detail
     assert json.loads(line)["mixed"] == f"<{record.request.detail}>"
@@ -62,3 +66,56 @@ def test_a_template_of_several_lines_is_refused() -> None:
 def test_dropped_lines_are_said_in_the_same_format() -> None:
     assert "3" in dropped_text(3)
     assert json.loads(dropped_json(3)) == {"dropped_lines": 3}
+
+
+@pytest.mark.parametrize(
+    ("wire", "shown"),
+    [
+        ("/caf\u00c3\u00a9", "/café"),  # UTF-8 as HTTP codecs hold it
+        ("/caf\u00e9", "/café"),  # Latin-1
+        ("日本", "日本"),  # as RPC codecs hold it
+        ("\u00ff\u00fe", "\u00ff\u00fe"),
+    ],
+)
+def test_what_was_sent_as_text_is_text(record: Record, wire: str, shown: str) -> None:
+    record.request.detail = wire
+    assert json.loads(json_format({"d": "%detail%"})(record)) == {"d": shown}
+    assert text_format("%detail%")(record) == shown
+
+
+def test_a_value_has_a_bound(record: Record) -> None:
+    record.request.detail = "x" * 100
+    assert text_format("%detail%|%detail:3%", 20)(record) == "x" * 20 + "…|xxx"
+    assert json.loads(json_format({"d": "%detail%"}, 20)(record))["d"] == "x" * 20 + "…"
+    record.request.detail = "\u00c3\u00a9" * 100  # is not cut in the middle of a character
+    assert text_format("%detail%", 21)(record) == "é" * 10 + "…"
+
+
+def test_secrets_are_not_told(record: Record) -> None:
+    head = RequestHead(
+        service="a",
+        method="GET",
+        headers=Headers(
+            (
+                ("Authorization", "Bearer s3cret"),
+                ("X-AuthToken", "s3cret"),
+                ("referer", "https://u:s3cret@a/?token=s3cret&page=1"),
+                ("x-plain", "shown"),
+            )
+        ),
+        extra=Target(path="/x?access_token=s3cret&b=1"),
+    )
+    record.request.head = head
+    wanted = "%path% %target% %REQ(:path)% %REQ(authorization)% %REQ(x-authtoken)% %REQ(referer)% "
+    wanted += "%REQ(x-plain)% %REQ(cookie)% %REQ(x-plain?authorization)%"
+    line = text_format(wanted)(record)
+    assert "s3cret" not in line
+    assert line == (
+        "/x?access_token=[redacted]&b=1 a/x?access_token=[redacted]&b=1"
+        " /x?access_token=[redacted]&b=1 [redacted] [redacted]"
+        " https://[redacted]@a/?token=[redacted]&page=1 shown - [redacted]"
+    )
+    assert "s3cret" not in json_format({"a": wanted, "b": "%REQ(authorization)%"})(record)
+    names = SecretNames(never=("authorization",), also=("x-plain",))
+    shown = text_format("%REQ(authorization)% %REQ(x-plain)%", 100, names)
+    assert shown(record) == "Bearer s3cret [redacted]"

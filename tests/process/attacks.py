@@ -204,7 +204,7 @@ ATTACKS: Final[dict[str, Attack]] = {
     "continuation, small": _by("max_continuations", blobs=_continuation(b"\x82")),
     "continuation, empty": _by("max_empty_frames", blobs=_continuation(b"")),
     "hpack bomb": _by("max_head_bytes", blobs=_hpack_bomb),
-    "empty names": _by("max_head_bytes", blobs=_empty_names),
+    "empty names": _by("max_head_bytes", "max_resets", blobs=_empty_names),
     "empty data": _by("max_empty_frames", blobs=_empty_data),
     "padding": _by("max_empty_frames", blobs=_padding),
     "ping": _by("max_control_frames", blobs=lambda: _for_ever(ping(bytes(8)))),
@@ -307,7 +307,7 @@ class Found:
     """What an attack did."""
 
     median: float
-    """Of the good client, in seconds."""
+    """Of the good client, in seconds of the clock that was given."""
     growth: int
     """Most bytes of memory held beyond those at the start."""
     outcome: Outcome
@@ -348,8 +348,14 @@ def counters(proxy: Product) -> dict[str, int]:
     return found
 
 
-def under_attack(proxy: Product, name: str, connections: int, seconds: float) -> Found:
-    """Run one attack beside a good client."""
+def under_attack(
+    proxy: Product,
+    name: str,
+    connections: int,
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Found:
+    """Run one attack beside a good client, whose requests are timed by ``clock``."""
     before, cpu, resident = counters(proxy), cpu_of(proxy.process.pid), proxy.resident
     command = [sys.executable, __file__, "--attack", name, str(proxy.port), str(connections)]
     attackers = subprocess.Popen(
@@ -360,7 +366,7 @@ def under_attack(proxy: Product, name: str, connections: int, seconds: float) ->
     begin = time.perf_counter()
     try:
         while attackers.poll() is None:
-            taken += good_client(proxy.port, min(0.25, seconds))
+            taken += good_client(proxy.port, min(0.25, seconds), clock)
             most = max(most, proxy.resident)
         assert attackers.stdout is not None
         outcome = Outcome(**json.loads(attackers.stdout.read()))

@@ -88,11 +88,16 @@ class Echo:
         """Send one message, then nothing until the client gives up."""
         ended = self._watch(context)
         yield b"begun"
-        ended.wait(30)
+        ended.wait(200)
 
     def silent(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         """Send nothing at all until the client gives up."""
-        self._watch(context).wait(30)
+        self._watch(context).wait(200)
+        return b""
+
+    def stuck(self, requests: Iterable[bytes], context: grpc.ServicerContext) -> bytes:
+        """Take nothing of what is sent until the client gives up."""
+        self._watch(context).wait(120)
         return b""
 
     def _watch(self, context: grpc.ServicerContext) -> threading.Event:
@@ -134,6 +139,7 @@ def server(seen: Seen, *, credentials: grpc.ServerCredentials | None = None) -> 
         "Chat": grpc.stream_stream_rpc_method_handler(echo.chat),
         "Hang": grpc.unary_stream_rpc_method_handler(echo.hang),
         "Silent": grpc.unary_unary_rpc_method_handler(echo.silent),
+        "Stuck": grpc.stream_unary_rpc_method_handler(echo.stuck),
         "Left": grpc.unary_unary_rpc_method_handler(echo.left),
         "Flood": grpc.stream_stream_rpc_method_handler(echo.flood),
     }

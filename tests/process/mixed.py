@@ -179,13 +179,13 @@ def run(rpcload: Path, work: Path, seconds: float, seed: int = 7) -> Outcome:
             thread.join(5 * PATIENCE)
         return Outcome(
             lines=tuple(lines),
-            complaints=tuple(_complaints(proxy)),
+            complaints=tuple(complaints(proxy)),
             seconds=time.monotonic() - started,
             memory=(before, proxy.resident),
         )
 
 
-def _complaints(proxy: Product) -> Iterator[str]:
+def complaints(proxy: Product) -> Iterator[str]:
     try:
         proxy.settled()
     except AssertionError as exc:
@@ -221,7 +221,7 @@ def compiled(work: Path) -> Path:
     """Return the load generator, built."""
     program = work / "rpcload"
     command = ["gcc", "-O2", "-o", str(program), str(ROOT / "bench" / "rpcload.c")]
-    subprocess.run(command, check=True, timeout=60)
+    subprocess.run(command, check=True, timeout=240)
     return program
 
 

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +26,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from tests.process.product import Product, product  # noqa: E402  # the path is set above
+from tests.process.product import product  # noqa: E402  # the path is set above
 from tests.process.upstreams import upstream  # noqa: E402  # as above
 
 HEAD: Final = b"GET /size/100 HTTP/1.1\r\nHost: a\r\n"
@@ -93,13 +95,16 @@ async def attack(port: int, count: int) -> None:
             nursery.start_soon(hold, state)
 
 
-def good_client(port: int, seconds: float) -> list[float]:
-    """Make requests one after the other; returns what each took, in seconds."""
+def good_client(
+    port: int, seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> list[float]:
+    """Make requests one after the other; returns what each took by ``clock``, in seconds."""
     taken: list[float] = []
-    with socket.create_connection(("127.0.0.1", port), 10) as client:
+    with socket.create_connection(("127.0.0.1", port), 60) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         end = time.perf_counter() + seconds
-        while (begin := time.perf_counter()) < end:
+        while time.perf_counter() < end:
+            begin = clock()
             client.sendall(GOOD)
             received = b""
             while not received.endswith(b" /good\n"):
@@ -109,23 +114,24 @@ def good_client(port: int, seconds: float) -> list[float]:
                 received += data
             if not received.startswith(b"HTTP/1.1 200 "):
                 raise ConnectionError(f"the good client got {received[:100]!r}")
-            taken.append(time.perf_counter() - begin)
+            taken.append(clock() - begin)
     return taken
 
 
-def under_attack(proxy: Product, count: int, seconds: float) -> list[float]:
-    """Return what a good client's requests took while ``count`` bad ones were held."""
-    command = [sys.executable, __file__, "attack", str(proxy.port), str(count)]
-    attackers = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+@contextmanager
+def attackers(port: int, count: int) -> Iterator[None]:
+    """Hold ``count`` bad clients, from a process of their own, for as long as the block takes."""
+    command = [sys.executable, __file__, "attack", str(port), str(count)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
-        assert attackers.stdout is not None
-        assert attackers.stdout.readline() == "ready\n"
-        return good_client(proxy.port, seconds)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield
     finally:
-        attackers.kill()
-        attackers.wait()
-        assert attackers.stdout is not None
-        attackers.stdout.close()
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def main() -> None:
@@ -148,7 +154,8 @@ def main() -> None:
         rounds = []
         for _ in range(3):
             alone = statistics.median(good_client(proxy.port, 3.0))
-            beside = statistics.median(under_attack(proxy, count, 3.0))
+            with attackers(proxy.port, count):
+                beside = statistics.median(good_client(proxy.port, 3.0))
             rounds.append((alone, beside))
             print(f"p50 alone {alone * 1e6:.0f} µs, beside {count} slow ones {beside * 1e6:.0f} µs")
         ratio = math.prod(b / a for a, b in rounds) ** (1 / len(rounds))

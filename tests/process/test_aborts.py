@@ -9,6 +9,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from itertools import cycle
 from random import Random
 from typing import Final
 
@@ -288,6 +289,8 @@ async def answer_after_proxy_header(stream: trio.SocketStream) -> None:
 @pytest.mark.parametrize("name", CROWDED)
 async def test_clients_that_give_up_at_any_moment_leave_nothing(name: str) -> None:
     random = Random(5)
+    # However fast the machine is, some give up and some do not.
+    moments = cycle((0.0, PATIENCE, *(random.random() ** 2 * 0.1 for _ in range(8))))
     outcomes: Counter[str] = Counter()
     async with (
         upstream() as up,
@@ -299,7 +302,7 @@ async def test_clients_that_give_up_at_any_moment_leave_nothing(name: str) -> No
         async def impatient() -> None:
             for _ in range(30):
                 client = await live.client()
-                with trio.move_on_after(random.random() ** 2 * 0.1) as scope:
+                with trio.move_on_after(next(moments)) as scope:
                     for _ in range(3):
                         await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
                         await client.expect(http_response(b"ok"))
@@ -310,8 +313,9 @@ async def test_clients_that_give_up_at_any_moment_leave_nothing(name: str) -> No
             for _ in range(10):
                 clients.start_soon(impatient)
         await live.settled(clients=0)
-        assert outcomes["gave up"] > 10, outcomes
-        assert outcomes["served"] > 0, outcomes
+        # Those that would not wait at all, and those that would wait for long.
+        assert outcomes["gave up"] >= 30, outcomes
+        assert outcomes["served"] >= 30, outcomes
         client = await live.client()
         await client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         await client.expect(http_response(b"ok"))

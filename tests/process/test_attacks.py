@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Iterator
 
 import pytest
 import trio
 
 from tests.process.attacks import ATTACKS, attack, configuration, counters, under_attack
-from tests.process.product import LOAD_SECONDS, Product, eventually, product
+from tests.process.product import LOAD_SECONDS, PATIENCE, Product, eventually, product
 from tests.process.slowloris import good_client
 from tests.process.upstreams import upstream
 
 pytestmark = pytest.mark.slow
 
-SHORT = "{stream_idle: 300ms, write: 300ms, body: 300ms, idle: 500ms, linger: 50ms}"
+SHORT = "{stream_idle: 300ms, write: 300ms, body: 300ms, idle: 30s, linger: 50ms}"
+# idle: the good client must not be taken for a silent one where it gets no processor for a while
+WORK = 0.005
+"""Seconds of the proxy's own work, for whomever, within which a good client is answered: the median."""
 GROWTH = 32 << 20
 """Bytes that all of these together may add to what the proxy holds: most of it for a peer that reads nothing."""
 
@@ -33,13 +36,13 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 async def test_attackers_are_cut_off_and_counted(name: str, proxy: Product) -> None:
     before, resident = counters(proxy), proxy.resident
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(attack, proxy.port, name, 3, 10.0)
+        nursery.start_soon(attack, proxy.port, name, 3, math.inf)
 
         def seen() -> int:
             after = counters(proxy)
             return sum(after.get(k, 0) - before.get(k, 0) for k in ATTACKS[name].counted)
 
-        with trio.fail_after(30):
+        with trio.fail_after(PATIENCE):
             while seen() < 3:  # noqa: ASYNC110  # counters wake nobody
                 await trio.sleep(0.02)
         nursery.cancel_scope.cancel()
@@ -49,13 +52,13 @@ async def test_attackers_are_cut_off_and_counted(name: str, proxy: Product) -> N
 
 
 def test_a_good_client_is_served_beside_them(proxy: Product) -> None:
-    alone = statistics.median(good_client(proxy.port, 0.5))
     for name in ("rapid reset", "made you reset", "ping", "dribble"):
-        # The bound is loose, and the best of three counts, as a test machine may be busy; attacks.py measures it.
-        for _ in range(3):
-            found = under_attack(proxy, name, 20, LOAD_SECONDS / 2)
-            if found.outcome.cut_off and found.median < 3 * alone:
+        # Again where the attackers had no time; attacks.py measures by the clock on the wall.
+        for _ in range(10):
+            found = under_attack(proxy, name, 20, LOAD_SECONDS / 2, proxy.work)
+            # What the proxy counted: the attackers may not have got round to seeing their end.
+            if found.counted:
                 break
-        else:
-            pytest.fail(f"{name}: {found}, {alone} s without it")
+        assert found.counted, name
+        assert found.median < WORK, f"{name}: {found}"
     eventually(lambda: not proxy.leaks(), "nothing is held")

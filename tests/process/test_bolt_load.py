@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.process.product import LOAD_SECONDS, PATIENCE, ROOT, eventually, product, unused_port
+from tests.process.product import (
+    LOAD_SECONDS,
+    PATIENCE,
+    ROOT,
+    Product,
+    eventually,
+    product,
+    unused_port,
+)
 from tests.process.upstreams import connected
 
 pytestmark = [pytest.mark.slow, pytest.mark.tool("gcc")]
@@ -24,7 +32,7 @@ CONNECTIONS, IN_FLIGHT = 8, 32
 def rpcload(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = ROOT / "bench" / "rpcload.c"
     program = tmp_path_factory.mktemp("rpcload") / "rpcload"
-    subprocess.run(["gcc", "-O2", "-o", str(program), str(source)], check=True, timeout=60)
+    subprocess.run(["gcc", "-O2", "-o", str(program), str(source)], check=True, timeout=240)
     return program
 
 
@@ -53,18 +61,54 @@ def configuration(*ports: int) -> str:
     )
 
 
-def run_load(rpcload: Path, port: int, seconds: float) -> dict[str, int]:
-    command = [str(rpcload), "load", "-proto", "bolt", "-port", str(port), "-nonce"]
-    command += ["-c", str(CONNECTIONS), "-p", str(IN_FLIGHT), "-d", str(seconds)]
-    done = subprocess.run(command, capture_output=True, timeout=PATIENCE + seconds, check=True)
-    found: dict[str, int] = json.loads(done.stdout)
-    return found
+class Load:
+    """rpcload at work, until ``ended`` is asked for."""
+
+    def __init__(self, rpcload: Path, port: int) -> None:
+        command = [str(rpcload), "load", "-proto", "bolt", "-port", str(port), "-nonce"]
+        command += ["-c", str(CONNECTIONS), "-p", str(IN_FLIGHT), "-d", "3600"]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+
+    def ended(self) -> dict[str, int]:
+        """Let it finish what is in flight; return its report."""
+        self._process.send_signal(signal.SIGTERM)
+        said, _ = self._process.communicate(timeout=PATIENCE)
+        found: dict[str, int] = json.loads(said)
+        return found
+
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextmanager
+def loading(rpcload: Path, port: int) -> Iterator[Load]:
+    """Load the proxy for as long as the block takes, or until it is asked for its report."""
+    found = Load(rpcload, port)
+    try:
+        yield found
+    finally:
+        found.kill()
+
+
+def answered(proxy: Product, requests: int) -> None:
+    """Wait until the upstreams have been asked so much more often."""
+    wanted = proxy.stat("cluster.bolt.upstream_rq_total") + requests
+    eventually(lambda: proxy.stat("cluster.bolt.upstream_rq_total") > wanted, "load")
 
 
 def test_no_error_and_no_mismatch(rpcload: Path, tmp_path: Path) -> None:
     port = unused_port()
-    with server(rpcload, port), product(configuration(port), tmp_path) as proxy:
-        report = run_load(rpcload, proxy.port, LOAD_SECONDS)
+    with (
+        server(rpcload, port),
+        product(configuration(port), tmp_path) as proxy,
+        loading(rpcload, proxy.port) as load,
+    ):
+        over = time.monotonic() + LOAD_SECONDS
+        answered(proxy, 5000)
+        time.sleep(max(0.0, over - time.monotonic()))
+        report = load.ended()
         assert report["requests"] > 5000
         for name in (
             "errors",
@@ -85,23 +129,18 @@ def test_an_upstream_that_is_killed_and_comes_back_fails_only_what_it_had(
 ) -> None:
     killed, other = unused_port(), unused_port()
     with server(rpcload, other), product(configuration(killed, other), tmp_path) as proxy:
-        report: dict[str, int] = {}
-
-        def load() -> None:
-            report.update(run_load(rpcload, proxy.port, LOAD_SECONDS + 2))
-
-        loading = threading.Thread(target=load)
-        with server(rpcload, killed) as victim:
-            loading.start()
-            eventually(lambda: proxy.stat("cluster.bolt.upstream_rq_total") > 2000, "load")
-            assert proxy.stat("cluster.bolt.upstream_cx_active") == 2
-            victim.send_signal(signal.SIGKILL)
-            eventually(lambda: proxy.stat("cluster.bolt.endpoint_failing") > 0, "it is missed")
-            before = proxy.stat("cluster.bolt.upstream_rq_total")
-            eventually(lambda: proxy.stat("cluster.bolt.upstream_rq_total") > before + 2000, "load")
-        with server(rpcload, killed):
+        with ExitStack() as stack:
+            with server(rpcload, killed) as victim:
+                load = stack.enter_context(loading(rpcload, proxy.port))
+                answered(proxy, 2000)
+                assert proxy.stat("cluster.bolt.upstream_cx_active") == 2
+                victim.send_signal(signal.SIGKILL)
+                eventually(lambda: proxy.stat("cluster.bolt.endpoint_failing") > 0, "it is missed")
+                answered(proxy, 2000)
+            stack.enter_context(server(rpcload, killed))
             eventually(lambda: proxy.stat("cluster.bolt.upstream_cx_active") == 2, "it is back")
-            loading.join(PATIENCE + LOAD_SECONDS)
+            answered(proxy, 2000)
+            report = load.ended()
         assert report["requests"] > 5000
         assert report["mismatches"] == 0, report
         assert report["closes_inflight"] == report["connect_errors"] == 0, report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import socket
@@ -15,7 +16,7 @@ from typing import Final, TypeAlias
 
 import grpc
 import pytest
-from websockets.sync.client import connect
+from websockets.asyncio.client import connect
 
 from tests.process import grpc_echo, websocket_echo
 from tests.process.product import PATIENCE, ROOT, Product, product
@@ -45,7 +46,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copy the examples, and make their certificates as a reader would."""
     folder = tmp_path_factory.mktemp("examples") / "examples"
     shutil.copytree(ROOT / "examples", folder, ignore=shutil.ignore_patterns("certs"))
-    subprocess.run([sys.executable, folder / "certificates.py"], check=True, timeout=60)
+    subprocess.run([sys.executable, folder / "certificates.py"], check=True, timeout=240)
     return folder
 
 
@@ -83,8 +84,8 @@ def call(protocol: str, port: int) -> bytes:
 
 def curl(*arguments: str) -> str:
     """Run curl; returns what it prints."""
-    command = ["curl", "-sS", "--max-time", "30", "--noproxy", "*", *arguments]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    command = ["curl", "-sS", "--max-time", "200", "--noproxy", "*", *arguments]
+    done = subprocess.run(command, capture_output=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.decode("latin-1")
 
@@ -306,12 +307,17 @@ def test_front_proxy_serves_calls(examples: Path, front: Product) -> None:
 
 def test_front_proxy_serves_websocket(examples: Path, front: Product) -> None:
     context = ssl.create_default_context(cafile=examples / "certs/ca.pem")
-    with (
-        socket.create_connection(("127.0.0.1", front.port), PATIENCE) as client,
-        connect("wss://shop.example.org/chat", sock=client, ssl=context) as connection,
-    ):
-        connection.send("so")
-        assert connection.recv(PATIENCE) == "so"
+
+    async def talk() -> None:
+        shop = "wss://shop.example.org/chat"
+        async with (
+            asyncio.timeout(PATIENCE),
+            connect(shop, host="127.0.0.1", port=front.port, ssl=context, proxy=None) as connection,
+        ):
+            await connection.send("so")
+            assert await connection.recv() == "so"
+
+    asyncio.run(talk())
 
 
 def test_front_proxy_has_the_option_that_its_codec_was_given(front: Product) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.certificates import Authority
 from tests.process.grpc_lab import SCENARIOS, Lab, lab
-from tests.process.product import Product, eventually, product, unused_port
+from tests.process.product import Product, eventually, product, refusing_port
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     work = tmp_path_factory.mktemp("grpc")
     Authority(work, "ca").issue("edge.test", file="edge")
     with lab() as running:
-        text = CONFIG.format(port=running.direct, silent=running.direct, gone=unused_port())
+        text = CONFIG.format(port=running.direct, silent=running.direct, gone=refusing_port())
         with product(text, work) as proxy:
             yield Scene(running, proxy, work / "ca.pem")
 
@@ -123,6 +123,19 @@ def test_each_call_is_counted_once_by_how_it_ended(scene: Scene) -> None:
     del also["deadline-exceeded"]
     for where in ("listener.edge.statuses.", "cluster.echo.statuses."):
         eventually(lambda where=where: counted(where) in (wanted, also), f"{where}: {wanted}")  # type: ignore[misc]  # bound
+    scene.proxy.settled()
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("slow readers", "OK"),
+        ("stuck uploads", ["OK", "OK"]),
+        ("given up", ["eno", ["DEADLINE_EXCEEDED"], "owt", "OK"]),
+    ],
+)
+def test_neighbours_cost_nothing(name: str, right: object, scene: Scene) -> None:
+    assert scene.lab.run(name, scene.proxy.port, within=120) == right
     scene.proxy.settled()
 
 

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from tests.process.grpc_lab import lab
-from tests.process.product import PATIENCE, Product, product, unused_port
+from tests.process.product import PATIENCE, Product, product, refusing_port
 from tests.process.upstreams import upstream
 from xproxy.codecs.grpc.framing import TRAILERS, MessageReader, frame
 from xproxy.codecs.grpc.health import PATH as HEALTH
@@ -54,7 +54,7 @@ class Answer:
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     work = tmp_path_factory.mktemp("grpc-web")
     with lab() as running, upstream("web") as plain:
-        text = CONFIG.format(echo=running.direct, gone=unused_port(), web=plain)
+        text = CONFIG.format(echo=running.direct, gone=refusing_port(), web=plain)
         with product(text, work) as running_proxy:
             yield running_proxy
 

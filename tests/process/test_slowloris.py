@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import statistics
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,20 +15,21 @@ from tests.process.slowloris import (
     DOWNLOAD,
     HEAD,
     UPLOAD,
+    attackers,
     configuration,
     good_client,
-    under_attack,
 )
 from tests.process.upstreams import upstream
 
 pytestmark = pytest.mark.slow
 
 SHORT = (
-    "{detect: 300ms, head: 300ms, body: 300ms, idle: 300ms, write: 300ms, stream_idle: 5s,"
+    "{detect: 500ms, head: 500ms, body: 500ms, idle: 500ms, write: 500ms, stream_idle: 5m,"
     " linger: 50ms}"
 )
-SECONDS = 3.0
-"""A client is closed within it; the timeouts are a tenth of it."""
+"""Long enough for this process to be stalled for a while, and short against ``PATIENCE``."""
+WORK = 0.005
+"""Seconds of the proxy's own work, for whomever, within which a good client beside them is answered: the median."""
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def proxy(web: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Produc
 
 def until_closed(client: socket.socket) -> bytes:
     """Read to the end; returns what came."""
-    client.settimeout(SECONDS)
+    client.settimeout(PATIENCE)
     received = b""
     try:
         while data := client.recv(65536):
@@ -72,7 +72,7 @@ def connect(port: int) -> socket.socket:
         (HEAD + b"\r\n", "downstream_cx_idle_timeout", b"200 OK"),
         (UPLOAD, "statuses.deadline-exceeded", b"(timeouts.body)"),
         (BOLT, "downstream_cx_head_timeout", b""),
-        (BOLT[:10], "downstream_cx_unknown_protocol", b""),
+        (BOLT[:10], "downstream_cx_head_timeout", b""),
     ],
     ids=[
         "no byte",
@@ -116,32 +116,32 @@ def test_a_client_that_never_reads_is_cut_off(proxy: Product, state: str) -> Non
     proxy.settled()
 
 
-def drip(client: socket.socket, data: bytes, pause: float) -> float:
-    """Send byte by byte until it is closed; returns how long that took."""
-    begin = time.monotonic()
+def drip(client: socket.socket, data: bytes, pause: float) -> int:
+    """Send byte by byte until it is closed; returns how many were sent."""
     client.settimeout(pause)
+    at = 0
     try:
-        for at in range(len(data)):
+        for at in range(len(data)):  # it is the result
             client.sendall(data[at : at + 1])
             try:
                 if not client.recv(1):
                     break
             except TimeoutError:
                 continue
-            client.settimeout(SECONDS)
+            client.settimeout(PATIENCE)
             while client.recv(65536):
                 pass
             break
     except ConnectionError:
         pass
-    return time.monotonic() - begin
+    return at
 
 
 @pytest.mark.parametrize(
     ("data", "counter"),
     [
-        (b"G" * 1000, "downstream_cx_unknown_protocol"),
-        (HEAD + b"x" * 1000, "downstream_cx_head_timeout"),
+        (b"G" * 200, "downstream_cx_unknown_protocol"),
+        (HEAD + b"x" * 200, "downstream_cx_head_timeout"),
     ],
 )
 def test_a_byte_now_and_then_gains_no_time(proxy: Product, data: bytes, counter: str) -> None:
@@ -150,24 +150,23 @@ def test_a_byte_now_and_then_gains_no_time(proxy: Product, data: bytes, counter:
         if data.startswith(HEAD):
             client.sendall(HEAD)
             data = data[len(HEAD) :]
-        assert drip(client, data, 0.05) < SECONDS
+        # Ten bytes in the time that it has, or fewer on a busy machine.
+        assert drip(client, data, 0.05) < 100
     assert proxy.stat(f"listener.edge.{counter}") == before + 1
 
 
 def test_many_at_once_are_closed_and_a_good_client_is_served(web: int, tmp_path: Path) -> None:
-    timeouts = SHORT.replace("300ms", "1s")
-    with upstream("web") as good, product(configuration(good, web, timeouts), tmp_path) as proxy:
-        good_client(proxy.port, 0.3)
-        alone = statistics.median(good_client(proxy.port, 1.0))
-        taken = under_attack(proxy, 200, 2.5)
-        # The bound is loose, as a test machine may be busy; slowloris.py measures it with 2,000.
-        assert statistics.median(taken) < 3 * alone
-        stats = proxy.stats()
-        for counter in (
-            "downstream_cx_unknown_protocol",
-            "downstream_cx_head_timeout",
-            "downstream_cx_write_timeout",
-            "statuses.deadline-exceeded",
-        ):
-            assert stats[f"listener.edge.{counter}"] >= 30, counter
+    counters = (
+        "downstream_cx_unknown_protocol",
+        "downstream_cx_head_timeout",
+        "downstream_cx_write_timeout",
+        "statuses.deadline-exceeded",
+    )
+    with upstream("web") as good, product(configuration(good, web, SHORT), tmp_path) as proxy:
+        with attackers(proxy.port, 200):
+            # slowloris.py measures what it takes by the clock on the wall, with 2,000.
+            taken = good_client(proxy.port, 2.5, proxy.work)
+            for counter in counters:
+                eventually(lambda c=counter: proxy.stat(f"listener.edge.{c}") >= 30, counter)  # type: ignore[misc]  # bound
+        assert statistics.median(taken) < WORK
         proxy.settled()

@@ -99,12 +99,15 @@ def test_nothing_of_a_bad_body_arrives(scene: Scene, name: str) -> None:
 def test_a_bad_body_that_comes_later_never_becomes_a_request(scene: Scene, name: str) -> None:
     # The head is on its way when the body turns out to be wrong: what the upstream has must never be whole.
     _, wire = BODIES[name]
+    path = f"/{name}".encode()
+    wire = wire.replace(b" / HTTP", b" %b HTTP" % path, 1)
     before = len(scene.received)
     cut = wire.index(b"\r\n\r\n") + 4
     ask(scene.proxy.port, wire + NEXT, cut)
     arrived = scene.received[before:]
     assert b"smuggled" not in arrived
-    assert arrived.count(b" HTTP/1.1\r\n") <= 1
+    # On a busy machine the head of a test before this one may come late.
+    assert arrived.count(b" %b HTTP/1.1\r\n" % path) <= 1
     assert not arrived.endswith(b"0\r\n\r\n")
 
 

@@ -79,9 +79,9 @@ def s_client(port: int, work: Path, *arguments: str, name: str = NAME, data: byt
 
 def curl(work: Path, port: int, *arguments: str, scheme: str = "https") -> str:
     """Run curl; returns what it prints."""
-    command = ["curl", "-sS", "--max-time", "30", "--cacert", str(work / "ca.pem"), *arguments]
+    command = ["curl", "-sS", "--max-time", "200", "--cacert", str(work / "ca.pem"), *arguments]
     command += ["--resolve", f"{NAME}:{port}:127.0.0.1", f"{scheme}://{NAME}:{port}/x"]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.decode("latin-1")
 
@@ -198,6 +198,30 @@ def test_a_session_outlives_a_restart_where_the_keys_do(
         assert proxy.stat("listener.edge.downstream_tls_resumed") == int(shared)
 
 
+@pytest.mark.tool("openssl")
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_session_does_not_resume_under_another_name(
+    version: str, shared: bool, tmp_path: Path, authority: Authority
+) -> None:
+    """RFC 6066 §3; with certificates of their own, and with one for both names."""
+    (tmp_path / "tickets").write_bytes(bytes(range(80)))
+    keys = ["ticket_keys: [tickets]"] if shared else []
+    session = str(tmp_path / "session")
+    with secured(tmp_path, *keys) as proxy:
+
+        def said(name: str, *arguments: str) -> str:
+            told = s_client(proxy.port, tmp_path, version, *arguments, name=name, data=GET)
+            assert "200 OK" in told
+            return told
+
+        assert "New, TLSv1" in said(NAME, "-sess_out", session)
+        assert "New, TLSv1" in said("other.test", "-sess_in", session)
+        assert "New, TLSv1" in said("unknown.test", "-sess_in", session)
+        assert "Reused, TLSv1" in said(NAME, "-sess_in", session)
+        assert proxy.stat("listener.edge.downstream_tls_resumed") == 1
+
+
 # ---- certificates that change
 
 
@@ -291,17 +315,17 @@ def _first_flight() -> bytes:
     return out.read()
 
 
-def _latencies(port: int, seconds: float) -> list[float]:
-    """Ask over one plaintext connection, again and again; return the time of each answer."""
+def _work(proxy: Product, seconds: float) -> list[float]:
+    """Ask over one plaintext connection, again and again; return what the proxy did until each answer, in seconds."""
     found = []
-    with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
+    with socket.create_connection(("127.0.0.1", proxy.port), PATIENCE) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         over = time.monotonic() + seconds
         while time.monotonic() < over:
-            began = time.perf_counter()
+            began = proxy.work()
             client.sendall(GET)
             assert client.recv(65536).startswith(b"HTTP/1.1 200")
-            found.append(time.perf_counter() - began)
+            found.append(proxy.work() - began)
     return sorted(found)
 
 
@@ -312,7 +336,6 @@ def test_a_flood_of_handshakes_does_not_stall_an_open_connection(
     keys = "max_handshakes: 200, handshake_timeout: 2s"
     hello = _first_flight()
     with secured(tmp_path, keys, routes=routes) as proxy:
-        calm = _latencies(proxy.port, 1.0)
         held: list[socket.socket] = []
         over = threading.Event()
 
@@ -325,15 +348,14 @@ def test_a_flood_of_handshakes_does_not_stall_an_open_connection(
         attack = threading.Thread(target=flood)
         attack.start()
         try:
-            rough = _latencies(proxy.port, 2.0)
+            work = _work(proxy, 2.0)
         finally:
             over.set()
             attack.join()
         stats = proxy.stats()
         assert stats["listener.edge.downstream_tls_failed.overflow"] > 0
-        # It waits for a few steps of handshakes at most, whatever their number; generous, as machines differ.
-        before, during = (found[len(found) // 2] for found in (calm, rough))
-        assert during < before + 0.025
+        # It waits for a few steps of handshakes at most, whatever their number; generous, as processors differ.
+        assert work[len(work) // 2] < 0.025
         for attacker in held:
             attacker.close()
         proxy.settled()
@@ -362,12 +384,12 @@ def test_curl_reaches_a_server_through_us_with_its_own_tls(
             with secured(
                 tmp_path, "passthrough: [own.test]", routes=routes, cluster=cluster
             ) as proxy:
-                command = ["curl", "-sS", "--max-time", "30", "--cacert", str(authority.ca)]
+                command = ["curl", "-sS", "--max-time", "200", "--cacert", str(authority.ca)]
                 command += ["--resolve", f"own.test:{proxy.port}:127.0.0.1"]
                 done = subprocess.run(
                     [*command, f"https://own.test:{proxy.port}/"],
                     capture_output=True,
-                    timeout=60,
+                    timeout=240,
                     check=False,
                 )
                 assert b"s_server" in done.stdout, done.stderr
@@ -420,7 +442,8 @@ def test_nginx_chooses_the_protocol_and_sees_our_certificate(
 
 def test_a_mail_client_and_a_browser_on_one_port(tmp_path: Path, authority: Authority) -> None:
     with upstream("mail") as mail:
-        silent = "    server_first: {cluster: mail}\n"
+        # Longer than anybody waits where it is known who listens first, however busy the machine is.
+        silent = "    server_first: {cluster: mail, wait: 1s}\n"
         cluster = f"  mail: {{endpoints: ['127.0.0.1:{mail}']}}\n"
         with secured(tmp_path, listener=silent, cluster=cluster) as proxy:
             times = []
@@ -432,8 +455,8 @@ def test_a_mail_client_and_a_browser_on_one_port(tmp_path: Path, authority: Auth
                 with socket.create_connection(("127.0.0.1", proxy.port), PATIENCE) as web:
                     web.sendall(GET)
                     assert web.recv(65536).startswith(b"HTTP/1.1 200 OK")
-            assert times[0] >= 0.2
-            assert min(times[1:]) < 0.2, "the destination is remembered"
+            assert times[0] >= 1.0
+            assert min(times[1:]) < 1.0, "the destination is remembered"
             context = ssl.create_default_context(cafile=str(authority.ca))
             with (
                 socket.create_connection(("127.0.0.1", proxy.port), PATIENCE) as tcp,

@@ -292,9 +292,9 @@ def test_an_upgrade_over_http2_that_no_route_allows_is_refused(ways: Ways) -> No
 def test_curl_through_a_tunnel(ways: Ways, listener: str) -> None:
     """CONNECT ends at a cluster without a codec, over one hop and over HTTP/2 between two."""
     proxy = f"http://127.0.0.1:{ways.proxy.ports[listener]}"
-    command = ["curl", "-sS", "-p", "-x", proxy, "--noproxy", "", "--max-time", "30"]
+    command = ["curl", "-sS", "-p", "-x", proxy, "--noproxy", "", "--max-time", "200"]
     command += ["http://raw.example:80/size/3000000", "http://raw.example:80/x"]
-    done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert re.search(rb"\d+ /x\n$", done.stdout)
     assert len(done.stdout) > 3_000_000
@@ -303,9 +303,9 @@ def test_curl_through_a_tunnel(ways: Ways, listener: str) -> None:
 @pytest.mark.tool("curl")
 def test_a_tunnel_that_no_route_allows(ways: Ways) -> None:
     proxy = f"http://127.0.0.1:{ways.proxy.port}"
-    command = ["curl", "-sS", "-p", "-x", proxy, "--noproxy", "", "--max-time", "30"]
+    command = ["curl", "-sS", "-p", "-x", proxy, "--noproxy", "", "--max-time", "200"]
     done = subprocess.run(
-        [*command, "http://other.example:80/"], capture_output=True, timeout=60, check=False
+        [*command, "http://other.example:80/"], capture_output=True, timeout=240, check=False
     )
     assert done.returncode == 56
     assert b"501" in done.stderr

@@ -141,6 +141,15 @@ class Echo(socketserver.BaseRequestHandler):
             self.request.sendall(data)
 
 
+class Sink(socketserver.BaseRequestHandler):
+    """Takes everything, and says nothing."""
+
+    def handle(self) -> None:
+        """See the class."""
+        while self.request.recv(1 << 20):
+            pass
+
+
 class Calls(socketserver.BaseRequestHandler):
     """Answers the calls of a codec (the argument), each with the body that came."""
 
@@ -188,6 +197,7 @@ KINDS: Final[dict[str, type[socketserver.BaseRequestHandler]]] = {
     "web": Web,
     "log": Log,
     "echo": Echo,
+    "sink": Sink,
     "mail": Mail,
     "calls": Calls,
 }
@@ -218,7 +228,7 @@ def running(
         assert process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            if not selector.select(15.0):
+            if not selector.select(60.0):
                 raise AssertionError(f"does not listen: {command}")
         yield read(process.stdout.readline().decode()), process
     finally:

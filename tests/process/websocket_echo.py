@@ -52,6 +52,7 @@ async def _main() -> None:
         "127.0.0.1",
         0,
         max_size=LARGEST,
+        ping_interval=None,  # a busy machine may be late
         select_subprotocol=_select,
         process_request=_refuse,
     ) as server:

@@ -15,6 +15,8 @@ HERE = Address("127.0.0.1", 1)
 
 
 class Driver:
+    idle_since: float | None = None
+
     def __init__(self) -> None:
         self.drained = 0
 
@@ -23,6 +25,9 @@ class Driver:
 
     def drain(self) -> None:
         self.drained += 1
+
+    def shed(self) -> None:
+        self.idle_since = None
 
 
 def connection() -> Connection:
@@ -56,3 +61,19 @@ async def test_once_the_protocol_is_known_its_driver_drains() -> None:
     one.driver = driver = Driver()
     one.drain(1)
     assert driver.drained == 1
+
+
+async def test_it_is_idle_until_its_protocol_is_known_and_then_as_its_driver_says() -> None:
+    one = connection()
+    assert one.idle_since == one.opened_at
+    one.driver = driver = Driver()
+    driver.idle_since = 7.0
+    assert one.idle_since == 7.0
+    one.shed()
+    assert driver.idle_since is None, "the driver was told"
+
+
+async def test_one_that_has_not_spoken_is_closed_at_once() -> None:
+    one = connection()
+    one.shed()
+    assert one.stream.pending

@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.live import (
     GET,
+    PATIENCE,
     Live,
     eventually,
     hang_up,
@@ -70,7 +71,7 @@ async def test_stopping_refuses_new_connections_at_once() -> None:
         # What is in flight is finished, and the client is told that it was the last.
         await play(server >> OK, client << CLOSING, client << END)
         ended = live.runtime.listeners["edge"].ended
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             await ended.wait()
 
 
@@ -86,7 +87,7 @@ async def test_stopping_closes_what_is_idle() -> None:
         stop(live)  # twice is as good as once
         await fresh.expect(END)
         await used.expect(END)
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             await ended.wait()
 
 
@@ -116,7 +117,7 @@ async def test_cutting_resets_what_is_in_flight_and_says_how_much(
         active.cut()
         # Never a clean end: half a response must not look like a whole one.
         await client.expect(BROKEN)
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             await active.ended.wait()
         assert "1 connections cut off at the drain deadline (timeouts.drain)" in caplog.text
 
@@ -125,7 +126,7 @@ async def test_cutting_nothing_says_nothing(caplog: pytest.LogCaptureFixture) ->
     async with upstream() as up, running(web(up.port)) as live:
         active = live.runtime.listeners["edge"]
         active.stop()
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             await active.ended.wait()
         active.cut()
         assert "cut off" not in caplog.text

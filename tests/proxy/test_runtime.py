@@ -20,6 +20,7 @@ from tests.live import (
     hang_up,
     http_response,
     refused,
+    refusing_port,
     registry,
     running,
     unused_port,
@@ -346,9 +347,10 @@ async def test_the_admin_listener_survives_reloads() -> None:
             async with stream:
                 client = Party("admin", stream)
                 ready = re.compile(rb"HTTP/1.1 200 .*?\r\n\r\nLIVE\n", re.DOTALL)
-                await play(client >> GET.replace(b" / ", b" /ready "), client << ready)
+                ask = b"GET /ready HTTP/1.1\r\nhost: localhost\r\n\r\n"
+                await play(client >> ask, client << ready)
                 await live.reload(admin + web(up.port, connect_timeout="2s"))
-                await play(client >> GET.replace(b" / ", b" /ready "), client << ready)
+                await play(client >> ask, client << ready)
 
 
 # ---- drain
@@ -528,3 +530,34 @@ def test_a_bad_configuration_is_an_error_of_ours() -> None:
     assert issubclass(InvalidConfig, XproxyError)
     assert issubclass(ListenError, XproxyError)
     assert issubclass(PluginError, XproxyError)
+
+
+async def test_counters_go_on_over_a_reload_that_changes_what_they_count() -> None:
+    async with upstream() as up, running(web(up.port, refusing_port())) as live:
+        client = await live.client()
+        for _ in range(2):  # in turn, and one of them refuses
+            await client.send(GET)
+            if up.accepted:
+                break
+            server = None
+            with trio.move_on_after(0.3):
+                server = Party("upstream", await up.accept())
+            if server is not None:
+                await server.expect(HEAD)
+                await server.send(http_response(b"ok"))
+            await client.expect(re.compile(rb"HTTP/1.1 (200|503) .*?\r\n\r\n.*", re.DOTALL))
+        before, counted = live.cluster(), live.cluster().stats
+        totals = {one.address: (one.total, one.failed) for one in before.endpoints}
+        assert counted.upstream_rq_total > 0
+        assert sum(total for total, _ in totals.values()) == counted.upstream_rq_total
+        requests = live.stats().downstream_rq_total
+        await live.reload(
+            web(*(one.address.port for one in before.endpoints), connect_timeout="2s").replace(
+                "127.0.0.1:0", f"127.0.0.1:{unused_port()}"
+            )
+        )
+        assert live.cluster() is not before
+        assert live.cluster().stats is counted
+        assert {o.address: (o.total, o.failed) for o in live.cluster().endpoints} == totals
+        assert live.stats().downstream_rq_total == requests
+        await live.settled(clients=None, upstreams=None)

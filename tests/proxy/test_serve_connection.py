@@ -6,10 +6,12 @@ import re
 import struct
 
 import pytest
+import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.live import (
     GET,
+    PATIENCE,
     eventually,
     finish,
     hang_up,
@@ -355,3 +357,136 @@ async def test_a_reset_in_the_queue_is_no_error() -> None:
         await play(server << HEAD, server >> OK, client << OK)
         reset(client)
         await live.settled(clients=0)
+
+
+# ---- little, and then silence
+
+
+async def everything(party: Party) -> bytes:
+    """Return all that comes until the connection ends, in whatever way."""
+    got = b""
+    with trio.fail_after(PATIENCE):
+        while True:
+            try:
+                more = await party.stream.receive_some(1000)
+            except trio.BrokenResourceError:
+                return got
+            if not more:
+                return got
+            got += more
+
+
+QUICK = "{detect: 5s, detect_silence: 50ms}"
+
+
+@pytest.mark.parametrize(
+    "sent", [b"\r\n", b"\x00\x01\x6e", b"\x00\x01\x00\x00\x00", b"GE", b"EHLO there", b"\x01\x01"]
+)
+async def test_a_little_that_may_be_anybodys_reaches_the_fallback_after_a_silence(
+    sent: bytes,
+) -> None:
+    async with (
+        upstream() as known,
+        upstream() as raw,
+        running(mixed(known.port, raw.port, timeouts=QUICK)) as live,
+    ):
+        client = await live.client()
+        await client.send(sent)
+        server = Party("raw upstream", await raw.accept())
+        await play(server << sent, server >> b"hello", client << b"hello")
+        await play(client >> b"\xffmore", server << b"\xffmore")
+        assert known.accepted == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "then"),
+    [
+        (b"\r\n", b"GET /admin HTTP/1.1\r\nhost: a\r\n\r\n"),
+        (b"GE", b"T /admin HTTP/1.1\r\nhost: a\r\n\r\n"),
+        (b"G", b"ET /admin\r\n"),
+        (b"\x01\x01", BOLT[2:]),
+        (b"", b"GET /admin HTTP/1.1\r\nhost: a\r\n\r\n"),
+    ],
+)
+@pytest.mark.parametrize("step", [1, 1000])
+async def test_a_pause_leads_past_no_rule(sent: bytes, then: bytes, step: int) -> None:
+    quick = "{detect: 100ms, detect_silence: 50ms}"
+    async with (
+        upstream() as known,
+        upstream() as raw,
+        running(mixed(known.port, raw.port, timeouts=quick)) as live,
+    ):
+        client = await live.client()
+        if sent:
+            await client.send(sent)
+        server = Party("raw upstream", await raw.accept())
+        if sent:
+            await server.expect(sent)
+        for at in range(0, len(then), step):
+            try:
+                await client.send(then[at : at + step])
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                break
+        got = await everything(server)
+        assert len(got) < len(then), "the bytes that make it a request have not been passed on"
+        assert not got.endswith(b"\n")
+        assert known.accepted == 0
+
+
+async def test_what_only_one_codec_can_mean_is_never_for_the_fallback() -> None:
+    quick = "{detect: 200ms, detect_silence: 20ms, head: 200ms}"
+    async with (
+        upstream() as known,
+        upstream() as raw,
+        running(mixed(known.port, raw.port, timeouts=quick)) as live,
+    ):
+        client = await live.client()
+        await client.send(b"GET ")
+        await client.expect(re.compile(rb"(?s)HTTP/1\.1 408 .*"))
+        assert (raw.accepted, known.accepted) == (0, 0)
+        ended = await live.client()
+        await ended.send(b"GET /adm")
+        await finish(ended)
+        await ended.expect(re.compile(rb"(?s)HTTP/1\.1 400 .*"))
+        assert (raw.accepted, known.accepted) == (0, 0)
+
+
+async def test_a_request_that_comes_slowly_is_served() -> None:
+    quick = "{detect: 5s, detect_silence: 20ms}"
+    async with (
+        upstream() as known,
+        upstream() as raw,
+        running(mixed(known.port, raw.port, timeouts=quick)) as live,
+    ):
+        client = await live.client()
+        await client.send(b"GET ")
+        await trio.sleep(0.1)
+        await client.send(b"/ HTTP/1.1\r\nhost: a\r\n\r\n")
+        await known.accept()
+        assert raw.accepted == 0
+
+
+async def test_a_long_request_line_is_http_all_the_same() -> None:
+    async with (
+        upstream() as known,
+        upstream() as raw,
+        running(mixed(known.port, raw.port)) as live,
+    ):
+        client = await live.client()
+        await client.send(b"GET /" + b"a" * 70_000)
+        await client.expect(re.compile(rb"(?s)HTTP/1\.1 414 .*"))
+        assert (raw.accepted, known.accepted) == (0, 0)
+
+
+async def test_a_silent_client_that_speaks_http_after_all_is_cut_off() -> None:
+    listener = "    server_first: {cluster: raw, wait: 20ms}\n"
+    async with upstream() as known, upstream() as raw:
+        text = web(known.port, listener=listener)
+        text += f"  raw:\n    endpoints: [127.0.0.1:{raw.port}]\n"
+        async with running(text) as live:
+            client = await live.client()
+            server = Party("raw upstream", await raw.accept())
+            await play(server >> b"220 hi\r\n", client << b"220 hi\r\n")
+            await client.send(b"GET /admin HTTP/1.1\r\nhost: a\r\n\r\n")
+            assert await everything(server) == b""
+            await everything(client)

@@ -6,7 +6,7 @@ import attrs
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.live import registry
+from tests.live import PATIENCE, registry
 from xproxy.codecs.detect import DetectCounters
 from xproxy.config.load import load_text
 from xproxy.config.schema import TimeoutsConfig
@@ -47,7 +47,7 @@ def test_what_runs_is_clusters_and_parts() -> None:
 
 
 async def test_an_idle_snapshot_is_not_waited_for() -> None:
-    with trio.fail_after(1):
+    with trio.fail_after(PATIENCE):
         await snapshot(service(), None).wait_idle()
 
 

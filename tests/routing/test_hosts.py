@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xproxy.routing.hosts import host_test, split_port
+from xproxy.model.authority import with_port
+from xproxy.routing.hosts import host_test
 
 LABEL = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=8)
 HOST = st.lists(LABEL, min_size=1, max_size=4).map(".".join)
@@ -83,7 +84,28 @@ def test_a_list_matches_if_one_of_it_does(patterns: list[str], host: str) -> Non
     assert host_test(patterns)[1](host) == any(matches(pattern, host) for pattern in patterns)
 
 
-@given(st.text(max_size=20))
-def test_splitting_is_total_and_loses_nothing(text: str) -> None:
-    host, port = split_port(text)
-    assert text == (f"{host}:{port}" if port else host)
+@pytest.mark.parametrize(
+    ("pattern", "authority", "scheme", "expected"),
+    [
+        ("a.test:80", "a.test", "http", True),
+        ("a.test:80", "a.test", "https", False),
+        ("a.test:443", "a.test", "https", True),
+        ("a.test:443", "a.test:", "https", True),
+        ("a.test", "a.test:", "http", True),
+        ("a.test", "A.TEST.", "http", True),
+        ("a.test.", "a.test", "http", True),
+        ("a.test:080", "a.test", "http", True),
+        ("*.test:80", "a.test.", "http", True),
+        ("*.test.", "a.test", "http", True),
+        ("a.*:443", "a.test", "https", True),
+        ("*:80", "a.test", "http", True),
+        ("*:80", "a.test", "https", False),
+        ("[::1]:80", "[0::1]", "http", True),
+        ("[0:0::1]", "[::1]:8080", "http", True),
+        ("a.test", "%61.test", "http", True),
+    ],
+)
+def test_hosts_are_compared_and_not_their_spellings(
+    pattern: str, authority: str, scheme: str, expected: bool
+) -> None:
+    assert matches(pattern, with_port(authority, scheme)) is expected

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import parse_qsl
 
 import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xproxy.config.schema import PathMatch, StringMatch
+from xproxy.codecs.http1.head import parse_request
+from xproxy.config.schema import MatchConfig, PathMatch, RouteConfig, StringMatch
 from xproxy.model.headers import Headers
+from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.message import Described, RequestHead, Rpc, Target
+from xproxy.routing import match as matching
 from xproxy.routing.match import (
     Condition,
     find_argument,
@@ -26,6 +30,7 @@ from xproxy.routing.match import (
     path_test,
     text_test,
 )
+from xproxy.routing.route import build_route
 from xproxy.stream.exchange import ConnectionFacts
 
 
@@ -117,7 +122,10 @@ def test_the_query_is_no_part_of_the_path(facts: ConnectionFacts) -> None:
 
 def test_a_host_is_lower_case_and_only_of_web_requests(facts: ConnectionFacts) -> None:
     assert find_host(web(), facts) == "reviews:9080"
+    assert find_host(attrs.evolve(web(), service="Reviews."), facts) == "reviews:80"
     assert find_host(RPC, facts) is None
+    strange = attrs.evolve(web(), service="reviews", extra=Target(path="/", scheme="foo"))
+    assert find_host(strange, facts) == "reviews:80"
 
 
 def test_several_fields_are_joined_with_a_comma(facts: ConnectionFacts) -> None:
@@ -189,8 +197,10 @@ CALL = RequestHead(
 
 
 def test_a_call_is_known_by_its_service(facts: ConnectionFacts) -> None:
-    assert find_service(CALL, facts) == "lab.Echo"
-    assert find_service(web(), facts) == "Reviews:9080"
+    find = find_service(None)
+    assert find(CALL, facts) == "lab.Echo"
+    assert find(web(), facts) == "reviews:9080"
+    assert find_service("Reviews.:9080")(web(), facts) == "Reviews.:9080", "another spelling of it"
     assert find_host(CALL, facts) == "reviews:9080"
 
 
@@ -214,3 +224,72 @@ def test_a_call_has_two_protocols_and_either_will_do(
 ) -> None:
     assert find_protocol(allowed)(CALL, facts) == found
     assert find_protocol(allowed)(web(), facts) == "http1" == find_codec(web(), facts)
+
+
+# ---- fields that end at this hop
+
+
+def _parsed(*lines: str) -> RequestHead:
+    block = "\r\n".join(["GET /x HTTP/1.1", "Host: a.test", *lines, "", ""]).encode()
+    return parse_request(block, DEFAULT_LIMITS).message
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "lines"),
+    [
+        ("upgrade", "websocket", ["Upgrade: WebSocket", "Connection: keep-alive, Upgrade"]),
+        ("upgrade", "h2c", ["Upgrade: h2c"]),
+        ("Upgrade", "WebSocket", ["upgrade: websocket"]),
+        ("connection", "keep-alive", ["Connection: keep-alive"]),
+        ("connection", "upgrade", ["Connection: Upgrade"]),
+        ("te", "gzip, trailers", ["TE: gzip, trailers"]),
+        ("transfer-encoding", "chunked", ["Transfer-Encoding: chunked"]),
+        ("keep-alive", "timeout=5", ["Keep-Alive: timeout=5"]),
+        ("proxy-connection", "close", ["Proxy-Connection: close"]),
+        ("proxy-authorization", "Basic x", ["Proxy-Authorization: Basic x"]),
+        ("x-hidden", "1", ["X-Hidden: 1", "Connection: x-hidden"]),
+        ("host", "a.test", []),
+        (":path", "/x", []),
+        (":authority", "a.test", []),
+        (":method", "GET", []),
+        (":scheme", "http", []),
+    ],
+)
+def test_a_field_is_matched_as_the_client_sent_it(
+    name: str, wanted: str, lines: list[str], facts: ConnectionFacts
+) -> None:
+    config = RouteConfig(match=MatchConfig(headers={name: StringMatch(exact=wanted)}), cluster="c")
+    route, faults = build_route(config, "r")
+    assert route is not None
+    assert not faults
+    head = _parsed(*lines)
+    assert route.matches(head, facts), route.failures(head, facts)
+    assert not route.matches(RPC, facts)
+    if not name.startswith(":") and name != "host":
+        assert name.lower() not in [key.lower() for key, _ in head.headers] or name == "te", (
+            "it is only to be looked at"
+        )
+        assert not route.matches(_parsed(), facts)
+
+
+def test_a_websocket_of_http2_asks_for_the_upgrade_too(facts: ConnectionFacts) -> None:
+    head = attrs.evolve(web(), extra=Target(path="/chat", upgrade="websocket", upgrade_only=True))
+    assert find_header("upgrade")(head, facts) == "websocket"
+
+
+def test_only_short_queries_are_remembered() -> None:
+    matching._remembered.cache_clear()
+    for query in ("a=1", "a=" + "x" * 5000):
+        assert matching._parameters(query)["a"] == query[2:]
+    assert matching._remembered.cache_info().currsize == 1
+
+
+@given(st.text("ab=&%+46;\xe9", max_size=30), st.sampled_from(["a", "b", "", "F", "a b"]))
+def test_parameters_are_those_of_the_standard_library(query: str, name: str) -> None:
+    expected: dict[str, str] = {}
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        expected.setdefault(key, value)
+    wire = f"/?{query}"
+    head = RequestHead(service="a", method="GET", extra=Target(path=wire))
+    found = find_parameter(name)(head, None)  # type: ignore[arg-type]  # it looks at the head only
+    assert found == expected.get(name)

@@ -96,7 +96,7 @@ def test_an_explanation_names_every_condition_that_failed(facts: ConnectionFacts
     explanation = MIXED.explain(attrs.evolve(web("b", "/x"), method="POST"), facts)
     assert explanation.winner is None
     assert str(explanation).splitlines() == [
-        "jason: host: found 'b', wanted reviews:9080 or *.local; "
+        "jason: host: found 'b:80', wanted reviews:9080 or *.local; "
         "header cookie: found none, wanted contains 'j'",
         "hello: protocol: found 'http1', wanted 'bolt'; "
         "service: found 'b', wanted exact 'com.example.Hello'",

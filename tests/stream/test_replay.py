@@ -117,3 +117,10 @@ async def test_closing_closes_the_body() -> None:
     inner = Pieces()
     await Recording(inner, 1).replay().aclose()
     assert inner.closed
+
+
+async def test_what_is_kept_to_be_taken_again_is_counted() -> None:
+    kept: list[int] = []
+    recording = Recording(Pieces(b"1", b"23", b"4"), 3, kept.append)
+    assert await all_of(recording.replay()) == [b"1", b"23", b"4"]
+    assert kept == [1, 2], "what is above the limit is not kept"

@@ -12,10 +12,11 @@ from tests.testing.rules import test_snapshot as snapshot
 from xproxy.codecs.api import CodecPlugin
 from xproxy.codecs.opaque.plugin import PLUGIN as OPAQUE
 from xproxy.model.message import RequestHead
+from xproxy.testing import Samples
 from xproxy.testing.conformance import RULES, check_codec
 from xproxy.testing.fakes.lines import LINES
 from xproxy.testing.fakes.pieces import PIECES, PiecesPlugin
-from xproxy.testing.subject import NotConforming, Samples
+from xproxy.testing.subject import NotConforming
 
 
 @pytest.mark.parametrize(

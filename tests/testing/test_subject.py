@@ -10,9 +10,10 @@ from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame
 from xproxy.model.message import RequestHead
 from xproxy.model.traits import Sharing
+from xproxy.testing import Samples
 from xproxy.testing.fakes.lines import LINES, LinesCodec
 from xproxy.testing.fakes.pieces import PIECES
-from xproxy.testing.subject import NotConforming, Samples, Subject
+from xproxy.testing.subject import NotConforming, Subject
 
 
 def test_a_request_with_fields_is_found_and_a_response_with_a_native_status() -> None:

@@ -18,7 +18,7 @@ from xproxy.transport.trio_stream import TrioStream
 
 HERE: Final = Address("127.0.0.1", 1)
 THERE: Final = Address("127.0.0.1", 2)
-PATIENCE: Final = 10.0
+PATIENCE: Final = 60.0
 """Seconds after which a test with real sockets has hung."""
 
 Peer: TypeAlias = trio.abc.HalfCloseableStream

@@ -16,34 +16,21 @@ from xproxy.model.address import Address
 from xproxy.model.errors import ConnectFailed
 from xproxy.transport.dial import dial, resolve
 from xproxy.transport.listener import address_of, open_listener
+from xproxy.transport.names import Found, Resolver, use_resolver
 from xproxy.transport.poller import Poller
 
 ANY_PORT = Address("127.0.0.1", 0)
 
 
-class Names(trio.abc.HostnameResolver):
-    """Answers without a network."""
+def names(*answers: tuple[str, int]) -> None:
+    """Let every name but ``nowhere.test`` have these addresses, without a network."""
 
-    def __init__(self, *answers: tuple[str, int]) -> None:
-        self._answers = answers
-
-    async def getaddrinfo(  # type: ignore[override]  # IPv4 only
-        self,
-        host: bytes | None,
-        port: bytes | str | int | None,
-        family: int = 0,
-        type: int = 0,  # noqa: A002  # the interface's own name
-        proto: int = 0,
-        flags: int = 0,
-    ) -> list[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int]]]:
-        if host == b"nowhere.test":
+    def lookup(host: str, port: int) -> Found:
+        if host == "nowhere.test":
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", answer) for answer in self._answers]
+        return [(socket.AF_INET, *answer) for answer in answers]
 
-    async def getnameinfo(
-        self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int
-    ) -> tuple[str, str]:
-        raise NotImplementedError
+    use_resolver(Resolver(lookup))
 
 
 @contextlib.contextmanager
@@ -180,9 +167,7 @@ async def test_cancelling_leaves_nothing_open() -> None:
 
 async def test_each_address_of_a_name_is_tried() -> None:
     with listening() as sock:
-        trio.socket.set_custom_hostname_resolver(
-            Names(("127.0.0.1", closed_port()), ("127.0.0.1", address_of(sock).port))
-        )
+        names(("127.0.0.1", closed_port()), ("127.0.0.1", address_of(sock).port))
         async with polling() as poller:
             stream = await dial(poller, Address("db.test", 1), 5)
             assert str(stream.peer) == "db.test:1"
@@ -190,14 +175,14 @@ async def test_each_address_of_a_name_is_tried() -> None:
 
 
 async def test_the_last_refusal_is_told_where_all_addresses_of_a_name_refuse() -> None:
-    trio.socket.set_custom_hostname_resolver(Names(("127.0.0.1", closed_port())))
+    names(("127.0.0.1", closed_port()))
     async with polling() as poller:
         with pytest.raises(ConnectFailed, match=r"db\.test:1: Connection refused"):
             await dial(poller, Address("db.test", 1), 5)
 
 
 async def test_an_unknown_name_is_a_failure() -> None:
-    trio.socket.set_custom_hostname_resolver(Names())
+    names()
     async with polling() as poller:
         with pytest.raises(ConnectFailed, match=r"nowhere\.test:1: name not resolved: Name or"):
             await dial(poller, Address("nowhere.test", 1), 5)
@@ -206,7 +191,7 @@ async def test_an_unknown_name_is_a_failure() -> None:
 
 
 async def test_numbers_are_not_looked_up() -> None:
-    trio.socket.set_custom_hostname_resolver(Names())
+    names()
     assert await resolve(Address("10.0.0.1", 5)) == [(socket.AF_INET, ("10.0.0.1", 5))]
     assert await resolve(Address("::1", 5)) == [(socket.AF_INET6, ("::1", 5))]
     assert await resolve(Address("", 0, "/s")) == [(socket.AF_UNIX, "/s")]

@@ -17,6 +17,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.transport.ends import PATIENCE
 from xproxy.model.address import Address
 from xproxy.transport.listener import (
     ListenError,
@@ -253,7 +254,7 @@ async def test_a_process_without_descriptors_serves_again_when_it_has_some() -> 
                 for fd in hoard:
                     os.close(fd)
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE):
                 while not taken:
                     await wait_all_tasks_blocked(0.01)
             nursery.cancel_scope.cancel()
@@ -261,7 +262,7 @@ async def test_a_process_without_descriptors_serves_again_when_it_has_some() -> 
 
 
 async def test_it_ends_when_the_socket_is_closed_under_it() -> None:
-    with listening() as sock, trio.fail_after(5):
+    with listening() as sock, trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(accept_forever, sock, "edge", socket.socket.close)
             await wait_all_tasks_blocked()
@@ -278,7 +279,7 @@ async def test_a_socket_closed_before_is_no_error() -> None:
 async def test_it_ends_when_the_socket_is_closed_while_it_has_no_descriptor(
     autojump_clock: MockClock,
 ) -> None:
-    with failing(*[errno.EMFILE] * 100) as sock, connect(sock), trio.fail_after(5):
+    with failing(*[errno.EMFILE] * 100) as sock, connect(sock), trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(accept_forever, sock, "edge", socket.socket.close)
             await trio.sleep(0.25)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 
@@ -9,7 +10,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.transport.ends import HERE, THERE, polled, polling, tcp_pair, unix_pair
+from tests.transport.ends import HERE, PATIENCE, THERE, polled, polling, tcp_pair, unix_pair
 from xproxy.transport.poller import PolledSocket, Poller
 
 SMALL = 16 * 1024
@@ -111,6 +112,37 @@ async def test_an_error_is_told_once_and_then_the_end_stays() -> None:
         with pytest.raises(trio.BrokenResourceError):
             await stream.read()
         assert await stream.read() == b""
+
+
+async def write_on(stream: PolledSocket) -> None:
+    with trio.fail_after(PATIENCE):
+        while True:
+            stream.write_now(b"x")
+            await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize("said", [b"", b"an answer"])
+@pytest.mark.parametrize("finished", [False, True], ids=["reset", "closed"])
+async def test_a_write_that_learns_of_a_reset_hides_it_from_nobody(
+    said: bytes, finished: bool
+) -> None:
+    async with polled(tcp_pair) as (stream, peer):
+        stream.write_now(b"not read")
+        await trio.lowlevel.wait_readable(peer.socket)
+        await peer.send_all(said)
+        if finished:
+            await peer.send_eof()
+        peer.socket.close()  # with bytes unread: a reset
+        with pytest.raises(trio.BrokenResourceError):
+            await write_on(stream)
+        assert not said or await stream.read() == said
+        if finished:
+            assert await stream.read() == b""
+        else:
+            with pytest.raises(trio.BrokenResourceError):
+                await stream.read()
+            with pytest.raises(trio.BrokenResourceError):
+                stream.read_now()
 
 
 async def test_abort_sends_a_reset() -> None:
@@ -302,3 +334,114 @@ def test_closing_the_poller_twice_does_no_harm() -> None:
     poller = Poller()
     poller.close()
     poller.close()
+
+
+async def test_a_costly_stream_reads_less_at_a_time_until_it_is_cheap_again() -> None:
+    async with polled(unix_pair) as (stream, peer):
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * SMALL)
+        queue(peer, b"x" * 2 * SMALL)
+        stream._poller.turns.pressed_until = math.inf
+        assert len(await stream.read()) == SMALL
+        stream.settle(0.1)
+        assert len(await stream.read()) == 1024
+        sizes: list[int] = []
+        while sum(sizes) < SMALL - 1024:
+            stream.settle()
+            sizes.append(len(await stream.read()))
+        assert sizes == sorted(sizes) or max(sizes) >= 4096, "it grows again"
+
+
+async def test_a_quick_stream_is_read_while_a_costly_one_waits() -> None:
+    async with polling() as poller:
+        poller.turns.grace = 0.0
+        poller.turns.pressed_until = math.inf
+        pairs = [unix_pair() for _ in range(2)]
+        costly, quick = (poller.add(ours, THERE, HERE) for ours, _ in pairs)
+        order: list[str] = []
+
+        async def read(stream: PolledSocket, name: str) -> None:
+            await stream.read()
+            order.append(name)
+
+        pairs[0][1].send(b"x")
+        await costly.read()
+        costly.settle(1.0)
+        async with trio.open_nursery() as nursery:
+            for stream, name in ((costly, "costly"), (quick, "quick")):
+                nursery.start_soon(read, stream, name)
+            await wait_all_tasks_blocked()
+            for _, theirs in pairs:
+                theirs.send(b"x")
+        assert order == ["quick", "costly"]
+        for stream, (_, theirs) in zip((costly, quick), pairs, strict=True):
+            stream.close()
+            theirs.close()
+
+
+@pytest.mark.parametrize("how", ["close", "cancel"])
+async def test_waiting_for_a_turn_can_be_ended(how: str) -> None:
+    async with polled(unix_pair) as (stream, peer):
+        queue(peer, b"x")
+        await stream.read()
+        stream._poller.turns.grace = 0.0
+        stream._poller.turns.pressed_until = math.inf
+        stream._poller.turns._granted_at = math.inf
+        stream._poller.turns._idle = lambda: False
+        stream.settle(1.0)
+        queue(peer, b"y")
+        await stream.wait_readable()
+        async with trio.open_nursery() as nursery:
+            caught: list[type[BaseException]] = []
+
+            async def read() -> None:
+                try:
+                    await stream.turn()
+                    await stream.read()
+                except (trio.ClosedResourceError, trio.Cancelled) as exc:
+                    caught.append(type(exc))
+                    if isinstance(exc, trio.Cancelled):
+                        raise
+
+            nursery.start_soon(read)
+            while not len(stream._poller.turns):
+                await trio.lowlevel.checkpoint()
+            if how == "close":
+                stream.close()
+            else:
+                nursery.cancel_scope.cancel()
+        assert caught == [trio.ClosedResourceError if how == "close" else trio.Cancelled]
+        assert len(stream._poller.turns) == 0
+
+
+async def test_newcomers_and_much_at_once_wait_while_costly_ones_have_had_their_time() -> None:
+    async with polling() as poller:
+        pairs = [unix_pair() for _ in range(3)]
+        known, fresh, quick = (poller.add(ours, THERE, HERE) for ours, _ in pairs)
+        poller.turns._idle = lambda: False
+        poller.turns._granted_at = math.inf
+        for stream, (_, theirs) in ((known, pairs[0]), (quick, pairs[2])):
+            theirs.send(b"x")
+            assert await stream.read() == b"x"
+            stream.settle()
+        poller.turns.free_at = math.inf
+        poller.turns.busy = True
+        poller.turns.pressed_until = math.inf
+        got: list[tuple[PolledSocket, int]] = []
+
+        async def read(stream: PolledSocket) -> None:
+            got.append((stream, len(await stream.read())))
+
+        pairs[0][1].send(b"x" * 2048)
+        pairs[1][1].send(b"x")
+        pairs[2][1].send(b"x" * 2047)
+        async with trio.open_nursery() as nursery:
+            for stream in (known, fresh, quick):
+                nursery.start_soon(read, stream)
+            while len(got) < 1 or len(poller.turns) < 2:
+                await trio.lowlevel.checkpoint()
+            assert got == [(quick, 2047)]
+            poller.turns._idle = lambda: True
+        assert sorted(size for _, size in got) == [1, 2047, 2048]
+        for stream, (_, theirs) in zip((known, fresh, quick), pairs, strict=True):
+            stream.close()
+            theirs.close()

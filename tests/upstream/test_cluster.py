@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.http2_peer import Http2Peer
 from tests.live import (
     GET,
     Live,
@@ -17,13 +19,15 @@ from tests.live import (
     eventually,
     hang_up,
     http_response,
+    refusing_port,
     running,
     unused_port,
     upstream,
     web,
 )
+from xproxy.model.status import Status
 from xproxy.stream.exchange import Request
-from xproxy.testing import Party, play
+from xproxy.testing import BROKEN, Party, play
 from xproxy.upstream.endpoint import Endpoint
 
 OK = http_response(b"ok")
@@ -87,7 +91,7 @@ async def test_an_endpoint_that_fails_is_left_out_until_its_time_is_over(
     mock_clock: MockClock,
 ) -> None:
     mock_clock.rate = 1
-    dead = unused_port()
+    dead = unused_port()  # it comes back
     async with upstream() as up:
         text = web(up.port, dead, failure_threshold=2, failure_time="10s")
         async with running(text) as live, trio.open_nursery() as nursery:
@@ -138,7 +142,7 @@ async def test_a_success_between_failures_starts_the_count_anew() -> None:
 
 
 async def test_if_all_fail_the_balancer_still_spreads_them() -> None:
-    ports = [unused_port() for _ in range(3)]
+    ports = [refusing_port() for _ in range(3)]
     async with running(web(*ports, failure_threshold=1, failure_time="1h")) as live:
         client = await live.client()
         for _ in range(30):
@@ -160,7 +164,7 @@ def retrying(text: str, attempts: int = 1) -> str:
 async def test_a_retry_goes_to_another_endpoint_first() -> None:
     async with (
         upstream() as up,
-        running(retrying(web(up.port, unused_port(), failure_threshold=1000))) as live,
+        running(retrying(web(up.port, refusing_port(), failure_threshold=1000))) as live,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(up.serve, answering())
@@ -195,7 +199,7 @@ async def test_a_retry_after_an_answer_goes_to_another_endpoint_too() -> None:
 
 
 async def test_with_every_endpoint_tried_the_last_error_reaches_the_client() -> None:
-    async with running(retrying(web(unused_port(), unused_port()), attempts=5)) as live:
+    async with running(retrying(web(refusing_port(), refusing_port()), attempts=5)) as live:
         client = await live.client()
         assert await get(client) == b"503"
         assert sum(e.total for e in live.cluster().endpoints) == 6
@@ -204,7 +208,7 @@ async def test_with_every_endpoint_tried_the_last_error_reaches_the_client() -> 
 
 
 async def test_retries_in_flight_are_bounded() -> None:
-    text = web(unused_port(), circuit_breakers="{max_retries: 0}")
+    text = web(refusing_port(), circuit_breakers="{max_retries: 0}")
     async with running(retrying(text, attempts=5)) as live:
         client = await live.client()
         assert await get(client) == b"503"
@@ -376,3 +380,77 @@ async def test_reloads_in_a_row_leave_no_connection_and_no_task(sharing: str) ->
                 )
             await live.settled(clients=1, upstreams=0)
             nursery.cancel_scope.cancel()
+
+
+LOG = "    filters: [{name: access_log, path: PATH, template: '%response_code% %status% %response_flags%'}]\n"
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 10\r\n", b"Transfer-Encoding: chunked\r\n"])
+async def test_half_an_answer_is_a_failure_and_marks_its_endpoint(
+    framing: bytes, tmp_path: Path
+) -> None:
+    log = LOG.replace("PATH", str(tmp_path / "log"))
+    async with upstream() as up, running(web(up.port, listener=log)) as live:
+        for _ in range(5):
+            client = await live.client()
+            await client.send(GET)
+            server = Party("upstream", await up.accept())
+            await play(
+                server << HEAD,
+                server >> b"HTTP/1.1 200 OK\r\n" + framing + b"\r\n" + b"4\r\nhalf\r\n",
+            )
+            await client.expect(re.compile(rb"HTTP/1.1 200 .*half\r\n", re.DOTALL))
+            await hang_up(server)
+            await client.expect(BROKEN)
+        await live.settled(clients=None, upstreams=0)
+        (endpoint,) = live.cluster().endpoints
+        assert (endpoint.total, endpoint.failed) == (5, 5)
+        assert endpoint.failing_until > trio.current_time()
+        stats = live.cluster().stats
+        assert stats.statuses == {Status.UNAVAILABLE: 5}
+        assert (stats.upstream_rq_reset, stats.endpoint_failing) == (5, 1)
+        assert live.stats().statuses == {Status.UNAVAILABLE: 5}
+        await eventually(lambda: (tmp_path / "log").read_text().count("\n") == 5, "five lines")
+    assert set((tmp_path / "log").read_text().splitlines()) == {"200 unavailable UC"}
+
+
+async def test_a_client_that_leaves_in_the_middle_marks_nobody() -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        client = await live.client()
+        await client.send(GET)
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        await client.expect(re.compile(rb"HTTP/1.1 200 .*half", re.DOTALL))
+        await hang_up(client)
+        await live.settled(upstreams=0)
+        (endpoint,) = live.cluster().endpoints
+        assert (endpoint.failed, endpoint.failures_in_a_row) == (0, 0)
+        assert live.cluster().stats.statuses == {Status.OK: 1}  # as far as it came
+        assert live.stats().statuses == {Status.CANCELLED: 1}
+
+
+@pytest.mark.parametrize("body", [b"", b"\0\0\0\0\2hi"])
+async def test_a_call_that_ends_without_trailers_is_not_ok(body: bytes, tmp_path: Path) -> None:
+    log = LOG.replace("PATH", str(tmp_path / "log"))
+    async with (
+        upstream() as up,
+        running(web(up.port, listener=log, codec="http2")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        client = Http2Peer(await live.connect(), client=True)
+        call = [("content-type", "application/grpc"), ("te", "trailers")]
+        stream_id = await client.ask("/s/m", "POST", b"\0\0\0\0\0", call)
+
+        async def serve() -> None:
+            server = Http2Peer(await up.accept(), client=False)
+            await server.until(lambda: server.asked, "a request")
+            await server.answer(server.asked[0], body, [("content-type", "application/grpc")])
+            while not server.over:
+                await server.more()
+
+        nursery.start_soon(serve)
+        await client.whole(stream_id)
+        await eventually(lambda: live.stats().statuses == {Status.UNKNOWN: 1}, "it is counted")
+        assert live.cluster().stats.statuses == {Status.UNKNOWN: 1}
+        await eventually(lambda: (tmp_path / "log").read_text() == "200 unknown -\n", "its line")
+        nursery.cancel_scope.cancel()

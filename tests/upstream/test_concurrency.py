@@ -19,14 +19,15 @@ MOST = h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS
 class Server:
     """Takes ``most`` requests at a time on a connection, and answers when it is let."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, reads: bool = True) -> None:
         self.most = most
+        self.reads = reads
         self.peers: list[Http2Peer] = []
         self.peak = 0
         self.go = trio.Event()
 
     async def __call__(self, stream: trio.SocketStream) -> None:
-        peer = Http2Peer(stream, client=False, settings={MOST: self.most})
+        peer = Http2Peer(stream, client=False, settings={MOST: self.most}, reads=self.reads)
         self.peers.append(peer)
         async with trio.open_nursery() as nursery:
             known = 0
@@ -59,7 +60,7 @@ async def test_full_connections_get_company() -> None:
     server = Server(2)
     async with (
         upstream() as up,
-        running(web(up.port)) as live,
+        running(web(up.port, codec="same")) as live,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(up.serve, server)
@@ -83,10 +84,10 @@ async def test_full_connections_get_company() -> None:
 
 async def test_beyond_the_connections_requests_wait_and_are_bounded() -> None:
     server = Server(2)
-    breakers = "{max_connections: 1, max_pending_requests: 3}"
+    breakers = "{max_connections: 1, max_pending_requests: 3, connection_share: 100}"
     async with (
         upstream() as up,
-        running(web(up.port, circuit_breakers=breakers)) as live,
+        running(web(up.port, circuit_breakers=breakers, codec="same")) as live,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(up.serve, server)
@@ -106,11 +107,69 @@ async def test_beyond_the_connections_requests_wait_and_are_bounded() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_one_connection_cannot_use_up_a_cluster() -> None:
+    """1,024 uploads without an end, as many as a cluster takes: others are served all the same."""
+    codec = "    codecs: [auto, {name: http2, max_concurrent_streams: 1024}]\n"
+    async with (
+        upstream() as up,
+        running(web(up.port, listener=codec, codec="http2")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        server = Server(10_000)
+        server.go.set()
+        nursery.start_soon(up.serve, server)
+        greedy, good = await client_of(live), await client_of(live)
+        for _ in range(1024):
+            await greedy.ask(method="POST", ends=False)
+        stats = live.cluster().stats
+        await greedy.until(
+            lambda: sum(m.ended for m in greedy.messages.values()) == 512, "512 refusals"
+        )
+        assert stats.upstream_rq_active == 512
+        # Which of them is not said: tasks that begin in one round of the loop do so in any order.
+        assert {m[":status"] for m in greedy.messages.values() if m.ended} == {"503"}
+        for _ in range(3):
+            assert (await good.whole(await good.ask()))[":status"] == "200"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_hundred_requests_are_what_a_client_is_offered() -> None:
+    async with upstream() as up, running(web(up.port, codec="http2")) as live:
+        client = await client_of(live)
+        await client.until(lambda: client.h2.remote_settings.max_concurrent_streams == 100)
+
+
+async def test_a_window_that_others_have_used_up_is_nobody_elses() -> None:
+    """The upstream takes nothing of one upload, which fills its connection's window; another request has a body."""
+    server = Server(100, reads=False)
+    async with (
+        upstream() as up,
+        running(web(up.port, codec="http2")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, server)
+        server.go.set()
+        client = await client_of(live)
+        await client.ask(method="POST", body=bytes(60_000), ends=False)
+        await client.ask(method="POST", body=bytes(60_000), ends=False)
+        await eventually(
+            lambda: sum(len(m.body) for p in server.peers for m in p.messages.values()) == 65_535,
+            "a full window",
+        )
+        # What needs no window goes the usual way, and a body another one.
+        assert (await client.whole(await client.ask())).body == b"ok"
+        assert len(server.peers) == 1
+        small = await client.ask(method="POST", body=b"ten bytes!")
+        assert (await client.whole(small)).body == b"ok"
+        assert len(server.peers) == 2
+        nursery.cancel_scope.cancel()
+
+
 async def test_surplus_connections_leave_when_the_rush_is_over() -> None:
     server = Server(1)
     async with (
         upstream() as up,
-        running(web(up.port, idle_timeout="1s")) as live,
+        running(web(up.port, idle_timeout="1s", codec="same")) as live,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(up.serve, server)
@@ -169,7 +228,11 @@ async def answer(peer: Http2Peer, stream_id: int) -> None:
 
 
 async def test_a_request_that_crosses_a_goodbye_is_sent_again() -> None:
-    async with upstream() as up, running(web(up.port)) as live, trio.open_nursery() as nursery:
+    async with (
+        upstream() as up,
+        running(web(up.port, codec="same")) as live,
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(serve, up, answer, leave, answer)
         client = await client_of(live)
         for body in (b"", b"a body, and a method that is not safe"):
@@ -183,7 +246,11 @@ async def test_a_request_that_crosses_a_goodbye_is_sent_again() -> None:
 
 
 async def test_who_always_says_goodbye_is_not_asked_for_ever() -> None:
-    async with upstream() as up, running(web(up.port)) as live, trio.open_nursery() as nursery:
+    async with (
+        upstream() as up,
+        running(web(up.port, codec="same")) as live,
+        trio.open_nursery() as nursery,
+    ):
         nursery.start_soon(serve, up, leave)
         client = await client_of(live)
         told = await client.whole(await client.ask())
@@ -196,7 +263,7 @@ async def test_who_always_says_goodbye_is_not_asked_for_ever() -> None:
 @pytest.mark.parametrize("retried", [True, False])
 async def test_a_refused_stream_may_be_retried_whatever_it_asks_for(retried: bool) -> None:
     async with upstream() as up, trio.open_nursery() as nursery:
-        text = web(up.port)
+        text = web(up.port, codec="same")
         if retried:
             text = text.replace(
                 "    - cluster: web\n",

@@ -6,7 +6,7 @@ import attrs
 import pytest
 import trio
 
-from tests.live import unused_port, upstream
+from tests.live import refusing_port, upstream
 from xproxy.codecs.http1.plugin import PLUGIN
 from xproxy.config.schema import ClusterConfig, EndpointConfig, KeepaliveConfig
 from xproxy.model.address import Address
@@ -38,6 +38,8 @@ class NoControl:
     def touch(self) -> None: ...
 
     def interruption(self) -> None: ...
+
+    def hold(self, count: int) -> None: ...
 
     def start_soon(self, work: object) -> bool:
         return False
@@ -77,7 +79,7 @@ async def test_a_refused_connection_is_counted_by_name_and_not_held() -> None:
     poller = Poller()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(poller.run)
-        endpoint = Endpoint(Address("127.0.0.1", unused_port()))
+        endpoint = Endpoint(Address("127.0.0.1", refusing_port()))
         opener = dialer(poller, endpoint)
         with pytest.raises(ConnectFailed, match=rf"{endpoint.address}: Connection refused"):
             await opener.open(endpoint, None)

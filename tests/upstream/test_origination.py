@@ -142,22 +142,41 @@ async def test_who_is_not_whom_we_want_is_told_apart_in_the_log(
     assert " UF " in said.out + said.err
 
 
+async def test_a_common_name_is_no_name(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """RFC 9525 §6.3: only subject alternative names are; a common name may be anything."""
+    authority = Authority(tmp_path)
+    found = authority.issue(file="nameless", common_name="web.test")
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(found.cert, found.key)
+    log = "    filters: [access_log]\n"
+    tls = f"{{ca: {authority.ca}, sni: web.test}}"
+    async with proxied(made, tls, timeouts="{}", listener=log) as (live, _):
+        await asked(live, fine=False)
+        await live.settled(clients=None, upstreams=0)
+    said = capfd.readouterr()
+    assert "Hostname mismatch" in said.out + said.err
+
+
 async def test_a_handshake_counts_with_the_connect_timeout() -> None:
     async with upstream() as up, running(web(up.port, tls="true", connect_timeout="100ms")) as live:
         await asked(live, fine=False)
         await live.settled(clients=None, upstreams=0)
 
 
-async def test_an_endpoint_that_speaks_no_tls() -> None:
+async def test_an_endpoint_that_speaks_no_tls(capfd: pytest.CaptureFixture[str]) -> None:
     async def plain(stream: trio.SocketStream) -> None:
         await stream.receive_some()
         await stream.send_all(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     async with upstream() as up, trio.open_nursery() as nursery:
         nursery.start_soon(up.serve, plain)
-        async with running(web(up.port, tls="true")) as live:
+        log = "    filters: [access_log]\n"
+        async with running(web(up.port, tls="true", listener=log)) as live:
             await asked(live, fine=False)
             await live.settled(clients=None, upstreams=0)
+        said = capfd.readouterr()
+        assert "does not speak TLS" in said.out + said.err
+        assert "remove `tls` from cluster web?" in said.out + said.err
         nursery.cancel_scope.cancel()
 
 

@@ -34,7 +34,7 @@ class Pieces(ReceiveChannel[bytes | Trailers]):
         (Trailers(1, NO_HEADERS, Status.UNAVAILABLE), Status.UNAVAILABLE),
         (Trailers(1, NO_HEADERS, Status.OK), Status.OK),
         (Trailers(1, NO_HEADERS), Status.UNKNOWN),
-        (None, Status.UNKNOWN),
+        (None, Status.DATA_LOSS),
         (UpstreamReset("x"), Status.UNAVAILABLE),
         (UpstreamReset("x", Status.CANCELLED), Status.CANCELLED),
     ],
@@ -43,8 +43,14 @@ async def test_how_it_ended_is_told_once(
     last: Trailers | StreamError | None, status: Status
 ) -> None:
     told: list[Status] = []
+    errors: list[StreamError | None] = []
+
+    def tell(status: Status, error: StreamError | None) -> None:
+        told.append(status)
+        errors.append(error)
+
     pieces = Pieces(b"1") if last is None else Pieces(b"1", last)
-    body = OutcomeBody(pieces, Status.UNKNOWN, told.append)
+    body = OutcomeBody(pieces, Status.UNKNOWN, Status.DATA_LOSS, tell)
     assert await body.receive() == b"1"
     assert told == []
     try:
@@ -54,12 +60,13 @@ async def test_how_it_ended_is_told_once(
         pass
     body.give_up()
     assert told == [status]
+    assert errors == [last if isinstance(last, StreamError) else None]
 
 
 async def test_one_that_is_given_up_is_cancelled() -> None:
     told: list[Status] = []
     inner = Pieces(b"1")
-    body = OutcomeBody(inner, Status.OK, told.append)
+    body = OutcomeBody(inner, Status.OK, Status.OK, lambda status, _: told.append(status))
     body.give_up()
     await body.aclose()
     assert told == [Status.CANCELLED]

@@ -20,6 +20,9 @@ class Fake:
     reusable: bool = True
     idle_since: int = 0
 
+    def quiet(self) -> bool:
+        return self.reusable
+
 
 def connection(*, reusable: bool = True, idle_since: int = 0) -> SerialUpstream:
     return cast("SerialUpstream", Fake(reusable, idle_since))

@@ -10,6 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.live import (
     GET,
+    PATIENCE,
     Live,
     Upstream,
     answering,
@@ -29,6 +30,8 @@ POST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi"
 OK = http_response(b"ok")
 BAD_GATEWAY = re.compile(rb"HTTP/1.1 502 .*?\r\n\r\n.*", re.DOTALL)
 UNAVAILABLE = re.compile(rb"HTTP/1.1 503 .*?\r\n\r\n.*", re.DOTALL)
+
+HINT = b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n"
 
 
 async def one_exchange(client: Party, up: Upstream) -> Party:
@@ -281,7 +284,7 @@ async def test_half_an_upload_never_becomes_a_whole_one() -> None:
         await hang_up(client)
         came = b""
         try:
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE):
                 while data := await server.stream.receive_some():
                     came += data
         except trio.BrokenResourceError:
@@ -499,3 +502,27 @@ async def test_a_client_that_leaves_at_any_step_leaves_nothing_behind() -> None:
                 nursery.cancel_scope.cancel()
             await hang_up(client)
             await live.settled(clients=0)
+
+
+async def test_a_client_that_resets_during_interim_responses_is_not_the_endpoints_fault(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        for _ in range(5):
+            client = await live.client()
+            await client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            server = await up.accept()
+            await server.receive_some(1000)
+            await server.send_all(HINT)
+            await client.expect(b"HTTP/1.1 103 ")
+            reset(client)
+            try:
+                while True:  # until the proxy has ended it
+                    await server.send_all(HINT * 100)
+            except trio.BrokenResourceError:
+                pass
+        await live.settled(clients=0, upstreams=0)
+        (endpoint,) = live.cluster().endpoints
+        assert (endpoint.failed, endpoint.failures_in_a_row) == (0, 0)
+        assert live.cluster().stats.upstream_rq_reset == 0
+    assert not [record for record in caplog.records if record.exc_info]

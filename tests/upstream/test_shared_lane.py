@@ -7,7 +7,17 @@ import re
 import pytest
 import trio
 
-from tests.live import Live, Upstream, eventually, hang_up, running, unused_port, upstream, web
+from tests.live import (
+    PATIENCE,
+    Live,
+    Upstream,
+    eventually,
+    hang_up,
+    refusing_port,
+    running,
+    upstream,
+    web,
+)
 from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
 from xproxy.model.frames import Frame, Head
 from xproxy.model.limits import DEFAULT_LIMITS
@@ -78,7 +88,7 @@ async def test_one_dials_and_the_others_wait_for_it() -> None:
 
 
 async def test_when_the_dial_fails_all_who_wait_are_told() -> None:
-    async with running(lines(unused_port())) as live:
+    async with running(lines(refusing_port())) as live:
         client = await live.client()
         await client.send(b"".join(b"~q %d s m 0 -\n" % n for n in range(5)))
         refused = re.compile(rb"~s \d 14 (\d+) [^\n]*\n")
@@ -122,6 +132,24 @@ async def test_requests_go_to_the_connection_with_the_fewest_in_flight() -> None
         await client.expect(b"~s 1 0 0 -\n")
         assert up.accepted == 2
         await live.settled(clients=1, upstreams=2)
+
+
+async def test_one_connection_has_half_of_a_cluster_and_leaves_the_rest() -> None:
+    """Hundreds of calls on one connection, as RPC clients have; and a flood of them leaves others what they need."""
+    async with upstream() as up, running(lines(up.port)) as live:
+        greedy, good = await live.client("greedy"), await live.client("good")
+        await greedy.send(b"".join(b"~q %d s m 0 -\n" % n for n in range(600)))
+        server = Party("upstream", await up.accept())
+        stats = live.cluster().stats
+        await eventually(lambda: stats.upstream_rq_pending_overflow == 88, "the rest is refused")
+        assert stats.upstream_rq_active == 512
+        for _ in range(512):
+            await question(server)
+        await good.send(b"~q 1 s good 0 -\n")
+        number, method = await question(server)
+        assert method == b"good"
+        await answer(server, number)
+        await good.expect(b"~s 1 0 0 -\n")
 
 
 async def test_above_the_limit_of_connections_those_there_are_serve() -> None:
@@ -452,7 +480,7 @@ async def test_an_endpoint_that_answers_before_it_reads_on_is_no_deadlock() -> N
 
         nursery.start_soon(ask)
         answers: list[Frame] = []
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE):
             while len(answers) < count:
                 answers += codec.receive(bytes(await stream.receive_some(1 << 20)))
         assert {a.stream_id for a in answers if isinstance(a, Head)} == set(range(1, count + 1))

@@ -6,8 +6,9 @@ from typing import Final
 
 import attrs
 
+from xproxy.admin.hosts import is_meant
 from xproxy.admin.pages import PAGES
-from xproxy.model.errors import RouteNotFound, Unsupported
+from xproxy.model.errors import Forbidden, RouteNotFound, Unsupported
 from xproxy.model.headers import Headers
 from xproxy.model.message import ResponseHead, Target
 from xproxy.proxy.runtime import Runtime
@@ -29,8 +30,13 @@ class AdminHandler:
     runtime: Runtime
 
     async def __call__(self, request: Request) -> Response:
-        """See Handler. Raises NoSuchPage for an unknown page, Unsupported for what is no web request."""
+        """See Handler. Raises Forbidden, NoSuchPage, and Unsupported for what is no web request."""
         head = request.head
+        snapshot = self.runtime.snapshot
+        config = snapshot.config.admin if snapshot is not None else None
+        names = config.hosts if config is not None else ()
+        if not is_meant(head.service, request.connection.local, names):
+            raise Forbidden("the admin interface has no such name (admin.hosts)")
         if not isinstance(head.extra, Target) or head.method not in _METHODS:
             raise Unsupported("the admin interface answers GET and HEAD")
         path = head.path.partition("?")[0]

@@ -21,20 +21,24 @@ from xproxy.transport.timers import Timers
 @click.option("-c", "--config", "path", required=True, metavar="FILE", help="Configuration file.")
 @click.pass_context
 def check(context: click.Context, path: str) -> None:
-    """Check a configuration file: exit 0, or print every mistake and exit 1."""
+    """Check a configuration file: exit 0, or print every mistake and exit 2.
+
+    What `xproxy run` would refuse is refused, also what depends on this machine: addresses, files of logs. A port
+    that somebody listens on now is no mistake.
+    """
     registry = default_registry()
     try:
         loaded = read_file(path, registry)
     except InvalidConfig as exc:
-        click.echo(str(exc), err=True)
-        context.exit(1)
+        click.echo(exc.shown(), err=True)
+        context.exit(2)
     try:
         _build(loaded.config, registry)
     except XproxyError as exc:
         click.echo(f"{path}: {exc}", err=True)
         context.exit(1)
     for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"warning: {warning.shown()}", err=True)
     config = loaded.config
     click.echo(
         f"{path}: fine ({_count(len(config.listeners), 'listener')}, "

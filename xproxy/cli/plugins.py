@@ -81,6 +81,7 @@ def _codec(registry: Registry, name: str) -> Row:
         ("oneway", traits.oneway),
         ("reverse requests", traits.reverse),
         ("server first", traits.server_first),
+        ("state of connections", traits.stateful),
     ]
     return {
         "api": traits.api,

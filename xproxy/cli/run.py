@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 
+import attrs
 import click
 
 from xproxy.cli.logs import FORMATS, LEVELS, configure_logging
 from xproxy.cli.serving import run_proxy
 from xproxy.config.findings import InvalidConfig
 from xproxy.config.load import read_file, simple
-from xproxy.config.schema import Config
+from xproxy.config.schema import Config, FilterConfig
+from xproxy.filters.access_log import AccessLog
 from xproxy.registry import Registry, default_registry
 
 _log = logging.getLogger(__name__)
@@ -35,27 +38,37 @@ _log = logging.getLogger(__name__)
     show_default=True,
     help="auto: human at a terminal, JSON otherwise. Logs go to stderr.",
 )
+@click.option(
+    "--requests/--no-requests",
+    "show_requests",
+    default=None,
+    help="Without a file: print a line for each request. Default: at a terminal.",
+)
 def run(
     path: str | None,
     listen: str | None,
     upstreams: tuple[str, ...],
     log_level: str,
     log_format: str,
+    show_requests: bool | None,
 ) -> None:
     """Run the proxy, from a file or from --listen and --upstream.
 
     Prints one line a listener when ready. SIGTERM and SIGINT drain and end it; SIGHUP reads the file again.
     """
-    configure_logging(log_level, log_format)
+    log_stats = configure_logging(log_level, log_format)
     registry = default_registry()
     if path is not None and not listen and not upstreams:
         try:
             config = _read(path, registry)
         except InvalidConfig as exc:
-            raise _Refused(str(exc)) from exc
-        run_proxy(config, registry, functools.partial(_read, path, registry))
+            raise _Refused(exc.shown()) from exc
+        run_proxy(config, registry, functools.partial(_read, path, registry), log_stats)
     elif path is None and listen is not None and upstreams:
-        run_proxy(_simple(listen, upstreams), registry, None)
+        config = _simple(listen, upstreams)
+        if show_requests is None:
+            show_requests = sys.stdout.isatty()
+        run_proxy(_telling(config) if show_requests else config, registry, None, log_stats)
     else:
         raise click.UsageError("give either -c FILE, or --listen and at least one --upstream")
 
@@ -64,7 +77,7 @@ def _read(path: str, registry: Registry) -> Config:
     """Read the file, at the start and for each SIGHUP. Raises InvalidConfig."""
     loaded = read_file(path, registry)
     for warning in loaded.warnings:
-        _log.warning("%s", warning)
+        _log.warning("%s", warning, extra={"every": True})
     return loaded.config
 
 
@@ -72,7 +85,17 @@ def _simple(listen: str, upstreams: tuple[str, ...]) -> Config:
     try:
         return simple(listen, upstreams)
     except InvalidConfig as exc:
-        raise _Refused(str(exc)) from exc
+        raise _Refused(exc.shown()) from exc
+
+
+_LINE = '%protocol:12%  "%method:16% %target:200%" %response_code% %status% %duration%ms %endpoint% %detail:200%'
+
+
+def _telling(config: Config) -> Config:
+    """Return the configuration with a line for each request on stdout."""
+    log = FilterConfig(name="access_log", options=AccessLog(path="stdout", template=_LINE))
+    listeners = tuple(attrs.evolve(one, filters=(log, *one.filters)) for one in config.listeners)
+    return attrs.evolve(config, listeners=listeners)
 
 
 class _Refused(click.ClickException):

@@ -15,11 +15,16 @@ from xproxy.proxy.runtime import serve
 from xproxy.registry import Registry
 
 
-def run_proxy(config: Config, registry: Registry, reload: Callable[[], Config] | None) -> None:
+def run_proxy(
+    config: Config,
+    registry: Registry,
+    reload: Callable[[], Config] | None,
+    log_stats: object | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT has drained the proxy. Raises ClickException for what a user can mend."""
     failures: list[Exception] = []
     try:
-        trio.run(_serve, config, registry, reload)
+        trio.run(_serve, config, registry, reload, log_stats)
     except* (OSError, XproxyError) as group:
         failures = list(leaves(group.exceptions))
     if failures:
@@ -27,10 +32,20 @@ def run_proxy(config: Config, registry: Registry, reload: Callable[[], Config] |
         raise click.ClickException("; ".join(map(str, failures))) from failures[0]
 
 
-async def _serve(config: Config, registry: Registry, reload: Callable[[], Config] | None) -> None:
+async def _serve(
+    config: Config,
+    registry: Registry,
+    reload: Callable[[], Config] | None,
+    log_stats: object | None,
+) -> None:
     async with trio.open_nursery() as nursery:
         start = functools.partial(
-            serve, config, registry=registry, reload=reload, admin=admin_handler
+            serve,
+            config,
+            registry=registry,
+            reload=reload,
+            admin=admin_handler,
+            log_stats=log_stats,
         )
         for line in await nursery.start(start):
             click.echo(line)

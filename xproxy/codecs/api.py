@@ -18,7 +18,8 @@ from typing import Final, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 import attrs
 
-from xproxy.model.frames import Frame, Violation
+from xproxy.codecs.slices import Work
+from xproxy.model.frames import Frame, Head, Violation
 from xproxy.model.limits import Limits
 from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
@@ -43,11 +44,15 @@ class Verdict:
     kind: VerdictKind
     at_least: int = 0
     """With MORE: how many bytes, counted from the first, can bring a decision."""
+    faint: bool = False
+    """With MORE: so far the bytes may be anybody's, as a first byte or an empty line may be. A listener with a
+    fallback waits only ``timeouts.detect_silence`` for what is missing. Where it is false they are this protocol's as
+    far as anybody can tell: they never go to a fallback unless more bytes bring a NO."""
 
     @classmethod
-    def more(cls, at_least: int) -> Verdict:
+    def more(cls, at_least: int, *, faint: bool = False) -> Verdict:
         """Ask for ``at_least`` bytes in all."""
-        return cls(VerdictKind.MORE, at_least)
+        return cls(VerdictKind.MORE, at_least, faint)
 
 
 NO: Final = Verdict(VerdictKind.NO)
@@ -109,6 +114,10 @@ class CodecPlugin(Protocol):
 
         Pure. YES, MAYBE and NO are final: whatever follows, a longer prefix gets the same verdict. Only MORE may
         become another one. That is what makes detection the same for every split of the same bytes.
+
+        YES is a promise: the codec does not refuse the bytes that were looked at, so look at versions, types, lengths
+        and names until nothing else can be meant. MAYBE promises nothing: it is for this protocol spoken badly, which
+        its codec refuses in its own words.
         """
         ...
 
@@ -153,7 +162,10 @@ class SupportsFlow(Protocol):
 
 @runtime_checkable
 class SupportsConcurrency(Protocol):
-    """A codec whose peer says how many of our requests it takes at a time. Those above wait in the codec."""
+    """A codec whose peer says how many of our requests it takes at a time. Those above wait in the codec.
+
+    Its driver may open another connection where one has no room for a request.
+    """
 
     @property
     def settled(self) -> bool:
@@ -163,6 +175,11 @@ class SupportsConcurrency(Protocol):
     @property
     def saturated(self) -> bool:
         """Whether another request would wait, or might."""
+        ...
+
+    @property
+    def blocked(self) -> bool:
+        """Whether no body could be sent now, on any stream: others have used up what the peer lets through."""
         ...
 
     @property
@@ -191,11 +208,53 @@ class SupportsDeadline(Protocol):
 
 
 @runtime_checkable
+class SupportsElapsed(Protocol):
+    """A codec that bounds rates: what a peer may do in some time, not in a connection's life.
+
+    It has no clock; its driver says how much time has passed. What it does follows from these calls and the bytes.
+    """
+
+    def elapsed(self, seconds: float) -> None:
+        """So much time has passed since the last call, or since the start; what is received next came after it."""
+        ...
+
+
+@runtime_checkable
 class SupportsStreamIds(Protocol):
     """A codec that says itself which id our next request has (HTTP/2: never used again, odd). Others take any."""
 
     def next_stream_id(self) -> int:
         """Return the id and count it as taken."""
+        ...
+
+
+@runtime_checkable
+class SupportsIdWidth(Protocol):
+    """A codec whose ids have a width of their own: those of our requests wrap within it."""
+
+    @property
+    def largest_id(self) -> int:
+        """All ones: the largest id that a message can say."""
+        ...
+
+
+PREPARED_FROM: Final = 4096
+"""Bytes of a body below which no message is long work."""
+
+
+@runtime_checkable
+class SupportsPreparing(Protocol):
+    """A codec to which some messages are long work to write: a conversion. It can be done in slices beforehand.
+
+    Not asked for bodies of less than ``PREPARED_FROM`` bytes.
+    """
+
+    def prepare(self, frame: Head) -> Work[Head] | None:
+        """Return work that ends with a frame which ``send`` writes at once; None: it does so with this one.
+
+        The stream's id in it does not matter where ``frame`` is a request. Raises LocalProtocolError, as does the
+        work where ``send`` would.
+        """
         ...
 
 
@@ -237,6 +296,21 @@ class SupportsProgress(Protocol):
 
 
 @runtime_checkable
+class SupportsBacklog(Protocol):
+    """A codec that gives only so much at a time, where a few bytes may become many (unpacked payloads)."""
+
+    @property
+    def backlog(self) -> bool:
+        """Whether whole messages are held back, for ``receive(b"")``, once there is room for them."""
+        ...
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes held for it: messages as they came."""
+        ...
+
+
+@runtime_checkable
 class SupportsBypass(Protocol):
     """A codec through which bytes may pass unseen: what is received is ``Data``, what is sent is ``Data``'s bytes."""
 
@@ -264,6 +338,33 @@ class SupportsLocalText(Protocol):
         ...
 
 
+@attrs.frozen(kw_only=True)
+class Samples:
+    """What a codec's author adds to the messages that ``check_codec`` and the fuzzer make up by themselves."""
+
+    requests: tuple[RequestHead, ...] = ()
+    """Requests worth sending, with the codec's own ``extra``. The first that arrives as it was sent is used."""
+    recorded: tuple[bytes, ...] = ()
+    """Whole streams of bytes that real clients sent; each must be readable without a violation."""
+
+    def __add__(self, other: Samples) -> Samples:
+        return Samples(
+            requests=self.requests + other.requests, recorded=self.recorded + other.recorded
+        )
+
+
+NO_SAMPLES: Final = Samples()
+
+
+@runtime_checkable
+class SupportsSamples(Protocol):
+    """A plugin that knows what is said in its protocol, for the kit and the fuzzer."""
+
+    def samples(self) -> Samples:
+        """Return them; they join what a test hands in."""
+        ...
+
+
 @runtime_checkable
 class SupportsNativeStatus(Protocol):
     """A plugin that can say what one of its own codes means."""
@@ -279,6 +380,18 @@ class SupportsPools(Protocol):
 
     def pool_of(self, head: RequestHead) -> Hashable:
         """Return which connections may carry a request: those that carried others of the same value. A few values."""
+        ...
+
+
+@runtime_checkable
+class SupportsDate(Protocol):
+    """A server's codec whose answers say when they were made (RFC 9110 §6.6.1)."""
+
+    def use_clock(self, date: Callable[[], str]) -> None:
+        """Call ``date`` for the time in each answer that was made here: ``Sun, 06 Nov 1994 08:49:37 GMT``.
+
+        Without it they say none. It is no part of a snapshot.
+        """
         ...
 
 

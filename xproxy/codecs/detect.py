@@ -3,6 +3,9 @@
 Rules: candidates are asked in order of rank (a specific magic number beats a single byte), then of the listener.
 YES wins when no better-ranked candidate still says MORE. MAYBE wins when no candidate says YES or MORE. YES, MAYBE
 and NO are final for all longer prefixes, which makes the outcome the same for every split of the same bytes.
+
+Where no more bytes come, or no more are looked at, a candidate's MORE counts as NO if it is faint. If it is not, the
+bytes are that candidate's, which says in its own words what is missing; and nobody's, if there are several.
 (contrast: mosn:pkg/protocol/api.go, whose answer depends on map order)
 """
 
@@ -24,7 +27,7 @@ class Detected:
 
     plugin: CodecPlugin
     guessed: bool = False
-    """It only said MAYBE, and nobody else could."""
+    """It only said MAYBE, or MORE at the end of what there is, and nobody else could."""
 
 
 @attrs.frozen
@@ -33,11 +36,18 @@ class NeedMore:
 
     at_least: int
     """How many bytes, counted from the first, can bring a decision; above the length of the prefix given."""
+    faint: bool = attrs.field(default=False, eq=False)
+    """So far the bytes may be anybody's; see ``Verdict.faint``."""
+    sole: bool = attrs.field(default=False, eq=False)
+    """Only one codec can still be meant, and not faintly: where there is no fallback, it need not be waited for."""
 
 
 @attrs.frozen
 class Unrecognised:
     """No codec recognises the connection: use the listener's fallback."""
+
+    meant: bool = attrs.field(default=False, eq=False)
+    """Several codecs may still be meant, and more bytes do not come: this is not for a fallback."""
 
 
 Detection: TypeAlias = Detected | NeedMore | Unrecognised
@@ -51,7 +61,7 @@ class DetectCounters:
     recognised: dict[str, int] = attrs.field(factory=dict, metadata={"label": "codec"})
     """By codec name: it said YES."""
     guessed: dict[str, int] = attrs.field(factory=dict, metadata={"label": "codec"})
-    """By codec name: it said MAYBE and nobody else could."""
+    """By codec name: it said MAYBE, or MORE at the end of what there was, and nobody else could."""
     unrecognised: int = 0
     """Every codec said NO, or the bound on bytes was reached."""
     unfinished: int = 0
@@ -85,7 +95,7 @@ class Detector:
         return self._judge(prefix, hint, final=False)
 
     def conclude(self, prefix: bytes, hint: Hint = NO_HINT) -> Detected | Unrecognised:
-        """Judge bytes that no more will follow (end of input, timeout): who still says MORE counts as NO."""
+        """Judge bytes that no more will follow (end of input, silence): who faintly says MORE counts as NO."""
         outcome = self._judge(prefix, hint, final=True)
         return UNRECOGNISED if isinstance(outcome, NeedMore) else outcome
 
@@ -95,7 +105,9 @@ class Detector:
             prefix = prefix[:bound]
         last = final or len(prefix) == bound
         maybe: CodecPlugin | None = None
-        at_least = 0
+        meant: CodecPlugin | None = None
+        several = False
+        waiting = at_least = 0
         # What was agreed on in a TLS handshake is what follows (RFC 7301 §3.2), whatever the bytes look like.
         agreed = None if hint.alpn is None else self._by_alpn.get(hint.alpn)
         for plugin in agreed or self.candidates:
@@ -103,22 +115,30 @@ class Detector:
             kind = verdict.kind
             if kind is VerdictKind.YES:
                 if at_least and not last:
+                    # It has won, unless who is asked first turns out to be meant: not to be waited for for long.
                     break
                 return self._found(plugin, guessed=False)
             if kind is VerdictKind.MORE:
                 wanted = max(verdict.at_least, len(prefix) + 1)
                 at_least = min(at_least, wanted) if at_least else wanted
+                waiting += 1
+                if prefix and not verdict.faint:
+                    several = meant is not None
+                    meant = plugin
             elif kind is VerdictKind.MAYBE and maybe is None:
                 maybe = plugin
         if at_least and not last:
-            return NeedMore(min(at_least, bound))
+            sole = waiting == 1 and meant is not None and maybe is None
+            return NeedMore(min(at_least, bound), faint=meant is None, sole=sole)
+        if meant is not None and not several:
+            return self._found(meant, guessed=True)
         if maybe is not None:
             return self._found(maybe, guessed=True)
         if at_least and final:
             self.counters.unfinished += 1
         else:
             self.counters.unrecognised += 1
-        return UNRECOGNISED
+        return Unrecognised(meant=True) if several else UNRECOGNISED
 
     def _found(self, plugin: CodecPlugin, *, guessed: bool) -> Detected:
         counts = self.counters.guessed if guessed else self.counters.recognised

@@ -7,7 +7,7 @@ heads of ours that the protocol cannot say ``LocalProtocolError``: nothing else 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import lru_cache
 from math import ceil
 from typing import Any, Final, Literal, TypeAlias
@@ -20,15 +20,16 @@ from xproxy.codecs.messages import (
     ONEWAY,
     REQUEST,
     RESPONSE,
+    WIDE_IDS,
     Kind,
     Malformed,
-    MalformedRequest,
+    MalformedMessage,
     Message,
 )
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.headers import Headers
 from xproxy.model.limits import Limits
-from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.message import RequestHead, ResponseHead, recurring
 from xproxy.model.status import Status
 
 Pairs: TypeAlias = Iterable[tuple[str, str]]
@@ -46,10 +47,20 @@ KNOWN_FIELDS: Final = (
 )
 """What the skeleton understands; fields of any other name are the protocol's own."""
 
-_FOREIGN_FAILURES: Final = (ArithmeticError, LookupError, TypeError, ValueError, struct.error)
+FOREIGN_FAILURES: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 """What an author's function may raise on hostile bytes (UnicodeDecodeError is a ValueError)."""
 
 _OWN_BYTES: Final = 7
+_UNLIMITED: Final = Limits(max_head_bytes=1 << 62, max_message_bytes=1 << 62)
+"""For detection: what is too long is this protocol's all the same, and refused in its own words."""
 _MEMO_BYTES: Final = 2048
 
 _FOLDS: Final[Mapping[Status, Status]] = {
@@ -158,16 +169,23 @@ def _check(declared: Declaration) -> None:
     wrong += [f"kinds have no {kind.name}" for kind in (REQUEST, RESPONSE) if kind not in kinds]
     if Kind.REFUSED in kinds:
         wrong.append("no message of the wire is refused by its kind")
-    if (Kind.HEARTBEAT in kinds) != (Kind.HEARTBEAT_ACK in kinds):
-        wrong.append("kinds have a heartbeat without its acknowledgement, or the reverse")
-    meanings = set(declared.statuses.values())
-    if Status.OK not in meanings or len(meanings) < 2:
-        wrong.append("statuses need OK and another one")
+    wrong += halves(kinds, declared.statuses)
     if wrong:
         raise ValueError(f"{declared.name}: {'; '.join(wrong)}")
 
 
-def _inverse(statuses: Mapping[int, Status]) -> dict[Status, int]:
+def halves(kinds: Container[Kind], statuses: Mapping[int, Status]) -> list[str]:
+    """Say what kinds and statuses of a declaration lack to be of use."""
+    wrong = []
+    if (Kind.HEARTBEAT in kinds) != (Kind.HEARTBEAT_ACK in kinds):
+        wrong.append("kinds have a heartbeat without its acknowledgement, or the reverse")
+    meanings = set(statuses.values())
+    if Status.OK not in meanings or len(meanings) < 2:
+        wrong.append("statuses need OK and another one")
+    return wrong
+
+
+def inverse(statuses: Mapping[int, Status]) -> dict[Status, int]:
     """Return the code to send for every status: its own, or that of what it folds into."""
     first = {status: code for code, status in reversed(list(statuses.items()))}
     failures = [status for status in first if status is not Status.OK]
@@ -182,8 +200,17 @@ def _inverse(statuses: Mapping[int, Status]) -> dict[Status, int]:
     return codes
 
 
-def _wrong(kind: Kind, text: str, stream_id: int, dialect: int) -> Malformed:
-    return MalformedRequest(text, stream_id, dialect) if kind is REQUEST else Malformed(text)
+_TOLD: Final = frozenset({REQUEST, RESPONSE, ONEWAY})
+"""Kinds of messages that can fail alone."""
+
+
+def failing(kind: Kind, text: str, stream_id: int, dialect: int, length: int = 0) -> Malformed:
+    """Return the error of a message that fails alone, where it is of such a kind."""
+    return (
+        MalformedMessage(text, kind, stream_id, dialect, length)
+        if kind in _TOLD
+        else Malformed(text)
+    )
 
 
 class FramedWire:
@@ -210,10 +237,15 @@ class FramedWire:
         self._id_size = self._struct(["id"]).size
         self._id_mask = (1 << 8 * self._id_size) - 1
         self._id_signed = declared.head["id"].islower()
+        self.largest_id = min(self._id_mask >> self._id_signed, WIDE_IDS)
         self._kind_codes = {kind: code for code, kind in reversed(list(declared.kinds.items()))}
-        self._codes = _inverse(declared.statuses)
-        self._remembered_request = lru_cache(maxsize=512)(self._read_request)
-        self._remembered_response = lru_cache(maxsize=512)(self._read_response)
+        self._codes = inverse(declared.statuses)
+        self._remembered_request = lru_cache(maxsize=512)(
+            lambda *facts: recurring(self._read_request(*facts))
+        )
+        self._remembered_response = lru_cache(maxsize=512)(
+            lambda *facts: recurring(self._read_response(*facts))
+        )
 
     def _struct(self, names: Iterable[str]) -> struct.Struct:
         # "=" and not "@": no padding between fields, whatever the machine.
@@ -228,7 +260,16 @@ class FramedWire:
         seen = prefix[start : start + len(magic)]
         if not magic.startswith(seen):
             return NO
-        return YES if seen == magic else Verdict.more(max(len(prefix), start) + 1)
+        size, fixed = len(prefix), self._head.size
+        if size < fixed:
+            return Verdict.more(max(size, start) + 1, faint=seen != magic)
+        try:
+            self.decode(prefix[:fixed], 0, fixed, _UNLIMITED)
+        except Malformed:
+            return NO
+        # A connection does not begin with an answer.
+        kind = self._declared.kinds[self._head.unpack_from(prefix)[self._at["kind"]]]
+        return NO if kind in (RESPONSE, Kind.HEARTBEAT_ACK) else YES
 
     def decode(self, buffer: bytes, at: int, size: int, limits: Limits) -> Message | int:
         """Read a message. Whatever goes wrong in the author's functions is Malformed."""
@@ -236,7 +277,10 @@ class FramedWire:
         fixed = self._head.size
         start = at + fixed
         if start > size:
-            if self.detect(buffer[at:size]) is NO:
+            begin = at + self._magic_at
+            if not declared.magic.startswith(
+                buffer[begin : min(begin + len(declared.magic), size)]
+            ):
                 raise Malformed("wrong magic number")
             return fixed
         values = self._head.unpack_from(buffer, at)
@@ -255,15 +299,17 @@ class FramedWire:
         own = tuple([values[where[name]] for name in self._own])
         dialect = int.from_bytes(self._own_head.pack(*own)) if own else 0
         wrong = ""
-        if block_length > limits.max_head_bytes:
+        certain = length
+        if block_length < 0 or length < fixed + block_length:
+            wrong = "the lengths contradict each other"
+            certain = 0
+        elif block_length > limits.max_head_bytes:
             wrong = f"headers of {block_length} bytes, limit {limits.max_head_bytes}"
         elif length > limits.max_message_bytes:
             wrong = f"message of {length} bytes, limit {limits.max_message_bytes}"
-        elif block_length < 0 or length < fixed + block_length:
-            wrong = "the lengths contradict each other"
         stream_id = values[where["id"]]
         if wrong:
-            raise _wrong(kind, wrong, stream_id, dialect)
+            raise failing(kind, wrong, stream_id, dialect, certain)
         if at + length > size:
             return int(length)
         body = start + block_length
@@ -273,12 +319,13 @@ class FramedWire:
         try:
             head = self._head_of(kind, values, own, block)
         except Malformed as exc:
-            raise _wrong(kind, str(exc), stream_id, dialect) from exc
-        except _FOREIGN_FAILURES as exc:
+            raise failing(kind, str(exc), stream_id, dialect, length) from exc
+        except FOREIGN_FAILURES as exc:
             text = f"header block cannot be read ({type(exc).__name__})"
-            raise _wrong(kind, text, stream_id, dialect) from exc
+            raise failing(kind, text, stream_id, dialect, length) from exc
         if len(head.headers) > limits.max_headers:
-            raise _wrong(kind, f"more than {limits.max_headers} headers", stream_id, dialect)
+            text = f"more than {limits.max_headers} headers"
+            raise failing(kind, text, stream_id, dialect, length)
         return kind, stream_id, head, buffer[body : at + length], length, dialect
 
     def _head_of(
@@ -353,11 +400,14 @@ class FramedWire:
         return self._write(kind, stream_id, own, block, data, timeout=timeout)
 
     def response(self, stream_id: int, head: ResponseHead, data: bytes, dialect: int) -> bytes:
-        own = self._own_head.unpack(dialect.to_bytes(8)[8 - self._own_head.size :])
-        code = head.native_status
-        if code is None or self._declared.statuses.get(code) is not head.status:
+        own = self._own_of(dialect)
+        code, extra = head.native_status, head.extra
+        # What was read goes on as it is, also where the declaration does not name it.
+        declared = self._declared.statuses.get(code) if code is not None else None
+        if declared is None and code is not None and isinstance(extra, FramedExtra):
+            declared = self._declared.meaning_of(code)
+        if code is None or declared is not head.status:
             code = self._codes[head.status]
-        extra = head.extra
         if isinstance(extra, FramedExtra) and head.headers is extra.headers:
             block = extra.block
         else:
@@ -370,10 +420,16 @@ class FramedWire:
         return self._write(Kind.HEARTBEAT_ACK, values["id"], own, b"", b"")
 
     def heartbeat(self, dialect: int) -> bytes:
-        return self._write(Kind.HEARTBEAT, 0, self._new, b"", b"")
+        return self._write(Kind.HEARTBEAT, 0, self._last_heard(dialect), b"", b"")
 
     def goaway(self, dialect: int) -> bytes:
-        return self._write(Kind.GOAWAY, 0, self._new, b"", b"")
+        return self._write(Kind.GOAWAY, 0, self._last_heard(dialect), b"", b"")
+
+    def _last_heard(self, dialect: int) -> tuple[object, ...]:
+        return self._own_of(dialect) if dialect else self._new
+
+    def _own_of(self, dialect: int) -> tuple[object, ...]:
+        return self._own_head.unpack(dialect.to_bytes(8)[8 - self._own_head.size :])
 
     def _dialect_of(self, raw: bytes) -> int:
         values = self._head.unpack_from(raw)
@@ -382,7 +438,7 @@ class FramedWire:
     def _block(self, pairs: Pairs) -> bytes:
         try:
             return self._declared.write_headers(pairs)
-        except _FOREIGN_FAILURES as exc:
+        except FOREIGN_FAILURES as exc:
             raise LocalProtocolError(f"{self.name} cannot write these headers: {exc}") from exc
 
     def _write(

@@ -34,10 +34,43 @@ def is_binary(lead: int) -> bool:
     return 0x20 <= lead <= 0x2F or 0x34 <= lead <= 0x37 or lead == 0x41 or lead == 0x42
 
 
+_SHORT_CHUNK: Final = 1024
+MAX_SHORT_CHUNKS: Final = 64
+"""Chunks of less than 1,024 bytes in one string or binary value, but for the last: writers make them of 32 KiB."""
+
+
+def _one_more(short: int) -> int:
+    if short == MAX_SHORT_CHUNKS:
+        raise HessianError(f"a value in more than {MAX_SHORT_CHUNKS} short chunks")
+    return short + 1
+
+
+def past_chunk(data: bytes, at: int) -> int:
+    """Return where a chunk ends that more follow. Raises HessianError or IndexError."""
+    if data[at] == 0x41:
+        _, at, size = _binary_chunk(data, at)
+        at += size
+        if not is_binary(data[at]):
+            raise HessianError("not binary")
+        return at
+    _, at, units = _text_chunk(data, at)
+    end = at + units
+    chunk = data[at:end]
+    if len(chunk) < units:
+        raise HessianError("ends within a string")
+    at = end if chunk.isascii() else past_units(data, at, units)
+    if not is_text(data[at]):
+        raise HessianError("not a string")
+    return at
+
+
 def past_text(data: bytes, at: int) -> int:
     """Return where the string at ``at`` ends. Raises HessianError or IndexError."""
+    short = 0
     while True:
         more, at, units = _text_chunk(data, at)
+        if more and units < _SHORT_CHUNK:
+            short = _one_more(short)
         end = at + units
         chunk = data[at:end]
         if len(chunk) < units:
@@ -96,8 +129,11 @@ _FOUR_BYTES: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 
 def past_binary(data: bytes, at: int) -> int:
     """Return where the binary value at ``at`` ends, perhaps beyond the data. Raises HessianError or IndexError."""
+    short = 0
     while True:
         more, at, size = _binary_chunk(data, at)
+        if more and size < _SHORT_CHUNK:
+            short = _one_more(short)
         at += size
         if not more:
             return at
@@ -135,8 +171,11 @@ def read_text(data: bytes, at: int) -> tuple[str, int]:
             return chunk.decode(), end
     parts: list[bytes] = []
     more = True
+    short = 0
     while more:
         more, at, units = _text_chunk(data, at)
+        if more and units < _SHORT_CHUNK:
+            short = _one_more(short)
         end = at + units
         chunk = data[at:end]
         if len(chunk) < units:
@@ -156,8 +195,11 @@ def read_binary(data: bytes, at: int) -> tuple[bytes, int]:
     """Return the binary value at ``at`` and where it ends. Raises HessianError or IndexError."""
     parts: list[bytes] = []
     more = True
+    short = 0
     while more:
         more, at, size = _binary_chunk(data, at)
+        if more and size < _SHORT_CHUNK:
+            short = _one_more(short)
         chunk = data[at : at + size]
         if len(chunk) < size:
             raise HessianError("ends within binary")

@@ -15,6 +15,18 @@ _AUTHORITY: Final = re.compile(
 )
 
 
+METHOD_CHARS: Final = 32
+"""Longest method."""
+# Methods have case (RFC 9110 §9.1), and all that there are are in capitals. A server that thinks otherwise would
+# frame its answer to `head` or `connect` in another way than we do; so no version of HTTP takes them.
+_METHOD: Final = re.compile(r"[A-Z][A-Z0-9!#$%&'*+\-.^_`|~]{0,31}")
+
+
+def method_valid(method: str) -> bool:
+    """Say whether ``method`` is a method: a token in capitals that begins with a letter, and not the preface's."""
+    return _METHOD.fullmatch(method) is not None and method != "PRI"
+
+
 def parse_length(value: str) -> int:
     """Return a Content-Length: digits only, int() would also take signs, blanks, underscores. Raises ValueError."""
     if not value.isascii() or not value.isdigit() or len(value) > _LENGTH_DIGITS:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from typing import Final, Protocol, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias, cast, runtime_checkable
 
 from xproxy.codecs.packing import pack_state, unpack_state
 from xproxy.model.errors import LocalProtocolError
@@ -51,13 +51,26 @@ class Malformed(ValueError):
     """The bytes are no message of this protocol. The text names value and limit, never a payload."""
 
 
-class MalformedRequest(Malformed):
-    """A request of which at least its id can be read: it is answered before the connection ends."""
+class MalformedMessage(Malformed):
+    """A message of which at least kind and id can be read: whoever waits for it, or for an answer, is told.
 
-    def __init__(self, text: str, stream_id: int, dialect: int) -> None:
+    Where its length is known, too, its bytes are skipped and the connection goes on.
+    """
+
+    def __init__(
+        self, text: str, kind: Kind, stream_id: int, dialect: int, length: int = 0
+    ) -> None:
         super().__init__(text)
+        self.kind = kind
         self.stream_id = stream_id
         self.dialect = dialect
+        self.length = length
+        """Bytes of it on the wire; 0: not known for sure."""
+
+
+SKIPPED_MESSAGES: Final = 4
+"""Times ``max_message_bytes``: a message that cannot be taken is skipped up to this length. A longer one ends the
+connection, as all that are in flight would wait for it."""
 
 
 NO_HEAD: Final = ResponseHead(status=Status.OK)
@@ -85,8 +98,8 @@ class MessageWire(Protocol):
         """Read the message that begins at ``at`` in the first ``size`` bytes of ``buffer``; ``at < size``.
 
         Returns how many bytes from ``at`` are needed to go on, if there are fewer: at most ``max_message_bytes`` (a
-        fixed head aside). The same bytes give the same answer however many follow. Raises Malformed, and of a request
-        whose id is known, and that somebody waits for, MalformedRequest.
+        fixed head aside). The same bytes give the same answer however many follow. Raises Malformed, and of a message
+        whose kind and id are known MalformedMessage.
         """
         ...
 
@@ -115,10 +128,21 @@ class MessageWire(Protocol):
         ...
 
 
+@runtime_checkable
+class NarrowIds(Protocol):
+    """A wire whose ids may have less than 31 bits."""
+
+    largest_id: int
+    """All ones: the largest that a message can say."""
+
+
+WIDE_IDS: Final = 0x7FFF_FFFF
+"""The largest id that we give to a request of ours; every protocol's field of 32 bits holds it, signed or not."""
+
 ORIGIN_MAX_BYTES: Final = 32 * 1024 - 1
 """Longer messages carry no ``Origin``: a second copy of a large body costs more than writing its head anew."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of the snapshot."""
 
 OVERLOADED_HEADERS: Final = Headers((("x-envoy-overloaded", "true"),))
@@ -129,6 +153,17 @@ _OVERLOADED: Final = ResponseHead(
     headers=OVERLOADED_HEADERS,
     extra=Local(detail="too many requests in flight", reason=Reason.OVERFLOW),
 )
+
+
+_PACKED: Final = 1 << 63
+_LONGEST_ID: Final = 4000
+"""Digits that Python reads."""
+
+
+def _is_id(key: object) -> bool:
+    if isinstance(key, str):
+        return key.isascii() and key.isdigit() and len(key) < _LONGEST_ID and int(key) >= _PACKED
+    return type(key) is int
 
 
 class MessageCodec:
@@ -143,6 +178,7 @@ class MessageCodec:
         "_need",
         "_over",
         "_owed",
+        "_skip",
         "_takes_requests",
         "_takes_responses",
         "_wire",
@@ -166,6 +202,7 @@ class MessageCodec:
         self._goaway_known = goaway_known
         self._held = bytearray()
         self._need = 0
+        self._skip = 0  # bytes of a message that could not be taken, still to come
         self._owed: dict[int, int] = {}
         self._dialect = 0
         self._goaway_heard = False
@@ -174,9 +211,15 @@ class MessageCodec:
         """Requests answered here: ``limits.max_streams`` were in flight, or they could not be read."""
 
     @property
+    def largest_id(self) -> int:
+        """See SupportsIdWidth."""
+        wire = self._wire
+        return wire.largest_id if isinstance(wire, NarrowIds) else WIDE_IDS
+
+    @property
     def unfinished(self) -> bool:
         """See SupportsProgress."""
-        return bool(self._held)
+        return bool(self._held) or self._skip > 0
 
     def receive(self, data: bytes | None) -> Sequence[Frame]:
         """Take bytes; many messages in them are one loop, and what is left over is copied once."""
@@ -184,6 +227,12 @@ class MessageCodec:
             return self._end()
         if self._over:
             return ()
+        if self._skip:
+            skipped = self._skip
+            self._skip = max(0, skipped - len(data))
+            data = data[skipped:]
+            if not data:
+                return ()
         held = self._held
         if held:
             held += data
@@ -208,7 +257,15 @@ class MessageCodec:
         decode, name = wire.decode, wire.name
         at, size, dialect = 0, len(buffer), self._dialect
         while at < size:
-            message = decode(buffer, at, size, limits)
+            try:
+                message = decode(buffer, at, size, limits)
+            except MalformedMessage as crime:
+                if not self._refuse_unread(crime, frames):
+                    raise
+                end = at + crime.length
+                at = min(end, size)
+                self._skip = end - at
+                continue
             if isinstance(message, int):
                 self._need = message
                 break
@@ -221,7 +278,8 @@ class MessageCodec:
                     raise Malformed(f"request id {stream_id} is in flight already")
                 if len(owed) >= limits.max_streams:
                     self.refused += 1
-                    append(Reply(wire.response(stream_id, _OVERLOADED, b"", dialect)))
+                    answer = wire.response(stream_id, _OVERLOADED, b"", dialect)
+                    append(Reply(answer, _OVERLOADED))
                     at = end
                     continue
                 owed[stream_id] = dialect
@@ -250,12 +308,33 @@ class MessageCodec:
         return at
 
     def _farewell(self, crime: Malformed) -> bytes:
-        if not isinstance(crime, MalformedRequest) or not self._takes_requests:
+        if (
+            not isinstance(crime, MalformedMessage)
+            or crime.kind is not REQUEST
+            or not self._takes_requests
+        ):
             return b""
         if crime.stream_id in self._owed:
             return b""  # whose answer it would be, nobody could tell
         answer = ResponseHead(status=Status.INVALID_ARGUMENT, extra=Local(detail=str(crime)))
         return self._wire.response(crime.stream_id, answer, b"", crime.dialect)
+
+    def _refuse_unread(self, crime: MalformedMessage, frames: list[Frame]) -> bool:
+        """Let a message that cannot be taken fail alone. False: the connection cannot go on behind it."""
+        longest = SKIPPED_MESSAGES * self._limits.max_message_bytes
+        takes = self._takes_responses if crime.kind is RESPONSE else self._takes_requests
+        if not takes or not 0 < crime.length <= longest:
+            return False
+        if crime.kind is RESPONSE:
+            detail = f"{self._wire.name}: {crime}"
+            frames.append(Reset(crime.stream_id, Status.UNAVAILABLE, detail=detail))
+        elif crime.kind is REQUEST:
+            farewell = self._farewell(crime)
+            if not farewell:
+                return False
+            self.refused += 1
+            frames.append(Reply(farewell))
+        return True
 
     def _refuse(
         self, stream_id: int, answer: RequestHead | ResponseHead, dialect: int, frames: list[Frame]
@@ -266,13 +345,15 @@ class MessageCodec:
             raise Malformed(f"request id {stream_id} is in flight already")
         assert isinstance(answer, ResponseHead)
         self.refused += 1
-        frames.append(Reply(self._wire.response(stream_id, answer, b"", dialect)))
+        frames.append(Reply(self._wire.response(stream_id, answer, b"", dialect), answer))
 
     def _end(self) -> Sequence[Frame]:
         if self._over:
             return ()
         self._over = True
         held = len(self._held)
+        if self._skip:
+            return (Violation(f"{self._wire.name}: input ended within a message"),)
         if not held:
             return ()
         self._held.clear()
@@ -334,32 +415,37 @@ class MessageCodec:
             VERSION,
             (
                 bytes(self._held),
-                self._owed,
+                # An id that stands for a text may be larger than any number of msgpack's.
+                {(n if n < _PACKED else str(n)): dialect for n, dialect in self._owed.items()},
                 self._dialect,
                 self._goaway_heard,
                 self._over,
                 self.refused,
+                self._skip,
             ),
         )
 
     def load(self, state: bytes) -> None:
         """Continue as the codec that wrote ``state``. Raises ValueError for anything else."""
-        types = (bytes, dict, int, bool, bool, int)
-        held, owed, dialect, goaway_heard, over, refused = unpack_state(
+        types = (bytes, dict, int, bool, bool, int, int)
+        held, owed, dialect, goaway_heard, over, refused, skip = unpack_state(
             self._wire.name, VERSION, types, state
         )
         # casts: unpack_state has checked each of them
         pairs = cast("dict[object, object]", owed).items()
-        if not all(type(key) is int and type(value) is int and value >= 0 for key, value in pairs):
+        if not all(_is_id(key) and type(value) is int and value >= 0 for key, value in pairs):
             raise ValueError(f"a snapshot of {self._wire.name} has other requests in flight")
         if cast("int", dialect) < 0:
             raise ValueError(f"a snapshot of {self._wire.name} has another dialect")
+        if cast("int", skip) < 0 or (skip and (held or over)):
+            raise ValueError(f"a snapshot of {self._wire.name} skips other bytes")
         self._held = bytearray(cast("bytes", held))
-        self._owed = cast("dict[int, int]", owed)
+        self._owed = {int(key): value for key, value in cast("dict[int, int]", owed).items()}
         self._dialect = cast("int", dialect)
         self._goaway_heard = cast("bool", goaway_heard)
         self._over = cast("bool", over)
         self.refused = cast("int", refused)
+        self._skip = cast("int", skip)
 
 
 class HeartbeatMessageCodec(MessageCodec):

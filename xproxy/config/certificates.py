@@ -104,6 +104,17 @@ def validity(path: FilePath, now: datetime.datetime) -> str:
     return ""
 
 
+def names_missing(path: FilePath) -> str:
+    """Say so if the first certificate of a file has no name that a client could verify it by; else empty."""
+    try:
+        certificates(path)[0].extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return "the certificate has no subject alternative name: clients refuse it, whatever its common name is"
+    except (Problem, ValueError):
+        return ""
+    return ""
+
+
 def register_files(converter: Converter, base: FilePath) -> None:
     """Teach ``converter`` to find files relative to ``base``."""
 

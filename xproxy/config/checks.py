@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
@@ -16,6 +15,8 @@ from typing import Final
 import attrs
 
 from xproxy.config.findings import Path, Problem, is_like, show
+from xproxy.config.never import never
+from xproxy.config.places import clashes
 from xproxy.config.schema import (
     ClusterConfig,
     CodecConfig,
@@ -36,6 +37,7 @@ from xproxy.model.address import Address
 from xproxy.model.errors import PluginError
 from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Registry
 from xproxy.routing.hosts import check_host_pattern
+from xproxy.routing.patterns import compile_pattern, cost_of
 
 MAX_TOTAL_WEIGHT: Final = 2**32 - 1
 """Of one route's weighted clusters together (semantics of Envoy: fits in 32 bits)."""
@@ -186,7 +188,7 @@ def dialects(registry: Registry) -> set[str]:
 
 def _codec(names: Names, codec: str | CodecConfig) -> None:
     name = codec_name(codec)
-    allowed = ["same", "alpn", *names.registry.names(CODECS)]
+    allowed = ["auto", "same", "alpn", *names.registry.names(CODECS)]
     if name not in allowed:
         raise unknown("codec", name, allowed)
 
@@ -243,9 +245,14 @@ def _regex(pattern: str | None) -> None:
     if pattern is None:
         return
     try:
-        re.compile(pattern)
-    except (re.error, OverflowError, RecursionError) as exc:
-        raise Problem(f"{show(pattern)} is not a regular expression: {_first_line(exc)}") from exc
+        compile_pattern(pattern)
+    except ValueError as exc:
+        try:
+            cost_of(pattern)
+        except ValueError as why:
+            text = _first_line(why)
+            raise Problem(f"{show(pattern)} is not a regular expression: {text}") from why
+        raise Problem(str(exc)) from exc
 
 
 def _exactly_one(keys: Sequence[str], cls: type, value: Mapping[str, object]) -> Iterator[Problem]:
@@ -318,24 +325,7 @@ def _config(value: Mapping[str, object]) -> Iterator[Problem]:
         return
     mappings = [(i, item) for i, item in enumerate(listeners) if isinstance(item, dict)]
     yield from _twice("name", "name", [(i, item.get("name")) for i, item in mappings])
-    places = [(i, _canonical(item.get("address"))) for i, item in mappings]
-    admin = value.get("admin")
-    if isinstance(admin, dict) and "address" in admin:
-        mine = _canonical(admin["address"])
-        if mine is not None and mine in [place for _, place in places]:
-            yield Problem(f"address {mine} is a listener's already", at=("admin", "address"))
-    yield from _twice("address", "address", places)
-
-
-def _canonical(value: object) -> str | None:
-    """Return an address as it is written in full; None if it is none, or has a free port."""
-    if not isinstance(value, str):
-        return None
-    try:
-        address = Address.parse(value)
-    except ValueError:
-        return None
-    return None if not address.is_unix and address.port == 0 else str(address)
+    yield from clashes(listeners, value.get("admin"))
 
 
 def _twice(kind: str, key: str, values: Iterable[tuple[int, object]]) -> Iterator[Problem]:
@@ -368,6 +358,7 @@ def oddities(config: Config) -> Iterator[tuple[Path, str]]:
         if not routes:
             yield ("routes", table), "no routes: every request is answered with not found"
         yield from _unreachable(table, routes)
+        yield from never(config, table, routes)
         for route in routes:
             match route.cluster:
                 case str(name):
@@ -377,6 +368,12 @@ def oddities(config: Config) -> Iterator[tuple[Path, str]]:
     for name, cluster in config.clusters.items():
         if name not in used_clusters:
             yield ("clusters", name), "no route and no listener uses this cluster"
+        if cluster.codec == "same" and cluster.tls is None and _browsers(config, name):
+            yield (
+                ("clusters", name, "codec"),
+                "browsers agree on a newer HTTP with a listener that has TLS, and its endpoints must speak it then: "
+                "leave `codec` out where they are ordinary web servers",
+            )
         counted = Counter(str(endpoint.address) for endpoint in cluster.endpoints)
         for address, count in counted.items():
             if count > 1:
@@ -387,6 +384,21 @@ def oddities(config: Config) -> Iterator[tuple[Path, str]]:
             ("admin", "address"),
             "not a loopback address: anybody who reaches it may use the admin interface",
         )
+
+
+def _browsers(config: Config, cluster: str) -> bool:
+    """Say whether a listener that ends TLS and recognises whatever is installed leads to a cluster."""
+    tables = {
+        listener.routes
+        for listener in config.listeners
+        if listener.tls is not None and listener.tls.certificates and listener.codecs == "auto"
+    }
+    for table in tables:
+        for route in config.routes.get(table or "", ()):
+            named = route.cluster
+            if cluster == named or (isinstance(named, dict) and cluster in named):
+                return True
+    return False
 
 
 def _unreachable(table: str, routes: Sequence[RouteConfig]) -> Iterator[tuple[Path, str]]:

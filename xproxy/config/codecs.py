@@ -20,6 +20,7 @@ from xproxy.config.fields import DESCRIBED_BY, config_fields
 from xproxy.config.findings import Problem, show
 from xproxy.config.schema import ClusterConfig, CodecConfig, ListenerConfig, codec_name
 from xproxy.model.errors import PluginError
+from xproxy.model.traits import WEB_FAMILY, Sharing
 from xproxy.registry import CODECS, Registry
 
 AUTO: Final = "auto"
@@ -152,12 +153,29 @@ def sole_codec(config: ListenerConfig, plugins: tuple[CodecPlugin, ...]) -> Code
 
 
 def cluster_codec(config: ClusterConfig, registry: Registry) -> CodecPlugin | None:
-    """Return the codec that a cluster's endpoints speak; None: the downstream's. Raises PluginError."""
-    return None if config.codec in (SAME, ALPN) else plugin_of(config.codec, registry)
+    """Return the codec that a cluster's endpoints speak; None: it depends on the request. Raises PluginError."""
+    return None if config.codec in (AUTO, SAME, ALPN) else plugin_of(config.codec, registry)
 
 
 def offered_codecs(config: ClusterConfig, registry: Registry) -> tuple[CodecPlugin, ...]:
     """Return what a cluster's endpoints may choose from in TLS, the best first; empty: they are not asked."""
-    if config.codec != ALPN:
+    if config.codec != ALPN and not (config.codec == AUTO and config.tls is not None):
         return ()
     return tuple(plugin for plugin in registry.codecs() if plugin.traits.alpn)
+
+
+def ordinary_codec(registry: Registry) -> CodecPlugin | None:
+    """Return what web servers speak of which nothing is said: one request after the other. Raises PluginError."""
+    for plugin in registry.codecs():
+        if plugin.traits.family == WEB_FAMILY and plugin.traits.sharing is Sharing.SERIAL:
+            return plugin
+    return None
+
+
+def call_codecs(registry: Registry) -> dict[str, CodecPlugin]:
+    """Return the codecs that are made for calls, by dialect. Raises PluginError."""
+    found: dict[str, CodecPlugin] = {}
+    for plugin in registry.codecs():
+        for dialect in plugin.traits.calls:
+            found.setdefault(dialect, plugin)
+    return found

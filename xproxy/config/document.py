@@ -10,7 +10,7 @@ Read from PyYAML's events, not by its constructors, so that
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol
 
 import attrs
@@ -68,6 +68,8 @@ class Document:
 
     source: str
     root: Node
+    lines: Sequence[str] = ()
+    """Of the text."""
 
     @property
     def value(self) -> object:
@@ -97,12 +99,27 @@ class Document:
         return place
 
     def finding(
-        self, path: Path, message: str, suggestion: str = "", *, of_key: bool = False
+        self,
+        path: Path,
+        message: str,
+        suggestion: str = "",
+        allowed: str = "",
+        *,
+        of_key: bool = False,
     ) -> Finding:
         """Return a finding at ``path``."""
         there = self.existing(path)
         place = self.position(there, of_key=of_key)
-        return Finding(self.source, place.line, place.column, show_path(there), message, suggestion)
+        return Finding(
+            self.source,
+            place.line,
+            place.column,
+            show_path(there),
+            message,
+            suggestion,
+            allowed,
+            line_of(self.lines, place.line),
+        )
 
 
 @attrs.define(eq=False)
@@ -129,7 +146,8 @@ class _Refused(Exception):
 
 def read_document(text: str, source: str) -> Document:
     """Read one YAML document. Raises InvalidConfig."""
-    reader = _Reader(source)
+    lines = split_lines(text) if len(text) <= MAX_TEXT_BYTES else []
+    reader = _Reader(source, lines)
     try:
         if len(text) > MAX_TEXT_BYTES:
             raise _Refused(Position(1, 1), f"longer than {MAX_TEXT_BYTES} bytes")
@@ -147,7 +165,17 @@ def read_document(text: str, source: str) -> Document:
         raise InvalidConfig(sorted(reader.findings, key=lambda f: (f.line, f.column)))
     if root is None:
         raise InvalidConfig([Finding(source, 1, 1, "", "the document is empty")])
-    return Document(source, root)
+    return Document(source, root, lines)
+
+
+def split_lines(text: str) -> list[str]:
+    """Return the lines of a text as YAML counts them (§5.4)."""
+    return re.split("\r\n|[\r\n\x85\u2028\u2029]", text)
+
+
+def line_of(lines: Sequence[str], number: int) -> str:
+    """Return a line by its number, from 1; empty if there is none."""
+    return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
 def place_of(before: str) -> Position:
@@ -174,16 +202,33 @@ def _events(text: str) -> Iterator[yaml.Event]:
     except yaml.MarkedYAMLError as exc:
         context = f" {exc.context}" if exc.context else ""
         place = _position(exc.problem_mark or exc.context_mark)
+        if exc.context_mark is not None and _is_unclosed(exc):
+            # Where it was noticed is mostly the end of the file; what is to be mended is where it began.
+            noticed, place = place.line, _position(exc.context_mark)
+            found = _split_at(text, place)
+            message = f"not YAML: {found} is not closed (noticed in line {noticed})"
+            raise _Refused(place, message) from exc
         raise _Refused(place, f"not YAML:{context} {exc.problem}".replace("  ", " ")) from exc
     except yaml.YAMLError as exc:
         first = str(exc).partition("\n")[0]
         raise _Refused(Position(1, 1), f"not YAML: {first}") from exc
 
 
+def _is_unclosed(exc: yaml.MarkedYAMLError) -> bool:
+    context = str(exc.context)
+    return "flow sequence" in context or "flow mapping" in context or "quoted scalar" in context
+
+
+def _split_at(text: str, place: Position) -> str:
+    line = line_of(split_lines(text), place.line)
+    return f"`{line[place.column - 1 : place.column]}`"
+
+
 class _Reader:
     """Builds nodes from events, without recursion."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, lines: Sequence[str]) -> None:
+        self._lines = lines
         self.findings: list[Finding] = []
         self._source = source
         self._open: list[_Open] = []
@@ -192,8 +237,10 @@ class _Reader:
         self._root: Node | None = None
 
     def note(self, position: Position, path: Path, message: str) -> None:
+        line, column = position.line, position.column
+        text = line_of(self._lines, line)
         self.findings.append(
-            Finding(self._source, position.line, position.column, show_path(path), message)
+            Finding(self._source, line, column, show_path(path), message, source_line=text)
         )
 
     def read(self, events: Iterator[yaml.Event]) -> Node | None:

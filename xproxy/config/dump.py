@@ -17,83 +17,76 @@ from xproxy.config.schema import CodecConfig, Config, FilterConfig, RouteConfig,
 from xproxy.config.units import format_duration, format_size
 from xproxy.model.address import Address
 from xproxy.model.limits import Duration, Size
+from xproxy.model.secrets import DEFAULT_SECRETS, REDACTED, SecretNames
 
 Plain: TypeAlias = dict[str, "Plain"] | list["Plain"] | str | int | float | bool | None
 """What JSON can say."""
 
-REDACTED: Final = "[redacted]"
-_SECRET: Final = re.compile(
-    r"(?ix) (?: ^ | [-_.] ) (?:"
-    r" (?: password | passwd | passphrase | secret | token | credential | cookie | api[-_.]?key ) s?"
-    r" | (?: access | private | secret | signing ) [-_.] keys"  # `max_keys` is a number of them
-    r" | key | auth | authorization | bearer | jwt"
-    r" ) $"
-)
 _NAMES: Final = frozenset({(Config, "routes"), (Config, "clusters"), (RouteConfig, "cluster")})
 """Mappings whose keys are what somebody called a thing: a cluster that is called "token" is no secret."""
-
-
-def is_secret_name(name: str) -> bool:
-    """Say whether what has this name is probably nobody else's business."""
-    return _SECRET.search(name) is not None
 
 
 def config_dump(config: Config) -> dict[str, Plain]:
     """Return the whole configuration, defaults included, as JSON can say it.
 
     Redacted is what fields hold whose attrs metadata has ``secret: True``, and every value below a key that is named
-    like a password, a token, a key, or a header that carries one (unless that metadata is ``secret: False``).
+    like a password, a token, a key, or a header that carries one (unless that metadata is ``secret: False``); in
+    texts, what is secret in URLs. Which names those are ``redaction`` can change.
     """
-    return _fields(config)
+    return _fields(config, config.redaction)
 
 
-def plain(value: object, type_: object = None) -> Plain:
+def plain(value: object, type_: object = None, secrets: SecretNames = DEFAULT_SECRETS) -> Plain:
     """Return ``value`` as it would be written in a file, given its field's type where that matters."""
     match value:
         case FilterConfig() | CodecConfig():
             options = value.options
-            rest = _fields(options) if attrs.has(type(options)) else {}
+            rest = _fields(options, secrets) if attrs.has(type(options)) else {}
             return {"name": value.name, **rest}
         case Address() | PurePath():
             return str(value)
         case enum.Enum():
             return enum_labels(type(value))[list(type(value)).index(value)]
         case bytes():
-            return value.decode("utf-8", "replace")
-        case bool() | None | str():
+            return secrets.clean_value(value.decode("utf-8", "replace"))
+        case bool() | None:
             return value
+        case str():
+            return secrets.clean_value(value)
         case int() | float():
             return _number(value, type_)
         case Mapping():
             return {
-                str(key): hidden(item) if is_secret_name(str(key)) else plain(item)
+                str(key): hidden(item) if secrets.hides(str(key)) else plain(item, secrets=secrets)
                 for key, item in value.items()
             }
         case list() | tuple():
-            return [plain(item) for item in value]
+            return [plain(item, secrets=secrets) for item in value]
         case AbstractSet():
-            return sorted((plain(item) for item in value), key=str)
+            return sorted((plain(item, secrets=secrets) for item in value), key=str)
         case re.Pattern():
             return str(value.pattern)
         case _ if attrs.has(type(value)):
-            return _fields(value)
+            return _fields(value, secrets)
         case _:
             return type(value).__name__
 
 
-def _fields(instance: Any) -> dict[str, Plain]:  # Any: an instance of whatever attrs class
+def _fields(
+    instance: Any, secrets: SecretNames
+) -> dict[str, Plain]:  # Any: an instance of whatever attrs class
     found: dict[str, Plain] = {}
     for field in config_fields(type(instance)):
         key = key_of(field)
         value = getattr(instance, field.name)
         if field.metadata.get("secret", False) and value is not None:
             found[key] = REDACTED
-        elif is_secret_name(key) and field.metadata.get("secret", True):
+        elif secrets.hides(key) and field.metadata.get("secret", True):
             found[key] = hidden(value)
         elif (type(instance), key) in _NAMES and isinstance(value, Mapping):
-            found[key] = {str(name): plain(item) for name, item in value.items()}
+            found[key] = {str(name): plain(item, secrets=secrets) for name, item in value.items()}
         else:
-            found[key] = plain(value, field.type)
+            found[key] = plain(value, field.type, secrets)
     return found
 
 

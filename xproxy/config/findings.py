@@ -19,6 +19,8 @@ Path: TypeAlias = tuple[str | int, ...]
 MAX_FINDINGS: Final = 100
 """Findings reported of one file; what is beyond is only counted."""
 _MAX_ALLOWED_SHOWN: Final = 16
+_MAX_EXCERPT: Final = 120
+_BEFORE_CARET: Final = 60
 _MAX_NAME: Final = 64
 """Longer names get no suggestion: comparing takes time quadratic in their length."""
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
@@ -40,12 +42,28 @@ class Finding:
     """What was found and what is allowed."""
     suggestion: str = ""
     """The allowed name nearest to the one found; empty: none is near."""
+    allowed: str = ""
+    """The names that could stand there, as people read them; empty: it is no matter of names."""
+    source_line: str = ""
+    """The line of the text that it stands in; empty where there is none."""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         where = f"{self.path}: " if self.path else ""
         hint = f" (did you mean `{self.suggestion}`?)" if self.suggestion else ""
-        return f"{place}: {where}{self.message}{hint}"
+        allowed = f"; allowed: {self.allowed}" if self.allowed else ""
+        return f"{place}: {where}{self.message}{hint}{allowed}"
+
+    def shown(self) -> str:
+        """Return the finding with the line it stands in, and a caret under the place."""
+        if not self.source_line.strip():
+            return str(self)
+        start = max(0, self.column - 1 - _BEFORE_CARET) if self.column > _MAX_EXCERPT else 0
+        excerpt = self.source_line[start : start + _MAX_EXCERPT].rstrip()
+        cut = "…" if start else ""
+        # A tab is as wide as the tab above it.
+        before = "".join(c if c == "\t" else " " for c in excerpt[: self.column - 1 - start])
+        return f"{self}\n    {cut}{excerpt}\n    {' ' * len(cut)}{before}^"
 
 
 class InvalidConfig(ConfigError):
@@ -60,6 +78,13 @@ class InvalidConfig(ConfigError):
         if omitted:
             lines.append(f"… and {omitted} more")
         super().__init__("\n".join(lines))
+
+    def shown(self) -> str:
+        """Return every finding with its line of the text, for people at a terminal."""
+        parts = [finding.shown() for finding in self.findings]
+        if self.omitted:
+            parts.append(f"… and {self.omitted} more")
+        return "\n".join(parts)
 
 
 class Problem(ValueError):
@@ -89,13 +114,11 @@ class Problem(ValueError):
         self.suggestion = suggestion
 
 
-def problem_message(problem: Problem) -> str:
-    """Return the message with what is allowed, as a user reads it."""
-    if not problem.allowed:
-        return problem.message
+def allowed_names(problem: Problem) -> str:
+    """Return what is allowed as a user reads it; empty if it is no matter of names."""
     shown = ", ".join(problem.allowed[:_MAX_ALLOWED_SHOWN])
     rest = len(problem.allowed) - _MAX_ALLOWED_SHOWN
-    return f"{problem.message}; allowed: {shown}" + (f", … ({rest} more)" if rest > 0 else "")
+    return shown + (f", … ({rest} more)" if rest > 0 else "")
 
 
 def nearest(name: str, allowed: Sequence[str]) -> str:

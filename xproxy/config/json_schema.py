@@ -216,7 +216,13 @@ _NAMED: Final[Mapping[tuple[type, str], Schema]] = {
     (ListenerConfig, "codecs"): {"anyOf": [{"const": "auto"}, _CODEC, _CODEC_LIST]},
     (MatchConfig, "protocol"): {"anyOf": [_PROTOCOL, _PROTOCOLS]},
     (ClusterConfig, "codec"): {
-        "anyOf": [{"const": "same"}, {"const": "alpn"}, _CODEC, _CODEC_WITH_OPTIONS]
+        "anyOf": [
+            {"const": "auto"},
+            {"const": "same"},
+            {"const": "alpn"},
+            _CODEC,
+            _CODEC_WITH_OPTIONS,
+        ]
     },
     (ClusterConfig, "load_balancer"): {"$ref": "#/$defs/load_balancer"},
 }

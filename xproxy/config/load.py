@@ -12,7 +12,14 @@ from cattrs import Converter
 from xproxy.config.certificates import register_files
 from xproxy.config.checks import Names, class_checks, field_checks, oddities
 from xproxy.config.codecs import register_codecs
-from xproxy.config.document import MAX_TEXT_BYTES, Document, place_of, read_document
+from xproxy.config.document import (
+    MAX_TEXT_BYTES,
+    Document,
+    line_of,
+    place_of,
+    read_document,
+    split_lines,
+)
 from xproxy.config.filters import register_filters
 from xproxy.config.findings import (
     MAX_FINDINGS,
@@ -20,9 +27,10 @@ from xproxy.config.findings import (
     InvalidConfig,
     Path,
     Problem,
+    allowed_names,
     nearest,
-    problem_message,
 )
+from xproxy.config.places import not_here
 from xproxy.config.schema import (
     ClusterConfig,
     Config,
@@ -31,8 +39,9 @@ from xproxy.config.schema import (
     ListenerConfig,
     RouteConfig,
 )
+from xproxy.config.shared_states import shared_states
 from xproxy.config.structure import build_converter, walk
-from xproxy.model.address import Address
+from xproxy.model.address import Address, NotAnAddress
 from xproxy.registry import Registry
 
 
@@ -45,10 +54,18 @@ class Loaded:
     """In the order of the file. Nothing in them keeps the proxy from running."""
 
 
-def read_text(text: str, source: str, registry: Registry, base: FilePath = FilePath()) -> Loaded:
+def read_text(
+    text: str,
+    source: str,
+    registry: Registry,
+    base: FilePath = FilePath(),
+    *,
+    here: bool = False,
+) -> Loaded:
     """Read a configuration; ``source`` names it in findings. Raises InvalidConfig with all of them.
 
-    Files that it names are looked for in the folder ``base``.
+    Files that it names are looked for in the folder ``base``. ``here``: it is to be run on this machine, so what this
+    does not have (an address, a folder for a log) is a mistake.
     """
     document = read_document(text, source)
     try:
@@ -59,7 +76,14 @@ def read_text(text: str, source: str, registry: Registry, base: FilePath = FileP
         raise _invalid(
             document, walk(exc)
         ) from None  # the findings say all that the exceptions know
-    odd = [document.finding(path, message, of_key=True) for path, message in oddities(config)]
+    if here:
+        impossible = [document.finding(path, message) for path, message in not_here(config)]
+        if impossible:
+            raise InvalidConfig(_in_order(impossible)[:MAX_FINDINGS])
+    odd = [
+        document.finding(path, message, of_key=True)
+        for path, message in (*oddities(config), *shared_states(config, registry))
+    ]
     return Loaded(config=config, warnings=tuple(_in_order(odd)))
 
 
@@ -83,8 +107,10 @@ def read_file(path: str | os.PathLike[str], registry: Registry) -> Loaded:
     except UnicodeDecodeError as exc:
         place = place_of(raw[: exc.start].decode("utf-8", "replace"))
         message = f"not UTF-8: byte 0x{raw[exc.start]:02X}"
-        raise InvalidConfig([Finding(name, place.line, place.column, "", message)]) from exc
-    return read_text(text, name, registry, FilePath(path).parent)
+        line = line_of(split_lines(raw.decode("utf-8", "replace")), place.line)
+        finding = Finding(name, place.line, place.column, "", message, source_line=line)
+        raise InvalidConfig([finding]) from exc
+    return read_text(text, name, registry, FilePath(path).parent, here=True)
 
 
 def load_file(path: str | os.PathLike[str], registry: Registry) -> Config:
@@ -103,7 +129,8 @@ def simple(listen: str, upstreams: Sequence[str]) -> Config:
         try:
             addresses.append(Address.parse(text))
         except ValueError as exc:
-            findings.append(Finding(option, 0, 0, "", str(exc)))
+            suggestion = exc.suggestion if isinstance(exc, NotAnAddress) else ""
+            findings.append(Finding(option, 0, 0, "", str(exc), suggestion))
     if not upstreams:
         findings.append(Finding("--upstream", 0, 0, "", "at least one is needed"))
     if findings:
@@ -140,8 +167,9 @@ def _invalid(document: Document, problems: Iterable[tuple[Path, Problem]]) -> In
     findings = [
         document.finding(
             path,
-            problem_message(problem),
+            problem.message,
             problem.suggestion or nearest(problem.name, problem.allowed),
+            allowed_names(problem),
             of_key=problem.on_key,
         )
         for _, (path, problem) in placed[:MAX_FINDINGS]

@@ -17,7 +17,7 @@ from xproxy.config.units import (
     parse_size,
     size_suggestion,
 )
-from xproxy.model.address import Address
+from xproxy.model.address import Address, NotAnAddress
 from xproxy.model.limits import Duration, Size
 
 Hook: TypeAlias = Callable[[Any, Any], Any]  # Any: cattrs' own contract, (value, type) → value
@@ -90,7 +90,8 @@ def _structure_address(value: object, _: object) -> Address:
     except ipaddress.AddressValueError as exc:
         raise Problem(f"{show(value)} is not an IPv6 address and port: {exc}") from exc
     except ValueError as exc:
-        raise Problem(str(exc)) from exc
+        suggestion = exc.suggestion if isinstance(exc, NotAnAddress) else ""
+        raise Problem(str(exc), suggestion=suggestion) from exc
 
 
 def _structure_bytes(value: object, _: object) -> bytes:

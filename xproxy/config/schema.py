@@ -15,6 +15,7 @@ from attrs.validators import ge, gt, in_, le, min_len, optional
 from xproxy.config.tls import ClusterTlsConfig, ListenerTlsConfig
 from xproxy.model.address import Address
 from xproxy.model.limits import KIB, MIB, Duration, Size
+from xproxy.model.secrets import DEFAULT_SECRETS, SecretNames
 
 
 def _seconds(value: float) -> Any:  # Any: what attrs.field returns is the field's own type to mypy
@@ -54,6 +55,9 @@ class AdminConfig:
 
     address: Address = Address("127.0.0.1", 9901)
     """Where it listens. It has no access control: keep it on loopback or a Unix socket."""
+    hosts: tuple[str, ...] = ()
+    """Names that requests may call it by, besides ``localhost``, loopback addresses and the address that was called.
+    Any other ``Host`` is refused: a page in somebody's browser may have had its own name resolved to this address."""
 
 
 @attrs.frozen(kw_only=True)
@@ -94,6 +98,8 @@ class TimeoutsConfig:
 
     detect: Duration = _seconds(10.0)
     """From accept until the protocol is known, the PROXY header included."""
+    detect_silence: Duration = _seconds(0.2)
+    """With a ``fallback``: how long a client may be silent after first bytes that may be anybody's."""
     idle: Duration = _seconds(3600.0)
     """Connection open, no stream in flight."""
     head: Duration = _seconds(10.0)
@@ -107,7 +113,7 @@ class TimeoutsConfig:
     drain: Duration = _seconds(30.0)
     """From the wish to stop until what is still in flight is cut off."""
     linger: Duration = _seconds(1.0)
-    """After an error reply, how long input is read and dropped so that the reply is not lost."""
+    """Whoever was told the last thing is read until silent for so long: a reset would destroy what it was told."""
 
 
 @attrs.frozen(kw_only=True)
@@ -128,6 +134,9 @@ class LimitsConfig:
     """Streams in flight on one connection."""
     max_outbox_bytes: Size = _size(1 * MIB, 1)
     """Bytes waiting for one connection's socket before its streams must wait."""
+    max_connection_bytes: Size = _size(64 * MIB, 64 * KIB)
+    """Bytes of messages that one connection holds, counted as in ``overload.max_held_bytes``; above it it is not
+    read."""
     max_connections: int = field(default=65536, validator=ge(1))
     """Connections of one listener; above it new ones are closed at once."""
 
@@ -149,6 +158,16 @@ class ListenerConfig:
     """Round every request of this listener, the first one outermost."""
     routes: str | None = None
     """Name of a route table. May be left out only where ``fallback`` leads to a cluster, for all connections."""
+    normalize_path: bool = True
+    """Remove dot segments (``/x/../admin``), needless escapes (``/%61dmin``) and backslashes from the paths of web
+    requests, before filters and routes see them and for what is sent on (RFC 3986 §6.2.2). The query stays."""
+    merge_slashes: Literal["match", True, False] = "match"
+    """Repeated slashes in paths are one: ``match``: for routes only; ``true``: and for what is sent on."""
+    path_with_escaped_slashes_action: Literal[
+        "keep_unchanged", "reject_request", "unescape_and_redirect", "unescape_and_forward"
+    ] = "keep_unchanged"
+    """What is done about ``%2F`` and ``%5C`` in paths: left; refused; made slashes, and the client sent there (307);
+    or made slashes, and sent on. Before the other two."""
     proxy_protocol: Literal[False] | ProxyProtocolConfig = False
     """Expect the PROXY protocol. ``true`` stands for the defaults."""
     tls: ListenerTlsConfig | None = None
@@ -178,7 +197,7 @@ class StringMatch:
     contains: str | None = None
     """What occurs in it."""
     regex: str | None = None
-    """Must match the whole text (Python ``re``)."""
+    """Must match the whole text (Python ``re``). One that can take long on some texts needs ``xproxy[re2]``."""
     present: bool | None = None
     """Only whether there is one."""
     invert: bool = False
@@ -196,7 +215,7 @@ class PathMatch:
     segment_prefix: str | None = None
     """Whole path segments: ``/api`` matches ``/api`` and ``/api/x``, not ``/apix``."""
     regex: str | None = None
-    """Must match the whole path."""
+    """Must match the whole path; as in texts."""
 
 
 @attrs.frozen(kw_only=True)
@@ -280,6 +299,9 @@ class CircuitBreakersConfig:
     """Requests that wait for a connection."""
     max_requests: int = field(default=1024, validator=ge(1))
     """Requests in flight."""
+    connection_share: int = field(default=50, validator=[ge(1), le(100)])
+    """Percent of `max_requests`, `max_pending_requests` and `max_retries` that one client's connection may have. 100:
+    all."""
     max_retries: int = field(default=3, validator=ge(0))
     """Retries in flight."""
 
@@ -314,9 +336,11 @@ class ClusterConfig:
 
     endpoints: tuple[EndpointConfig, ...] = field(validator=min_len(1))
     """Where it is served."""
-    codec: str | CodecConfig = "same"
-    """``same``: as downstream; or a codec, by name or ``{name: …}`` with options: requests are converted. ``alpn``,
-    with ``tls``: what each endpoint chooses in TLS, among the codecs of the downstream's family."""
+    codec: str | CodecConfig = "auto"
+    """``auto``: gRPC in HTTP/2, other web requests in HTTP/1.1 (with ``tls`` and a client of HTTP/2: as with
+    ``alpn``), and every other protocol as it came. ``same``: as downstream, in any case. Or a codec, by name or
+    ``{name: …}`` with options: requests are converted. ``alpn``, with ``tls``: what each endpoint chooses in TLS,
+    among the codecs of the downstream's family."""
     load_balancer: str = "round_robin"
     """Name of an installed balancer: round_robin (weighted where weights differ), random, least_request."""
     connect_timeout: Duration = field(default=Duration(5.0), validator=gt(Duration(0)))
@@ -325,9 +349,10 @@ class ClusterConfig:
     """An unused upstream connection is closed after it."""
     circuit_breakers: CircuitBreakersConfig = CircuitBreakersConfig()
     """What is too much."""
-    connections: Literal["shared", "bound"] = "shared"
-    """``bound``: each downstream connection has its own upstream connection, over which the server may also
-    call the client. L4 and clusters with proxy_protocol are always bound."""
+    connections: Literal[None, "shared", "bound"] = None
+    """Not given: ``shared``, but ``bound`` where a codec says that its connections have a state (``stateful``).
+    ``bound``: each downstream connection has its own upstream connection, over which the server may also call the
+    client. L4 and clusters with proxy_protocol are always bound."""
     connections_per_endpoint: int = field(default=1, validator=[ge(1), le(1024)])
     """For protocols that share a connection among streams: how many of them."""
     tls: ClusterTlsConfig | None = None
@@ -347,6 +372,20 @@ class ClusterConfig:
 
 
 @attrs.frozen(kw_only=True)
+class OverloadConfig:
+    """What the whole process keeps back, so that it can go on when there is too much of everything."""
+
+    max_held_bytes: Size = _size(0)
+    """Bytes of messages that all connections together hold: whole ones until their stream ends, unfinished ones,
+    pieces and answers that wait for whoever is to take them. Near it, connections that hold much are not read; above
+    it, who holds most is answered with overload. 0: 40 % of the memory that the process may have (of its control
+    group, or of the machine)."""
+    reserved_descriptors: int = field(default=0, validator=ge(0))
+    """File descriptors that clients' connections never take: for connections to endpoints, the admin and files.
+    When only these are left, idle connections are closed, and new ones if there is none. 0: a quarter of all."""
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """A whole configuration file."""
 
@@ -358,5 +397,9 @@ class Config:
     """Groups of endpoints by name."""
     admin: AdminConfig | None = None
     """No admin interface unless given."""
+    overload: OverloadConfig = OverloadConfig()
+    """What the process keeps back."""
+    redaction: SecretNames = DEFAULT_SECRETS
+    """What is hidden where this configuration is shown. Access logs have a ``redaction`` of their own."""
     workers: int = field(default=1, validator=in_([1]))
     """Processes that share the ports. This version runs one."""

@@ -154,6 +154,8 @@ def _class_hook(
             value = short[1](value)
         if not isinstance(value, dict):
             raise unexpected(cls, value)
+        if "on" in known and "on" not in value:
+            value = _on(value)
         missing = [key for key in required if key not in value]
         problems: list[Exception] = [
             Problem(f"key `{key}` is missing")
@@ -172,6 +174,11 @@ def _class_hook(
         return result
 
     return structure
+
+
+def _on(value: dict[str, object]) -> dict[str, object]:
+    # Tools of YAML 1.1 take the key `on` for the truth, and write `true` for it.
+    return {"on" if key in ("true", "True") else key: one for key, one in value.items()}
 
 
 def _spell(errors: Sequence[Exception], renamed: Mapping[str, str]) -> None:

@@ -41,8 +41,9 @@ class ClientCertificatesConfig:
 class ListenerTlsConfig:
     """TLS on a listener: who is served with which certificate, and whose TLS is not ended here."""
 
-    mode: Literal["permissive", "strict"] = "permissive"
-    """``permissive``: TLS and plaintext on one port; ``strict``: plaintext is refused."""
+    mode: Literal["permissive", "strict"] | None = None
+    """``permissive``: TLS and plaintext on one port; ``strict``: plaintext is refused. Not given: strict where
+    clients must show a certificate, else permissive."""
     certificates: tuple[CertificateConfig, ...] = ()
     """Chosen by the name that the client asks for (SNI), exact names before wildcards. The first one serves who asks
     for none, or for an unknown one. May be left out where ``passthrough`` is given."""
@@ -69,6 +70,12 @@ class ListenerTlsConfig:
     ones are closed at once."""
     reload_interval: Duration = field(default=Duration(10.0), validator=ge(Duration(0)))
     """How often the files are looked at for changes. 0: only on SIGHUP."""
+
+    @property
+    def strict(self) -> bool:
+        """Plaintext is refused: always where clients must show a certificate, which plaintext cannot."""
+        clients = self.client_certificates
+        return self.mode == "strict" or (clients is not None and clients.mode == "require")
 
 
 @attrs.frozen(kw_only=True)

@@ -9,9 +9,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Final, TypeVar
 
-from xproxy.config.certificates import certificates, mismatches, ticket_key, validity
+from xproxy.config.certificates import (
+    certificates,
+    mismatches,
+    names_missing,
+    ticket_key,
+    validity,
+)
 from xproxy.config.findings import Path, Problem, show
-from xproxy.config.schema import Config
+from xproxy.config.schema import Config, ListenerConfig
 from xproxy.config.structure import ClassCheck, FieldCheck
 from xproxy.config.tls import (
     CertificateConfig,
@@ -92,6 +98,17 @@ def _listener(value: Mapping[str, object]) -> Iterator[Problem]:
             "clients can only be asked for certificates where there is a certificate of ours",
             at=("client_certificates",),
         )
+    clients = value.get("client_certificates")
+    if (
+        isinstance(clients, dict)
+        and clients.get("mode") == "require"
+        and value.get("mode") == "permissive"
+    ):
+        yield Problem(
+            "clients must show a certificate, and plaintext has none: leave `mode` out, or write strict",
+            at=("mode",),
+            suggestion="strict",
+        )
     if value.get("tickets") is False and value.get("ticket_keys"):
         yield Problem("tickets are switched off: there is nothing to encrypt", at=("ticket_keys",))
     yield from _versions(value)
@@ -130,12 +147,27 @@ def nameless(cluster: Mapping[str, object]) -> Iterator[Problem]:
             )
 
 
+def _unchecked(index: int, listener: ListenerConfig) -> Iterator[tuple[Path, str]]:
+    # Not an error: whoever ends that TLS may ask for certificates itself.
+    tls = listener.tls
+    if tls is None or tls.client_certificates is None or not tls.passthrough:
+        return
+    if tls.client_certificates.mode == "require":
+        yield (
+            ("listeners", index, "tls", "passthrough"),
+            "clients that ask for these names are passed through without showing us a certificate",
+        )
+
+
 def tls_oddities(config: Config) -> Iterator[tuple[Path, str]]:
     """Give what is allowed but hardly meant, with its path."""
     now = datetime.datetime.now(datetime.UTC)
     for index, listener in enumerate(config.listeners):
+        yield from _unchecked(index, listener)
         for place, one in enumerate(listener.tls.certificates if listener.tls else ()):
             if wrong := validity(one.cert, now):
+                yield ("listeners", index, "tls", "certificates", place, "cert"), wrong
+            if wrong := names_missing(one.cert):
                 yield ("listeners", index, "tls", "certificates", place, "cert"), wrong
     for name, cluster in config.clusters.items():
         tls = cluster.tls

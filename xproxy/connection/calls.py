@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Protocol
@@ -10,10 +11,18 @@ from typing import Final, Protocol
 import trio
 from outcome import Error
 
-from xproxy.codecs.api import Codec, SupportsStreamIds, supports
+from xproxy.codecs.api import (
+    PREPARED_FROM,
+    Codec,
+    SupportsIdWidth,
+    SupportsPreparing,
+    SupportsStreamIds,
+    supports,
+)
 from xproxy.connection.inflow import Carrier, Inflow
 from xproxy.connection.outbox import Outbox
 from xproxy.connection.outflow import Outflow
+from xproxy.connection.preparing import prepared
 from xproxy.model.errors import (
     LocalProtocolError,
     Overflow,
@@ -23,16 +32,24 @@ from xproxy.model.errors import (
     UpstreamReset,
 )
 from xproxy.model.frames import Data, Head, Reset, Trailers, whole
-from xproxy.model.message import ResponseHead
+from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.stream.body import Body, BytesBody, read_whole
 from xproxy.stream.exchange import Request, Response
 from xproxy.transport.poller import AWAKE
 from xproxy.transport.stream import ByteStream
 
+_logger = logging.getLogger(__name__)
+
 _IDS: Final = 0x7FFFFFFF
+MOST_RESETS: Final = 50
+"""Streams that may be reset on one connection at once; half of what the strictest peers take."""
+RESETS_A_SECOND: Final = 1.0
+"""So many more each second. Beyond it the connection takes no new streams, and what is given up on it is not said."""
 _MOST_CALLS: Final = 65536
 """In flight on one connection."""
+MOST_INTERIM: Final = 4
+"""Responses before the response (1xx) that wait for a client to take them; further ones are dropped."""
 
 
 class CallingConnection(Carrier, Protocol):
@@ -46,6 +63,10 @@ class CallingConnection(Carrier, Protocol):
     closing: bool
 
     def finish_if_idle(self) -> None: ...
+
+    def leave(self) -> None:
+        """Take no new streams: they go elsewhere, and what is in flight here ends in peace."""
+        ...
 
     def spawn(self, work: Callable[[], Awaitable[None]]) -> None: ...
 
@@ -99,25 +120,44 @@ class Calls:
     __slots__ = (
         "_by_id",
         "_connection",
+        "_ids",
+        "_late",
         "_max_message_bytes",
         "_next_from_codec",
         "_next_id",
+        "_preparing",
         "_refusing",
+        "_reset_at",
+        "_resets",
+        "_unsaid",
         "lost",
     )
 
     def __init__(self, connection: CallingConnection, max_message_bytes: int) -> None:
         self.lost: StreamError | None = None
+        self._resets = 0.0
+        self._reset_at = 0.0
+        self._unsaid: set[int] = set()
+        """Streams given up whose reset was not said; no more of them than the connection ever had in flight, as it
+        takes no new ones."""
         self._refusing = False  # the peer said that it takes no more
         self._connection = connection
         self._max_message_bytes = max_message_bytes
         self._by_id: dict[int, Call] = {}
         self._next_id = 0
         codec = connection.codec
+        self._preparing = codec if supports(codec, SupportsPreparing) else None
+        self._ids = codec.largest_id if supports(codec, SupportsIdWidth) else _IDS
+        self._late: set[int] = set()
+        """Where ids are narrow, those of calls given up whose answer may still come: they are not taken again."""
         self._next_from_codec = codec.next_stream_id if supports(codec, SupportsStreamIds) else None
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def leave(self, remains: CallingConnection) -> None:
+        """The connection has ended: know only what is left of it."""
+        self._connection = remains
 
     # ---- asking
 
@@ -130,30 +170,30 @@ class Calls:
         head = request.head
         body = request.body
         if type(body) is not BytesBody and connection.whole:
-            body = await read_whole(body, self._max_message_bytes)
-        if connection.outbox.full:
-            await connection.outbox.room()
+            body = await read_whole(body, self._max_message_bytes, request.stream.hold)
+        outbox = connection.outbox
+        if outbox.size >= outbox.limit:
+            await outbox.room()
         if self._refusing or self.lost is not None:
-            # Nothing was sent: the lane had it when it was good, which was a moment ago.
-            raise UpstreamRefused(
-                f"{connection.stream.peer} takes no more requests on this connection", leaving=True
-            )
-        stream_id = self._take_id()
+            raise self._refused()
         if connection.whole and type(body) is BytesBody:
-            request.received_bytes = len(body.data)
-            connection.outbox.put(
-                connection.codec.send(whole(stream_id, head, body.data, request.origin))
-            )
+            data = body.data
+            size = request.received_bytes = len(data)
+            if size >= PREPARED_FROM and self._preparing is not None:
+                head, data = await self._prepared(self._preparing, head, data)
+            stream_id = self._take_id()
+            outbox.put(connection.codec.send(whole(stream_id, head, data, request.origin)))
+            data = b""  # it has gone, and the answer may take its time
             if head.oneway:
                 return Response(_ACCEPTED, BytesBody())
             call = self._by_id[stream_id] = Call(stream_id, request)
         else:
-            call = self._begin(stream_id, request, body)
+            call = self._begin(self._take_id(), request, body)
         try:
             while True:
                 while not call.frames:
                     if call.error is not None:
-                        raise call.error
+                        raise call.error.again()
                     call.task = trio.lowlevel.current_task()
                     await trio.lowlevel.wait_task_rescheduled(call.abort)
                 frame = call.frames.pop(0)
@@ -178,6 +218,23 @@ class Calls:
             return Response(message, collected)
         return Response(message, call.body, None, call.body)
 
+    def _refused(self) -> UpstreamRefused:
+        # Nothing was sent: the lane had it when it was good, which was a moment ago.
+        return UpstreamRefused(
+            f"{self._connection.stream.peer} takes no more requests on this connection",
+            leaving=True,
+        )
+
+    async def _prepared(
+        self, codec: SupportsPreparing, head: RequestHead, data: bytes
+    ) -> tuple[RequestHead, bytes]:
+        ready = await prepared(codec, Head(0, head, data, True), self._connection.stream)
+        if self._connection.outbox.full:
+            await self._connection.outbox.room()
+        if self._refusing or self.lost is not None:
+            raise self._refused()
+        return ready.message, ready.data  # type: ignore[return-value]  # of a request
+
     def _take_id(self) -> int:
         calls = self._by_id
         if len(calls) >= _MOST_CALLS:
@@ -186,9 +243,27 @@ class Calls:
             )
         if self._next_from_codec is not None:
             return self._next_from_codec()
+        ids = self._ids
+        if ids == _IDS:
+            # Wider than all that can be in flight, and an answer that comes late finds nobody for 2³¹ calls.
+            while True:
+                stream_id = self._next_id = self._next_id + 1 & ids
+                if stream_id not in calls:
+                    return stream_id
+        late = self._late
+        if len(calls) + len(late) > ids:
+            if late:
+                # Its peer owes too many answers: a fresh connection has all ids.
+                self._connection.leave()
+                raise UpstreamRefused(
+                    f"{self._connection.stream.peer}: {len(late)} answers are overdue", leaving=True
+                )
+            raise Overflow(
+                f"{self._connection.stream.peer}: all {ids + 1} ids are in flight on one connection"
+            )
         while True:
-            self._next_id = self._next_id + 1 & _IDS
-            if self._next_id not in calls:
+            self._next_id = self._next_id + 1 & ids
+            if self._next_id not in calls and self._next_id not in late:
                 return self._next_id
 
     def _begin(self, stream_id: int, request: Request, body: Body) -> Call:
@@ -234,13 +309,31 @@ class Calls:
 
     def _reset(self, call: Call) -> None:
         # The peer must not take half a request for a whole one, nor go on with an answer nobody wants.
-        if not self._connection.whole and self.lost is None:
+        if not self._connection.whole and self.lost is None and self._may_reset(call.stream_id):
             with contextlib.suppress(
                 LocalProtocolError
             ):  # the stream is over for the codec already
                 self._connection.outbox.put(
                     self._connection.codec.send(Reset(call.stream_id, Status.CANCELLED))
                 )
+
+    def _may_reset(self, stream_id: int) -> bool:
+        # A peer may take many resets for an attack and end the connection, with all that is in flight on it. They
+        # are many clients' who know nothing of one another: the connection is left before it comes to that.
+        now = trio.current_time()
+        level = max(self._resets - (now - self._reset_at) * RESETS_A_SECOND, 0.0)
+        self._reset_at = now
+        if level < MOST_RESETS:
+            self._resets = level + 1
+            return True
+        self._resets = level
+        self._unsaid.add(stream_id)
+        self._connection.leave()
+        return False
+
+    def unwanted(self, stream_id: int) -> bool:
+        """Whether a stream was given up without a word: its peer gets no credit for what it sends on it."""
+        return stream_id in self._unsaid
 
     # ---- what comes back
 
@@ -249,13 +342,15 @@ class Calls:
         call = self._by_id.get(frame.stream_id)
         if call is None:
             # A late answer, or one nobody asked for.
+            self._late.discard(frame.stream_id)
             self._connection.consumed(frame.stream_id, len(frame.data))
             return
         connection = self._connection
         if call.upload is not None and not frame.interim:
             call.tunnel = call.request.head.grants(frame.message)  # type: ignore[arg-type]  # an answer
         if frame.interim:
-            pass
+            if len(call.frames) >= MOST_INTERIM:
+                return  # its client does not take them, and the next would say no more
         elif frame.end and connection.whole and not connection.closing:
             del self._by_id[call.stream_id]
             call.over = True
@@ -263,7 +358,8 @@ class Calls:
             self._complete(call)
             connection.consumed(frame.stream_id, len(frame.data))
         else:
-            call.body = Inflow(connection, call.stream_id, frame.data)
+            share = call.request.connection.share
+            call.body = Inflow(connection, call.stream_id, frame.data, share)
         call.frames.append(frame)
         task = call.task
         if task is not None:
@@ -284,11 +380,14 @@ class Calls:
         """Take the peer's reset; False if no call is meant."""
         call = self._by_id.get(frame.stream_id)
         if call is None:
+            self._late.discard(frame.stream_id)
             return False
         peer = self._connection.stream.peer
         error: StreamError
         if frame.refused:
             error = UpstreamRefused(f"{peer} refused the stream")
+        elif frame.detail:
+            error = UpstreamProtocolError(f"{peer}: {frame.detail}")
         else:
             # A caller is told what the callee said; elsewhere the reason is enough.
             status = Status.UNAVAILABLE if call.request.head.rpc is None else frame.status
@@ -323,8 +422,12 @@ class Calls:
             task, call.task = call.task, None
             trio.lowlevel.reschedule(task, Error(error))
         else:
-            call.error = error
+            call.error = error.again()
         self._end(call, reset=reset)
+
+    def refuse(self) -> None:
+        """No more calls can be made; those that were made may still be answered."""
+        self._refusing = True
 
     def refused_above(self, last_stream_id: int) -> None:
         """The peer has not taken requests above this id, and never will."""
@@ -336,13 +439,17 @@ class Calls:
 
     def lose(self, error: StreamError) -> None:
         """No more answers will come: all calls fail, and those that are yet to be made. The first reason stays."""
-        lost = self.lost = self.lost or error
+        if self.lost is None and self._by_id:
+            _logger.info("endpoint %s: %d calls in flight fail", error.detail, len(self._by_id))
+        lost = self.lost = self.lost or error.again()
         for call in list(self._by_id.values()):
-            self.settle(call, type(lost)(lost.detail), reset=False)
+            self.settle(call, lost.again(), reset=False)
 
     def forget(self, call: Call) -> None:
         """Nobody waits for this call any more."""
         if not call.over:
+            if self._ids < _IDS:
+                self._late.add(call.stream_id)
             self._end(call, reset=True)
 
     def release(self, stream_id: int) -> None:

@@ -9,6 +9,7 @@ import trio
 from xproxy.connection.inflow import Inflow
 from xproxy.connection.outbox import Outbox
 from xproxy.model.traits import Role
+from xproxy.stream.held import Share
 from xproxy.transport.stream import ByteStream
 
 
@@ -19,6 +20,7 @@ class Holdable(Protocol):
     outbox: Outbox
     role: Role
     deaf: bool
+    share: Share
 
     @property
     def crowded(self) -> bool:
@@ -59,6 +61,10 @@ class Hold:
             connection.forsake()
             await self._room()
 
+    def leave(self, remains: Holdable) -> None:
+        """The connection has ended: know only what is left of it."""
+        self._connection = remains
+
     def stream_ended(self) -> None:
         """There may be room for another stream."""
         self._streams.unpark_all()
@@ -67,6 +73,8 @@ class Hold:
         connection = self._connection
         if connection.role is Role.SERVER:
             await connection.outbox.room()
+        if connection.share.full:
+            await connection.share.room()
         if self.congested is not None:
             await self.congested.room()
             self.congested = None

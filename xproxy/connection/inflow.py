@@ -12,9 +12,12 @@ from xproxy.model.errors import StreamError
 from xproxy.model.frames import Data, Trailers
 from xproxy.model.limits import KIB, MIB
 from xproxy.stream.body import BytesBody
+from xproxy.stream.held import COUNTED, Share
 
 _COLLECTED: Final = 64 * KIB
 """Bytes of a body that is taken as one, if it came in pieces of one read; above it pieces are as good."""
+_TINY: Final = 1024
+"""Bytes of a piece below which it is passed on with those that follow it, if they are here."""
 
 
 class Carrier(Protocol):
@@ -35,9 +38,11 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
     __slots__ = (
         "_carrier",
         "_closed",
+        "_counted",
         "_error",
         "_items",
         "_room",
+        "_share",
         "_size",
         "_stream_id",
         "_waiting",
@@ -45,8 +50,13 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
     )
     LIMIT = MIB
 
-    def __init__(self, carrier: Carrier, stream_id: int, first: bytes) -> None:
+    def __init__(
+        self, carrier: Carrier, stream_id: int, first: bytes, share: Share | None = None
+    ) -> None:
+        """``share``: whose bytes they are; None: nobody counts them."""
         self._carrier = carrier
+        self._share = share
+        self._counted = 0
         self._stream_id = stream_id
         self._items: deque[bytes | Trailers] = deque((first,) if first else ())
         self._size = len(first)
@@ -57,6 +67,11 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
         self._closed = False
         self.complete = False
         """Its end has arrived; pieces may still wait to be taken."""
+
+    @property
+    def failure(self) -> StreamError | None:
+        """Why it broke off, if it did."""
+        return self._error
 
     @property
     def full(self) -> bool:
@@ -76,13 +91,27 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
         elif data:
             self._items.append(data)
             self._size += len(data)
+            if self._size >= COUNTED:
+                self._recount()
         if self._waiting is not None:
             self._waiting.unpark_all()
+
+    def _recount(self) -> None:
+        # What is less than ``COUNTED`` was never counted, and is not taken back.
+        share = self._share
+        change = (self._size if self._size >= COUNTED else 0) - self._counted
+        if share is None or not change:
+            return
+        self._counted += change
+        if change > 0:
+            share.add(change)
+        else:
+            share.take(-change)
 
     def fail(self, error: StreamError) -> None:
         """Break the body off."""
         if not self.complete and self._error is None:
-            self._error = error
+            self._error = error.again()
             self._wake()
 
     def _wake(self) -> None:
@@ -105,6 +134,8 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
         data = items[0] if len(items) == 1 else b"".join(items)  # type: ignore[arg-type]  # trailers come last
         items.clear()
         size, self._size = self._size, 0
+        if self._counted:
+            self._recount()
         if size:
             self._carrier.consumed(self._stream_id, size)
         return BytesBody(data, trailers)  # type: ignore[arg-type]  # as above
@@ -119,7 +150,7 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
         """See Body."""
         while not self._items:
             if self._error is not None:
-                raise self._error
+                raise self._error.again()
             if self._closed:
                 raise trio.ClosedResourceError("the body was given up")
             if self.complete:
@@ -128,11 +159,26 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
             await self._waiting.park()
         item = self._items.popleft()
         if isinstance(item, bytes):
+            if len(item) < _TINY and self._items:
+                item = self._join(item)
             self._size -= len(item)
+            if self._counted:
+                self._recount()
             self._carrier.consumed(self._stream_id, len(item))
             if self._room is not None:
                 self._room.unpark_all()
         return item
+
+    def _join(self, first: bytes) -> bytes:
+        # Tiny pieces cost each as much as a large one from here on.
+        pieces = [first]
+        size = len(first)
+        items = self._items
+        while items and size < _COLLECTED and not isinstance(items[0], Trailers):
+            pieces.append(items[0])
+            size += len(items[0])
+            items.popleft()
+        return b"".join(pieces)
 
     async def aclose(self) -> None:
         """Give the body up: the peer need not send the rest. Idempotent; no checkpoint."""
@@ -142,6 +188,8 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
         if self._size:
             self._carrier.consumed(self._stream_id, self._size)
             self._size = 0
+            if self._counted:
+                self._recount()
         self._items.clear()
         self._wake()
         if not self.complete and self._error is None:

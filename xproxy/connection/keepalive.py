@@ -8,6 +8,7 @@ import trio
 
 from xproxy.codecs.api import SupportsHeartbeat
 from xproxy.connection.outbox import Outbox
+from xproxy.transport.stream import ByteStream
 
 
 class Watched(Protocol):
@@ -15,6 +16,15 @@ class Watched(Protocol):
 
     outbox: Outbox
     read_at: float
+    whole: bool
+
+    @property
+    def stream(self) -> ByteStream: ...
+
+    @property
+    def streams(self) -> int: ...
+
+    def drain(self) -> None: ...
 
     def give_up(self, detail: str) -> None: ...
 
@@ -24,8 +34,11 @@ async def keepalive(
 ) -> None:
     """Ask after ``interval`` seconds of silence; give the connection up when ``misses`` questions stay unanswered.
 
-    Any byte is an answer, if it comes within ``timeout`` seconds. Returns only where the peer's dialect has no such
-    question, or when the connection was given up.
+    Any byte is an answer, if it comes within ``timeout`` seconds, read or not. A peer that takes messages may be
+    busy with one in its only thread: while some are in flight, within their time, the connection only gets no more of
+    them, and the peer is asked again after ``interval``.
+
+    Returns only where the peer's dialect has no such question, or when the connection was given up.
     """
     while True:
         quiet_until = connection.read_at + interval
@@ -41,10 +54,14 @@ async def keepalive(
             taken = outbox.written if outbox.size else -1
             outbox.put(question)
             await trio.sleep_until(asked + timeout)
-            if connection.read_at >= asked:
-                break
+            if connection.read_at >= asked or connection.stream.pending:
+                break  # or we are: what it has said is there, and waits to be read
             if 0 <= taken < outbox.written:
                 break  # it is busy taking what stood before the question
         else:
+            if connection.whole and connection.streams:
+                connection.drain()
+                await trio.sleep_until(trio.current_time() + interval)
+                continue
             connection.give_up(f"answered none of {misses} heartbeats (keepalive.max_misses)")
             return

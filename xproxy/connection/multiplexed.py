@@ -16,11 +16,14 @@ import trio
 
 from xproxy.codecs.api import (
     Codec,
+    SupportsBacklog,
     SupportsConcurrency,
     SupportsDeadline,
+    SupportsElapsed,
     SupportsFlow,
     SupportsGoAway,
     SupportsHeartbeat,
+    SupportsPreparing,
     SupportsProgress,
     supports,
 )
@@ -31,28 +34,35 @@ from xproxy.connection.hold import Hold
 from xproxy.connection.keepalive import keepalive
 from xproxy.connection.outbox import Outbox, WriteStalled
 from xproxy.connection.outflow import Outflow
+from xproxy.connection.refusals import count_refusal
+from xproxy.connection.remains import Remains
+from xproxy.connection.serial_upstream import LAST_WORDS_SECONDS
 from xproxy.connection.served import Served
 from xproxy.connection.service import Port
 from xproxy.connection.settling import Settling
 from xproxy.connection.silence import Silence
 from xproxy.model.errors import (
     LocalProtocolError,
+    Overflow,
     UpstreamProtocolError,
     UpstreamReset,
 )
 from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
 from xproxy.model.limits import MIB
-from xproxy.model.message import ResponseHead
+from xproxy.model.message import Local, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role, Sharing
-from xproxy.stream.exchange import Closable, ConnectionFacts, Request, Response
+from xproxy.stream.exchange import Closable, ConnectionFacts, Request, Response, RetryPermits
+from xproxy.stream.held import COUNTED, FREE, TOO_MUCH
+from xproxy.transport.farewell import linger
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers
+from xproxy.transport.turns import REQUEST
 
 _logger = logging.getLogger(__name__)
 
-LONGEST_FAREWELL: Final = 30.0
-"""Seconds that a client may take for its last answers before the connection closes, as long as it is heard of."""
+_TELL: Final = 0.1
+"""Seconds at least between two times that a codec is told, before it receives, how much time has passed."""
 _AT_ONCE: Final = 64
 """Requests that one read may begin before the other connections have their turn: one read can bring a thousand."""
 
@@ -80,7 +90,14 @@ class Multiplexed(Bindings):
         self.port = port
         """Who serves the peer's requests; None refuses them."""
         self.timers = timers
-        self.outbox = Outbox(stream, max_outbox_bytes, write_stall)
+        stats = port.stats if port is not None and role is Role.SERVER else None
+        self.share = facts.share
+        self.share.holder = self
+        self.outbox = Outbox(stream, max_outbox_bytes, write_stall, stats, self.share)
+        self._max_replies = 4 * max_outbox_bytes
+        self._backlog = codec if supports(codec, SupportsBacklog) else None
+        self._unfinished = 0
+        """Bytes of a message that has not come whole."""
         self.outflow = Outflow(codec, self.outbox)
         self.read_at = 0.0
         """When bytes last came (trio clock)."""
@@ -90,6 +107,7 @@ class Multiplexed(Bindings):
         """Nothing is read at the moment."""
         self.concurrency = codec if supports(codec, SupportsConcurrency) else None
         """How many of our requests the peer takes at a time."""
+        self.preparing = codec if supports(codec, SupportsPreparing) else None
         self.flow = codec if supports(codec, SupportsFlow) else None
         self._progress = codec if supports(codec, SupportsProgress) else None
         self.whole = (
@@ -103,6 +121,7 @@ class Multiplexed(Bindings):
         self._scope = trio.CancelScope()
         self._reading = trio.CancelScope()
         self._written = trio.Event()
+        self._first = b""
         self._violation = False
         self._amid = False
         self._ended = False  # the peer's input
@@ -111,6 +130,7 @@ class Multiplexed(Bindings):
         self._bindings: dict[object, Closable] | None = None
         self._silence: Silence | None = None
         self._acknowledgement: Acknowledgement | None = None
+        self._elapsed = codec if supports(codec, SupportsElapsed) else None
         self._settling = Settling(self.concurrency)
         if role is Role.SERVER:
             facts.downstream = self
@@ -129,6 +149,7 @@ class Multiplexed(Bindings):
     ) -> None:
         """Serve the connection until it ends, then close it. ``heartbeat``: (interval s, timeout s, misses)."""
         self.read_at = trio.current_time()
+        self._first, first = first, b""
         if supports(self.codec, SupportsDeadline):
             self._acknowledgement = Acknowledgement(self, self.codec, self.timers)
         try:
@@ -141,7 +162,7 @@ class Multiplexed(Bindings):
                         for work in self._early:
                             self._nursery.start_soon(work)
                         with self._reading:
-                            await self._read(first)
+                            await self._read()
                         self._end_input()
                     self.outbox.finish()
                     await self._farewell()
@@ -158,27 +179,46 @@ class Multiplexed(Bindings):
             self.facts.downstream = None
             self.close_bound()
             self.stream.close()
+            share = self.share
+            share.set_unfinished(0)
+            share.holder = None
+            # Whatever still knows this connection, or a part of it, holds nothing of its messages.
+            self.codec.receive(None)
+            self._part()
+
+    def _part(self) -> None:
+        # None of its parts knows it any more.
+        remains = Remains(
+            *(
+                self.stream,
+                self.codec,
+                self.outbox,
+                self.outflow,
+                self.facts,
+                self.timers,
+                self.role,
+            ),
+            whole=self.whole,
+        )
+        for part in (self._calls, self._served, self._hold):
+            part.leave(remains)
+        self._silence = self._acknowledgement = None
 
     async def _farewell(self) -> None:
         # The outbox itself gives up on a peer that takes nothing; one that is gone needs no patience at all.
-        linger = self.port.service.timeouts.linger if self.port is not None else 1.0
-        with trio.move_on_after(linger if self._gone else math.inf):
+        silence = self.port.service.timeouts.linger if self.port is not None else 1.0
+        with trio.move_on_after(silence if self._gone else math.inf):
             await self._written.wait()
-        owed = self._violation or self._served.answered_late
+        progress = self._progress
+        half = progress is not None and progress.unfinished
+        owed = half or self._violation or self._served.answered_late
         if owed and self.role is Role.SERVER and not self._ended and not self._broken:
-            # Bytes unread when a socket closes make the kernel send RST, which can destroy what the peer has yet to
-            # read: the answers that were owed. Who takes a long one goes on saying so by credit.
-            most = linger if self._violation else max(linger, LONGEST_FAREWELL)
-            with (
-                trio.move_on_after(most),
-                contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
-            ):
-                self.stream.shutdown_write()
-                heard = True
-                while heard:
-                    heard = False
-                    with trio.move_on_after(linger):
-                        heard = bool(await self.stream.read())
+            # Who takes a long answer goes on saying so by credit.
+            await linger(self.stream, silence, heard=self._heard)
+
+    def _heard(self, count: int) -> None:
+        if self.port is not None:
+            self.port.stats.downstream_rx_bytes_total += count
 
     @property
     def _gone(self) -> bool:
@@ -203,11 +243,44 @@ class Multiplexed(Bindings):
                 self._open_until = self._silence.after_goodbye()
         self.finish_if_idle()
 
+    @property
+    def idle_since(self) -> float | None:
+        """Since when nothing has been asked for (trio clock); None: something is in flight."""
+        busy = self.streams or self._amid or self._backlogged or self._nursery is None
+        return None if busy else self.read_at
+
+    @property
+    def _backlogged(self) -> bool:
+        # Whole messages have come that nobody has seen yet.
+        return self._backlog is not None and self._backlog.backlog
+
+    def shed(self) -> None:
+        """Close at once, with a goodbye if the kernel takes it. Call it on one that is idle. Never blocks."""
+        self.closing = True
+        if supports(self.codec, SupportsGoAway) and not self.outbox.size:
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                self.stream.write_now(self.codec.goaway())
+        self.stream.close()
+
+    def leave(self) -> None:
+        """See CallingConnection. A client's own connection goes on.
+
+        Without a goodbye: some servers answer nothing more after a client's.
+        """
+        if self.role is Role.CLIENT:
+            self.closing = True
+            self.finish_if_idle()
+
     def finish_if_idle(self) -> None:
         """Close once nothing is in flight; call it when there will be no new streams."""
         # Before run there may be a request in the first bytes.
         idle = not self._served.by_id and not self._calls and self._nursery is not None
-        if idle and not self._amid and trio.current_time() >= self._open_until:
+        if (
+            idle
+            and not self._amid
+            and not self._backlogged
+            and trio.current_time() >= self._open_until
+        ):
             self.stop_reading()
 
     def stop_reading(self) -> None:
@@ -235,18 +308,29 @@ class Multiplexed(Bindings):
         """Nobody waits for answers any more."""
         self._served.forsake()
 
-    async def _read(self, first: bytes) -> None:
+    async def _read(self) -> None:
         receive = self.codec.receive
         port = self.port
-        stats = port.stats if port is not None else None
+        stats = port.stats if port is not None and self.role is Role.SERVER else None
         stream = self.stream
         served = self._served
         silence = self._silence
         hold = self._hold
+        share = self.share
+        backlog = self._backlog
+        # Where bodies come in pieces windows bound them, and who is not read could give no credit either.
+        stops = self.whole and port is not None
+        elapsed = self._elapsed
+        told = self.read_at
+        tell_at = told + _TELL if elapsed is not None else math.inf
+        data, self._first = self._first, b""
+        if stats is not None:
+            stats.downstream_rx_bytes_total += len(data)
+        frame: Frame | None = None
         try:
-            frames: Sequence[Frame] = receive(first)
+            frames: Sequence[Frame] = receive(data)
             if silence is not None:
-                silence.heard(half_message=self._half_message(bool(first), frames))
+                silence.heard(half_message=self._half_message(bool(data), frames))
                 silence.start()
             while True:
                 begun = 0
@@ -262,6 +346,9 @@ class Multiplexed(Bindings):
                                 await self._let_others()
                     elif self._other(frame):
                         return
+                stream.settle(begun * REQUEST)
+                # Whoever waits holds no message: neither what was read, nor what came out of it.
+                data, frame, frames = b"", None, ()
                 if self.closing:
                     self.finish_if_idle()
                 if (
@@ -269,10 +356,22 @@ class Multiplexed(Bindings):
                     (self.outbox.full and self.role is Role.SERVER)
                     or hold.congested is not None
                     or (port is not None and served.crowded)
+                    or (share.held > FREE and stops and share.full)
                 ):
                     await hold.wait()
+                if backlog is not None and backlog.backlog:
+                    # It may go on for long.
+                    await self._turn()
+                    frames = receive(b"")
+                    self._count_unfinished(backlog.backlog_bytes if backlog.backlog else 0)
+                    if silence is not None and frames:
+                        silence.heard(half_message=False)
+                    continue
                 data = await stream.read()
-                self.read_at = trio.current_time()
+                now = self.read_at = trio.current_time()
+                if now >= tell_at and elapsed is not None:
+                    elapsed.elapsed(now - told)
+                    told, tell_at = now, now + _TELL
                 if not data:
                     self._ended = True
                     for frame in receive(None):
@@ -282,6 +381,10 @@ class Multiplexed(Bindings):
                 if stats is not None:
                     stats.downstream_rx_bytes_total += len(data)
                 frames = receive(data)
+                if not frames:
+                    self._count_unfinished(self._unfinished + len(data))
+                elif self._unfinished:
+                    self._count_unfinished(0)
                 if silence is not None:
                     silence.heard(half_message=self._half_message(True, frames))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
@@ -289,14 +392,30 @@ class Multiplexed(Bindings):
             self._calls.lose(UpstreamReset(f"{stream.peer}: {exc}"))
 
     async def _let_others(self) -> None:
-        # Between requests of one read. What was received is served, whatever happens in the meantime.
+        # Between requests of one read.
+        self.stream.settle(_AT_ONCE * REQUEST)
+        await self._turn()
+
+    async def _turn(self) -> None:
+        # What was received is served, whatever happens in the meantime.
         self._amid = True
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        self._amid = False
+        try:
+            with trio.CancelScope(shield=True):
+                await self.stream.turn()
+        finally:
+            self._amid = False
 
     def _half_message(self, some: bool, frames: Sequence[Frame]) -> bool:
+        if self._backlogged:
+            return False  # it is whole, and its codec is busy with it
         progress = self._progress
         return progress.unfinished if progress is not None else some and not frames
+
+    def _count_unfinished(self, count: int) -> None:
+        # Bytes of what has not come whole, or whose frames have not.
+        if count >= COUNTED or self._unfinished >= COUNTED:
+            self.share.set_unfinished(count)
+        self._unfinished = count
 
     @property
     def crowded(self) -> bool:
@@ -311,9 +430,20 @@ class Multiplexed(Bindings):
                 self.port.stats.downstream_cx_write_timeout += 1
             self.give_up(f"{exc} (timeouts.write)")
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            self.give_up(str(exc))
+            if self.role is Role.CLIENT and not self._broken and self._nursery is not None:
+                self._hear_out()
+            else:
+                self.give_up(str(exc))
         finally:
             self._written.set()
+
+    def _hear_out(self) -> None:
+        # The upstream takes no more. What it has said is still answers: it may have refused a request that was too
+        # large, and closed.
+        self.closing = True
+        self._calls.refuse()
+        self._reading.deadline = trio.current_time() + LAST_WORDS_SECONDS
+        self.finish_if_idle()
 
     def give_up(self, detail: str) -> None:
         """Nothing more can come or go: end the connection, with a reset. One-way messages are still handled."""
@@ -323,19 +453,31 @@ class Multiplexed(Bindings):
         self.forsake()
         self.stop_reading()
 
+    def relieve(self) -> None:
+        """See Holder: its streams are answered with overload; where there are none, the connection ends."""
+        if not self._served.relieve(Overflow(TOO_MUCH)):
+            self.give_up(TOO_MUCH)
+
     # ---- what comes
 
     def _other(self, frame: Frame) -> bool:
         # True: the input is over.
         kind = type(frame)
         if kind is Reply:
+            if self.outbox.size > self._max_replies:
+                # Only who asks for answers and takes none comes here.
+                self.give_up("the peer asks for answers and takes none")
+                return True
             self.outbox.put(frame.data)  # type: ignore[union-attr]  # by kind
+            refused: ResponseHead | None = frame.refused  # type: ignore[union-attr, assignment]  # by kind
+            if refused is not None and self.port is not None:
+                count_refusal(self.port, self.facts, refused, "DPE")
             if self._settling.awaited:
                 self._settling.look()
         elif isinstance(frame, Data | Trailers):
             self._piece(frame)
         elif isinstance(frame, Reset):
-            if not self._calls.reset(frame):
+            if not self._calls.reset(frame) and not frame.detail:
                 self._served.reset(frame)
         elif kind is Credit:
             self.outflow.credit()
@@ -355,14 +497,22 @@ class Multiplexed(Bindings):
 
     def violated(self, frame: Violation) -> None:
         """Take the peer's crime: all that was asked of it fails, and it is told."""
+        protocol, peer = self.facts.protocol, self.stream.peer
         if self.port is not None and self.role is Role.SERVER:
             stats = self.port.stats
             stats.downstream_cx_protocol_error += 1
             if frame.limit:
                 limits = stats.downstream_cx_limit
                 limits[frame.limit] = limits.get(frame.limit, 0) + 1
+            if frame.farewell and self.whole:
+                # In a protocol of messages the last word is the answer to the one that could not be read.
+                answer = ResponseHead(status=frame.reason, extra=Local(detail=frame.detail))
+                count_refusal(self.port, self.facts, answer, "DPE")
+            name = self.port.name
+            _logger.info("listener %s: %s from %s: %s", name, protocol, peer, frame.detail)
+        else:
+            _logger.info("endpoint %s: %s: %s", peer, protocol, frame.detail)
         self._violation = True
-        _logger.info("%s %s: %s", self.facts.protocol, self.stream.peer, frame.detail)
         self._calls.lose(UpstreamProtocolError(f"{self.stream.peer}: {frame.detail}"))
         self.outbox.put(frame.farewell)
         if frame.limit:
@@ -376,7 +526,7 @@ class Multiplexed(Bindings):
             inflow = worker.inflow if worker is not None else None
             if inflow is not None:
                 inflow.feed(frame)
-            elif isinstance(frame, Data):
+            elif isinstance(frame, Data) and not self._calls.unwanted(frame.stream_id):
                 # Nobody takes it: the window must not leak.
                 self.consumed(frame.stream_id, len(frame.data))
         if inflow is not None and self.flow is None and inflow.full:
@@ -392,6 +542,10 @@ class Multiplexed(Bindings):
         """A consumer took body bytes: let the codec give the peer credit for them."""
         if self.flow is not None and count and not self._broken:
             self.outbox.put(self.flow.consumed(stream_id, count))
+
+    def in_flight(self, permits: RetryPermits) -> int:
+        """See Downstream."""
+        return self._served.asked(permits)
 
     @property
     def draining(self) -> bool:

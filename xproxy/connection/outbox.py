@@ -9,6 +9,9 @@ import sys
 
 import trio
 
+from xproxy.connection.service import DownstreamStats
+from xproxy.stream.held import COUNTED, Share
+from xproxy.transport.parking import Reason
 from xproxy.transport.poller import AWAKE
 from xproxy.transport.stream import ByteStream
 
@@ -23,39 +26,66 @@ class Outbox:
     __slots__ = (
         "_chunks",
         "_closing",
-        "_limit",
+        "_counted",
+        "_ended",
         "_room",
+        "_share",
         "_stall",
+        "_stats",
         "_stream",
         "_writer",
+        "limit",
         "size",
         "written",
     )
 
-    def __init__(self, stream: ByteStream, limit_bytes: int, stall_seconds: float) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        limit_bytes: int,
+        stall_seconds: float,
+        stats: DownstreamStats | None = None,
+        share: Share | None = None,
+    ) -> None:
+        """``stats``: where the bytes that leave are counted; None: nowhere else than here.
+
+        ``share``: whose bytes they are; None: nobody counts them.
+        """
+        self._share = share
+        self._counted = 0  # of what waits, that which was long enough
         self.size = 0
         """Bytes waiting."""
         self.written = 0
         """Bytes handed to the kernel so far."""
         self._chunks: list[bytes] = []
-        self._limit = limit_bytes
+        self.limit = limit_bytes
+        """Bytes from which on whoever has more must wait for room: see ``full``, and who has no time for calls."""
         self._stall = stall_seconds or 1e9
         self._stream = stream
+        self._stats = stats
         self._writer: trio.lowlevel.Task | None = None
         self._room = trio.lowlevel.ParkingLot()
         self._closing = False
+        self._ended = False
 
     @property
     def full(self) -> bool:
         """Whether producers should wait."""
-        return self.size >= self._limit
+        return self.size >= self.limit
 
     def put(self, data: bytes) -> None:
-        """Add bytes; they go out when the tasks of this tick have run. Never blocks: wait with ``room`` first."""
-        if not data:
+        """Add bytes; they go out when the tasks of this tick have run. Never blocks: wait with ``room`` first.
+
+        Once nobody writes any more they are dropped.
+        """
+        if not data or self._ended:
             return
+        size = len(data)
         self._chunks.append(data)
-        self.size += len(data)
+        self.size += size
+        if size >= COUNTED and self._share is not None:
+            self._counted += size
+            self._share.add(size)
         writer = self._writer
         if writer is not None:
             self._writer = None
@@ -63,7 +93,7 @@ class Outbox:
 
     async def room(self) -> None:
         """Wait until the outbox is below its limit, or nobody writes any more. A checkpoint only if it is not."""
-        while self.size >= self._limit:
+        while self.size >= self.limit:
             await self._room.park()
 
     def finish(self) -> None:
@@ -77,29 +107,47 @@ class Outbox:
     async def run(self) -> None:
         """Write until ``finish``. Raises trio.BrokenResourceError; WriteStalled if the peer stops taking bytes."""
         stream = self._stream
+        stats = self._stats
+        idle = Reason(self._abort)
         try:
             while True:
                 if not self._chunks:
                     if self._closing:
                         return
                     self._writer = trio.lowlevel.current_task()
-                    await trio.lowlevel.wait_task_rescheduled(self._abort)
+                    await idle.parked()
                     continue
-                chunks = self._chunks
+                chunks, self._chunks = self._chunks, []
+                counted = self._counted
                 data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
                 # A peer that does not read must not hold all of it twice.
-                chunks = self._chunks = []
+                chunks.clear()
                 sent = stream.write_now(data)
                 self.written += sent
+                if stats is not None:
+                    stats.downstream_tx_bytes_total += sent
                 if sent != len(data):
                     await self._write_rest(data, sent)
                 self.size -= len(data)
+                if counted:
+                    self._let_go(counted)
+                data = b""  # while it waits for the next bytes it holds none of the last
                 if self._room:
                     self._room.unpark_all()
         finally:
+            if self._counted:
+                self._let_go(self._counted)
+            self._share = None
+            self._chunks.clear()
             # Those who wait for room may not belong to this connection: nobody else would wake them.
-            self._limit = sys.maxsize
+            self.limit = sys.maxsize
+            self._ended = True
             self._room.unpark_all()
+
+    def _let_go(self, count: int) -> None:
+        self._counted -= count
+        if self._share is not None:
+            self._share.take(count)
 
     async def _write_rest(self, data: bytes, sent: int) -> None:
         with memoryview(data) as view:
@@ -111,6 +159,8 @@ class Outbox:
                 more = self._stream.write_now(view[sent:])
                 sent += more
                 self.written += more
+                if self._stats is not None:
+                    self._stats.downstream_tx_bytes_total += more
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._writer = None

@@ -13,6 +13,7 @@ import trio
 from trio.abc import ReceiveChannel
 
 from xproxy.codecs.api import Codec, SupportsBypass, supports
+from xproxy.connection.service import DownstreamStats
 from xproxy.model.errors import RequestBroken, StreamError
 from xproxy.model.frames import Data, Frame, GoAway, Reply, Reset, Trailers, Violation
 from xproxy.transport.poller import PolledSocket
@@ -26,10 +27,14 @@ BYPASS_AFTER: Final = 256 * 1024
 class FramePuller:
     """A socket, its codec, and the frames that were decoded but not yet wanted. One task pulls at a time."""
 
-    __slots__ = ("closing", "codec", "ended", "inbox", "stream", "violation")
+    __slots__ = ("closing", "codec", "ended", "inbox", "stats", "stream", "violation")
 
-    def __init__(self, stream: ByteStream, codec: Codec) -> None:
+    def __init__(
+        self, stream: ByteStream, codec: Codec, stats: DownstreamStats | None = None
+    ) -> None:
         self.stream = stream
+        self.stats = stats
+        """Where bytes are counted; None: nowhere. Whoever reads or writes the stream itself counts them as well."""
         self.codec = codec
         self.inbox: deque[Frame] = deque()
         self.ended = False
@@ -41,7 +46,10 @@ class FramePuller:
     async def fill(self) -> None:
         """Read once and decode; afterwards the inbox may still be empty. Raises like ``ByteStream.read``."""
         data = await self.stream.read()
+        if self.stats is not None:
+            self.stats.downstream_rx_bytes_total += len(data)
         self.inbox.extend(self.codec.receive(data) if data else self.end())
+        self.stream.settle()
 
     def end(self) -> Sequence[Frame]:
         """The peer's input has ended: return what the codec makes of it."""
@@ -60,6 +68,8 @@ class FramePuller:
                 kind = type(frame)
                 if kind is Reply:
                     await write_all(self.stream, frame.data)  # type: ignore[union-attr]  # by kind
+                    if self.stats is not None:
+                        self.stats.downstream_tx_bytes_total += len(frame.data)  # type: ignore[union-attr]  # by kind
                 elif kind is GoAway:
                     self.closing = True
                 else:
@@ -74,13 +84,15 @@ class FramePuller:
 class PulledBody(ReceiveChannel[bytes | Trailers]):
     """The body of the message whose head was just pulled. Abstract in what its breaking off means."""
 
-    __slots__ = ("_first", "_side", "finished")
+    __slots__ = ("_first", "_side", "failure", "finished")
 
     def __init__(self, side: FramePuller, first: bytes) -> None:
         self._side = side
         self._first = first
         self.finished = False
         """Its end has been read."""
+        self.failure: StreamError | None = None
+        """Why it broke off, once that was read."""
 
     async def receive(self) -> bytes | Trailers:
         """See Body."""
@@ -97,16 +109,21 @@ class PulledBody(ReceiveChannel[bytes | Trailers]):
                 self.finished = True
                 return frame
             elif type(frame) is Violation:
-                raise self.broken(frame.detail)
+                raise self._break_off(frame.detail)
             elif frame is None or type(frame) is Reset:
-                raise self.broken("the connection ended in the middle of the body")
+                raise self._break_off("the connection ended in the middle of the body")
         raise trio.EndOfChannel
 
     async def _pull(self) -> Frame | None:
         try:
             return await self._side.pull()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            raise self.broken(str(exc)) from exc
+            raise self._break_off(str(exc)) from exc
+
+    def _break_off(self, detail: str) -> StreamError:
+        failure = self.broken(detail)
+        self.failure = failure.again()
+        return failure
 
     async def bypass(self, sink: FramePuller, stall: float, moved: Callable[[int], None]) -> None:
         """Move what is left to ``sink`` inside the kernel, if both codecs have nothing to do with the bytes.
@@ -124,10 +141,17 @@ class PulledBody(ReceiveChannel[bytes | Trailers]):
             and isinstance(side.stream, PolledSocket)
             and isinstance(sink.stream, PolledSocket)
         ):
+            stats = side.stats
+
+            def counted(count: int) -> None:
+                if stats is not None:
+                    stats.downstream_rx_bytes_total += count
+                moved(count)
+
             try:
-                await splice(side.stream, sink.stream, stall, moved)
+                await splice(side.stream, sink.stream, stall, counted)
             except SourceBroken as exc:
-                raise self.broken(str(exc)) from exc
+                raise self._break_off(str(exc)) from exc
 
     def broken(self, detail: str) -> StreamError:
         """Return the error for a body that breaks off."""

@@ -6,42 +6,75 @@ whole.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
+from collections.abc import Sequence
+from typing import Final
 
 import trio
 
 from xproxy.codecs.api import Codec, SupportsGoAway, SupportsProgress, supports
+from xproxy.codecs.outcome import without_trailers
 from xproxy.connection.bindings import Bindings
-from xproxy.connection.pull import FramePuller
+from xproxy.connection.failures import body_failed
+from xproxy.connection.pull import FramePuller, PulledBody
 from xproxy.connection.request_body import RequestBody, TunnelBody
 from xproxy.connection.serial_writing import SerialWriting
 from xproxy.connection.service import Port, Service
 from xproxy.connection.streams import answer
-from xproxy.model.errors import LocalProtocolError, RequestTimeout, StreamError, Unsupported
+from xproxy.model.errors import (
+    LocalProtocolError,
+    Overflow,
+    RequestTimeout,
+    StreamError,
+    Unsupported,
+)
 from xproxy.model.frames import Frame, GoAway, Head, Reply, Violation, whole
-from xproxy.model.message import RequestHead
+from xproxy.model.message import RequestHead, Target
 from xproxy.stream.body import BytesBody
-from xproxy.stream.exchange import Closable, ConnectionFacts, Request, Response, error_head
+from xproxy.stream.exchange import (
+    Closable,
+    ConnectionFacts,
+    Request,
+    Response,
+    RetryPermits,
+    error_head,
+)
+from xproxy.stream.held import COUNTED, TOO_MUCH
+from xproxy.transport.farewell import linger
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers
+from xproxy.transport.turns import REQUEST, TINY
 
 _logger = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 16
+"""Requests of one read that are served before others have their turn. Who answers them may never have to wait."""
+_NONE: Sequence[Frame] = ()
 
 
 class SerialDownstream(SerialWriting, Bindings):
     """Drives one connection to its end. ``run`` owns the socket."""
 
-    __slots__ = ("_bindings", "_busy", "_draining", "_half_finished", "_progress")
+    __slots__ = ("_bindings", "_busy", "_draining", "_half_finished", "_progress", "_waited")
 
     def __init__(
-        self, stream: ByteStream, codec: Codec, facts: ConnectionFacts, port: Port, timers: Timers
+        self,
+        stream: ByteStream,
+        codec: Codec,
+        facts: ConnectionFacts,
+        port: Port,
+        timers: Timers,
+        *,
+        waited: float = 0.0,
     ) -> None:
-        super().__init__(FramePuller(stream, codec), facts, port, timers)
+        """``waited``: seconds since the first byte came, which count for the first head's time."""
+        super().__init__(FramePuller(stream, codec, port.stats), facts, port, timers)
         facts.downstream = self
+        facts.share.holder = self
         self._busy = False  # a stream, or a head that is not complete yet
         self._half_finished = False
+        self._waited = waited
         self._progress = codec if supports(codec, SupportsProgress) else None
         self._draining = False
         self._bindings: dict[object, Closable] | None = None
@@ -50,8 +83,13 @@ class SerialDownstream(SerialWriting, Bindings):
 
     async def run(self, first: bytes) -> None:
         """Serve the connection, whose first bytes have been read already, until it ends; then close it."""
+        self._port.stats.downstream_rx_bytes_total += len(first)
         self.side.inbox.extend(self.side.codec.receive(first))
+        self.side.stream.settle()
         self._half_finished = bool(first) and not self.side.inbox
+        if not self._half_finished:
+            self._waited = 0.0
+        first = b""
         try:
             while True:
                 with trio.CancelScope() as scope:
@@ -59,21 +97,27 @@ class SerialDownstream(SerialWriting, Bindings):
                     self._timer.fired = False
                     self.side.stream.watch(scope)
                     await self._serve()
-                    return
+                    break
                 self.side.stream.watch(None)
                 if not await self._interrupted():
                     return
+            await self._leave()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             if self.request is not None:
                 self._port.stats.downstream_cx_destroy_remote += 1
         finally:
             self._timers.discard(self._timer)
+            self.facts.share.holder = None
             self.facts.downstream = None
             self.close_bound()
             if self.request is not None and self.request.response_started:
                 # Cut off from outside in the middle of a response: a clean end could make it look whole.
                 self.side.stream.abort()
             self.side.stream.close()
+            self._tunnel = self.request = None  # each knows this
+            # Whatever still knows this connection holds nothing of its messages.
+            self.side.inbox.clear()
+            self.side.codec.receive(None)
 
     def drain(self) -> None:
         """Let the stream in flight finish, announce the end with its response, and close.
@@ -87,10 +131,25 @@ class SerialDownstream(SerialWriting, Bindings):
         if not self._busy and self.scope is not None:
             self._timers.arm(self._timer, trio.current_time() + self._port.service.timeouts.linger)
 
+    @property
+    def idle_since(self) -> float | None:
+        """Since when nothing has been asked for, or a head is awaited (trio clock); None: a stream is in flight."""
+        if self.request is not None or self.side.inbox or self.scope is None:
+            return None
+        timeouts = self._port.service.timeouts
+        return self._timer.deadline - ((timeouts.head if self._busy else timeouts.idle) or 1e9)
+
+    def shed(self) -> None:
+        """Close at once. Call it on one that is idle. Never blocks."""
+        self.side.stream.close()
+
     async def _serve(self) -> None:
         inbox = self.side.inbox
         codec = self.side.codec
+        stream = self.side.stream
         timers = self._timers
+        in_a_row = 0
+        frame: Frame | None
         while True:
             while inbox:
                 frame = inbox.popleft()
@@ -111,6 +170,12 @@ class SerialDownstream(SerialWriting, Bindings):
                     ):
                         return
                     inbox.extend(codec.receive(b""))
+                    if inbox:
+                        in_a_row += 1
+                        if in_a_row == _AT_ONCE:
+                            in_a_row = 0
+                            stream.settle(_AT_ONCE * REQUEST)
+                            await stream.turn()
                 elif await self._aside(frame):
                     return
             if self.side.ended:
@@ -119,15 +184,22 @@ class SerialDownstream(SerialWriting, Bindings):
             if self._half_finished or (self._progress is not None and self._progress.unfinished):
                 if not self._busy:
                     self._busy = True
-                    timers.arm(self._timer, trio.current_time() + (timeouts.head or 1e9))
+                    left = max(timeouts.head - self._waited, 0.0) if timeouts.head else 1e9
+                    self._waited = 0.0
+                    timers.arm(self._timer, trio.current_time() + left)
             else:
                 self._busy = False
                 limit = timeouts.linger if self._draining else timeouts.idle or 1e9
                 timers.arm(self._timer, trio.current_time() + limit)
-            data = await self.side.stream.read()
+            # Whoever waits holds no message: neither what was read, nor what came out of it.
+            data, frame, frames = b"", None, _NONE
+            data = await stream.read()
             if data:
                 self._port.stats.downstream_rx_bytes_total += len(data)
                 frames = codec.receive(data)
+                if len(data) > TINY or self._half_finished:
+                    stream.settle()
+                in_a_row = 0
                 if frames:
                     inbox.extend(frames)
                 else:
@@ -136,12 +208,20 @@ class SerialDownstream(SerialWriting, Bindings):
                 self.side.ended = True
                 inbox.extend(codec.receive(None))
 
+    async def _leave(self) -> None:
+        # However the connection ends, its client may be sending still, and has to read what it was told.
+        if not self.side.ended:
+            silence = self._port.service.timeouts.linger
+            await linger(self.side.stream, silence, heard=self._heard)
+
+    def _heard(self, count: int) -> None:
+        self._port.stats.downstream_rx_bytes_total += count
+
     async def _aside(self, frame: Frame) -> bool:
         # A frame that begins no stream. True: the connection ends.
         if type(frame) is Reply:
             await self._write(frame.data)
         elif type(frame) is GoAway:
-            await self._linger()
             return True
         elif type(frame) is Violation:
             await self._refuse(frame)
@@ -152,7 +232,7 @@ class SerialDownstream(SerialWriting, Bindings):
         # The scope was cancelled. True: go on with the connection.
         stats = self._port.stats
         request, self.request = self.request, None
-        if not self._timer.fired:
+        if not self._timer.fired and (self._stopped is None or request is None):
             if request is not None:
                 stats.downstream_cx_destroy_remote += 1
             return False
@@ -168,11 +248,14 @@ class SerialDownstream(SerialWriting, Bindings):
                     f"the request head was not complete within {self._port.service.timeouts.head:g} s (timeouts.head)"
                 )
                 self._refused(error_head(error), error.flag)
-                await self._farewell(error, linger=True)
+                await self._farewell(error)
+                await self._leave()
             elif not self._draining:
                 stats.downstream_cx_idle_timeout += 1
             return False
-        stats.downstream_rq_timeout += 1
+        if self._stopped is None:
+            stats.downstream_rq_timeout += 1
+        self._stopped = None
         if error is None or request.response_started:
             stats.downstream_rq_reset += 1
             self.side.stream.abort()
@@ -181,6 +264,7 @@ class SerialDownstream(SerialWriting, Bindings):
         request.detail = error.detail
         await self._farewell(error)
         if self.side.closing or self.facts.traits.headless:
+            await self._leave()
             return False
         self.side.inbox.extend(self.side.codec.receive(b""))
         return True
@@ -197,30 +281,35 @@ class SerialDownstream(SerialWriting, Bindings):
         now = trio.current_time()
         body = BytesBody(head.data) if head.end else self._pulled(head)
         request = Request(head.message, body, self.facts, self, now, head.origin)  # type: ignore[arg-type]  # a server's
+        if head.data and len(head.data) >= COUNTED:
+            self.hold(2 * len(head.data))
         self.request = request
         timeouts = service.timeouts
         self._begin(now, timeouts.idle if self.facts.traits.headless else timeouts.stream_idle)
         try:
             if head.end:
-                await self._respond(request, await answer(service.handler, request))
+                response = await answer(service.handler, request, service.refusals)
+                await self._respond(request, response)
             else:
                 await self._exchange_streaming(request, service)
             self.request = None
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise
-        except Exception:
+        except Exception as error:
             # A body that a filter wrapped, or its work beside the stream: nothing about the message is sure any more.
-            _logger.exception("a body failed on a %s request", self.facts.protocol)
+            body_failed(request, error)
             self.request = None
             self.side.closing = True
             if request.response_started:
                 stats.downstream_rq_reset += 1
                 self.side.stream.abort()
             else:
-                await self._farewell(StreamError("internal error in the proxy"), linger=True)
+                await self._farewell(StreamError("internal error in the proxy"))
         finally:
             if self._untold:
                 self._left(request)
+            if self._held:
+                self._let_go()
             stats.downstream_rq_active -= 1
             service.leave()
 
@@ -242,6 +331,7 @@ class SerialDownstream(SerialWriting, Bindings):
 
     async def _exchange_streaming(self, request: Request, service: Service) -> None:
         response: Response | None = None
+        body = request.body
         half_close = self._half_close = self.facts.traits.half_close
         if self._tunnel is not None:
             # Who has sent all there is to send still wants the answer.
@@ -251,7 +341,7 @@ class SerialDownstream(SerialWriting, Bindings):
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                response = await answer(service.handler, request)
+                response = await answer(service.handler, request, service.refusals)
                 if request.head.grants(response.head):
                     self._half_close = True
                     self.side.closing = True  # it is no message's connection any more
@@ -279,10 +369,14 @@ class SerialDownstream(SerialWriting, Bindings):
             if response is not None:
                 await response.aclose()
         if broken is not None:  # raised up there it might come out in a group
-            raise trio.BrokenResourceError("the connection broke") from broken
-        if tunnels:
-            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await self._linger()
+            try:
+                raise trio.BrokenResourceError("the connection broke") from broken
+            finally:
+                del broken  # it knows this frame
+        if self.facts.traits.headless and isinstance(body, PulledBody) and not body.finished:
+            self.side.closing = (
+                True  # the upstream takes no more of it, and has said all that it had to say
+            )
 
     def _end_tunnel(self, request: Request) -> None:
         # An answer that was made here. L4 has no word for an error, so the client must at least see a broken
@@ -306,17 +400,26 @@ class SerialDownstream(SerialWriting, Bindings):
                 return
             head = response.head
             body = response.body
+            stats = self._port.stats
             if request.local:
-                self._port.stats.downstream_rq_local += 1
+                stats.downstream_rq_local += 1
             if type(body) is BytesBody and body.trailers is None:
+                size = len(body.data)
+                if size >= COUNTED:
+                    self.hold(2 * size)
                 data = self.side.codec.send(whole(1, head, body.data, response.origin))
-                self._count(head.status)
+                outcome = head.status
+                target = request.head.extra
+                if type(target) is Target and target.rpc is not None:
+                    outcome = request.outcome = request.outcome or without_trailers(head)
+                statuses = stats.statuses
+                statuses[outcome] = statuses.get(outcome, 0) + 1
                 request.response_started = True
-                request.sent_bytes = len(body.data)
+                request.sent_bytes = size
                 sent = self.side.stream.write_now(data)
+                stats.downstream_tx_bytes_total += sent
                 if sent != len(data):
                     await self._write_rest(data, sent)
-                self._port.stats.downstream_tx_bytes_total += len(data)
             else:
                 await self._respond_streaming(request, response)
         except LocalProtocolError as exc:
@@ -327,7 +430,23 @@ class SerialDownstream(SerialWriting, Bindings):
             if response.lease is not None and not keep:
                 await response.aclose()
 
+    def relieve(self) -> None:
+        """See Holder: its stream is answered with overload; where there is none, the connection ends."""
+        if self.request is None or self._stopped is not None:
+            self.side.stream.abort()
+        else:
+            self.stop(Overflow(TOO_MUCH))
+
     # ---- Downstream
+
+    @property
+    def streams(self) -> int:
+        """See Downstream: one at a time."""
+        return 1
+
+    def in_flight(self, _permits: RetryPermits) -> int:
+        """See Downstream: the one that asks has begun nothing else."""
+        return 0
 
     @property
     def draining(self) -> bool:

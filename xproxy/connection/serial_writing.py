@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Final
 
 import trio
 
+from xproxy.codecs.outcome import without_trailers
 from xproxy.connection.pull import BYPASS_AFTER, FramePuller, PulledBody
+from xproxy.connection.refusals import tell_of_refusal
 from xproxy.connection.request_body import TunnelBody
 from xproxy.connection.service import Port, Service
 from xproxy.connection.streams import StreamScope
-from xproxy.model.errors import LocalProtocolError, StreamError
+from xproxy.model.errors import LocalProtocolError, RequestBroken, StreamError
 from xproxy.model.frames import Data, Head, Reset, Trailers, Violation
-from xproxy.model.message import Local, RequestHead, ResponseHead
+from xproxy.model.message import Local, ResponseHead
 from xproxy.model.status import Status
-from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import ConnectionFacts, Request, Response, error_head
 from xproxy.transport.timers import Timers
 
-_UNKNOWN: Final = RequestHead(service="", method="")
 _logger = logging.getLogger(__name__)
 
 
@@ -32,7 +31,7 @@ class SerialWriting(StreamScope):
     def __init__(
         self, side: FramePuller, facts: ConnectionFacts, port: Port, timers: Timers
     ) -> None:
-        StreamScope.__init__(self, timers)
+        StreamScope.__init__(self, timers, facts.share)
         self.side = side
         self.facts = facts
         self._port = port
@@ -46,8 +45,8 @@ class SerialWriting(StreamScope):
         statuses[status] = statuses.get(status, 0) + 1
 
     async def _write(self, data: bytes) -> None:
-        self._port.stats.downstream_tx_bytes_total += len(data)
         sent = self.side.stream.write_now(data)
+        self._port.stats.downstream_tx_bytes_total += sent
         if sent != len(data):
             await self._write_rest(data, sent)
 
@@ -64,7 +63,9 @@ class SerialWriting(StreamScope):
                     raise trio.BrokenResourceError(
                         f"the client took nothing for {limit:g} s (timeouts.write)"
                     )
-                sent += self.side.stream.write_now(view[sent:])
+                more = self.side.stream.write_now(view[sent:])
+                sent += more
+                self._port.stats.downstream_tx_bytes_total += more
                 self.touch()
 
     # ---- a response in pieces
@@ -94,11 +95,14 @@ class SerialWriting(StreamScope):
                 data = codec.send(Data(1, piece))
                 request.sent_bytes += len(piece)
                 await self._write(data)
+                data = piece = b""  # they have gone, and the next may take their time
                 self.touch()
                 if request.sent_bytes >= bypass_at and isinstance(body, PulledBody):
                     await self._bypass(request, body)
                     bypass_at = math.inf
         except trio.EndOfChannel:
+            if not ended and request.head.rpc is not None:
+                outcome = without_trailers(response.head)
             self._told(request, outcome)
             if not ended:
                 data = codec.send(Data(1, b"", True))
@@ -133,7 +137,11 @@ class SerialWriting(StreamScope):
         if self.facts.traits.interim:
             data = self.side.codec.send(Head(1, head, interim=True))
             if data:
-                await self._write(data)
+                try:
+                    await self._write(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                    # Whoever forwards it must not take it for the upstream's doing.
+                    raise RequestBroken("the client went away before the response") from exc
 
     # ---- last words
 
@@ -156,27 +164,12 @@ class SerialWriting(StreamScope):
         )
         if violation.farewell:
             await self._write(violation.farewell)
-        await self._linger()
 
     def _refused(self, head: ResponseHead, flag: str) -> None:
-        # No filter sees these requests, and some want to know of them.
-        for tell in self._port.service.refusals:
-            request = Request(_UNKNOWN, BytesBody(), self.facts, self, trio.current_time())
-            request.flag(flag)
-            request.detail = head.extra.detail
-            request.local = True
-            tell(request, head)
+        self._port.stats.downstream_rq_refused += 1
+        tell_of_refusal(self._port, self.facts, head, flag, self)
 
-    async def _linger(self) -> None:
-        # Bytes unread when a socket closes make the kernel send RST, which can destroy what the peer has yet to read.
-        if self.side.ended or self.side.stream.hung_up:
-            return
-        with trio.move_on_after(self._port.service.timeouts.linger):
-            self.side.stream.shutdown_write()
-            while await self.side.stream.read():
-                pass
-
-    async def _farewell(self, error: StreamError, *, linger: bool = False) -> None:
+    async def _farewell(self, error: StreamError) -> None:
         # Answer a stream that was cut off. A peer that does not read must not hold us: the write is bounded.
         try:
             data = self.side.codec.send(Head(1, error_head(error), b"", True))
@@ -186,7 +179,5 @@ class SerialWriting(StreamScope):
         self._count(error.status)
         with trio.move_on_after(self._port.service.timeouts.linger) as scope:
             await self._write(data)
-            if linger:
-                await self._linger()
         if scope.cancelled_caught:
             self.side.closing = True

@@ -9,10 +9,11 @@ from xproxy.codecs.api import SupportsFlow
 from xproxy.connection.hold import Hold
 from xproxy.connection.service import Port
 from xproxy.connection.worker import Worker, WorkerConnection
-from xproxy.model.errors import RequestBroken
+from xproxy.model.errors import RequestBroken, StreamError
 from xproxy.model.frames import Head, Reset
 from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
+from xproxy.stream.exchange import RetryPermits
 
 _IDLE_WORKERS: Final = 64
 """Stream tasks kept for the next streams of a connection: handing over costs a third of a spawn."""
@@ -67,6 +68,13 @@ class Served:
         """As many streams are in flight as may be (``max_streams``)."""
         port = self._port
         return port is not None and len(self.by_id) >= port.service.max_streams * self._per_stream
+
+    def asked(self, permits: RetryPermits) -> int:
+        """Return how many of the requests in flight were given to the cluster whose permits these are."""
+        return sum(
+            worker.request is not None and worker.request.permits is permits
+            for worker in self.by_id.values()
+        )
 
     # ---- what comes
 
@@ -132,6 +140,14 @@ class Served:
             worker.dismiss()
         self.idle.clear()
 
+    def relieve(self, error: StreamError) -> bool:
+        """End the streams that hold most with ``error``; all, if none is known to. Returns whether there were any."""
+        holding = [worker for worker in self.by_id.values() if worker.holds]
+        stopped = holding or list(self.by_id.values())
+        for worker in stopped:
+            worker.stop(error)
+        return bool(stopped)
+
     def cut_off(self) -> None:
         """No more of any request will come. What was asked in full is still answered."""
         for worker in self.by_id.values():
@@ -150,6 +166,10 @@ class Served:
         if self.cancel() and self._port is not None and not self._forsaken:
             self._forsaken = True
             self._port.stats.downstream_cx_destroy_remote += 1
+
+    def leave(self, remains: ServingConnection) -> None:
+        """The connection has ended: know only what is left of it."""
+        self._connection = remains
 
     def end(self) -> None:
         """The connection has ended."""

@@ -39,7 +39,9 @@ class DownstreamStats:
     downstream_cx_total: int = 0
     downstream_cx_active: int = attrs.field(default=0, metadata={"kind": "gauge"})
     downstream_cx_overflow: int = 0
-    """Closed at once: max_connections."""
+    """Closed at once: max_connections, or no file descriptor was left for it."""
+    downstream_cx_shed: int = 0
+    """Closed while idle, to make room for others."""
     downstream_cx_unknown_protocol: int = 0
     """No codec recognised the bytes, or not in time."""
     downstream_cx_ended_early: int = 0
@@ -71,6 +73,8 @@ class DownstreamStats:
     downstream_rq_timeout: int = 0
     downstream_rq_reset: int = 0
     """Responses broken off after their head."""
+    downstream_rq_refused: int = 0
+    """Refused by their codec, before any filter or route saw them: malformed, or too many at a time."""
     downstream_rq_local: int = 0
     """Answered by the proxy itself, with an error."""
     downstream_tunnels_total: int = 0

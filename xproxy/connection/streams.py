@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
+from xproxy.connection.failures import INTERNAL_ERROR, Refusal, handler_failed
 from xproxy.model.errors import DeadlineExceeded, LocalProtocolError, StreamError, StreamIdle
-from xproxy.model.message import Local, ResponseHead
+from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Handler, Request, Response, error_head
+from xproxy.stream.held import Share
 from xproxy.transport.timers import Timer, Timers
 
 _logger = logging.getLogger(__name__)
 
-INTERNAL_ERROR = ResponseHead(
-    status=Status.INTERNAL, extra=Local(detail="internal error in the proxy")
-)
 
-
-async def answer(handler: Handler, request: Request) -> Response:
+async def answer(handler: Handler, request: Request, refusals: Sequence[Refusal] = ()) -> Response:
     """Run ``handler``; whatever it raises becomes a local reply. Cancellation passes.
+
+    ``refusals`` are told of a request that failed before any access log saw it.
 
     One stream's failure never touches its neighbours: hence the broad ``except``. Its bodies are read outside of the
     handler, so each driver has another one for these.
@@ -40,9 +40,8 @@ async def answer(handler: Handler, request: Request) -> Response:
         request.local = True
         _logger.warning("request cannot be sent on as it is: %s", error)
         return Response(INTERNAL_ERROR, BytesBody())
-    except Exception:
-        request.local = True
-        _logger.exception("a filter or handler failed on a %s request", request.connection.protocol)
+    except Exception as error:
+        await handler_failed(request, error, refusals)
         return Response(INTERNAL_ERROR, BytesBody())
 
 
@@ -54,8 +53,11 @@ class StreamScope:
 
     __slots__ = (
         "_deadline",
+        "_held",
         "_idle_limit",
         "_nursery",
+        "_share",
+        "_stopped",
         "_timer",
         "_timers",
         "_untold",
@@ -63,7 +65,10 @@ class StreamScope:
         "scope",
     )
 
-    def __init__(self, timers: Timers) -> None:
+    def __init__(self, timers: Timers, share: Share) -> None:
+        self._share = share
+        self._held = 0  # of the share, until the stream ends
+        self._stopped: StreamError | None = None  # why it is stopped here, by nobody's wish
         self._timers = timers
         self._timer = Timer()
         self._deadline = math.inf
@@ -102,11 +107,8 @@ class StreamScope:
         raise NotImplementedError
 
     def _head_out(self, request: Request, head: ResponseHead) -> None:
-        # What a call came to is told by its trailers.
-        if request.head.rpc is None:
-            self._count(head.status)
-        else:
-            self._untold = True
+        # What came of it is known at its end: by trailers, or by what comes instead of the rest.
+        self._untold = True
 
     def _told(self, request: Request, status: Status) -> None:
         if self._untold:
@@ -119,8 +121,33 @@ class StreamScope:
         error = self.interruption()
         self._told(request, Status.CANCELLED if error is None else error.status)
 
+    def hold(self, count: int) -> None:
+        """See StreamControl."""
+        self._held += count
+        self._share.add(count)
+
+    def _let_go(self) -> None:
+        # The stream is over, and with it all that was held for it.
+        held, self._held = self._held, 0
+        if held:
+            self._share.take(held)
+
+    @property
+    def holds(self) -> bool:
+        """Something large is held for the stream."""
+        return self._held > 0
+
+    def stop(self, error: StreamError) -> None:
+        """End the stream with ``error``, which its client is told."""
+        if self._stopped is None:
+            self._stopped = error.again()
+            if self.scope is not None:
+                self.scope.cancel()
+
     def interruption(self) -> StreamError | None:
         """See StreamControl."""
+        if self._stopped is not None:
+            return self._stopped
         if not self._timer.fired:
             return None
         if trio.current_time() >= self._deadline:

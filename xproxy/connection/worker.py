@@ -10,19 +10,25 @@ from typing import Protocol
 
 import trio
 
-from xproxy.codecs.api import Codec
+from xproxy.codecs.api import PREPARED_FROM, Codec, SupportsPreparing
+from xproxy.codecs.outcome import without_trailers
+from xproxy.connection.failures import INTERNAL_ERROR, body_failed
 from xproxy.connection.inflow import Inflow
 from xproxy.connection.outbox import Outbox
 from xproxy.connection.outflow import Outflow
-from xproxy.connection.service import Port
-from xproxy.connection.streams import INTERNAL_ERROR, StreamScope, answer
+from xproxy.connection.preparing import prepared
+from xproxy.connection.service import Port, Service
+from xproxy.connection.streams import StreamScope, answer
 from xproxy.model.errors import LocalProtocolError, StreamError
 from xproxy.model.frames import Head, Reset, Trailers, whole
-from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 from xproxy.stream.body import Body, BytesBody, read_whole
-from xproxy.stream.exchange import ConnectionFacts, Handler, Request, Response, error_head
+from xproxy.stream.exchange import ConnectionFacts, Request, Response, error_head
+from xproxy.stream.held import COUNTED
+from xproxy.transport.parking import Reason
 from xproxy.transport.poller import AWAKE
+from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers
 
 _logger = logging.getLogger(__name__)
@@ -38,6 +44,8 @@ class WorkerConnection(Protocol):
     outbox: Outbox
     read_at: float
     outflow: Outflow
+    preparing: SupportsPreparing | None
+    stream: ByteStream
     timers: Timers
     whole: bool
 
@@ -82,7 +90,7 @@ class Worker(StreamScope):
         frame: Head,
         key: int,
     ) -> None:
-        super().__init__(connection.timers)
+        super().__init__(connection.timers, connection.facts.share)
         self._connection = connection
         self._dispatcher = dispatcher
         self._port = port
@@ -92,11 +100,18 @@ class Worker(StreamScope):
         self.key = key
         """Under which the dispatcher knows its stream: mostly the stream's id."""
         self.inflow: Inflow | None = None
-        self._open_inflow(frame)
+        if not frame.end:
+            self._open_inflow(frame)
+        elif len(frame.data) >= COUNTED:
+            self._count_in(frame)
 
     def _open_inflow(self, frame: Head) -> None:
         # At once, not when the task runs: the next frame of the same read may be a piece of this body.
-        self.inflow = None if frame.end else Inflow(self._connection, frame.stream_id, frame.data)
+        self.inflow = Inflow(self._connection, frame.stream_id, frame.data, self._share)
+
+    def _count_in(self, frame: Head) -> None:
+        # At once, too: one read may bring many of them. It is held as it came, and as it goes on.
+        self.hold(2 * len(frame.data))
 
     @property
     def oneway(self) -> bool:
@@ -110,6 +125,8 @@ class Worker(StreamScope):
         self.key = key
         if not frame.end:
             self._open_inflow(frame)
+        elif len(frame.data) >= COUNTED:
+            self._count_in(frame)
         task, self._task = self._task, None
         if task is not None:
             trio.lowlevel.reschedule(task, AWAKE)
@@ -128,8 +145,14 @@ class Worker(StreamScope):
             self.scope.cancel()
 
     def discard(self) -> None:
-        """Forget the timer: the connection has ended."""
+        """Forget the timer, and all that is held: the connection has ended."""
         self._timers.discard(self._timer)
+        self._let_go()
+
+    def stop(self, error: StreamError) -> None:
+        """See StreamScope. One that was stopped already is left to end."""
+        if self._stopped is None and not self._reset:
+            super().stop(error)
 
     async def run(self) -> None:
         """Serve streams until there is none to wait for."""
@@ -138,7 +161,7 @@ class Worker(StreamScope):
                 with trio.CancelScope() as scope:
                     self.scope = self._timer.scope = scope
                     self._timer.fired = False
-                    if self._reset:
+                    if self._reset or self._stopped is not None:
                         scope.cancel()
                     await self._serve_all()
                     return
@@ -148,6 +171,7 @@ class Worker(StreamScope):
 
     async def _serve_all(self) -> None:
         task = trio.lowlevel.current_task()
+        idle = Reason(self._abort)
         while True:
             frame = self._frame
             if frame is None:
@@ -155,11 +179,12 @@ class Worker(StreamScope):
             # A scope cancelled when its stream has just ended, by a reset or by the timer, ends the waiting below and
             # with it itself: it cannot hit the next stream.
             await self._serve(frame)
+            frame = None  # whoever waits holds no message
             if not self._next():
                 return
             if self._frame is None:
                 self._task = task
-                await trio.lowlevel.wait_task_rescheduled(self._abort)
+                await idle.parked()
 
     def _next(self) -> bool:
         if self.inflow is not None and not self.inflow.complete and not self._reset:
@@ -169,6 +194,9 @@ class Worker(StreamScope):
         self.request = None
         self.inflow = None
         self._reset = False
+        self._stopped = None
+        if self._held:
+            self._let_go()
         self._timer.deadline = _NEVER  # while it waits it has all the time in the world
         return self._dispatcher.done(self)
 
@@ -186,7 +214,8 @@ class Worker(StreamScope):
             return  # too late: it was given its next stream already
         error = self.interruption()
         if error is not None and not self._reset:
-            self._port.stats.downstream_rq_timeout += 1
+            if self._stopped is None:
+                self._port.stats.downstream_rq_timeout += 1
             request.flag(error.flag)
             request.detail = error.detail
             if not self.oneway:
@@ -234,13 +263,13 @@ class Worker(StreamScope):
         self._begin(now, service.timeouts.stream_idle)
         try:
             if type(body) is BytesBody:
-                response = await answer(service.handler, request)
+                response = await answer(service.handler, request, service.refusals)
                 await self._respond(frame.stream_id, request, response)
             else:
-                await self._serve_streaming(frame.stream_id, request, service.handler)
-        except* Exception:
+                await self._serve_streaming(frame.stream_id, request, service)
+        except* Exception as group:
             # A body that a filter wrapped, or its work beside the stream. The neighbours must not notice.
-            _logger.exception("a body failed on a %s request", connection.facts.protocol)
+            body_failed(request, group)
             self._refuse_response(frame.stream_id, request)
         finally:
             self._nursery = None
@@ -251,14 +280,14 @@ class Worker(StreamScope):
             if self.inflow is not None:
                 await self.inflow.aclose()
 
-    async def _serve_streaming(self, stream_id: int, request: Request, handler: Handler) -> None:
+    async def _serve_streaming(self, stream_id: int, request: Request, service: Service) -> None:
         response: Response | None = None
         stats = self._port.stats
         tunnels = 0
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                response = await answer(handler, request)
+                response = await answer(service.handler, request, service.refusals)
                 if request.head.grants(response.head):
                     tunnels = 1
                     stats.downstream_tunnels_total += 1
@@ -284,24 +313,36 @@ class Worker(StreamScope):
             if request.local:
                 stats.downstream_rq_local += 1
             body = response.body
-            if connection.whole and type(body) is not BytesBody:
+            if type(body) is not BytesBody and connection.whole:
                 try:
-                    body = await read_whole(body, self._port.service.max_message_bytes)
+                    body = await read_whole(body, self._port.service.max_message_bytes, self.hold)
                 except StreamError as error:
                     request.flag(error.flag)
                     request.detail = error.detail
                     self._answer_error(stream_id, request, error)
                     return
-            if connection.outbox.full:
-                await connection.outbox.room()
-            if (connection.whole and type(body) is BytesBody) or connection.outflow.fits(
-                stream_id, body
-            ):
-                assert isinstance(body, BytesBody)
-                trailers = body.trailers
+            size = len(body.data) if type(body) is BytesBody else 0
+            if size >= COUNTED:
+                self.hold(size)
+            outbox = connection.outbox
+            if outbox.size >= outbox.limit:
+                await outbox.room()
+            if connection.whole or connection.outflow.fits(stream_id, body):
+                assert type(body) is BytesBody
                 outcome = head.status
+                trailers = body.trailers
                 send = connection.codec.send
-                if trailers is None or connection.whole:
+                if connection.whole:
+                    frame = whole(stream_id, head, body.data, response.origin)
+                    if size >= PREPARED_FROM and connection.preparing is not None:
+                        frame = await prepared(connection.preparing, frame, connection.stream)
+                        if outbox.full:
+                            await outbox.room()
+                    data = send(frame)
+                elif trailers is None:
+                    target = request.head.extra
+                    if type(target) is Target and target.rpc is not None:
+                        outcome = request.outcome = request.outcome or without_trailers(head)
                     data = send(whole(stream_id, head, body.data, response.origin))
                 else:
                     data = send(Head(stream_id, head, body.data))
@@ -310,10 +351,10 @@ class Worker(StreamScope):
                     if trailers.status is not None and request.head.rpc is not None:
                         outcome = request.outcome = request.outcome or trailers.status
                 request.response_started = True
-                self._count(outcome)
-                request.sent_bytes = len(body.data)
-                connection.outbox.put(data)
-                stats.downstream_tx_bytes_total += len(data)
+                statuses = stats.statuses
+                statuses[outcome] = statuses.get(outcome, 0) + 1
+                request.sent_bytes = size
+                outbox.put(data)
             else:
                 await self._respond_streaming(stream_id, request, response)
         except LocalProtocolError as exc:
@@ -334,7 +375,7 @@ class Worker(StreamScope):
             status = await connection.outflow.send(
                 stream_id, response.body, partial(self._sent, request)
             )
-            self._told(request, status or response.head.status)
+            self._told(request, status or _bare(request, response))
         except StreamError as error:
             self._told(request, error.status)
             request.flag(error.flag)
@@ -353,7 +394,6 @@ class Worker(StreamScope):
 
     def _sent(self, request: Request, count: int) -> None:
         request.sent_bytes += count
-        self._port.stats.downstream_tx_bytes_total += count
         self.touch()
 
     def _count(self, status: Status) -> None:
@@ -364,6 +404,14 @@ class Worker(StreamScope):
         """See StreamControl."""
         connection = self._connection
         if connection.facts.traits.interim and self._frame is not None:
+            if connection.outbox.full:
+                await connection.outbox.room()
             connection.outbox.put(
                 connection.codec.send(Head(self._frame.stream_id, head, interim=True))
             )
+
+
+def _bare(request: Request, response: Response) -> Status:
+    # The outcome of what ended without trailers.
+    head = response.head
+    return head.status if request.head.rpc is None else without_trailers(head)

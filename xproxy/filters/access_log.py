@@ -10,21 +10,25 @@ import trio
 from attrs.validators import ge, min_len
 from trio.abc import ReceiveChannel
 
-from xproxy.connection.streams import INTERNAL_ERROR
-from xproxy.model.errors import ConfigError, StreamError
+from xproxy.connection.failures import INTERNAL_ERROR, failure_detail
+from xproxy.model.errors import ConfigError, LocalProtocolError, StreamError
 from xproxy.model.frames import Trailers
+from xproxy.model.limits import Size
 from xproxy.model.message import ResponseHead
+from xproxy.model.secrets import DEFAULT_SECRETS, SecretNames
 from xproxy.model.status import Status
 from xproxy.observe.log_format import (
     DEFAULT_FIELDS,
     DEFAULT_TEXT,
+    MAX_FIELD,
     Format,
     dropped_json,
     dropped_text,
     json_format,
     text_format,
 )
-from xproxy.observe.log_writer import LineWriter
+from xproxy.observe.log_sink import LogStats, check_path
+from xproxy.observe.log_writer import MAX_PENDING_BYTES, LineWriter
 from xproxy.observe.variables import Record
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Handler, Releasable, Request, Response, error_head
@@ -36,15 +40,17 @@ def _make_format(log: AccessLog) -> Format:
     if log.format == "json":
         if log.template is not None:
             raise ValueError("`template` is for text; a JSON log has `fields`")
-        return json_format(DEFAULT_FIELDS if log.fields is None else log.fields)
+        fields = DEFAULT_FIELDS if log.fields is None else log.fields
+        return json_format(fields, log.max_field, log.redaction)
     if log.fields is not None:
         raise ValueError("`fields` are for JSON; write format: json, or a `template`")
-    return text_format(DEFAULT_TEXT if log.template is None else log.template)
+    template = DEFAULT_TEXT if log.template is None else log.template
+    return text_format(template, log.max_field, log.redaction)
 
 
 def _make_writer(log: AccessLog) -> LineWriter:
     dropped = dropped_json if log.format == "json" else dropped_text
-    return LineWriter(log.path, log.max_pending, dropped)
+    return LineWriter(log.path, log.max_pending, dropped, log.max_pending_bytes)
 
 
 @attrs.frozen(kw_only=True)
@@ -66,6 +72,12 @@ class AccessLog:
     """Of a JSON line: key → text with ``%variables%``. A single variable keeps its type, null if it has no value."""
     max_pending: int = attrs.field(default=8192, validator=ge(1))
     """Lines that wait to be written; more are dropped, and a line says how many."""
+    max_pending_bytes: Size = attrs.field(default=Size(MAX_PENDING_BYTES), validator=ge(Size(1)))
+    """What these lines may take; likewise."""
+    max_field: int = attrs.field(default=MAX_FIELD, validator=ge(16))
+    """Characters of one value; of longer ones the line has so many, and `…`."""
+    redaction: SecretNames = DEFAULT_SECRETS
+    """What is not told of a client: headers, arguments and parameters of URLs by their names, passwords in URLs."""
 
     _format: Format = attrs.field(
         default=attrs.Factory(_make_format, takes_self=True), init=False, eq=False, repr=False
@@ -86,6 +98,19 @@ class AccessLog:
         """Lines dropped so far."""
         return self._writer.dropped
 
+    def probe(self) -> tuple[str, str] | None:
+        """See SupportsProbe."""
+        try:
+            check_path(self.path)
+        except OSError as error:
+            return "path", f"cannot open {self.path}: {error.strerror}"
+        return None
+
+    def statistics(self) -> tuple[str, str, LogStats] | None:
+        """See SupportsStatistics: those of the place where the lines go, which others may write to as well."""
+        stats = self._writer.stats
+        return ("log", self.path, stats) if stats is not None else None
+
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         outcome: ResponseHead | None = INTERNAL_ERROR
         try:
@@ -97,6 +122,14 @@ class AccessLog:
             raise
         except trio.Cancelled:
             outcome = _cut_off(request)
+            raise
+        except LocalProtocolError as error:
+            request.detail = str(error)
+            raise
+        except (
+            Exception
+        ) as error:  # a filter, or we, did wrong: whoever reads the log sees what it was
+            request.detail = failure_detail(error)
             raise
         finally:
             if outcome is not None:
@@ -117,6 +150,7 @@ class AccessLog:
 
     def log(self, request: Request, head: ResponseHead) -> None:
         """Queue the line of a request that is over."""
+        request.logged = True
         self._writer.write(self._format(Record(request, head, trio.current_time(), time.time())))
 
 
@@ -135,6 +169,8 @@ def _count_text(request: Request, head: ResponseHead) -> None:
 
 def _cut_off(request: Request) -> ResponseHead:
     error = request.stream.interruption()
+    if request.outcome is Status.INTERNAL and request.detail:
+        return INTERNAL_ERROR  # it was no client that did it: a filter failed, or its body
     if error is None:
         request.flag("DC")
         return _CANCELLED
@@ -166,8 +202,7 @@ class _LoggedLease:
                 if not self.ended:
                     request = self._request
                     cut = _cut_off(request)
-                    if request.head.rpc is not None and request.outcome is None:
-                        request.outcome = cut.status  # its trailers would have said it
+                    request.outcome = request.outcome or cut.status  # its end would have said it
                 self._log.log(self._request, self._response.head)
 
 
@@ -190,7 +225,14 @@ class _WatchedBody(ReceiveChannel[bytes | Trailers]):
             raise
         except StreamError as error:
             self._lease.ended = True
-            _note(self._lease._request, error)
+            request = self._lease._request
+            _note(request, error)
+            request.outcome = request.outcome or error.status  # half an answer is none
+            raise
+        except Exception as error:  # a body that a filter wrapped
+            self._lease.ended = True
+            self._lease._request.outcome = Status.INTERNAL
+            self._lease._request.detail = failure_detail(error)
             raise
         if isinstance(piece, Trailers):
             self._lease.ended = True  # the last piece, and senders know it

@@ -56,7 +56,7 @@ class GrpcHttp1Bridge:
                 detail = f"the upstream answered with HTTP {code}, not with gRPC"
                 local = ResponseHead(status=status_of_http(code), extra=Local(detail=detail))
                 return _plain(reply(local, NATIVE))
-            body = await read_whole(response.body, self.max_response_bytes)
+            body = await read_whole(response.body, self.max_response_bytes, request.stream.hold)
         except BodyTooLarge as error:
             return _failed(request, BodyTooLarge(f"{error.detail} (grpc_http1_bridge)"))
         except StreamError as error:

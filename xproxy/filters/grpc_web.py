@@ -17,11 +17,11 @@ from xproxy.codecs.grpc.call import NATIVE, WEB, content_type, content_type_of, 
 from xproxy.codecs.grpc.framing import NotMessages
 from xproxy.codecs.grpc.status import status_of_http
 from xproxy.codecs.grpc.web import TextReader, encode_piece, trailer_frame
-from xproxy.codecs.memo import IdentityMemo
+from xproxy.codecs.memo import HeadMemo
 from xproxy.model.errors import RequestBroken
 from xproxy.model.frames import Trailers
 from xproxy.model.headers import Headers
-from xproxy.model.message import Local, RequestHead, ResponseHead, Rpc
+from xproxy.model.message import Local, RequestHead, ResponseHead, Rpc, recurring
 from xproxy.model.metadata import Key
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Handler, Request, Response, local_response
@@ -31,8 +31,8 @@ FROM_WEB: Final[Key[bool]] = Key("xproxy.grpc_web")
 _CHANGED: Final = frozenset({"content-type", "content-length", "te"})
 
 
-def _memo() -> IdentityMemo[RequestHead]:
-    return IdentityMemo()
+def _memo() -> HeadMemo[RequestHead]:
+    return HeadMemo()
 
 
 @attrs.frozen(kw_only=True)
@@ -44,7 +44,7 @@ class GrpcWeb:
     filter's.
     """
 
-    _heads: IdentityMemo[RequestHead] = attrs.field(factory=_memo, init=False, eq=False, repr=False)
+    _heads: HeadMemo[RequestHead] = attrs.field(factory=_memo, init=False, eq=False, repr=False)
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Raises RequestBroken through the body if a text body is not base64."""
@@ -74,7 +74,8 @@ def _native(head: RequestHead, rpc: Rpc, given: str) -> RequestHead:
     fields = [pair for pair in head.headers.pairs if pair[0].lower() not in _CHANGED]
     fields += (("content-type", content_type(given, NATIVE)), ("te", "trailers"))
     target = attrs.evolve(head.extra, rpc=attrs.evolve(rpc, dialect=NATIVE))
-    return attrs.evolve(head, headers=Headers(fields), extra=target)
+    native = attrs.evolve(head, headers=Headers(fields), extra=target)
+    return recurring(native) if head.recurs else native
 
 
 def _web(head: ResponseHead, given: str) -> ResponseHead:

@@ -9,9 +9,9 @@ from typing import Final, final
 
 import attrs
 
-from xproxy.codecs.memo import IdentityMemo
+from xproxy.codecs.memo import HeadMemo
 from xproxy.model.headers import Headers
-from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.message import RequestHead, ResponseHead, recurring
 from xproxy.observe.template import Template, clean_text
 from xproxy.observe.variables import Phase, Record, now_record
 from xproxy.stream.exchange import Handler, Request, Response
@@ -135,11 +135,11 @@ class ChangeHeaders:
     )
     # A head that recurs is changed once: what comes out is one object again, so that the upstream codec's own memory
     # of encoded heads keeps working.
-    _requests: IdentityMemo[RequestHead] = attrs.field(
-        factory=IdentityMemo, init=False, eq=False, repr=False
+    _requests: HeadMemo[RequestHead] = attrs.field(
+        factory=HeadMemo, init=False, eq=False, repr=False
     )
-    _responses: IdentityMemo[ResponseHead] = attrs.field(
-        factory=IdentityMemo, init=False, eq=False, repr=False
+    _responses: HeadMemo[ResponseHead] = attrs.field(
+        factory=HeadMemo, init=False, eq=False, repr=False
     )
 
     def __call__(self, request: Request, call_next: Handler) -> Awaitable[Response]:
@@ -156,8 +156,8 @@ class ChangeHeaders:
         old = request.head
         new = plan.change(old, now_record(request, None, time.time()))
         # A head with a base was made for this one request by another filter: it will not come again.
-        recurs = plan.head_only and old.base is None
-        return self._requests.put(old, new) if recurs else new
+        recurs = plan.head_only and old.base is None and old.recurs
+        return self._requests.put(old, recurring(new)) if recurs else new
 
     async def _and_response(self, request: Request, call_next: Handler) -> Response:
         response = await call_next(request)
@@ -169,7 +169,7 @@ class ChangeHeaders:
             return response
         headers = plan.apply(old.headers, now_record(request, old, time.time()))
         new = old if headers is old.headers else attrs.evolve(old, headers=headers)
-        if plan.constant:
-            self._responses.put(old, new)
+        if plan.constant and old.recurs:
+            self._responses.put(old, recurring(new))
         response.head = new
         return response

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Literal
 
 import attrs
 from attrs.validators import ge, in_, le, optional
 
+from xproxy.model.authority import DEFAULT_PORTS, split_port
 from xproxy.model.errors import Unsupported
 from xproxy.model.headers import Headers
 from xproxy.model.message import ResponseHead, Target
 from xproxy.model.status import Status
-from xproxy.routing.hosts import split_port
 from xproxy.stream.exchange import Handler, Request, Response, local_response
-
-_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 
 
 def _printable(_: object, __: object, text: str | None) -> None:
@@ -96,7 +94,7 @@ class Redirect:
             port = ""
         return (
             f"{scheme}://{host}:{port}"
-            if port and port != _DEFAULT_PORTS.get(scheme)
+            if port and port != DEFAULT_PORTS.get(scheme)
             else f"{scheme}://{host}"
         )
 

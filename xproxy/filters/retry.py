@@ -139,7 +139,11 @@ class Retry:
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Return the first outcome that is not to be tried again, or the last one there is. Raises StreamError."""
         given = request.body
-        body = given if isinstance(given, BytesBody) else Recording(given, self.max_body_bytes)
+        body = (
+            given
+            if isinstance(given, BytesBody)
+            else Recording(given, self.max_body_bytes, request.stream.hold)
+        )
         if isinstance(body, Recording):
             request.body = body.replay()
         head, origin, flags = request.head, request.origin, request.flags
@@ -154,7 +158,7 @@ class Retry:
                 request.flag("URX")
                 break
             permits = request.permits  # of the cluster tried last; none: nobody counts
-            if permits is not None and not permits.acquire():
+            if permits is not None and not permits.acquire(request):
                 break
             retry += 1
             try:
@@ -171,9 +175,9 @@ class Retry:
                 outcome = await _try(request, call_next, timeout, peek=peek)
             finally:
                 if permits is not None:
-                    permits.release()
+                    permits.release(request)
         if isinstance(outcome, StreamError):
-            raise outcome
+            raise outcome.again()
         return outcome
 
     def _asks_for_retry(
@@ -210,7 +214,7 @@ async def _try(
                     f"no response head in {timeout:g} s (retry.per_try_timeout)"
                 )
     except StreamError as error:
-        return error
+        return error.again()
     if peek and type(response.body) is not BytesBody and request.head.rpc is not None:
         return await _look_ahead(response)
     return response
@@ -230,7 +234,7 @@ async def _look_ahead(response: Response) -> Outcome:
         response.body = BytesBody()
     except StreamError as error:
         await response.aclose()
-        return error
+        return error.again()
     return response
 
 

@@ -8,7 +8,7 @@ failure counts as.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from xproxy.model.message import Reason
 from xproxy.model.status import Status
@@ -30,6 +30,10 @@ class LocalProtocolError(XproxyError):
     """We asked a codec for something its protocol cannot say now: a bug of ours or of a filter, never a peer's."""
 
 
+class HeadRefused(LocalProtocolError):
+    """The peer has said that it takes no head of this size: nobody's bug, and nothing was sent."""
+
+
 class StreamError(XproxyError):
     """A stream failed; becomes a local reply, or a reset once the response head is out."""
 
@@ -47,6 +51,18 @@ class StreamError(XproxyError):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+    def again(self) -> Self:
+        """Return one that says the same and was raised nowhere.
+
+        For who keeps an error, and for who raises one that is kept: an exception knows the frames that it came
+        through, they know the keeper, and of such a circle only a collector frees anything.
+        """
+        cls = type(self)
+        other = cls.__new__(cls)
+        other.args = self.args
+        other.__dict__.update(self.__dict__)
+        return other
 
 
 class RouteNotFound(StreamError):
@@ -167,6 +183,14 @@ class RequestTimeout(StreamError):
     flag = "SI"
 
 
+class HeadTooLarge(StreamError):
+    """The upstream has said that it takes no head of this size."""
+
+    status = Status.INVALID_ARGUMENT
+    reason = Reason.HEAD_TOO_LARGE
+    flag = "DPE"
+
+
 class BodyTooLarge(StreamError):
     """A body is longer than its limit."""
 
@@ -177,6 +201,13 @@ class BodyTooLarge(StreamError):
 
 class RequestBroken(StreamError):
     """The client broke the protocol, or went away, in the middle of its request body."""
+
+    status = Status.INVALID_ARGUMENT
+    flag = "DPE"
+
+
+class BadTarget(StreamError):
+    """What the client asks for is written in a way that is not allowed here."""
 
     status = Status.INVALID_ARGUMENT
     flag = "DPE"

@@ -107,6 +107,8 @@ class Reset:
     status: Status
     refused: bool = False
     """The peer says that it never looked at the request: it may be sent again, whatever it asks for."""
+    detail: str = ""
+    """What is wrong with the answer that a request of ours got, which nobody can read; empty: the peer ended it."""
 
 
 @attrs.frozen
@@ -114,6 +116,8 @@ class Reply:
     """Bytes owed to the peer by the codec itself: acknowledgements, heartbeat answers. Send them in order."""
 
     data: bytes
+    refused: ResponseHead | None = attrs.field(default=None, eq=False)
+    """They answer (or would) a request that was refused before it was a message, with this: for counters and logs."""
 
 
 @attrs.frozen

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 import attrs
 
@@ -32,6 +32,31 @@ class Target:
     """There is no request without the upgrade: it may be refused, but not passed over (RFC 8441)."""
     rpc: Rpc | None = None
     """What the request means where it carries a remote procedure call."""
+    hop: Fields = attrs.field(default=(), eq=False)
+    """Fields that ended with the client's connection (Connection and what it names, Upgrade, TE, …), as it sent them:
+    to be looked at, and never to be sent."""
+    matched: tuple[str, str] = ("", "")
+    """A path as its listener has it, and the one, without query, that routes look at in its place: where that is
+    another. It holds as long as the path is that one."""
+
+    def at(self, scheme: str, path: str, matched: tuple[str, str], rpc: Rpc | None) -> Target:
+        """Return the same with these facts in place of its own."""
+        return Target(
+            path=path,
+            scheme=scheme,
+            version=self.version,
+            upgrade=self.upgrade,
+            upgrade_only=self.upgrade_only,
+            rpc=rpc,
+            hop=self.hop,
+            matched=matched,
+        )
+
+    @property
+    def match_path(self) -> str:
+        """The path that routes look at, without query."""
+        path, matched = self.matched
+        return matched if matched and path == self.path else self.path.partition("?")[0]
 
 
 @attrs.frozen
@@ -44,6 +69,11 @@ class Rpc:
     """Interface, e.g. ``package.Service``."""
     method: str
     """What is called."""
+
+    def at(self, path: str) -> Rpc:
+        """Return the call that the same request means at another path, which is split at its last slash."""
+        service, _, method = path.partition("?")[0].rpartition("/")
+        return Rpc(self.dialect, service.removeprefix("/"), method)
 
 
 SWITCHING: Final = 101
@@ -94,6 +124,8 @@ class RequestHead:
     this one, but for the deadline."""
     added: Fields = attrs.field(default=(), init=False, eq=False, repr=False)
     """The fields that ``base`` lacks."""
+    recurs: bool = attrs.field(default=False, init=False, eq=False, repr=False)
+    """Set by ``recurring``."""
 
     def adding(self, fields: Fields) -> RequestHead:
         """Return a copy with more fields at its end.
@@ -116,6 +148,7 @@ class RequestHead:
         else:
             _set_base(new, base)
             _set_added(new, self.added + fields)
+        _set_recurs(new, False)
         return new
 
     def with_headers(self, headers: Headers) -> RequestHead:
@@ -129,10 +162,37 @@ class RequestHead:
             extra=self.extra,
         )
 
+    def with_extra(self, extra: object) -> RequestHead:
+        """Return a copy with these facts in place of its own."""
+        return RequestHead(
+            service=self.service,
+            method=self.method,
+            headers=self.headers,
+            deadline=self.deadline,
+            oneway=self.oneway,
+            extra=extra,
+        )
+
     @property
     def idempotent(self) -> bool:
         """Whether sending it twice is harmless by definition (RFC 9110 §9.2.2); RPCs never say so."""
         return self.method in _IDEMPOTENT and isinstance(self.extra, Target)
+
+    def sent(self, name: str) -> str | None:
+        """Return a field as the client sent it, also one that is not among ``headers`` as it ends at this hop."""
+        found = self.headers.get(name)
+        extra = self.extra
+        if not isinstance(extra, Target):
+            return found
+        lower = name.lower()
+        hop = [value for field, value in extra.hop if field.lower() == lower]
+        if hop:
+            return ", ".join(hop)
+        if found is not None:
+            return found
+        if lower == "host":
+            return self.service or None
+        return extra.upgrade or None if lower == "upgrade" else None
 
     @property
     def tunnel(self) -> bool:
@@ -168,6 +228,7 @@ class RequestHead:
         _set_extra(new, self.extra)
         _set_base(new, self if self.base is None else self.base)
         _set_added(new, self.added)
+        _set_recurs(new, False)
         return new
 
     @property
@@ -196,6 +257,7 @@ _set_oneway: Final = _setter("oneway")
 _set_extra: Final = _setter("extra")
 _set_base: Final = _setter("base")
 _set_added: Final = _setter("added")
+_set_recurs: Final = _setter("recurs")
 
 
 class Reason(enum.Enum):
@@ -238,3 +300,19 @@ class ResponseHead:
     """End-to-end fields, as in RequestHead."""
     extra: Any = None  # Any: each codec's own frozen facts, or Local
     """The codec's own frozen facts, or :class:`Local`."""
+    recurs: bool = attrs.field(default=False, init=False, eq=False, repr=False)
+    """Set by ``recurring``."""
+
+
+H = TypeVar("H", RequestHead, ResponseHead)
+
+
+def recurring(head: H) -> H:
+    """Mark a head as one that a memory holds, and gives out again for the next message that says the same.
+
+    Others may then remember what they worked out for this very object. Only for small heads (a few KiB) that nothing
+    of one message hangs on: not its body, not what is read of it later. Any other head is made for one message, so
+    that remembering it would help nobody, and hold what a client sent for as long as the memory lasts.
+    """
+    object.__setattr__(head, "recurs", True)
+    return head

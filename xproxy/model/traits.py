@@ -45,6 +45,8 @@ class Traits:
     """Protocols of one family share native status codes and targets; empty: the codec's own name."""
     dialects: tuple[str, ...] = ()
     """Conventions for calls that travel in its requests (``Rpc.dialect``): a route may ask for them as protocols."""
+    calls: tuple[str, ...] = ()
+    """Those of them that it is made for: a cluster that is told no codec is spoken to in this one for their calls."""
     half_close: bool = False
     """A peer that has finished sending may still receive. Otherwise the end of its input means it is gone."""
     trailers: bool = False
@@ -58,6 +60,12 @@ class Traits:
     """Detection order, lowest first: a specific magic number beats a single byte."""
     server_first: bool = False
     """The server may speak before the client."""
+    whole_bodies: bool = False
+    """A serial protocol whose messages come whole, their length known first (Redis). Its codec takes no bodies in
+    pieces. Always so where ``sharing`` is MESSAGES, which need not say it."""
+    stateful: bool = False
+    """What a client says holds for what it says next on a connection (Redis: MULTI, SELECT, AUTH). So each client has
+    an upstream connection of its own, unless a cluster says ``connections: shared``."""
     headless: bool = False
     """A stream begins with the connection and has no head on the wire (L4)."""
     api: int = API_VERSION

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
+from xproxy.model.secrets import DEFAULT_SECRETS, SecretNames
 from xproxy.observe.template import Template, clean_line
 from xproxy.observe.variables import Phase, Record
 
@@ -45,20 +47,91 @@ DEFAULT_FIELDS: Final[Mapping[str, str]] = {
 """The fields of a JSON line: every key with the variable of its name."""
 
 
-def text_format(template: str = DEFAULT_TEXT) -> Format:
-    """Return the format of a text line. Raises ValueError for unknown variables, or a line break in the template."""
+MAX_FIELD: Final = 2048
+"""Characters of one value, where the log says nothing else."""
+_BEYOND: Final = 1024
+"""Characters behind these that are looked at: a password is known by the ``@`` behind it."""
+
+
+def text_format(
+    template: str = DEFAULT_TEXT,
+    max_field: int = MAX_FIELD,
+    secrets: SecretNames = DEFAULT_SECRETS,
+) -> Format:
+    """Return the format of a text line. Raises ValueError for unknown variables, or a line break in the template.
+
+    Of values longer than ``max_field`` characters the line has that many, and ``…``. What has one of the names of
+    ``secrets`` is not told, nor what is secret in URLs.
+    """
     if "\n" in template or "\r" in template:
         raise ValueError("a log line has no line breaks in it")
-    compiled = Template(template, Phase.END)
-    return lambda record: compiled.render(record, clean_line)
+    compiled = Template(template, Phase.END, secrets)
+
+    def clean(value: str) -> str:
+        return clean_line(_told(value, max_field, secrets))
+
+    return lambda record: compiled.render(record, clean)
 
 
-def json_format(fields: Mapping[str, str] = DEFAULT_FIELDS) -> Format:
+def json_format(
+    fields: Mapping[str, str] = DEFAULT_FIELDS,
+    max_field: int = MAX_FIELD,
+    secrets: SecretNames = DEFAULT_SECRETS,
+) -> Format:
     """Return the format of a JSON line; a field that is one variable keeps its type, null if it has no value."""
-    compiled = [(key, Template(text, Phase.END)) for key, text in fields.items()]
-    # ASCII only: no separator that a reader might take for the end of a line, and no lone surrogate.
-    encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
-    return lambda record: encode({key: template.value(record) for key, template in compiled})
+    compiled = [(key, Template(text, Phase.END, secrets)) for key, text in fields.items()]
+    encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+    def clean(value: str) -> str:
+        return _told(value, max_field, secrets)
+
+    return lambda record: clean_json(
+        encode({key: template.value(record, clean) for key, template in compiled})
+    )
+
+
+def _told(value: str, most: int, secrets: SecretNames) -> str:
+    """Return what the log tells of a value of the wire. What it leaves away costs nothing."""
+    if len(value) <= most + _BEYOND:
+        return _readable(secrets.clean(value), most)
+    value = secrets.clean(value[: most + _BEYOND])[:most]
+    return f"{value if value.isascii() else _utf8(value, cut=True)}…"
+
+
+def _readable(value: str, most: int) -> str:
+    """Return text of the wire as people read it, and not more than so much of it.
+
+    Fields of the web are Latin-1 to the codecs, a place for each byte. What was sent as UTF-8 is shown as that.
+    """
+    if len(value) > most:
+        value = value[:most]
+        return f"{value if value.isascii() else _utf8(value, cut=True)}…"
+    return value if value.isascii() else _utf8(value, cut=False)
+
+
+def _utf8(value: str, *, cut: bool) -> str:
+    try:
+        data = value.encode("latin-1")
+        return data.decode("utf-8")
+    except UnicodeDecodeError as exc:
+        if cut and exc.reason == "unexpected end of data":  # in the middle of a character
+            return data[: exc.start].decode("utf-8")
+        return value
+    except UnicodeEncodeError:
+        return value  # other text, as it is
+
+
+def clean_json(line: str) -> str:
+    """Return JSON that stands in one line for every reader, and can be written as UTF-8."""
+    return line if line.isprintable() else _UNSAFE.sub(_escaped, line)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
+
+
+# JSON allows all these as they are, but some readers cut lines there; and lone surrogates are no text.
+_UNSAFE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def dropped_text(count: int) -> str:

@@ -1,186 +1,188 @@
-"""Writes lines to a file without ever making a request wait: a bounded queue, and one task that empties it.
-
-Writing happens in a thread, many lines at once: a full pipe or a slow disk stops the log, not the proxy.
-"""
+"""Queues of log lines, bounded in lines and in bytes: who logs never waits for who reads the log."""
 
 from __future__ import annotations
 
 import collections
-import os
-import select
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, final
 
 import trio
 
-FLUSH_INTERVAL: Final = 0.05
-"""Seconds between two writes, so that under load many lines share one."""
-FAREWELL: Final = 1.0
-"""Seconds that the last lines have when the writer is cancelled."""
+from xproxy.model.limits import MIB
+from xproxy.observe.log_sink import LogStats, Sink, attach, detach
 
-_STREAMS: Final = {"stdout": 1, "stderr": 2}
+FAREWELL: Final = 1.0
+"""Seconds that the last lines have when a log ends."""
+MAX_PENDING_BYTES: Final = 8 * MIB
+"""Bytes of lines that wait to be written, where the log says nothing else."""
 
 
 @final
 class LineWriter:
     """Lines on their way to ``stdout``, ``stderr`` or a file.
 
-    At most ``max_pending`` wait; more are dropped, counted, and reported in a line of their own.
+    At most ``max_pending`` lines and ``max_pending_bytes`` bytes wait; more are dropped, counted, and reported in a
+    line of their own, made by ``describe_dropped``. One thread at a time may ``write``.
     """
 
     __slots__ = (
-        "_closing",
         "_describe_dropped",
-        "_idle",
+        "_done",
+        "_done_bytes",
+        "_drained",
         "_lines",
+        "_lost",
+        "_max_bytes",
         "_max_pending",
+        "_on_drained",
         "_path",
-        "_unreported",
-        "_wake",
-        "dropped",
+        "_queued",
+        "_queued_bytes",
+        "_refused",
+        "_reported",
+        "_reporting",
+        "_sink",
+        "_untold",
     )
 
-    dropped: int
-    """Lines dropped since the start."""
-
-    def __init__(self, path: str, max_pending: int, describe_dropped: Callable[[int], str]) -> None:
+    def __init__(
+        self,
+        path: str,
+        max_pending: int,
+        describe_dropped: Callable[[int], str],
+        max_pending_bytes: int = MAX_PENDING_BYTES,
+    ) -> None:
         self._path = path
         self._max_pending = max_pending
+        self._max_bytes = max_pending_bytes
         self._describe_dropped = describe_dropped
-        self._lines: collections.deque[str] = collections.deque()
-        self._wake = trio.Event()
-        self._closing = trio.Event()
-        self._idle = False
-        self._unreported = 0
-        self.dropped = 0
+        self._lines: collections.deque[bytes] = collections.deque()
+        # Each of these is changed by one thread only, and only grows: the writer's …
+        self._queued = self._queued_bytes = self._refused = 0
+        # … and the sink's.
+        self._done = self._done_bytes = self._lost = self._reported = 0
+        self._reporting = 0
+        # Missing lines that the batch under way tells of.
+        self._untold = False
+        # A line about missing ones could not be written: it waits until there is another one to write.
+        self._sink: Sink | None = None
+        self._on_drained: Callable[[], object] | None = None
+
+    @property
+    def dropped(self) -> int:
+        """Lines dropped since the start: no room for them, or they could not be written."""
+        return self._refused + self._lost
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that wait, with what is being written."""
+        return self._queued_bytes - self._done_bytes
+
+    @property
+    def stats(self) -> LogStats | None:
+        """The counters of where it writes; None while it does not."""
+        return self._sink.stats if self._sink is not None else None
 
     def write(self, line: str) -> None:
         """Queue a line, or drop it. Never blocks; the caller sees to it that there is no line break inside."""
-        if len(self._lines) >= self._max_pending:
-            self.dropped += 1
-            self._unreported += 1
+        data = line.encode("utf-8", "backslashreplace")
+        sink = self._sink
+        if (
+            self._queued - self._done >= self._max_pending
+            or self._queued_bytes - self._done_bytes + len(data) > self._max_bytes
+        ):
+            self._refused += 1
+            if sink is not None:
+                with sink.lock:
+                    sink.stats.lines_dropped += 1
             return
-        self._lines.append(line)
-        if self._idle:
-            self._idle = False
-            self._wake.set()
+        self._queued += 1
+        self._queued_bytes += len(data)
+        self._lines.append(data)
+        if sink is not None and sink.asleep:
+            sink.wake()
+
+    # ---- life
+
+    def open(self) -> None:
+        """Begin to write. Raises OSError if that place cannot be written."""
+        self._on_drained = None
+        self._sink = attach(self._path, self)
+
+    def close(self, drained: Callable[[], object] | None = None) -> None:
+        """Write what is left, and then no more; ``drained`` is called in another thread when that is done."""
+        if self._sink is not None:
+            self._on_drained = drained
+            self._sink = None
+            detach(self._path, self)
+
+    def close_and_wait(self, seconds: float = FAREWELL) -> bool:
+        """Like ``close``; blocks until all is written, but no longer than that. Says whether it is."""
+        if self._sink is None:
+            return True
+        written = threading.Event()
+        self.close(written.set)
+        return written.wait(seconds)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Write until cancelled, then for at most ``FAREWELL`` seconds more.
 
         Raises OSError if the file cannot be opened. A write that fails later costs its lines: they count as dropped.
         """
-        sink = _Sink(self._path)
-        self._closing = trio.Event()
-        scope = trio.CancelScope(shield=True)
+        self.open()
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._pump, sink, scope)
-                task_status.started()
-                try:
-                    await trio.sleep_forever()
-                finally:
-                    self._closing.set()
-                    self._wake.set()
-                    scope.deadline = trio.current_time() + FAREWELL
+            task_status.started()
+            await trio.sleep_forever()
         finally:
-            sink.close()
+            await self._leave()
 
-    async def _pump(self, sink: _Sink, scope: trio.CancelScope) -> None:
-        with scope:
-            while True:
-                if not self._lines and not self._unreported:
-                    if self._closing.is_set():
-                        return
-                    self._wake = trio.Event()
-                    self._idle = True
-                    await self._wake.wait()
-                    self._idle = False
-                    continue
-                batch = self._take()
-                written = await trio.to_thread.run_sync(
-                    sink.write, "\n".join([*batch, ""]), abandon_on_cancel=True
-                )
-                if not written:
-                    self.dropped += len(batch)
-                    self._unreported += len(batch)
-                    if self._closing.is_set():
-                        return
-                with trio.move_on_after(FLUSH_INTERVAL):
-                    await self._closing.wait()
+    async def _leave(self) -> None:
+        over = trio.Event()
+        token = trio.lowlevel.current_trio_token()
 
-    def _take(self) -> list[str]:
-        batch = list(self._lines)
-        self._lines.clear()
-        if self._unreported:
-            batch.append(self._describe_dropped(self._unreported))
-            self._unreported = 0
-        return batch
+        def drained() -> None:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(over.set)
 
+        self.close(drained)
+        with trio.CancelScope(shield=True), trio.move_on_after(FAREWELL):
+            await over.wait()
 
-@final
-class _Sink:
-    """A descriptor to write to. A file that was renamed or removed (log rotation) is opened anew."""
+    # ---- the sink's thread
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._writing = False
-        self._closing = False
-        self._fd = _STREAMS[path] if path in _STREAMS else _open(path)
+    def take(self, most_bytes: int) -> tuple[Sequence[bytes], int]:
+        """See Source."""
+        batch = list(self._next(most_bytes))
+        count = len(batch)
+        missing = self._refused + self._lost - self._reported
+        if missing and not self._lines and (batch or not self._untold):
+            self._reporting = missing
+            batch.append(self._describe_dropped(missing).encode())
+        return batch, count
 
-    def write(self, text: str) -> bool:
-        """Write all of it, blocking; tell whether that worked. Runs in a thread."""
-        with self._lock:
-            if self._closing:
-                return False
-            self._writing = True
-        try:
-            return self._write(text)
-        finally:
-            self._written()
+    def _next(self, most_bytes: int) -> Iterator[bytes]:
+        lines = self._lines
+        while lines and most_bytes > 0:
+            line = lines.popleft()
+            most_bytes -= len(line)
+            yield line
 
-    def _written(self) -> None:
-        with self._lock:
-            self._writing = False
-            if self._closing:
-                self._close()
+    def settled(self, lines: Sequence[bytes], count: int, *, written: bool) -> None:
+        """See Source."""
+        if written:
+            self._reported += self._reporting
+        else:
+            self._lost += count
+        self._untold = not written
+        self._reporting = 0
+        self._done += count
+        self._done_bytes += sum(map(len, lines[:count]))
 
-    def _write(self, text: str) -> bool:
-        data = memoryview(text.encode("utf-8", "backslashreplace"))
-        try:
-            if self._path not in _STREAMS and self._rotated():
-                fresh = _open(self._path)
-                os.close(self._fd)
-                self._fd = fresh
-            while data:
-                try:
-                    data = data[os.write(self._fd, data) :]
-                except BlockingIOError:  # a terminal or pipe that another program made non-blocking
-                    select.select([], [self._fd], [], 1.0)
-        except OSError:
-            return False
-        return True
-
-    def _rotated(self) -> bool:
-        try:
-            there = os.stat(self._path)
-        except FileNotFoundError:
-            return True
-        return not os.path.samestat(there, os.fstat(self._fd))
-
-    def close(self) -> None:
-        """Close it; if a thread still hangs in a write, that thread does when it comes out."""
-        with self._lock:
-            self._closing = True
-            if not self._writing:
-                self._close()
-
-    def _close(self) -> None:
-        if self._path not in _STREAMS:
-            os.close(self._fd)
-
-
-def _open(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    def emptied(self) -> None:
+        """See Source."""
+        tell = self._on_drained
+        if tell is not None and self._done == self._queued:
+            self._on_drained = None
+            tell()

@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable
 from typing import Final, TypeAlias, final
 
+import attrs
+
+from xproxy.model.secrets import REDACTED, SecretNames
 from xproxy.observe.variables import (
     ENVOY_NAMES,
     HEADER_VARIABLES,
@@ -88,8 +91,11 @@ class Template:
     head_only: Final[bool]
     """It depends on nothing but the request head."""
 
-    def __init__(self, text: str, phase: Phase) -> None:
-        """Compile ``text``; ``%%`` stands for a percent sign. Raises ValueError that names what is wrong."""
+    def __init__(self, text: str, phase: Phase, secrets: SecretNames | None = None) -> None:
+        """Compile ``text``; ``%%`` stands for a percent sign. Raises ValueError that names what is wrong.
+
+        ``secrets``: headers and arguments of these names are not told; None: all are, as the text goes upstream.
+        """
         self._parts: list[str | tuple[Variable, int]] = []
         position = 0
         literal = ""
@@ -112,6 +118,8 @@ class Template:
                 self._parts.append(literal)
                 literal = ""
             found = variable(match["name"], match["argument"], phase)
+            if secrets is not None and match["argument"] is not None:
+                found = _hidden(found, match["argument"], secrets)
             self._parts.append((found, int(match["length"] or 0)))
         if literal:
             self._parts.append(literal)
@@ -127,12 +135,21 @@ class Template:
             [part if isinstance(part, str) else _shown(part, record, clean) for part in self._parts]
         )
 
-    def value(self, record: Record) -> Value:
+    def value(self, record: Record, clean: Clean = str) -> Value:
         """Return the value itself if the template is a single variable, else the text."""
         if len(self._parts) == 1 and not isinstance(part := self._parts[0], str):
             found = part[0].read(record)
-            return found[: part[1]] if part[1] and isinstance(found, str) else found
-        return self.render(record, str)
+            if not isinstance(found, str):
+                return found
+            found = clean(found)
+            return found[: part[1]] if part[1] else found
+        return self.render(record, clean)
+
+
+def _hidden(found: Variable, argument: str, secrets: SecretNames) -> Variable:
+    if not any(secrets.hides(name.strip()) for name in argument.split("?")):
+        return found
+    return attrs.evolve(found, read=lambda record: None if found.read(record) is None else REDACTED)
 
 
 def _shown(part: tuple[Variable, int], record: Record, clean: Clean) -> str:

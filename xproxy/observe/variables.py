@@ -282,7 +282,7 @@ def _request_finder(name: str) -> Callable[[RequestHead], Value]:
         if found is None:
             raise ValueError(f"{name!r} is none of {', '.join(_PSEUDO)}")
         return found
-    return lambda head: head.headers.get(name)
+    return lambda head: head.sent(name)
 
 
 def _argument_finder(name: str) -> Callable[[RequestHead], Value]:

@@ -9,14 +9,22 @@ from typing import cast
 import attrs
 
 from xproxy.codecs.detect import DetectCounters, Detector
-from xproxy.config.codecs import cluster_codec, listener_codecs, offered_codecs, sole_codec
+from xproxy.config.codecs import (
+    AUTO,
+    call_codecs,
+    cluster_codec,
+    listener_codecs,
+    offered_codecs,
+    ordinary_codec,
+    sole_codec,
+)
 from xproxy.config.schema import ClusterConfig, Config, FilterConfig, LimitsConfig, ListenerConfig
 from xproxy.connection.service import Service
 from xproxy.model.errors import Forbidden, PluginError
 from xproxy.model.limits import Limits
 from xproxy.model.networks import Networks
+from xproxy.proxy.addressing import Addressed, PathRules, redirect, reject
 from xproxy.proxy.listener_tls import ListenerTls, alpn_of
-from xproxy.proxy.scheme import Secured
 from xproxy.proxy.snapshot import ListenerPlan, Snapshot
 from xproxy.registry import Registry
 from xproxy.routing.router import Router
@@ -30,6 +38,7 @@ from xproxy.upstream.balance.api import LoadBalancer, LoadBalancerFactory
 from xproxy.upstream.cluster import Cluster, CodecChoice
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.origination import Origination
+from xproxy.upstream.untold import Untold
 
 
 @attrs.frozen(eq=False)
@@ -46,7 +55,7 @@ class Tools:
 def build(config: Config, tools: Tools, previous: Snapshot | None = None) -> Snapshot:
     """Assemble ``config``. A cluster whose configuration is as before stays the one it was, connections and all."""
     clusters = {
-        name: _same_cluster(name, config, previous) or _build_cluster(name, config, tools)
+        name: _same_cluster(name, config, previous) or _build_cluster(name, config, tools, previous)
         for name in config.clusters
     }
     tables = {name: RouteTable.build(name, routes) for name, routes in config.routes.items()}
@@ -73,7 +82,7 @@ def _same_cluster(name: str, config: Config, previous: Snapshot | None) -> Clust
     return cluster
 
 
-def _build_cluster(name: str, config: Config, tools: Tools) -> Cluster:
+def _build_cluster(name: str, config: Config, tools: Tools, previous: Snapshot | None) -> Cluster:
     cluster = config.clusters[name]
     balancer = tools.registry.load("xproxy.load_balancers", cluster.load_balancer)
     return Cluster(
@@ -91,7 +100,15 @@ def _build_cluster(name: str, config: Config, tools: Tools) -> Cluster:
         ),
         Origination(name, cluster.tls) if cluster.tls is not None else None,
         offered_codecs(cluster, tools.registry),
+        _untold(cluster, tools.registry),
+        previous.clusters.get(name) if previous is not None else None,
     )
+
+
+def _untold(config: ClusterConfig, registry: Registry) -> Untold | None:
+    if config.codec != AUTO:
+        return None
+    return Untold(ordinary_codec(registry), call_codecs(registry), secured=config.tls is not None)
 
 
 def _codec_choice(config: ClusterConfig, registry: Registry) -> CodecChoice:
@@ -147,10 +164,13 @@ def _build_listener(
     previous: Snapshot | None,
 ) -> ListenerPlan:
     filters = [_filter(one) for one in config.filters]
+    rules = PathRules.of(config)
 
     def serve(handler: Handler) -> Service:
         whole = compose(filters, handler)
-        return make_service(config, whole if config.tls is None else Secured(whole), filters)
+        if config.tls is not None or not rules.idle:
+            whole = Addressed(whole, rules, compose(filters, reject), compose(filters, redirect))
+        return make_service(config, whole, filters)
 
     fallback: Service | None = None
     if config.fallback != "close":
@@ -182,7 +202,7 @@ def _build_listener(
         tls=_listener_tls(config, tuple(alpn), previous),
         by_alpn=alpn,
         silent=_silent(config, serve, fallback, clusters),
-        refusal=serve(_refuse) if config.tls is not None and config.tls.mode == "strict" else None,
+        refusal=serve(_refuse) if config.tls is not None and config.tls.strict else None,
     )
 
 

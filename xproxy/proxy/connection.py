@@ -12,15 +12,25 @@ import trio
 from xproxy.connection.service import DownstreamStats, Port
 from xproxy.proxy.silent import SilentDestinations
 from xproxy.proxy.snapshot import ListenerPlan
+from xproxy.stream.held import Share, uncounted
 from xproxy.transport.stream import ByteStream
 
 
 class Driver(Protocol):
     """What drives a connection once its protocol is known."""
 
+    @property
+    def idle_since(self) -> float | None:
+        """Since when nothing has been asked for (trio clock); None: a stream is in flight."""
+        ...
+
     def run(self, first: bytes) -> Awaitable[None]: ...
 
     def drain(self) -> None: ...
+
+    def shed(self) -> None:
+        """Close at once, as there is no room for idle connections. Call it on one that is idle. Never blocks."""
+        ...
 
 
 @attrs.define(eq=False)
@@ -30,17 +40,38 @@ class Connection:
     id: int
     stream: ByteStream
     """The socket; once TLS is ended here, what is inside."""
+    share: Share = attrs.field(factory=uncounted)
+    """What it holds of the process's bytes."""
     driver: Driver | None = None
     """None until the protocol is known."""
+    opened_at: float = attrs.field(factory=trio.current_time)
+    """Trio clock."""
     _scope: trio.CancelScope | None = None
     # Round a step that comes before the protocol is known.
     _drain_by: float = math.inf
+    _leaving: bool = False
+    # It was closed to make room, and its task is about to notice.
 
     def within(self, seconds: float) -> trio.CancelScope:
         """Return the scope for one step before the protocol is known, which may take so long (0: for ever)."""
         deadline = trio.current_time() + seconds if seconds else math.inf
         self._scope = trio.CancelScope(deadline=min(deadline, self._drain_by))
         return self._scope
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when it wants nothing, or has not said what it wants (trio clock); None: it is being served."""
+        if self._leaving:
+            return None
+        return self.opened_at if self.driver is None else self.driver.idle_since
+
+    def shed(self) -> None:
+        """Close it at once: it is idle, and there is no room. Never blocks."""
+        self._leaving = True
+        if self.driver is not None:
+            self.driver.shed()
+        else:
+            self.stream.close()
 
     def drain(self, grace: float) -> None:
         """Finish what is in flight, then close. One that has not said yet what it wants has ``grace`` seconds to."""

@@ -6,6 +6,7 @@ Each step has its own bound in time, and a drain's grace bounds them all.
 from __future__ import annotations
 
 import logging
+import math
 from typing import Final, TypeAlias
 
 import attrs
@@ -13,17 +14,18 @@ import trio
 
 from xproxy.codecs.api import NO_HINT, CodecPlugin, Hint, VerdictKind
 from xproxy.codecs.detect import Detected, Detection, NeedMore, Unrecognised
-from xproxy.codecs.tls.hello import ClientHello, HelloBroken, read_hello, recognise
+from xproxy.codecs.tls.hello import ClientHello, HelloBroken, HelloReader, recognise
 from xproxy.connection.service import Port
 from xproxy.model.address import Address
 from xproxy.model.networks import Networks
 from xproxy.proxy.connection import Connection, Ports
 from xproxy.proxy.listener_tls import ListenerTls
 from xproxy.proxy.snapshot import ListenerPlan
+from xproxy.proxy.watched import Watched
+from xproxy.transport.farewell import linger
 from xproxy.transport.proxy_protocol import ProxyHeader, ProxyHeaderError, parse
 from xproxy.transport.tls.alerts import Alert, TlsError, alert_record
 from xproxy.transport.tls.facts import TlsFacts
-from xproxy.transport.tls.farewell import linger
 from xproxy.transport.tls.gate import TooManyHandshakes
 from xproxy.transport.tls.server import accept
 
@@ -37,10 +39,12 @@ _UNKNOWN: Final = Alert.UNRECOGNIZED_NAME
 class Opened:
     """A connection whose protocol is known."""
 
-    plugin: CodecPlugin
+    plugin: CodecPlugin | Watched
     first: bytes
     """What has been read of it so far."""
     port: Port
+    waited: float = 0.0
+    """Seconds since its first byte came."""
 
 
 Begun: TypeAlias = Opened | ClientHello | None
@@ -64,6 +68,8 @@ class Opening:
     # Read, and not yet made sense of.
     _ended: bool = False
     # No more will come.
+    _since: float = 0.0
+    # When the first byte of what is being detected came.
 
     @property
     def peer(self) -> Address:
@@ -76,6 +82,11 @@ class Opening:
         """Which address was called."""
         claimed = self.header.destination if self.header is not None else None
         return claimed or self.connection.stream.local
+
+    @property
+    def unclaimed(self) -> int:
+        """Bytes that were read, and that no protocol was found for."""
+        return len(self._prefix)
 
     async def run(self) -> Opened | None:
         """Return the protocol; None: close, everything has been counted and said."""
@@ -108,6 +119,8 @@ class Opening:
 
     async def _read(self) -> bool:
         data = await self.connection.stream.read()
+        if not self._prefix:
+            self._since = trio.current_time()
         self._prefix += data
         self._ended = not data
         return not self._ended
@@ -121,14 +134,17 @@ class Opening:
         outcome: Detection | None = None
         with self.connection.within(config.timeouts.detect) as scope:
             try:
-                if config.proxy_protocol is not False:
-                    await self._read_header(plan.believed)
+                if config.proxy_protocol is not False and not await self._read_header(
+                    plan.believed
+                ):
+                    self.ports.main.stats.downstream_cx_ended_early += 1
+                    return None  # a probe: it came and went without a word
             except ProxyHeaderError as exc:
                 self.ports.main.stats.downstream_cx_proxy_protocol_error += 1
                 self._say("%s", exc)
                 return None
             if not plan.strict and await self._is_silent():
-                return self._silent()
+                return self._silent(NO_HINT)
             if plan.tls is not None:
                 hello = await self._read_hello()
             if hello is None and plan.detector is not None:
@@ -148,7 +164,8 @@ class Opening:
             return None
         return self._conclude(outcome, NO_HINT, late=late)
 
-    async def _read_header(self, networks: Networks) -> None:
+    async def _read_header(self, networks: Networks) -> bool:
+        """Read the PROXY header. False: the connection ended before its first byte. Raises ProxyHeaderError."""
         peer = self.connection.stream.peer
         if not peer.is_unix and peer.host not in networks:
             raise ProxyHeaderError(
@@ -156,9 +173,12 @@ class Opening:
             )
         while (header := parse(self._prefix)) is None:
             if not await self._read():
+                if not self._prefix:
+                    return False
                 raise ProxyHeaderError("the connection ended within its PROXY header")
         self.header = header
         self._prefix = self._prefix[header.length :]
+        return True
 
     # ---- whose server speaks first
 
@@ -178,9 +198,14 @@ class Opening:
         known.note(destination, trio.current_time() + config.remember, config.max_remembered)
         return True
 
-    def _silent(self) -> Opened:
+    def _silent(self, hint: Hint) -> Opened:
         self.ports.main.stats.downstream_cx_silent += 1
-        return Opened(self.plan.opaque, b"", self.ports.silent)
+        return Opened(self._watched(hint), b"", self.ports.silent)
+
+    def _watched(self, hint: Hint) -> CodecPlugin | Watched:
+        """Return how to relay a client as raw TCP that may still turn out to speak a protocol of this port."""
+        plan = self.plan
+        return Watched(plan.opaque, plan.detector, hint) if plan.detector else plan.opaque
 
     # ---- TLS
 
@@ -191,7 +216,8 @@ class Opening:
                 return None
         if kind is VerdictKind.NO:
             return None
-        while not isinstance(found := read_hello(self._prefix), ClientHello):
+        reader = HelloReader()
+        while not isinstance(found := reader.read(self._prefix), ClientHello):
             if isinstance(found, HelloBroken):
                 raise TlsError(f"no ClientHello: {found.detail}", Alert.DECODE_ERROR)
             while len(self._prefix) < found.at_least:
@@ -264,7 +290,7 @@ class Opening:
         outcome: Detection | None = None
         with self.connection.within(plan.config.timeouts.detect) as scope:
             if await self._is_silent():
-                return self._silent()
+                return self._silent(hint)
             outcome = await self._decide(hint)
         if scope.cancelled_caught and self.ports.main.draining:
             return None
@@ -273,10 +299,25 @@ class Opening:
     # ---- detection
 
     async def _decide(self, hint: Hint) -> Detection:
-        assert self.plan.detector is not None
-        outcome = self.plan.detector.decide(self._prefix, hint)
-        while isinstance(outcome, NeedMore) and not self._ended and await self._read():
-            outcome = self.plan.detector.decide(self._prefix, hint)
+        """Read until it is decided, or nothing more comes: no end of input, no byte that a fallback waits for."""
+        plan = self.plan
+        assert plan.detector is not None
+        silence = math.inf
+        if plan.fallback is not None and not (plan.strict and self.session is None):
+            silence = plan.config.timeouts.detect_silence or math.inf
+        outcome = plan.detector.decide(self._prefix, hint)
+        while isinstance(outcome, NeedMore) and not self._ended:
+            if outcome.sole and plan.fallback is None:
+                return plan.detector.conclude(self._prefix, hint)
+            if outcome.faint and self._prefix and silence < math.inf:
+                with trio.move_on_after(silence) as patience:
+                    await self._read()
+                if patience.cancelled_caught:
+                    break  # it might be anybody's, and a server may have the next word
+            else:
+                await self._read()
+            if not self._ended:
+                outcome = plan.detector.decide(self._prefix, hint)
         return outcome
 
     def _conclude(self, outcome: Detection | None, hint: Hint, *, late: bool) -> Opened | None:
@@ -285,23 +326,26 @@ class Opening:
         refused = plan.strict and self.session is None
         if plan.detector is None and not refused:
             return Opened(plan.opaque, prefix, self.ports.main)
+        certain = isinstance(outcome, Detected | Unrecognised)
+        if plan.detector is not None and not certain:
+            outcome = plan.detector.conclude(prefix, hint)
         plugin = outcome.plugin if isinstance(outcome, Detected) else None
-        if plugin is None and not prefix and self.connection.stream.hung_up:
+        if plugin is None and not prefix and (self._ended or self.connection.stream.hung_up):
             stats.downstream_cx_ended_early += 1
             return None  # it came and went without a word
-        if plan.detector is not None and not isinstance(outcome, Detected | Unrecognised):
-            final = plan.detector.conclude(prefix, hint)
-            plugin = final.plugin if isinstance(final, Detected) else None
         if refused and prefix:
             return self._refuse_plaintext(plugin)
         if plugin is None and prefix and plan.only is not None and not late:
             # Nothing else can be meant here, so it is that protocol spoken badly: its codec says so in its own words.
             plugin = plan.only
         if plugin is not None:
-            return Opened(plugin, prefix, self.ports.main)
+            waited = trio.current_time() - self._since if prefix else 0.0
+            return Opened(plugin, prefix, self.ports.main, waited)
         stats.downstream_cx_unknown_protocol += 1
-        if plan.fallback is not None and not refused:
-            return Opened(plan.opaque, prefix, self.ports.fallback)
+        meant = isinstance(outcome, Unrecognised) and outcome.meant
+        if plan.fallback is not None and not refused and not meant:
+            relay = plan.opaque if certain else self._watched(hint)
+            return Opened(relay, prefix, self.ports.fallback)
         self._say(
             "no codec recognises the first %d bytes%s",
             len(prefix),

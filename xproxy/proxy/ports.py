@@ -15,6 +15,7 @@ from xproxy.model.address import Address
 from xproxy.proxy.connection import Connection, Ports
 from xproxy.proxy.serve_connection import serve_connection
 from xproxy.proxy.snapshot import ListenerPlan
+from xproxy.transport.descriptors import Descriptors
 from xproxy.transport.listener import accept_forever, accept_waiting, address_of
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
@@ -32,15 +33,22 @@ class ActiveListener:
         poller: Poller,
         timers: Timers,
         ids: Iterator[int],
+        descriptors: Descriptors | None = None,
+        stats: DownstreamStats | None = None,
     ) -> None:
+        """``descriptors`` None: its clients may have them all.
+
+        ``stats``: of the listener of this name whose place it takes, which count on.
+        """
         self.socket = sock
         self.plan = plan
-        self.stats = DownstreamStats()
+        self.stats = stats or DownstreamStats()
         self.ports = Ports(plan, self.stats)
         self.connections: dict[int, Connection] = {}
         self._poller = poller
         self._timers = timers
         self._ids = ids
+        self._descriptors = descriptors
         self._nursery: trio.Nursery | None = None
         self._accepting = trio.CancelScope()
         self.handed_on = False
@@ -85,6 +93,10 @@ class ActiveListener:
             stats.downstream_cx_overflow += 1
             sock.close()
             return
+        if self._descriptors is not None and not self._descriptors.take(sock.fileno()):
+            stats.downstream_cx_overflow += 1
+            sock.close()
+            return
         try:
             stream = self._poller.add(sock, address_of(sock, peer=True), address_of(sock))
         except OSError as exc:
@@ -94,6 +106,9 @@ class ActiveListener:
             sock.close()
             return
         connection = Connection(next(self._ids), stream)
+        if self._descriptors is not None:
+            most = self.config.limits.max_connection_bytes
+            connection.share = self._poller.held.share(None, most)
         self.connections[connection.id] = connection
         stats.downstream_cx_active += 1
         assert self._nursery is not None

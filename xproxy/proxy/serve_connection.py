@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from xproxy.codecs.api import SupportsLocalReply, SupportsLocalText, supports
+from collections.abc import Awaitable
+
+from xproxy.codecs.api import SupportsDate, SupportsLocalReply, SupportsLocalText, supports
+from xproxy.connection.date import http_date
 from xproxy.connection.multiplexed import Multiplexed
 from xproxy.connection.serial_downstream import SerialDownstream
 from xproxy.model.traits import Role, Sharing
@@ -18,37 +21,50 @@ async def serve_connection(
 ) -> None:
     """Serve one connection to its end. Closes it, whatever happens."""
     try:
-        opening = Opening(connection, plan, ports)
-        opened = await opening.run()
-        if opened is None:
-            return
-        port, traits = opened.port, opened.plugin.traits
-        facts = _facts(opening, opened)
-        stream = connection.stream
-        codec = opened.plugin.open(Role.SERVER, plan.limits)
-        driver: SerialDownstream | Multiplexed
-        if traits.sharing is Sharing.SERIAL:
-            driver = SerialDownstream(stream, codec, facts, port, timers)
-        else:
-            limits = plan.config.limits
-            driver = Multiplexed(
-                stream,
-                codec,
-                Role.SERVER,
-                facts,
-                port,
-                timers,
-                max_outbox_bytes=limits.max_outbox_bytes,
-                max_message_bytes=limits.max_message_bytes,
-                write_stall=plan.config.timeouts.write,
-            )
-        stream.half_close = traits.half_close
-        connection.driver = driver
-        if port.draining:
-            driver.drain()
-        await driver.run(opened.first)
+        driving = await _open(connection, plan, ports, timers)
+        if driving is not None:
+            await driving
     finally:
         connection.stream.close()
+
+
+async def _open(
+    connection: Connection, plan: ListenerPlan, ports: Ports, timers: Timers
+) -> Awaitable[None] | None:
+    # What was read to find out the protocol stays in here: for as long as a connection lives, only its driver does.
+    opening = Opening(connection, plan, ports)
+    opened = await opening.run()
+    if opened is None:
+        # What it sent belongs to no driver, which would have counted it.
+        ports.main.stats.downstream_rx_bytes_total += opening.unclaimed
+        return None
+    port, traits = opened.port, opened.plugin.traits
+    facts = _facts(opening, opened)
+    stream = connection.stream
+    codec = opened.plugin.open(Role.SERVER, plan.limits)
+    if supports(codec, SupportsDate):
+        codec.use_clock(http_date)
+    driver: SerialDownstream | Multiplexed
+    if traits.sharing is Sharing.SERIAL:
+        driver = SerialDownstream(stream, codec, facts, port, timers, waited=opened.waited)
+    else:
+        limits = plan.config.limits
+        driver = Multiplexed(
+            stream,
+            codec,
+            Role.SERVER,
+            facts,
+            port,
+            timers,
+            max_outbox_bytes=limits.max_outbox_bytes,
+            max_message_bytes=limits.max_message_bytes,
+            write_stall=plan.config.timeouts.write,
+        )
+    stream.half_close = traits.half_close
+    connection.driver = driver
+    if port.draining:
+        driver.drain()
+    return driver.run(opened.first)
 
 
 def _facts(opening: Opening, opened: Opened) -> ConnectionFacts:
@@ -58,6 +74,7 @@ def _facts(opening: Opening, opened: Opened) -> ConnectionFacts:
         listener=opening.plan.config.name,
         protocol=plugin.name,
         traits=plugin.traits,
+        share=opening.connection.share,
         peer=opening.peer,
         local=opening.local,
         code_of=plugin.code_of if supports(plugin, SupportsLocalReply) else None,

@@ -5,21 +5,10 @@ Routes are tried in order, so unlike Envoy's virtual hosts a better pattern furt
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable
 
+from xproxy.model.authority import normalised, split_port
 from xproxy.routing.match import Holds
-
-
-# Hosts recur, and each route of a table looks at the same one.
-@functools.lru_cache(maxsize=1024)
-def split_port(authority: str) -> tuple[str, str]:
-    """Return the host and the port of ``host[:port]``; the port is empty if there is none. Total."""
-    host, colon, port = authority.rpartition(":")
-    # The colons of a bare IPv6 address stand inside brackets (RFC 3986 §3.2.2).
-    if colon and (port == "*" or (port.isascii() and port.isdigit())) and not port.endswith("]"):
-        return host, port
-    return authority, ""
 
 
 def check_host_pattern(pattern: str) -> None:
@@ -33,12 +22,12 @@ def check_host_pattern(pattern: str) -> None:
 
 def _one_host(pattern: str) -> Callable[[str, str], bool]:
     host, port = split_port(pattern.lower())
-    port = "" if port == "*" else port
+    port = "" if port == "*" else port.lstrip("0")
     if host == "*":
         return lambda found, its_port: not port or port == its_port
     # A wildcard stands for at least one character, as in Envoy: *.a.com does not match .a.com.
     if host.startswith("*"):
-        suffix = host[1:]
+        suffix = host[1:].removesuffix(".")
         return lambda found, its_port: (
             found.endswith(suffix) and len(found) > len(suffix) and (not port or port == its_port)
         )
@@ -47,14 +36,15 @@ def _one_host(pattern: str) -> Callable[[str, str], bool]:
         return lambda found, its_port: (
             found.startswith(prefix) and len(found) > len(prefix) and (not port or port == its_port)
         )
+    host = normalised(host)
     return lambda found, its_port: found == host and (not port or port == its_port)
 
 
 def host_test(patterns: Iterable[str]) -> tuple[str, Holds]:
-    """Return the test of a lower-case ``host[:port]`` against the patterns of a route. Raises ValueError.
+    """Return the test of a host, as ``with_port`` gives it, against the patterns of a route. Raises ValueError.
 
-    A pattern without port (or with ``:*``) matches every port; one with a port wants that port written in the
-    request. ``*`` matches every request, also one that has no host.
+    A pattern without port (or with ``:*``) matches every port; one with a port wants that port, whether the request
+    says it or its scheme means it. ``*`` matches every request, also one that has no host.
     """
     texts = tuple(patterns)
     for text in texts:
@@ -62,7 +52,7 @@ def host_test(patterns: Iterable[str]) -> tuple[str, Holds]:
     wanted = " or ".join(texts)
     if "*" in texts:
         return wanted, lambda found: True
-    exact = frozenset(text.lower() for text in texts if "*" not in text)
+    exact = frozenset(normalised(text) for text in texts if "*" not in text)
     wild = tuple(_one_host(text) for text in texts if "*" in text)
 
     def holds(found: str | None) -> bool:

@@ -8,16 +8,17 @@ the same two calls, so an explanation cannot differ from the decision.
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 import attrs
 
 from xproxy.config.schema import PathMatch, StringMatch
+from xproxy.model.authority import DEFAULT_PORTS, normalised, with_port
 from xproxy.model.message import RequestHead, Target
 from xproxy.model.networks import Networks
+from xproxy.routing.patterns import compile_pattern
 from xproxy.stream.exchange import ConnectionFacts
 
 Find: TypeAlias = Callable[[RequestHead, ConnectionFacts], str | None]
@@ -67,20 +68,36 @@ class Condition:
 
 
 def find_host(head: RequestHead, facts: ConnectionFacts) -> str | None:
-    """Return the authority of a web request in lower case; RPC requests have none."""
-    return head.service.lower() if isinstance(head.extra, Target) else None
+    """Return the authority of a web request at its plainest, with its port; RPC requests have none."""
+    extra = head.extra
+    if not isinstance(extra, Target):
+        return None
+    # A scheme that has no port of its own is no way round a rule for one: it is taken for http.
+    return with_port(head.service, extra.scheme if extra.scheme in DEFAULT_PORTS else "http")
 
 
 def find_path(head: RequestHead, facts: ConnectionFacts) -> str | None:
-    """Return the path of a web request without its query; empty for a tunnel (CONNECT)."""
+    """Return the path of a web request without its query, as its listener has it; empty for a tunnel (CONNECT)."""
     extra = head.extra
-    return extra.path.partition("?")[0] if isinstance(extra, Target) else None
+    return extra.match_path if isinstance(extra, Target) else None
 
 
-def find_service(head: RequestHead, facts: ConnectionFacts) -> str | None:
-    """Return the service that is called; the authority of a web request that is no call."""
-    rpc = head.rpc
-    return head.service if rpc is None else rpc.service
+def find_service(exact: str | None) -> Find:
+    """Return the finder of the service that is called; the authority of a web request that is no call.
+
+    An authority comes at its plainest, or in the spelling of ``exact`` if that means the same.
+    """
+
+    def find(head: RequestHead, facts: ConnectionFacts) -> str | None:
+        extra = head.extra
+        if not isinstance(extra, Target):
+            return head.service
+        if extra.rpc is not None:
+            return extra.rpc.service
+        found = normalised(head.service, extra.scheme)
+        return exact if exact is not None and normalised(exact, extra.scheme) == found else found
+
+    return find
 
 
 def find_method(allowed: Iterable[str]) -> Find:
@@ -138,12 +155,47 @@ def find_port(head: RequestHead, facts: ConnectionFacts) -> str | None:
 
 
 def find_header(name: str) -> Find:
-    """Return the finder of a field; several of one name are joined with a comma."""
+    """Return the finder of a field as the client sent it; several of one name are joined with a comma.
 
+    Those in ``TOKENS`` come in lower case, and ``:path`` and its like are what they are in HTTP/2.
+    """
+    pseudo = _PSEUDO.get(name.lower())
+    if pseudo is not None:
+        return pseudo
+    if name.lower() not in _AT_THIS_HOP:
+
+        def find(head: RequestHead, facts: ConnectionFacts) -> str | None:
+            found = head.headers.get(name)
+            # What Connection names ends here as well, but the client did send it.
+            return found if found is not None or not head.extra else head.sent(name)
+
+        return find
+
+    def find_here(head: RequestHead, facts: ConnectionFacts) -> str | None:
+        found = head.sent(name)
+        return found.lower() if found is not None else None
+
+    return find_here if name.lower() in TOKENS else lambda head, facts: head.sent(name)
+
+
+TOKENS: Final = frozenset({"upgrade", "connection", "te", "transfer-encoding"})
+"""Fields whose values are names that have no case (RFC 9110 §5.6.2): compared in lower case, by ``name_test``."""
+_AT_THIS_HOP: Final = TOKENS | {"host", "keep-alive", "proxy-connection"}
+
+
+def _web(read: Callable[[RequestHead, Target], str]) -> Find:
     def find(head: RequestHead, facts: ConnectionFacts) -> str | None:
-        return head.headers.get(name)
+        return read(head, head.extra) or None if isinstance(head.extra, Target) else None
 
     return find
+
+
+_PSEUDO: Final[Mapping[str, Find]] = {
+    ":method": _web(lambda head, target: head.method),
+    ":path": _web(lambda head, target: target.path),
+    ":authority": _web(lambda head, target: head.service),
+    ":scheme": _web(lambda head, target: target.scheme),
+}
 
 
 def find_argument(name: str) -> Find:
@@ -156,13 +208,31 @@ def find_argument(name: str) -> Find:
     return find
 
 
-# A query is parsed once for all the conditions that ask for one of its parameters.
-@functools.lru_cache(maxsize=256)
-def _parameters(query: str) -> Mapping[str, str]:
+_LONGEST_REMEMBERED: Final = 1024
+"""Characters of a query. Longer ones recur too seldom to be kept beside others."""
+
+
+def _parse(query: str) -> Mapping[str, str]:
     parameters: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        parameters.setdefault(name, value)
+    # parse_qsl takes five times as long, which eight thousand characters of a client turn into milliseconds.
+    for part in query.split("&"):
+        if not part:
+            continue
+        name, _, value = part.partition("=")
+        if "%" in name or "+" in name:
+            name = unquote_plus(name)
+        parameters.setdefault(name, value)  # which is decoded where it is asked for
     return parameters
+
+
+# A query is parsed once for all the conditions that ask for one of its parameters.
+_remembered = functools.lru_cache(maxsize=256)(_parse)
+# Of the long ones the last: a hundred routes shall not parse it a hundred times.
+_last = functools.lru_cache(maxsize=1)(_parse)
+
+
+def _parameters(query: str) -> Mapping[str, str]:
+    return (_remembered if len(query) <= _LONGEST_REMEMBERED else _last)(query)
 
 
 def find_parameter(name: str) -> Find:
@@ -170,17 +240,10 @@ def find_parameter(name: str) -> Find:
 
     def find(head: RequestHead, facts: ConnectionFacts) -> str | None:
         query = head.path.partition("?")[2]
-        return _parameters(query).get(name) if query else None
+        value = _parameters(query).get(name) if query else None
+        return unquote_plus(value) if value else value
 
     return find
-
-
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Compile a pattern of the configuration. Raises ValueError that says what is wrong with it."""
-    try:
-        return re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ValueError(f"regex {pattern!r} is not valid: {error}") from None
 
 
 def _only_key(values: Mapping[str, object], allowed: str) -> str:
@@ -210,6 +273,8 @@ def name_test(match: StringMatch) -> tuple[str, Holds]:
     """As ``text_test``, for host names, which come in lower case: however it is written. A regex is left as it is."""
     lower = [None if t is None else t.lower() for t in (match.exact, match.prefix, match.suffix)]
     exact, prefix, suffix = lower
+    # The dot at the end of a whole name is not part of what comes.
+    exact, suffix = [t.removesuffix(".") if t else t for t in (exact, suffix)]
     contains = None if match.contains is None else match.contains.lower()
     return text_test(
         attrs.evolve(match, exact=exact, prefix=prefix, suffix=suffix, contains=contains)
@@ -229,8 +294,7 @@ def _positive(key: str, text: str) -> Callable[[str], bool]:
         case "segment_prefix":
             return _segments(text)
         case "regex":
-            fullmatch = compile_pattern(text).fullmatch
-            return lambda found: fullmatch(found) is not None
+            return compile_pattern(text)
         case _:
             raise ValueError(f"{key!r} is not a way to compare texts")
 

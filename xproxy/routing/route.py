@@ -15,6 +15,7 @@ from xproxy.config.schema import RouteConfig
 from xproxy.model.message import RequestHead
 from xproxy.routing.hosts import host_test
 from xproxy.routing.match import (
+    TOKENS,
     Condition,
     Failure,
     Find,
@@ -187,11 +188,12 @@ def _planned(config: RouteConfig) -> Iterator[tuple[Path, Callable[[], Condition
     if match.method is not None:
         yield _plan("method", find_method(match.method), one_of, match.method)
     if match.service is not None:
-        yield _plan("service", find_service, text_test, match.service)
+        yield _plan("service", find_service(match.service.exact), text_test, match.service)
     if match.path is not None:
         yield _plan("path", find_path, path_test, match.path)
     for name, test in (match.headers or {}).items():
-        make = partial(_make, f"header {name}", find_header(name), text_test, test)
+        compare = name_test if name.lower() in TOKENS else text_test
+        make = partial(_make, f"header {name}", find_header(name), compare, test)
         yield ("match", "headers", name), make
     for name, test in (match.query or {}).items():
         make = partial(_make, f"query {name}", find_parameter(name), text_test, test)

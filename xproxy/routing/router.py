@@ -133,14 +133,14 @@ async def _granted_within(handler: Handler, request: Request, seconds: float) ->
 class TimedBody(ReceiveChannel[bytes | Trailers]):
     """A request body whose end starts the clock of the route's timeout."""
 
-    __slots__ = ("_clock", "_request", "_timeout", "inner")
+    __slots__ = ("_clock", "_stream", "_timeout", "inner")
 
     inner: Body
     """The body itself, for code that can do without the pieces."""
 
     def __init__(self, request: Request, timeout: float, clock: Callable[[], float]) -> None:
         self.inner = request.body
-        self._request = request
+        self._stream = request.stream  # not the request, which knows this
         self._timeout = timeout
         self._clock = clock
 
@@ -158,7 +158,7 @@ class TimedBody(ReceiveChannel[bytes | Trailers]):
 
     def _start_clock(self) -> None:
         # A second time it changes nothing: the earlier limit holds.
-        self._request.stream.limit(self._clock() + self._timeout)
+        self._stream.limit(self._clock() + self._timeout)
 
     async def aclose(self) -> None:
         await self.inner.aclose()

@@ -7,7 +7,7 @@ from typing import Final, final
 
 import attrs
 
-from xproxy.codecs.memo import IdentityMemo
+from xproxy.codecs.memo import HeadMemo, IdentityMemo
 from xproxy.config.schema import RouteConfig
 from xproxy.model.errors import ConfigError
 from xproxy.model.message import RequestHead
@@ -62,7 +62,7 @@ class Explanation:
 
 @final
 class RouteTable:
-    """Routes in order. Choosing is pure; choices are remembered by the identity of the head.
+    """Routes in order. Choosing is pure; choices are remembered by the identity of heads that recur.
 
     Facts of a connection must have settled before its first request is routed: where a table looks at the connection,
     what its conditions said is remembered for the facts object.
@@ -85,10 +85,10 @@ class RouteTable:
             for condition in route.conditions
             if condition.on_connection
         )
-        self._memo: IdentityMemo[Route] | None = None if self._on_connection else IdentityMemo()
+        self._memo: HeadMemo[Route] | None = None if self._on_connection else HeadMemo()
         # Connections for which all conditions on connections say the same are one class, with one memory.
-        self._classes: dict[tuple[bool, ...], IdentityMemo[Route]] = {}
-        self._by_facts: IdentityMemo[IdentityMemo[Route]] = IdentityMemo()
+        self._classes: dict[tuple[bool, ...], HeadMemo[Route]] = {}
+        self._by_facts: IdentityMemo[HeadMemo[Route]] = IdentityMemo()
 
     @classmethod
     def build(cls, name: str, routes: Sequence[RouteConfig]) -> RouteTable:
@@ -131,7 +131,7 @@ class RouteTable:
             return None
         return route
 
-    def _class_of(self, head: RequestHead, facts: ConnectionFacts) -> IdentityMemo[Route]:
+    def _class_of(self, head: RequestHead, facts: ConnectionFacts) -> HeadMemo[Route]:
         key = tuple(
             c.holds((c.find_on_connection or c.find)(head, facts)) for c in self._on_connection
         )
@@ -140,7 +140,7 @@ class RouteTable:
             if len(self._classes) >= _MAX_CLASSES:
                 self._classes.clear()
                 self._by_facts = IdentityMemo()
-            memo = self._classes[key] = IdentityMemo()
+            memo = self._classes[key] = HeadMemo()
         return memo
 
     def explain(self, head: RequestHead, facts: ConnectionFacts) -> Explanation:

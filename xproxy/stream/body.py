@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import trio
@@ -48,8 +49,13 @@ class BytesBody(ReceiveChannel[bytes | Trailers]):
         """Do nothing: there is nothing to release."""
 
 
-async def read_whole(body: Body, limit: int) -> BytesBody:
-    """Collect a body of at most ``limit`` bytes. Raises BodyTooLarge beyond it, and whatever the body raises."""
+async def read_whole(
+    body: Body, limit: int, hold: Callable[[int], None] | None = None
+) -> BytesBody:
+    """Collect a body of at most ``limit`` bytes. Raises BodyTooLarge beyond it, and whatever the body raises.
+
+    ``hold`` is told of every piece; see ``StreamControl``.
+    """
     if isinstance(body, BytesBody):
         if len(body.data) > limit:
             raise BodyTooLarge(f"body is {len(body.data)} bytes, limit {limit}")
@@ -68,4 +74,6 @@ async def read_whole(body: Body, limit: int) -> BytesBody:
         size += len(piece)
         if size > limit:
             raise BodyTooLarge(f"body is above {limit} bytes")
+        if hold is not None:
+            hold(len(piece))
         parts.append(piece)

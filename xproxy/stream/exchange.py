@@ -16,6 +16,7 @@ from xproxy.model.metadata import Key, Metadata
 from xproxy.model.status import Status
 from xproxy.model.traits import Traits
 from xproxy.stream.body import Body, BytesBody
+from xproxy.stream.held import Share, uncounted
 
 T = TypeVar("T")
 
@@ -50,6 +51,15 @@ class Downstream(Protocol):
     @property
     def draining(self) -> bool:
         """Its listener is about to end: no new connections come."""
+        ...
+
+    @property
+    def streams(self) -> int:
+        """Streams in flight."""
+        ...
+
+    def in_flight(self, permits: RetryPermits) -> int:
+        """Return how many of its requests the cluster whose permits these are was asked last, and are not over."""
         ...
 
     async def call(self, request: Request) -> Response:
@@ -90,6 +100,8 @@ class ConnectionFacts:
     """Which of its own codes the protocol gives a reply made here; None where it has no codes."""
     text_of: Callable[[ResponseHead, RequestHead | None], bytes] | None = None
     """The body that it gives such a reply, where nobody else did; None where it gives none."""
+    share: Share = attrs.field(factory=uncounted, repr=False)
+    """What the connection holds of the process's bytes."""
     downstream: Downstream | None = None
     """The live connection, for upstream connections that are bound to it; None in tests and local requests."""
 
@@ -108,6 +120,10 @@ class StreamControl(Protocol):
 
     def touch(self) -> None:
         """Something moved on the stream: it is not idle."""
+        ...
+
+    def hold(self, count: int) -> None:
+        """So many more bytes are held for the stream, until it ends; for what a filter keeps of a body."""
         ...
 
     def interruption(self) -> StreamError | None:
@@ -129,13 +145,19 @@ class StreamControl(Protocol):
 class RetryPermits(Protocol):
     """A cluster's bound on retries in flight."""
 
-    def acquire(self) -> bool:
-        """Take a permit for one retry; False: the outcome so far goes on."""
+    def acquire(self, request: Request) -> bool:
+        """Take a permit for one retry of ``request``; False: the outcome so far goes on."""
         ...
 
-    def release(self) -> None:
+    def release(self, request: Request) -> None:
         """Give it back."""
         ...
+
+
+class Releasable(Protocol):
+    """What a response holds until it is closed: its upstream lease."""
+
+    async def aclose(self) -> None: ...
 
 
 @attrs.define(eq=False)
@@ -176,6 +198,10 @@ class Request:
     outcome: Status | None = None
     """How the exchange ended, where trailers or what came instead of them told another thing than the head.
     Written by drivers, and by filters that take trailers away."""
+    held: Releasable | None = None
+    """What the last answer of an upstream holds, for whoever finds that a filter has lost it. Written by clusters."""
+    logged: bool = False
+    """An access log has its line. Written by that filter."""
     _metadata: Metadata | None = None
 
     @property
@@ -205,12 +231,6 @@ class SupportsRefusals(Protocol):
     def refused(self, request: Request, head: ResponseHead) -> None:
         """Take note of the answer. Of a request that was not understood ``request.head`` is empty. Never blocks."""
         ...
-
-
-class Releasable(Protocol):
-    """What a response holds until it is closed: its upstream lease."""
-
-    async def aclose(self) -> None: ...
 
 
 @attrs.define(eq=False)

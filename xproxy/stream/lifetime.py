@@ -18,3 +18,21 @@ class SupportsRun(Protocol):
         it after the last stream of the snapshot has ended. What it raises before ``started()`` refuses the snapshot.
         """
         ...
+
+
+@runtime_checkable
+class SupportsStatistics(Protocol):
+    """A part of a snapshot with counters, for the admin interface to show while a snapshot has it."""
+
+    def statistics(self) -> tuple[str, str, object] | None:
+        """Return their kind, their name, and an instance of an attrs class with them; None: there are none."""
+        ...
+
+
+@runtime_checkable
+class SupportsProbe(Protocol):
+    """A filter that needs something of the machine it runs on: a file, a device."""
+
+    def probe(self) -> tuple[str, str] | None:
+        """Say what it cannot have, and which of its keys asks for it; None: it can start. Changes nothing."""
+        ...

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 import trio
@@ -19,10 +20,22 @@ from xproxy.stream.body import Body
 class Recording:
     """What was taken of a body, up to ``limit`` bytes. Above it nothing can be taken again."""
 
-    __slots__ = ("_ended", "_inner", "_limit", "_lock", "_size", "_start", "pieces", "replayable")
+    __slots__ = (
+        "_ended",
+        "_hold",
+        "_inner",
+        "_limit",
+        "_lock",
+        "_size",
+        "_start",
+        "pieces",
+        "replayable",
+    )
 
-    def __init__(self, inner: Body, limit: int) -> None:
+    def __init__(self, inner: Body, limit: int, hold: Callable[[int], None] | None = None) -> None:
+        """``hold`` is told of every piece that is kept; see ``StreamControl``."""
         self._inner = inner
+        self._hold = hold
         self._limit = limit
         self._size = 0
         self._start = 0
@@ -71,6 +84,8 @@ class Recording:
             self._size += len(piece)
             if self._size > self._limit:
                 self.replayable = False
+            elif self._hold is not None:
+                self._hold(len(piece))
 
     async def aclose(self) -> None:
         """Close the body itself."""

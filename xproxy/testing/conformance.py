@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
-from xproxy.codecs.api import CodecPlugin
+from xproxy.codecs.api import NO_SAMPLES, CodecPlugin, Samples
 from xproxy.testing.reading import Stream, record
 from xproxy.testing.rules import bounds, exchange, reading, snapshot
 from xproxy.testing.rules import plugin as plugin_rules
-from xproxy.testing.subject import Broken, NotConforming, Samples, Subject
+from xproxy.testing.subject import Broken, NotConforming, Subject
 
 Rule: TypeAlias = Callable[[Subject], None]
 StreamRule: TypeAlias = Callable[[Subject, list[Stream]], None]
@@ -52,6 +52,7 @@ _STREAM_RULES: Final[Mapping[str, StreamRule]] = {
     "snapshots": snapshot.snapshots,
     "hostile-states": snapshot.hostile_states,
     "memory": bounds.memory,
+    "claims": plugin_rules.claims,
 }
 
 RULES: Final = (*_RULES, *_STREAM_RULES)
@@ -63,14 +64,14 @@ def check_codec(plugin: CodecPlugin, *, samples: Samples | None = None) -> None:
 
     Args:
         plugin: the codec's plugin object, as its entry point names it.
-        samples: requests and recorded streams beyond what the kit makes up.
+        samples: requests and recorded streams beyond what the kit makes up and the plugin has (``SupportsSamples``).
 
     Raises:
         NotConforming: names the rule, what happened, and the input in hex, shortened where possible.
 
     """
     with _rule(plugin, "first-words"):
-        subject = Subject(plugin, samples or Samples())
+        subject = Subject(plugin, samples or NO_SAMPLES)
     for name, rule in _RULES.items():
         with _rule(plugin, name):
             rule(subject)

@@ -37,6 +37,7 @@ from xproxy.stream.exchange import (
     Releasable,
     Request,
     Response,
+    SupportsRefusals,
 )
 from xproxy.testing.script import Party
 from xproxy.transport.timers import Timers
@@ -244,6 +245,7 @@ async def proxy_pair(
             max_outbox_bytes,
             max_streams,
             limits.max_message_bytes,
+            tuple(one.refused for one in filters if isinstance(one, SupportsRefusals)),
         )
         port = Port("test", service, DownstreamStats())
         driver = _driver(plugin, stream, port, timers, limits)

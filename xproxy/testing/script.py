@@ -67,8 +67,8 @@ class Party:
 
     name: str
     stream: Endpoint
-    timeout: float = 5.0
-    """Seconds to wait for what is expected."""
+    timeout: float = 60.0
+    """Seconds to wait for what is expected. Long, as a test machine may be busy: only a failure waits for it."""
     quiet: float = 0.05
     """Seconds without a byte that count as ``NOTHING``."""
     received: bytearray = attrs.field(factory=bytearray)

@@ -6,7 +6,15 @@ from typing import Final
 
 import attrs
 
-from xproxy.codecs.api import NO_HINT, Codec, CodecPlugin, VerdictKind
+from xproxy.codecs.api import (
+    NO_HINT,
+    NO_SAMPLES,
+    Codec,
+    CodecPlugin,
+    Samples,
+    SupportsSamples,
+    VerdictKind,
+)
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Head, Violation
 from xproxy.model.headers import NO_HEADERS, Headers
@@ -42,16 +50,6 @@ class NotConforming(AssertionError):
         self.data = data
 
 
-@attrs.frozen(kw_only=True)
-class Samples:
-    """What a codec's author adds to the messages that the kit makes up by itself."""
-
-    requests: tuple[RequestHead, ...] = ()
-    """Requests worth sending, with the codec's own ``extra``. They join the kit's own."""
-    recorded: tuple[bytes, ...] = ()
-    """Whole streams of bytes that real clients sent; each must be readable without a violation."""
-
-
 _FIELDS: Final = Headers((("x-sample", "one"), ("x-empty", ""), ("x-other", "two words")))
 
 _CANDIDATES: Final = (
@@ -71,7 +69,8 @@ class Subject:
     """A plugin, and what was learnt about it by talking through it."""
 
     plugin: CodecPlugin
-    samples: Samples = Samples()
+    samples: Samples = NO_SAMPLES
+    """What a test hands in; the plugin's own are added."""
     request: RequestHead = attrs.field(init=False)
     """A request that this codec carries."""
     response: ResponseHead = attrs.field(init=False)
@@ -79,6 +78,8 @@ class Subject:
 
     def __attrs_post_init__(self) -> None:
         """Find a request that the codec carries, and a response. Raises Broken if there is none."""
+        if isinstance(self.plugin, SupportsSamples):
+            self.samples += self.plugin.samples()
         if self.traits.headless:
             self.request = RequestHead(service="", method="")
             self.response = ResponseHead(status=Status.OK)
@@ -96,7 +97,7 @@ class Subject:
 
     @property
     def streams_bodies(self) -> bool:
-        return self.sharing is not Sharing.MESSAGES
+        return self.sharing is not Sharing.MESSAGES and not self.traits.whole_bodies
 
     def open(self, role: Role, limits: Limits = DEFAULT_LIMITS) -> Codec:
         """Start a codec."""
@@ -118,8 +119,8 @@ class Subject:
                     return head
                 tried.append(f"{head.method} to {head.service} {dict(headers)}: {problem}")
         raise Broken(
-            "no request of the kit arrives as it was sent; hand one in with Samples(requests=…); tried\n  "
-            + "\n  ".join(tried)
+            "no request of the kit arrives as it was sent; give the plugin samples(), or hand in Samples(requests=…);"
+            " tried\n  " + "\n  ".join(tried)
         )
 
     def _problem_with(self, head: RequestHead) -> str | None:

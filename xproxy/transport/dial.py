@@ -10,7 +10,9 @@ import trio
 
 from xproxy.model.address import Address
 from xproxy.model.errors import ConnectFailed
+from xproxy.transport.descriptors import OUT_OF_DESCRIPTORS
 from xproxy.transport.listener import address_of
+from xproxy.transport.names import resolver
 from xproxy.transport.poller import PolledSocket, Poller
 
 
@@ -26,10 +28,10 @@ async def resolve(address: Address) -> list[tuple[socket.AddressFamily, str | tu
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         return [(family, (address.host, address.port))]
     try:
-        found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        found = await resolver().find(address.host, address.port)
     except OSError as exc:
         raise ConnectFailed(f"{address}: name not resolved: {exc.strerror or exc}") from exc
-    return [(family, (str(where[0]), int(where[1]))) for family, _, _, _, where in found]
+    return [(family, (host, port)) for family, host, port in found]
 
 
 async def dial(poller: Poller, address: Address, connect_timeout: float) -> PolledSocket:
@@ -41,17 +43,30 @@ async def dial(poller: Poller, address: Address, connect_timeout: float) -> Poll
                 return await _connect(poller, family, where, address)
             except ConnectFailed as exc:
                 last = exc
-        raise last or ConnectFailed(f"{address}: the name has no address")
+        try:
+            raise last or ConnectFailed(f"{address}: the name has no address")
+        finally:
+            del last  # it knows this frame
     raise ConnectFailed(f"{address}: not connected within {connect_timeout:g} s (connect_timeout)")
+
+
+def _open(poller: Poller, family: socket.AddressFamily, address: Address) -> socket.socket:
+    try:
+        return socket.socket(family, socket.SOCK_STREAM)
+    except OSError as exc:
+        # Who is being served comes before who only might be.
+        if exc.errno not in OUT_OF_DESCRIPTORS or not poller.descriptors.make_room():
+            raise ConnectFailed(f"{address}: {exc.strerror}") from exc
+    try:
+        return socket.socket(family, socket.SOCK_STREAM)
+    except OSError as exc:
+        raise ConnectFailed(f"{address}: {exc.strerror}") from exc
 
 
 async def _connect(
     poller: Poller, family: socket.AddressFamily, where: str | tuple[str, int], address: Address
 ) -> PolledSocket:
-    try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as exc:
-        raise ConnectFailed(f"{address}: {exc.strerror}") from exc
+    sock = _open(poller, family, address)
     polled: PolledSocket | None = None
     try:
         sock.setblocking(False)
@@ -72,6 +87,7 @@ async def _connect(
             polled = poller.add(sock, address, address)
             await trio.lowlevel.checkpoint()
         polled.local = address_of(sock)
+        polled.upstream = True
         return polled
     except BaseException as exc:
         if polled is not None:

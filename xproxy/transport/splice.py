@@ -38,12 +38,15 @@ async def splice(
             size = fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         except PermissionError:  # the user's pipes are at their bound: the default size will do
             size = fcntl.fcntl(into, fcntl.F_GETPIPE_SZ)
+        source.begin()
         while True:
             try:
                 count = os.splice(source.fileno(), into, size, flags=flags)
             except BlockingIOError:
                 source.pending = False
+                source.settle()
                 await _data(source)
+                source.begin()
                 continue
             except OSError as exc:
                 raise SourceBroken(f"read: {exc.strerror}") from exc
@@ -56,12 +59,17 @@ async def splice(
                 try:
                     sent = os.splice(out, sink.fileno(), count, flags=flags)
                 except BlockingIOError:
+                    source.settle()
                     await _room(sink, stall)
+                    source.begin()
                     continue
+                except OSError as exc:
+                    sink.write_failed(exc)
+                    raise
                 count -= sent
                 moved(sent)
             # Both ends may be ready for ever: others want to run too.
-            await trio.lowlevel.checkpoint()
+            await source.turn()
     except OSError as exc:
         raise trio.BrokenResourceError(f"splice: {exc.strerror}") from exc
     finally:

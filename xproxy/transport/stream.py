@@ -38,6 +38,25 @@ class ByteStream(Protocol):
         """Return what ``read`` would return at once; None: nothing is there. Not while somebody waits in ``read``."""
         ...
 
+    def settle(self, more: float = 0.0) -> None:
+        """What was read last has been dealt with: count the time since then, and ``more`` seconds that will follow.
+
+        A stream that used much waits for its turn before it reads on (see ``turns.py``). Whoever reads in a loop and
+        does not wait in between calls it after each read.
+        """
+        ...
+
+    async def turn(self) -> None:
+        """Settle in the middle of what was read, and let others run. A checkpoint always."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Other work for this stream took so many seconds at a stretch: let others run before it goes on.
+
+        A checkpoint always; any number of tasks may wait.
+        """
+        ...
+
     def write_now(self, data: bytes | memoryview) -> int:
         """Hand bytes to the kernel and return how many it took (0 … all). Never blocks.
 

@@ -117,6 +117,17 @@ class TrioStream:
             self._changed.unpark_all()
         return data
 
+    def settle(self, more: float = 0.0) -> None:
+        """See ByteStream: nothing is counted here."""
+
+    async def turn(self) -> None:
+        """See ByteStream."""
+        await trio.lowlevel.checkpoint()
+
+    async def pause(self, seconds: float) -> None:
+        """See ByteStream."""
+        await trio.lowlevel.checkpoint()
+
     def write_now(self, data: bytes | memoryview) -> int:
         """See ByteStream: takes up to ``_READ`` bytes beyond what is still on its way."""
         if self._closed:

@@ -12,8 +12,12 @@ import attrs
 import trio
 
 from xproxy.codecs.api import CodecPlugin, family_of
+from xproxy.codecs.other_protocol import HERE
+from xproxy.codecs.outcome import without_trailers
 from xproxy.config.schema import ClusterConfig
 from xproxy.model.errors import (
+    HeadRefused,
+    HeadTooLarge,
     LocalProtocolError,
     NoHealthyEndpoint,
     StreamError,
@@ -21,10 +25,11 @@ from xproxy.model.errors import (
     UpstreamRefused,
 )
 from xproxy.model.limits import Limits
+from xproxy.model.message import Target
 from xproxy.model.status import Status
 from xproxy.model.traits import Sharing, Traits
-from xproxy.stream.body import BytesBody
-from xproxy.stream.exchange import Releasable, Request, Response
+from xproxy.stream.body import Body, BytesBody
+from xproxy.stream.exchange import ConnectionFacts, Releasable, Request, Response
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
 from xproxy.upstream.agreement import Agreement
@@ -39,6 +44,7 @@ from xproxy.upstream.serial_lane import DedicatedLane, SerialLane
 from xproxy.upstream.shared_lane import BoundLane, SharedLane
 from xproxy.upstream.stats import ClusterStats
 from xproxy.upstream.tunnel_lane import TunnelLane
+from xproxy.upstream.untold import Untold
 
 _TICK: Final = 1.0
 """Seconds between looks at idle connections."""
@@ -63,14 +69,26 @@ class Cluster:
         limits: Limits,
         origination: Origination | None = None,
         offered: Sequence[CodecPlugin] = (),
+        untold: Untold | None = None,
+        previous: Cluster | None = None,
     ) -> None:
-        """``offered``: what endpoints may choose from in TLS, the best first, in place of ``codec``."""
+        """``offered``: what endpoints may choose from in TLS, the best first, in place of ``codec``.
+
+        ``untold``: what they are spoken to in, as nobody has said it; in place of both, where it knows.
+
+        ``previous``: the one of this name whose place it takes; what was counted, and what is known of endpoints
+        that both have, goes on.
+        """
         self.name = name
         self.config = config
-        self.stats = ClusterStats()
-        self._max_requests = config.circuit_breakers.max_requests
+        self.stats: ClusterStats = ClusterStats() if previous is None else previous.stats
         self.breaker = Breaker(config.circuit_breakers, self.stats, name)
+        self._ample = self.breaker.ample
         self.endpoints = [Endpoint(e.address, e.weight, e.metadata) for e in config.endpoints]
+        known = {} if previous is None else {one.address: one for one in previous.endpoints}
+        for endpoint in self.endpoints:
+            if endpoint.address in known:
+                endpoint.follow(known[endpoint.address])
         self._balancer = balancer(self.endpoints, random)
         self._codec = codec
         self._poller = poller
@@ -78,6 +96,7 @@ class Cluster:
         self._limits = limits
         self._origination = origination
         self._offered = offered
+        self._untold = untold
         self._lanes: dict[str, Lane] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -121,10 +140,14 @@ class Cluster:
         """
         stats = self.stats
         # Here and not in the breaker: every request asks.
-        if stats.upstream_rq_active >= self._max_requests:
-            self.breaker.refuse_request()
-        protocol = request.connection.protocol
-        lane = self._lanes.get(protocol) or self._open_lane(protocol, request.connection.traits)
+        if stats.upstream_rq_active >= self._ample:
+            self.breaker.check_request(request)
+        spoken = protocol = request.connection.protocol
+        target = request.head.extra
+        rpc = target.rpc if type(target) is Target else None
+        if rpc is not None and self._untold is not None and rpc.dialect in self._untold.calls:
+            spoken = rpc.dialect
+        lane = self._lanes.get(spoken) or self._open_lane(spoken, request.connection)
         endpoint = lane.pinned(request) or self._choose(request)
         stats.upstream_rq_total += 1
         stats.upstream_rq_active += 1
@@ -146,6 +169,9 @@ class Cluster:
                 if not refused.leaving or type(request.body) is not BytesBody:
                     raise
                 response = await lane.exchange(request, endpoint)
+        except HeadRefused as exc:
+            self._ended(endpoint)
+            raise HeadTooLarge(f"the upstream does not take the request: {exc}") from exc
         except LocalProtocolError as exc:
             self._ended(endpoint)
             # The client reads this: what its upstream's protocol cannot say is its business, our names are not.
@@ -156,19 +182,22 @@ class Cluster:
             self._ended(endpoint)
             self._failed(request, endpoint, exc)
             raise
-        endpoint.failures_in_a_row = 0
         status = response.head.status
-        if type(response.body) is not BytesBody and request.head.rpc is not None:
-            tell = partial(self._outcome, request, endpoint)
-            response.body = outcome = OutcomeBody(response.body, status, tell)
+        outcome: OutcomeBody | None = None
+        body = response.body
+        if type(body) is not BytesBody:
+            # What became of it is known at its end.
+            if rpc is not None:
+                bare = without_trailers(response.head)
+                tell = partial(self._outcome, request, endpoint, lane)
+                response.body = outcome = OutcomeBody(body, status, bare, tell)
         else:
-            outcome = None
-            if (
-                type(response.body) is BytesBody
-                and response.body.trailers is not None
-                and request.head.rpc is not None  # what is no call has its outcome in the head
-            ):
-                status = response.body.trailers.status or status
+            endpoint.failures_in_a_row = 0
+            if rpc is not None:  # what is no call has its outcome in the head
+                if body.trailers is not None:
+                    status = body.trailers.status or status
+                else:
+                    status = without_trailers(response.head)
             stats.statuses[status] = stats.statuses.get(status, 0) + 1
             if status is not Status.OK:
                 _note_tried(request, endpoint)
@@ -178,14 +207,34 @@ class Cluster:
             stats.upstream_rq_active -= 1
             endpoint.active -= 1
         else:
-            response.lease = _Counted(self, endpoint, response.lease, outcome)
+            end = outcome or partial(self._streamed, request, endpoint, lane, status, body)
+            request.held = response.lease = _Counted(self, endpoint, response.lease, end)
         return response
 
-    def _outcome(self, request: Request, endpoint: Endpoint, status: Status) -> None:
+    def _streamed(
+        self, request: Request, endpoint: Endpoint, lane: Lane, status: Status, body: Body
+    ) -> None:
+        # A response in pieces is over, or nobody reads on.
+        failure: StreamError | None = getattr(body, "failure", None)
+        self._outcome(request, endpoint, lane, failure.status if failure else status, failure)
+
+    def _outcome(
+        self,
+        request: Request,
+        endpoint: Endpoint,
+        lane: Lane,
+        status: Status,
+        failure: StreamError | None,
+    ) -> None:
         statuses = self.stats.statuses
         statuses[status] = statuses.get(status, 0) + 1
-        if status is not Status.OK:
-            _note_tried(request, endpoint)
+        if failure is None:
+            endpoint.failures_in_a_row = 0
+            if status is not Status.OK:
+                _note_tried(request, endpoint)
+        elif not (request.head.tunnel or lane.plugin.traits.headless):
+            # Half an answer is a failure of whoever gave it. Bytes that nobody understands may end in any way.
+            self._failed(request, endpoint, failure)
 
     def _convert(self, request: Request, response: Response, plugin: CodecPlugin) -> None:
         # Another family's own codes mean nothing to the client: the neutral status speaks.
@@ -228,6 +277,8 @@ class Cluster:
             return
         if not exc.condition:
             return  # the client's doing, or a full breaker
+        if HERE in exc.detail:
+            exc.detail = exc.detail.replace(HERE, f"cluster {self.name}")
         _note_tried(request, endpoint)
         self.stats.upstream_rq_reset += 1
         endpoint.failed += 1
@@ -240,18 +291,26 @@ class Cluster:
 
     # ---- lanes
 
-    def _open_lane(self, protocol: str, downstream: Traits) -> Lane:
+    def _open_lane(self, protocol: str, client: ConnectionFacts) -> Lane:
+        # ``protocol``: the client's, or the dialect of its calls where a codec is made for them.
         if self._nursery is None:
             raise NoHealthyEndpoint(f"cluster {self.name} is closed")
-        if self._offered:
-            return self._open_alpn_lane(protocol, downstream)
-        plugin = self._codec(protocol)
+        downstream = client.traits
+        plugin = self._untold.of(protocol, downstream) if self._untold is not None else None
+        if plugin is None:
+            if self._offered and (self._untold is None or self._untold.offers(downstream)):
+                return self._open_alpn_lane(protocol, downstream)
+            plugin = self._codec(protocol)
         name = plugin.name
         tunnels = plugin.traits.headless and not downstream.headless
         if downstream.headless and not plugin.traits.headless:
             raise Unsupported(f"{protocol} cannot be converted to {name}: one of them has no heads")
         for other in self._lanes.values():
-            if other.plugin.name == name and isinstance(other, TunnelLane) is tunnels:
+            if (
+                other.plugin.name == name
+                and isinstance(other, TunnelLane) is tunnels
+                and not isinstance(other, AlpnLane)
+            ):
                 self._lanes[protocol] = other
                 return other
         lane = self._lanes[protocol] = self._make_lane(plugin, tunnels=tunnels)
@@ -263,7 +322,7 @@ class Cluster:
         if not plugins:
             raise Unsupported(f"{protocol} is nothing that an endpoint could choose in TLS (ALPN)")
         for other in self._lanes.values():
-            if other.plugin is plugins[0]:
+            if other.plugin is plugins[0] and isinstance(other, AlpnLane):
                 self._lanes[protocol] = other
                 return other
         agreement = Agreement(plugins)
@@ -288,7 +347,10 @@ class Cluster:
             self._origination,
             agreement,
         )
-        alone = self.config.proxy_protocol is not None or self.config.connections == "bound"
+        bound = "bound" if traits.stateful else "shared"
+        alone = (
+            self.config.proxy_protocol is not None or (self.config.connections or bound) == "bound"
+        )
         if tunnels:
             return TunnelLane(dialer)
         if (traits.upstream_sharing or traits.sharing) is Sharing.SERIAL:
@@ -309,13 +371,21 @@ class _Counted:
     cluster: Cluster
     endpoint: Endpoint
     lease: Releasable
-    outcome: OutcomeBody | None
+    end: OutcomeBody | Callable[[], None]
+    """What counts how it ended."""
     _over: bool = False
 
     async def aclose(self) -> None:
         if not self._over:
             self._over = True
             self.cluster._ended(self.endpoint)
-            if self.outcome is not None:
-                self.outcome.give_up()
+            end, self.end = self.end, _told  # it knows the request, and the request this
+            if isinstance(end, OutcomeBody):
+                end.give_up()
+            else:
+                end()
             await self.lease.aclose()
+
+
+def _told() -> None:
+    """How a response ended was counted."""

@@ -28,3 +28,13 @@ class Endpoint:
     """Connect failures and resets since the last answer."""
     failing_until: float = 0.0
     """Chosen only if nothing else is left before this time (trio clock)."""
+
+    def follow(self, before: Endpoint) -> None:
+        """Take the place of the same address in a cluster that was changed: go on counting, keep what is known.
+
+        Requests in flight and connections stay with the one they began on.
+        """
+        self.total = before.total
+        self.failed = before.failed
+        self.failures_in_a_row = before.failures_in_a_row
+        self.failing_until = before.failing_until

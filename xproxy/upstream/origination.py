@@ -11,7 +11,7 @@ from xproxy.config.tls import ClusterTlsConfig
 from xproxy.model.address import Address
 from xproxy.model.errors import ConnectFailed
 from xproxy.transport.stream import ByteStream
-from xproxy.transport.tls.alerts import TlsError
+from xproxy.transport.tls.alerts import PLAINTEXT, TlsError
 from xproxy.transport.tls.client import ClientTls, connect
 from xproxy.transport.tls.contexts import TlsOptionsError
 from xproxy.transport.tls.gate import HandshakeGate
@@ -63,7 +63,8 @@ class Origination:
             return await connect(stream, self._client(alpn), _name_of(address))
         except (TlsError, TlsOptionsError) as exc:
             stream.close()
-            raise ConnectFailed(f"{address}: TLS: {exc}") from exc
+            remedy = f"; remove `tls` from cluster {self.name}?" if PLAINTEXT in str(exc) else ""
+            raise ConnectFailed(f"{address}: TLS: {exc}{remedy}") from exc
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             stream.close()
             raise ConnectFailed(f"{address}: TLS: {exc}") from exc

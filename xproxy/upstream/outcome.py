@@ -18,29 +18,37 @@ from xproxy.stream.body import Body
 class OutcomeBody(ReceiveChannel[bytes | Trailers]):
     """A response body that tells once how the call ended."""
 
-    __slots__ = ("_first", "_inner", "_tell", "_told")
+    __slots__ = ("_bare", "_first", "_inner", "_tell", "_told")
 
-    def __init__(self, inner: Body, first: Status, tell: Callable[[Status], None]) -> None:
+    def __init__(
+        self,
+        inner: Body,
+        first: Status,
+        bare: Status,
+        tell: Callable[[Status, StreamError | None], None],
+    ) -> None:
         self._inner = inner
         self._first = first
         """What the head said: it stands where trailers say nothing."""
+        self._bare = bare
+        """What it means that there were no trailers."""
         self._tell = tell
         self._told = False
 
-    def _end(self, status: Status) -> None:
+    def _end(self, status: Status, error: StreamError | None = None) -> None:
         if not self._told:
             self._told = True
-            self._tell(status)
+            self._tell(status, error)
 
     async def receive(self) -> bytes | Trailers:
         """Receive from the body itself."""
         try:
             piece = await self._inner.receive()
         except trio.EndOfChannel:
-            self._end(self._first)
+            self._end(self._bare)
             raise
         except StreamError as error:
-            self._end(error.status)
+            self._end(error.status, error)
             raise
         if isinstance(piece, Trailers):
             self._end(piece.status or self._first)

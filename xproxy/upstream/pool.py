@@ -29,6 +29,9 @@ class SerialPool:
 
     idle: list[SerialUpstream] = attrs.field(factory=list)
     """Last in, first out: the busiest connections stay warm and the others reach their idle timeout."""
+    oneways: list[SerialUpstream] = attrs.field(factory=list)
+    """Connections that carried a one-way message, and carry nothing else any more: an answer behind it would wait
+    until the endpoint is done with it, and it may be answered although nobody asked for that."""
     waiting: deque[Waiter] = attrs.field(factory=deque)
     open: int = 0
     """Connections there are, idle, leased and being opened; written by the lane."""
@@ -92,10 +95,10 @@ class SerialPool:
     def expire(self, tick: int, idle_ticks: int) -> list[SerialUpstream]:
         """Remove and return what the endpoint has closed, or nobody used for ``idle_ticks``. Closes none of them."""
         gone: list[SerialUpstream] = []
-        kept: list[SerialUpstream] = []
-        for connection in self.idle:
-            expired = idle_ticks and tick - connection.idle_since > idle_ticks
-            (gone if expired or not connection.reusable else kept).append(connection)
-        if gone:
-            self.idle = kept
+        for connections in (self.idle, self.oneways):
+            kept: list[SerialUpstream] = []
+            for connection in connections:
+                expired = idle_ticks and tick - connection.idle_since > idle_ticks
+                (gone if expired or not connection.quiet() else kept).append(connection)
+            connections[:] = kept
         return gone

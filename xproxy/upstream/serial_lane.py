@@ -42,7 +42,7 @@ class SerialLane:
         pool = pools.get(endpoint)
         if pool is None:
             pool = pools[endpoint] = SerialPool()
-        connection = pool.take()
+        connection = pool.take() if not request.head.oneway else self._oneway(endpoint, pool)
         if connection is None:
             connection = await self._connect(request, endpoint, pool)
         while True:
@@ -64,17 +64,35 @@ class SerialLane:
                 response.lease = Lease(self, connection, endpoint, pool)
             return response
 
+    def _oneway(self, endpoint: Endpoint, pool: SerialPool) -> SerialUpstream | None:
+        # Whoever waits for nothing may go behind others who do.
+        while pool.oneways:
+            connection = pool.oneways.pop()
+            if connection.quiet():
+                return connection
+            self.drop(connection, endpoint, pool)
+        return pool.take()
+
     def settle(self, connection: SerialUpstream, endpoint: Endpoint, pool: SerialPool) -> None:
         """The exchange is over: keep the connection if it can serve another one."""
         bound = self._dialer.config.max_requests_per_connection
-        if connection.reusable and (not bound or connection.requests < bound):
-            connection.idle_since = self._tick
-            pool.offer(connection)
-        else:
+        if not connection.reusable or (bound and connection.requests >= bound):
             self.drop(connection, endpoint, pool)
+            return
+        connection.idle_since = self._tick
+        if not connection.oneway:
+            pool.offer(connection)
+        elif pool.waiting:
+            self.drop(
+                connection, endpoint, pool
+            )  # its place is wanted for one that may be answered
+        else:
+            pool.oneways.append(connection)
 
     def drop(self, connection: SerialUpstream, endpoint: Endpoint, pool: SerialPool) -> None:
         """Close a connection for good."""
+        if connection.oneway:
+            connection.quiet()  # unread bytes would make the kernel reset it, and the message might be lost
         connection.close()
         self._closed(endpoint, pool)
 
@@ -89,8 +107,10 @@ class SerialLane:
         dialer = self._dialer
         while pool.idle:  # those that cannot be used any more make room first
             self.drop(pool.idle.pop(), endpoint, pool)
+        if pool.oneways and not dialer.breaker.may_connect(pool.open):
+            self.drop(pool.oneways.pop(), endpoint, pool)
         if not dialer.breaker.may_connect(pool.open):
-            dialer.breaker.check_pending()
+            dialer.breaker.check_pending(request)
             dialer.stats.upstream_rq_pending_active += 1
             try:
                 connection = await pool.wait()
@@ -128,8 +148,9 @@ class SerialLane:
     def close(self) -> None:
         """See Lane."""
         for endpoint, pool in self._pools():
-            while pool.idle:
-                self.drop(pool.idle.pop(), endpoint, pool)
+            for connections in (pool.idle, pool.oneways):
+                while connections:
+                    self.drop(connections.pop(), endpoint, pool)
 
 
 @attrs.define(eq=False)
@@ -247,7 +268,7 @@ class _Bound:
 
     @property
     def usable(self) -> bool:
-        return not self._closed and (self.busy or self.connection.reusable)
+        return not self._closed and (self.busy or self.connection.quiet())
 
     def close_soon(self) -> None:
         self.busy = False

@@ -12,6 +12,7 @@ from xproxy.connection.multiplexed import Multiplexed
 from xproxy.connection.service import DownstreamStats, Port, Service, Timeouts
 from xproxy.model.errors import ConnectFailed, Unsupported
 from xproxy.model.traits import Role
+from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import ConnectionFacts, Downstream, Request, Response
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer
@@ -40,7 +41,8 @@ class SharedLane:
 
     Where the peer bounds how many requests it takes at a time on a connection, further ones are opened while all are
     full, within the circuit breaker's ``max_connections``. Beyond that requests wait on a connection, at most
-    ``max_pending_requests`` of them.
+    ``max_pending_requests`` of them. The same where others have used up what a peer takes in bodies, or a peer reads
+    nothing: a request does not wait for strangers if there can be another connection.
     """
 
     __slots__ = ("_connections", "_dialer", "_nursery", "_opening", "_used", "plugin")
@@ -68,8 +70,12 @@ class SharedLane:
             and self._dialer.config.connections_per_endpoint == 1
         ):
             connection = connections[0]
-            concurrency = connection.concurrency
-            if not connection.closing and (concurrency is None or not concurrency.saturated):
+            outbox = connection.outbox
+            if not connection.closing and (
+                outbox.size < outbox.limit
+                if connection.concurrency is None
+                else _has_room(connection, request)
+            ):
                 return connection.call(request)
         return self._exchange(request, endpoint)
 
@@ -82,7 +88,7 @@ class SharedLane:
         while True:
             connections = self._connections.setdefault(endpoint, [])
             usable = [c for c in connections if not c.closing]
-            free = [c for c in usable if c.concurrency is None or not c.concurrency.saturated]
+            free = [c for c in usable if _has_room(c, request)]
             opening = self._opening.get(endpoint)
             if free and (len(usable) >= wanted or opening is not None):
                 return _least_busy(free, wanted)
@@ -92,10 +98,10 @@ class SharedLane:
                 if free:
                     return _least_busy(free, wanted)
                 # All are full, and there may be no more: the request waits on one of them.
-                dialer.breaker.check_pending(_waiting(usable))
+                dialer.breaker.check_pending(request, _waiting(usable))
                 return min(usable, key=lambda c: c.streams)
             # One dials; the others wait for it, and look again unless it failed.
-            dialer.breaker.check_pending(_waiting(usable))
+            dialer.breaker.check_pending(request, _waiting(usable))
             dialer.stats.upstream_rq_pending_active += 1
             try:
                 await opening.wait(endpoint)
@@ -166,6 +172,19 @@ class SharedLane:
                 connection.drain()
 
 
+def _has_room(connection: Multiplexed, request: Request) -> bool:
+    """Whether a request could go out at once, as far as can be seen."""
+    if connection.outbox.full:
+        return False
+    concurrency = connection.concurrency
+    if concurrency is None:
+        return True
+    if concurrency.saturated:
+        return False
+    body = request.body
+    return not concurrency.blocked or (type(body) is BytesBody and not body.data)
+
+
 def _least_busy(free: list[Multiplexed], wanted: int) -> Multiplexed:
     # The ones that are there in any case first: the others shall fall idle.
     return min(free[:wanted], key=lambda c: c.streams)
@@ -182,6 +201,7 @@ def upstream_facts(dialer: Dialer, endpoint: Endpoint) -> ConnectionFacts:
         listener=f"cluster {dialer.name}",
         protocol=dialer.plugin.name,
         traits=dialer.plugin.traits,
+        share=dialer.poller.held.share(None),
         peer=endpoint.address,
         local=endpoint.address,
     )

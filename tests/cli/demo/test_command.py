@@ -17,7 +17,7 @@ from xproxy.registry import Registry, default_registry
 
 def test_recognition() -> None:
     registry = default_registry()
-    assert recognition(b"GET / HTTP/1.1\r\n", "http1", registry) == "http1, 5 bytes"
+    assert recognition(b"GET / HTTP/1.1\r\n", "http1", registry) == "http1, 16 bytes"
     assert recognition(b"(hm)", "opaque", registry) == "opaque, 1 byte"
     assert recognition(b"", "", registry) == ""
 

@@ -19,7 +19,7 @@ SERVE = functools.partial(greeter, PLUGIN, "g")
 GRPCIO = """
 import sys, grpc
 with grpc.insecure_channel(sys.argv[1]) as channel:
-    print(channel.unary_unary("/a.B/c")(b"hi", timeout=10).decode())
+    print(channel.unary_unary("/a.B/c")(b"hi", timeout=60).decode())
 """
 
 

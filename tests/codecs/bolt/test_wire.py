@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 import zlib
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from xproxy.codecs.bolt.codec import BoltCodec
 from xproxy.codecs.bolt.fields import write_pairs
+from xproxy.codecs.bolt.sofa_request import CLASS
 from xproxy.codecs.bolt.wire import RESPONSE_CLASS, V1_HESSIAN, BoltExtra, BoltWire
 from xproxy.codecs.messages import Malformed
 from xproxy.model.errors import LocalProtocolError
@@ -184,8 +186,11 @@ def test_a_method_that_only_the_body_has_is_not_written_into_the_header() -> Non
     raw = vector_named("service-in-header-method-in-body")
     frame, head = asked(raw)
     assert WIRE.request(8, attrs.evolve(head), frame.data) == raw
-    renamed = asked(WIRE.request(8, attrs.evolve(head, method="other"), frame.data))[1]
-    assert renamed.method == "other"
+    renamed = WIRE.request(8, attrs.evolve(head, method="other"), frame.data)
+    trusting = BoltCodec(Role.SERVER, DEFAULT_LIMITS, strict=False)
+    (again,) = trusting.receive(renamed)
+    assert isinstance(again, Head)
+    assert again.message.method == "other"  # type: ignore[union-attr]  # a request
 
 
 def test_a_header_cannot_name_a_second_target() -> None:
@@ -338,3 +343,104 @@ def test_no_bytes_whatever_raise(prefix: bytes, keep: int, noise: bytes, role: R
     frames = [*codec.receive(prefix[:keep] + noise), *codec.receive(None)]
     crimes = [i for i, frame in enumerate(frames) if isinstance(frame, Violation)]
     assert crimes in ([], [len(frames) - 1])
+
+
+# ---- for whom a request is: header and content
+
+
+def sofa(service: str, method: str, *, draft: bool = False, tail: bytes = b"") -> bytes:
+    """Return the content of a SofaRequest, in hessian 2 or as SOFA's own hessian writes it."""
+
+    def text(value: str) -> bytes:
+        size = len(value)
+        return (
+            bytes((size,)) if size < 32 else bytes((0x30 + (size >> 8), size & 255))
+        ) + value.encode()
+
+    names = ["methodName", "methodArgSigs", "targetServiceUniqueName", "targetAppName"]
+    if draft:
+        head = b"O" + bytes((0x90 + len(CLASS),)) + CLASS + bytes((0x90 + len(names),))
+        signatures = b"Vt\x00\x11[java.lang.Stringn\x02" + text("int") + text("int") + b"z"
+        instance = b"o\x90"
+    else:
+        head = b"C" + text(CLASS.decode()) + bytes((0x90 + len(names),))
+        signatures = b"\x72" + text("[string") + text("int") + text("int")
+        instance = b"\x60"
+    fields = text(method) + signatures + text(service) + b"N"
+    return head + b"".join(map(text, names)) + instance + fields + tail
+
+
+def header(**pairs: str) -> bytes:
+    return write_pairs(pairs.items())
+
+
+def sofa_request(block: bytes, content: bytes, *, type_: int = 1, codec: int = 1) -> bytes:
+    fixed = (1, type_, 1, 1, 7, codec, 3000, len(CLASS), len(block), len(content))
+    return struct.pack(">BBHBiBiHHI", *fixed) + CLASS + block + content
+
+
+BOTH = header(service="a.Allowed:1.0", sofa_head_method_name="say")
+
+
+def asked_of(raw: bytes, *, strict: bool = True) -> list[Frame]:
+    return list(BoltCodec(Role.SERVER, DEFAULT_LIMITS, strict=strict).receive(raw))
+
+
+@pytest.mark.parametrize("draft", [False, True])
+@pytest.mark.parametrize(
+    ("block", "service", "method"),
+    [
+        (BOTH, "a.Allowed:1.0", "say"),
+        (header(service="a.Allowed:1.0"), "a.Allowed:1.0", "say"),
+        (header(sofa_head_method_name="say"), "a.Allowed:1.0", "say"),
+        (b"", "a.Allowed:1.0", "say"),
+    ],
+)
+def test_what_agrees_is_served_as_what_it_is(
+    block: bytes, service: str, method: str, draft: bool
+) -> None:
+    for tail in (b"\x91", b"\x92other"):  # the second time it is remembered
+        raw = sofa_request(block, sofa("a.Allowed:1.0", "say", draft=draft, tail=tail))
+        (frame,) = asked_of(raw)
+        assert isinstance(frame, Head)
+        head = frame.message
+        assert isinstance(head, RequestHead)
+        assert (head.service, head.method) == (service, method)
+        written = BoltCodec(Role.CLIENT, DEFAULT_LIMITS).send(attrs.evolve(frame, origin=None))
+        assert written[:5] == raw[:5]
+        assert written[9:] == raw[9:], "nothing of it is moved into the header"
+
+
+LIES = [
+    (BOTH, sofa("a.Denied:1.0", "say")),
+    (BOTH, sofa("a.Denied:1.0", "say", draft=True)),
+    (BOTH, sofa("a.Allowed:1.0", "drop")),
+    (BOTH, sofa("a.Allowed:1.0", "drop", draft=True)),
+    (header(service="a.Allowed:1.0"), sofa("a.Denied:1.0", "say")),
+    (header(service="a.Allowed:1.0", sofa_head_target_service="a.Denied:1.0"), b"N"),
+    (BOTH, sofa("a.Allowed:1.0", "say")[:-9]),  # cut
+    (BOTH, b"Mt\0\x01x" + b"\x0amethodName\x04dropz"),  # a map with a type may become any object
+    (BOTH, b"C" + sofa("a.Allowed:1.0", "say")[1:].replace(b"\x60", b"\x61", 1)),
+]
+
+
+@pytest.mark.parametrize(("block", "content"), LIES)
+def test_who_names_two_is_refused(block: bytes, content: bytes) -> None:
+    asked_of(sofa_request(BOTH, sofa("a.Allowed:1.0", "say")))  # what was remembered helps nobody
+    (frame,) = asked_of(sofa_request(block, content))
+    assert isinstance(frame, Reply)
+    assert int.from_bytes(frame.data[10:12]) == 9, "codec exception"
+    assert asked_of(sofa_request(block, content, type_=2)) == [], "nobody waits to be told"
+    (passed,) = asked_of(sofa_request(block, content), strict=False)
+    assert isinstance(passed, Head)
+
+
+@pytest.mark.parametrize("content", [b"", b"N", b"\x05hello", b"anything at all"])
+def test_content_that_is_no_object_calls_nothing(content: bytes) -> None:
+    (frame,) = asked_of(sofa_request(BOTH, content))
+    assert isinstance(frame, Head)
+
+
+def test_of_other_codecs_the_header_alone_says_it() -> None:
+    (frame,) = asked_of(sofa_request(BOTH, sofa("a.Denied:1.0", "say"), codec=11))
+    assert isinstance(frame, Head), "protobuf: no server looks for a SofaRequest in it"

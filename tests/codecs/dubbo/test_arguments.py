@@ -183,3 +183,23 @@ def test_any_bytes_end_or_are_refused(data: bytes, count: int) -> None:
         at = -1
     assert plain in {at, -1}
     assert at <= len(data)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "last"), [(b"R\0\0", b"S\0\0"), (b"R\0\1a", b"\1b"), (b"A\0\1a", b"\x21b")]
+)
+def test_a_chunk_costs_what_a_value_costs(chunk: bytes, last: bytes) -> None:
+    """A string may be cut into bytes: a message of 16 MiB holds five million chunks."""
+    data = chunk * 100 + last + b"N"
+    assert past(data, 0, 1, Walk(101)) == len(data) - 1
+    assert past(data, 0, 2, Walk(102)) == len(data)
+    with pytest.raises(HessianError, match="too many values"):
+        past(data, 0, 1, Walk(100))
+    with pytest.raises(HessianError, match="not"):
+        past(chunk + b"N", 0, 1, Walk())
+    with pytest.raises(HessianError):
+        past(chunk, 0, 1, Walk())
+    start = time.process_time()
+    with pytest.raises(HessianError, match="too many values"):
+        past(chunk * 4_000_000 + last, 0, 1, Walk())
+    assert time.process_time() - start < 1.0

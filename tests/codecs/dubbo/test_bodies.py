@@ -30,7 +30,7 @@ def message(flag: int, status: int, body: bytes) -> bytes:
 
 
 def read(raw: bytes, role: Role = Role.SERVER) -> Head:
-    (frame,) = DubboCodec(role, DEFAULT_LIMITS).receive(raw)
+    (frame,) = DubboCodec(role, DEFAULT_LIMITS, strict=False).receive(raw)
     assert isinstance(frame, Head)
     return frame
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
+import attrs
 import pytest
 
 from xproxy.codecs.api import SupportsGoAway, SupportsHeartbeat, SupportsSnapshot
+from xproxy.codecs.dubbo.attachments import write_map
 from xproxy.codecs.dubbo.codec import DubboCodec
 from xproxy.codecs.dubbo.plugin import PLUGIN
+from xproxy.codecs.dubbo.prefix import make_prefix
+from xproxy.codecs.hessian2 import write_text
 from xproxy.model.frames import Frame, GoAway, Head, Reply, Reset, Violation
 from xproxy.model.limits import DEFAULT_LIMITS, Limits
 from xproxy.model.message import RequestHead, ResponseHead
@@ -115,3 +120,93 @@ def test_what_it_supports() -> None:
         assert isinstance(codec, SupportsHeartbeat)
         assert isinstance(codec, SupportsGoAway)
         assert isinstance(codec, SupportsSnapshot)
+
+
+@pytest.mark.parametrize(
+    ("heard", "asked"),
+    [
+        (0, "dabb e200 0000000000000000 00000001 4e"),
+        (2, "dabb e200 0000000000000000 00000001 4e"),
+        (6, "dabb e600 0000000000000000 00000005 6e756c6c0a"),
+        (23, "dabb f700 0000000000000000 00000005 00000001af"),
+        (8, "dabb e200 0000000000000000 00000001 4e"),  # whose null nobody here knows
+    ],
+)
+def test_a_heartbeat_is_in_the_serialisation_last_heard(heard: int, asked: str) -> None:
+    client = PLUGIN.open(Role.CLIENT, DEFAULT_LIMITS)
+    assert isinstance(client, SupportsHeartbeat)
+    if heard:
+        client.receive(struct.pack(">HBBQI", 0xDABB, heard, 20, 1, 1) + b"x")
+    assert client.heartbeat() == bytes.fromhex(asked)
+
+
+# ---- for whom a request is: prefix and attachments
+
+
+PREFIX = make_prefix("a.Allowed", "say", "Ljava/lang/String;", version="1.0")
+
+
+def asking(attachments: bytes, arguments: bytes = b"\x02hi", flag: int = 0xC2) -> bytes:
+    body = PREFIX.block + arguments + attachments
+    return bytes((0xDA, 0xBB, flag, 0)) + (7).to_bytes(8) + len(body).to_bytes(4) + body
+
+
+AGREEING = [
+    b"",
+    b"N",
+    write_map([("path", "a.Allowed"), ("interface", "a.Allowed"), ("version", "1.0")]),
+    write_map([("group", "blue"), ("version", "")]),
+]
+LYING = [
+    write_map([("path", "a.Denied")]),
+    write_map([("interface", "a.Denied")]),
+    b"H"
+    + write_text("path")
+    + write_text("a.Allowed")
+    + write_text("path")
+    + write_text("a.Denied")
+    + b"Z",
+    write_map([("version", "2.0")]),
+    b"H" + write_text("path") + b"\x92Z",  # a number
+    b"H" + write_text("path") + b"HZZ",  # no text
+    b"H" + write_text("path"),  # cannot be read
+    b"H"
+    + b"".join(write_text(f"k{n}") + b"N" for n in range(200))
+    + write_text("path")
+    + write_text("a.Denied")
+    + b"Z",
+    b"H" + b"R\0\2paS\0\2th" + write_text("a.Denied") + b"Z",  # a key in chunks
+]
+OBJECT = b"C\x07demo.Po\x91\x01x\x60\x91"
+"""An argument that is no plain value."""
+
+
+@pytest.mark.parametrize("arguments", [b"\x02hi", OBJECT, b"S" + b"\x9c\x40" + b"h" * 40_000])
+@pytest.mark.parametrize("attachments", AGREEING)
+def test_attachments_that_agree_are_served(
+    server: DubboCodec, attachments: bytes, arguments: bytes
+) -> None:
+    (frame,) = server.receive(asking(attachments, arguments))
+    assert isinstance(frame, Head)
+    assert frame.message.service == "a.Allowed"  # type: ignore[union-attr]  # a request
+
+
+@pytest.mark.parametrize("arguments", [b"\x02hi", OBJECT, b"S" + b"\x9c\x40" + b"h" * 40_000])
+@pytest.mark.parametrize("attachments", LYING)
+def test_attachments_that_name_another_service_are_refused(
+    server: DubboCodec, attachments: bytes, arguments: bytes
+) -> None:
+    for _ in range(2):  # also once it is remembered
+        (frame,) = server.receive(asking(attachments, arguments))
+        assert isinstance(frame, Reply)
+        assert frame.data[3] == 40, "bad request"
+        assert frame.data[4:12] == (7).to_bytes(8)
+    assert server.receive(asking(attachments, arguments, 0x82)) == [], "nobody waits to be told"
+    (good,) = server.receive(asking(AGREEING[2], arguments))
+    assert isinstance(good, Head), "the connection goes on"
+
+
+def test_who_knows_what_it_does_may_pass_them() -> None:
+    codec = attrs.evolve(PLUGIN, strict_target=False).open(Role.SERVER, DEFAULT_LIMITS)
+    (frame,) = codec.receive(asking(LYING[0]))
+    assert isinstance(frame, Head)

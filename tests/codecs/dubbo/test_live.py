@@ -112,7 +112,7 @@ ROUTED: list[tuple[str, bytes, int]] = [
         b"\0\0\0\1\xa6",
         0xC0 | 23,
     ),
-    ("rest", b"\x92not what fastjson2 writes", 0xC0 | 23),
+    ("rest", b"\x92what kryo writes", 0xC0 | 8),
     ("rest", b"\x08\x01", 0xC0 | 22),
 ]
 

@@ -41,19 +41,26 @@ def test_conformance_with_arguments_that_are_no_byte_array() -> None:
     extra = Call(HESSIAN2, prefix, "hello", promise)
     head = RequestHead(service=prefix.path, method="hello", headers=promise, extra=extra)
     assert PLUGIN.open(Role.CLIENT, DEFAULT_LIMITS).send(Head(1, head, b"\x01x", end=True))
-    other = Call(6, None)
+    other = Call(8, None)
     check_codec(
         PLUGIN, samples=Samples(requests=(RequestHead(service="", method="", extra=other), head))
     )
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_is_known_by_three_bytes(example: bytes) -> None:
-    for length in range(3):
+def test_an_example_is_known_by_its_head(example: bytes) -> None:
+    for length in range(16):
         verdict = PLUGIN.detect(example[:length], NO_HINT)
         assert (verdict.kind, verdict.at_least) == (VerdictKind.MORE, length + 1)
-    for data in (example[:3], example, example * 3):
+        assert verdict.faint == (length < 2)
+    for data in (example[:16], example, example * 3):
         assert PLUGIN.detect(data, NO_HINT).kind is VerdictKind.YES
+
+
+@pytest.mark.parametrize("serialization", range(1, 32))
+def test_any_serialisation_is_dubbo(serialization: int) -> None:
+    data = bytes((0xDA, 0xBB, 0xC0 | serialization, 0)) + bytes(11) + b"\x01x"
+    assert PLUGIN.detect(data, NO_HINT).kind is VerdictKind.YES
 
 
 @pytest.mark.parametrize(
@@ -67,7 +74,8 @@ def test_an_example_is_known_by_three_bytes(example: bytes) -> None:
         b"\xda\xbc",
         b"\xda\xbb\x02",  # an answer
         b"\xda\xbb\xc0",  # no serialisation has this number
-        b"\xda\xbb\xdf",
+        b"\xda\xbb\xe2\x00" + bytes(8) + b"\x00\x00\x04\x01",  # an event of more than 1 KiB
+        b"\xda\xbb\xc2\x00" + bytes(8) + b"\x80\x00\x00\x00",
     ],
 )
 def test_others_are_not_taken(prefix: bytes) -> None:

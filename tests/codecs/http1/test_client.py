@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.codecs.http1.driving import asking, client, cuts, events, read, request
+from xproxy.codecs.http1.plugin import PLUGIN
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, GoAway, Head, Reset, Trailers, Violation
 from xproxy.model.headers import Headers
-from xproxy.model.message import RequestHead
+from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
+from xproxy.model.traits import Role
 
 OK = b"HTTP/1.1 200 OK\r\n"
 SIZED = OK + b"Content-Length: 2\r\n\r\nhi"
@@ -291,3 +294,94 @@ def test_one_request_at_a_time() -> None:
         client().send(answer)
     with pytest.raises(LocalProtocolError):
         client().send(Head(1, request("CONNECT", "", service="a:1"), b"x"))
+
+
+# ---- where nothing is framed, framing fields say nothing (RFC 9110 §9.3.6, RFC 9112 §6.3)
+
+FRAMINGS = [
+    ("Transfer-Encoding: chunked", "Content-Length: 5"),
+    ("Content-Length: 5", "Transfer-Encoding: chunked"),
+    ("Transfer-Encoding: chunked",),
+    ("Transfer-Encoding: gzip, chunked",),
+    ("Transfer-Encoding: identity",),
+    ("Content-Length: 5",),
+    ("Content-Length: 5", "Content-Length: 6"),
+    ("Content-Length: -5",),
+    ("Content-Length: five", "Transfer-Encoding: chunked, chunked"),
+]
+
+
+def framed(status: str, framing: tuple[str, ...], version: str = "1.1") -> bytes:
+    return "\r\n".join((f"HTTP/{version} {status}", *framing, "X: 1", "", "")).encode()
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+@pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [("HEAD", "200 OK"), ("GET", "304 Not Modified"), ("GET", "204 No Content"), ("POST", "204 -")],
+)
+def test_an_answer_without_a_body_is_whole_whatever_its_framing_says(
+    method: str, status: str, framing: tuple[str, ...], version: str
+) -> None:
+    wire = framed(status, framing, version)
+    for size in (1, len(wire)):
+        codec = client()
+        codec.send(Head(1, request(method), b"", end=True))
+        frames = [
+            frame
+            for at in range(0, len(wire), size)
+            for frame in codec.receive(wire[at : at + size])
+        ]
+        (head, *rest) = frames
+        assert isinstance(head, Head)
+        assert (head.data, head.end) == (b"", True)
+        assert all(isinstance(frame, GoAway) for frame in rest)
+        message = head.message
+        assert isinstance(message, ResponseHead)
+        assert "transfer-encoding" not in message.headers
+        kept = message.headers.get_all("content-length")
+        assert kept in ([], ["5"])
+        if len(framing) > 1 or "204" in status:
+            assert not kept  # it is not known to be right
+        if len(framing) > 1:
+            assert rest, "a server that contradicts itself is not asked again"
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_granted_tunnel_is_one_whatever_its_framing_says(framing: tuple[str, ...]) -> None:
+    codec = client()
+    codec.send(Head(1, request("CONNECT", "", service="a:1")))
+    frames = codec.receive(framed("200 OK", framing) + b"through it")
+    (head,) = frames
+    assert isinstance(head, Head)
+    assert (head.data, head.end) == (b"through it", False)
+    server = PLUGIN.open(Role.SERVER, DEFAULT_LIMITS)
+    server.receive(b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n")
+    told = server.send(Head(1, head.message)).lower()
+    assert b"content-length" not in told
+    assert b"transfer-encoding" not in told
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_an_interim_answer_is_one_whatever_its_framing_says(framing: tuple[str, ...]) -> None:
+    codec = client()
+    codec.send(Head(1, request(), b"", end=True))
+    interim, final = codec.receive(framed("103 Early Hints", framing) + SIZED)
+    assert isinstance(interim, Head)
+    assert interim.interim
+    assert isinstance(interim.message, ResponseHead)
+    assert interim.message.headers.pairs == (("X", "1"),)
+    assert isinstance(final, Head)
+    assert final.end
+
+
+@pytest.mark.parametrize(
+    "framing", [f for f in FRAMINGS if f not in (("Transfer-Encoding: chunked",), FRAMINGS[5])]
+)
+def test_where_there_is_a_body_its_framing_must_be_right(framing: tuple[str, ...]) -> None:
+    for _ in range(2):  # a head that is known already, too
+        codec = client()
+        codec.send(Head(1, request(), b"", end=True))
+        (violation,) = codec.receive(framed("200 OK", framing) + b"0\r\n\r\n")
+        assert isinstance(violation, Violation)

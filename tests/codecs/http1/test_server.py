@@ -6,6 +6,7 @@ import pytest
 
 from tests.codecs.http1.driving import ANSWER, GET, OK, asked, cuts, read, response, served, server
 from xproxy.codecs.http1.memory import HeadMemory
+from xproxy.codecs.http1.server import ServerCodec
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, GoAway, Head, Reset, Trailers, Violation
 from xproxy.model.headers import Headers
@@ -422,3 +423,47 @@ def test_an_answer_needs_a_request_and_there_is_one_answer() -> None:
     (head,) = server().receive(GET)
     with pytest.raises(LocalProtocolError):
         codec.send(head)
+
+
+# When an answer was made
+
+
+def test_answers_made_here_say_when() -> None:
+    wires = {
+        GET: Head(1, ResponseHead(status=Status.NOT_FOUND), b"", True),
+        POST: Head(1, ResponseHead(status=Status.OK, native_status=200, extra=Local()), b"x", True),
+        CLOSE: Head(1, ResponseHead(status=Status.OK)),
+    }
+    for wire, answer in wires.items():
+        codec = server()
+        codec.receive(wire)
+        assert b"Date" not in codec.send(answer)
+        codec = server()
+        assert isinstance(codec, ServerCodec)
+        codec.use_clock(lambda: "then")
+        codec.receive(wire)
+        assert codec.send(answer).count(b"\r\nDate: then\r\n") == 1
+
+
+def test_what_an_upstream_said_stays_as_it_was() -> None:
+    codec = server()
+    assert isinstance(codec, ServerCodec)
+    codec.use_clock(lambda: "then")
+    codec.receive(GET)
+    assert b"then" not in codec.send(
+        Head(1, ResponseHead(status=Status.OK, native_status=200), b"", True)
+    )
+    codec.receive(GET)
+    own = Headers([("date", "now")])
+    sent = codec.send(Head(1, ResponseHead(status=Status.NOT_FOUND, headers=own), b"", True))
+    assert sent.count(b"date: now") == 1
+    assert b"then" not in sent
+
+
+def test_a_refusal_says_when_too() -> None:
+    codec = server()
+    assert isinstance(codec, ServerCodec)
+    codec.use_clock(lambda: "then")
+    (violation,) = codec.receive(b"GET  / HTTP/1.1\r\n\r\n")
+    assert isinstance(violation, Violation)
+    assert violation.farewell.count(b"\r\nDate: then\r\n") == 1

@@ -54,10 +54,11 @@ from xproxy.codecs.http2.wire import (
     settings,
     window_update,
 )
-from xproxy.model.errors import LocalProtocolError
+from xproxy.model.errors import HeadRefused, LocalProtocolError
 from xproxy.model.frames import Credit, Data, GoAway, Head, Reset, Trailers
+from xproxy.model.headers import Headers
 from xproxy.model.limits import Limits, Size
-from xproxy.model.message import RequestHead, ResponseHead, Target
+from xproxy.model.message import Local, Reason, RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 
 CONNECT = ((":method", "CONNECT"), (":authority", "a.example:443"))
@@ -243,10 +244,14 @@ class TestFlow:
 
     def test_more_than_the_connections_window_is_an_error(self) -> None:
         """§6.9.1."""
-        own = Http2Limits(connection_window_bytes=Size(65_535), stream_window_bytes=Size(100_000))
+        own = Http2Limits(
+            connection_window_bytes=Size(65_535),
+            first_window_bytes=Size(100_000),
+            frame_bytes=Size(100_000),
+        )
         hand = Hand(server(own=own))
         hand.ask(1, POST, end=False)
-        wire = [data(1, bytes(16_384))] * 4
+        wire = [data(1, bytes(66_000))]
         assert crime(hand.say(*wire)) is ErrorCode.FLOW_CONTROL_ERROR
 
     def test_more_than_a_streams_window_is_an_error_of_the_stream(self) -> None:
@@ -438,3 +443,80 @@ class TestMessages:
         (head,) = heads(hand.ask(1, ((":status", "503"), ("retry-after", "1"))))
         assert isinstance(head.message, ResponseHead)
         assert head.message.status is Status.RESOURCE_EXHAUSTED
+
+
+class TestHeadSizes:
+    """§6.5.2, §10.5.1: what a peer says of header lists is kept, and one of its own that is too long fails alone."""
+
+    BOUND = settings(((Setting.MAX_HEADER_LIST_SIZE, 1000),))
+    LONG = Headers((("x-long", "v" * 2000),))
+
+    def test_a_request_above_the_servers_bound_is_refused_here(self) -> None:
+        hand = asked(())
+        hand.say(self.BOUND)
+        before = hand.codec.snapshot()
+        with pytest.raises(HeadRefused, match="the peer takes 1000"):
+            hand.codec.send(Head(1, attrs.evolve(REQUEST, headers=self.LONG), b"", True))
+        assert hand.codec.snapshot() == before
+        assert hand.codec.send(Head(1, REQUEST, b"", True))
+
+    def test_fields_that_were_added_count(self) -> None:
+        hand = asked(())
+        hand.say(self.BOUND)
+        added = REQUEST.adding((("x-added", "v" * 900),))
+        with pytest.raises(HeadRefused):
+            hand.codec.send(Head(1, added, b"", True))
+
+    def test_a_long_one_waits_until_the_server_has_said_what_it_takes(self) -> None:
+        for bound, answered in ((1000, True), (100_000, False)):
+            hand = Hand(client(), started=False)
+            long = attrs.evolve(REQUEST, headers=Headers((("x-long", "v" * 9000),)))
+            assert HEADERS not in [s.kind for s in parse(hand.codec.send(Head(1, long, b"", True)))]
+            frames = hand.say(settings(((Setting.MAX_HEADER_LIST_SIZE, bound),)))
+            sent = HEADERS in [s.kind for s in parse(replies(frames))]
+            assert (bool(heads(frames)), sent) == (answered, not answered)
+            if answered:
+                (head,) = heads(frames)
+                assert isinstance(head.message.extra, Local)
+                assert head.message.extra.reason is Reason.HEAD_TOO_LARGE
+
+    def test_answers_and_trailers_above_the_clients_bound(self) -> None:
+        hand = half_closed()
+        hand.say(self.BOUND)
+        long = attrs.evolve(RESPONSE, headers=self.LONG)
+        interim = ResponseHead(status=Status.OK, native_status=103, headers=self.LONG)
+        assert hand.codec.send(Head(1, interim, interim=True)) == b""
+        with pytest.raises(HeadRefused):
+            hand.codec.send(Head(1, long, b"", True))
+        hand.codec.send(Head(1, RESPONSE))
+        with pytest.raises(HeadRefused):
+            hand.codec.send(Trailers(1, self.LONG))
+        assert hand.codec.send(Data(1, b"", True))
+
+    @pytest.mark.parametrize("call", [False, True])
+    def test_a_request_that_is_too_long_is_answered_alone(self, call: bool) -> None:
+        hand = serving(Limits(max_head_bytes=1000))
+        hand.ask(1)
+        pairs = [*POST, ("x-long", "v" * 1500), ("x-kept", "in the table")]
+        if call:
+            pairs.append(("content-type", "application/grpc"))
+        (answer,) = [s for s in parse(replies(hand.ask(3, pairs))) if s.kind == HEADERS]
+        told = dict(hand.fields(answer))
+        assert told[":status"] == ("200" if call else "431")
+        assert told.get("grpc-status") == ("8" if call else None)
+        # The table is as its sender has it.
+        (head,) = heads(hand.ask(5, [*GET, ("x-kept", "in the table")]))
+        assert head.message.headers["x-kept"] == "in the table"
+
+    def test_an_answer_that_is_too_long_fails_alone(self) -> None:
+        hand = asked((REQUEST, REQUEST), Limits(max_head_bytes=1000))
+        frames = hand.ask(1, [*OK, ("x-long", "v" * 1500), ("x-kept", "in the table")])
+        assert resets(frames) == {1: ErrorCode.PROTOCOL_ERROR}
+        assert crime(frames) is None
+        (head,) = heads(hand.ask(3, [*OK, ("x-kept", "in the table")]))
+        assert head.message.headers["x-kept"] == "in the table"
+
+    def test_far_too_long_ends_the_connection(self) -> None:
+        hand = serving(Limits(max_head_bytes=1000))
+        assert crime(hand.ask(1, [*GET, ("x-long", "v" * 3000)])) is None
+        assert crime(hand.ask(3, [*GET, ("x-long", "v" * 4000)])) is ErrorCode.ENHANCE_YOUR_CALM

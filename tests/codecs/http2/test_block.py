@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from xproxy.codecs.http2.block import decode, encode, size_updates
-from xproxy.codecs.http2.faults import ConnectionFault
+from xproxy.codecs.http2.faults import ConnectionFault, Oversized
 from xproxy.codecs.http2.status import ErrorCode
 from xproxy.codecs.http2.table import Field, Secret, Table
 
@@ -127,6 +127,30 @@ def test_the_list_is_bounded_while_it_is_read() -> None:
     with pytest.raises(ConnectionFault) as caught:
         decode(b"\x82" * 100, EMPTY, 4096, 1000)
     assert caught.value.code is ErrorCode.ENHANCE_YOUR_CALM
+
+
+def test_a_list_that_is_too_long_is_read_to_its_end() -> None:
+    """The table is as its sender has it afterwards, and what is kept is within the bound."""
+    encoder = hpack.Encoder()
+    block = encoder.encode([(f"x-{n}", "v" * 100) for n in range(20)] + [("x-last", "seen")])
+    with pytest.raises(Oversized) as caught:
+        decode(block, EMPTY, 4096, 1000)
+    assert len(caught.value.fields) == 7
+    assert caught.value.table.entries[0] == ("x-last", "seen")
+    again, _ = decode(encoder.encode([("x-last", "seen")]), caught.value.table, 4096, 1000)
+    assert again == [("x-last", "seen")]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["x-a", "x-b", "x-c"]), st.text("abc", max_size=60))))
+def test_the_table_is_the_same_however_much_is_kept(pairs: list[tuple[str, str]]) -> None:
+    block = hpack.Encoder().encode(pairs)
+    _, wanted = decode(block, EMPTY, 4096, 1 << 20)
+    size = sum(len(n) + len(v) + 32 for n, v in pairs)
+    most = max(size // 3, 1)
+    if size > most:
+        with pytest.raises(Oversized) as caught:
+            decode(block, EMPTY, 4096, most)
+        assert caught.value.table.entries == wanted.entries
 
 
 def test_what_must_never_be_indexed_is_passed_on_so() -> None:

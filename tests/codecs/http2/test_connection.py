@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.codecs.http2.driving import (
     OK,
@@ -14,20 +16,22 @@ from tests.codecs.http2.driving import (
     crime,
     data,
     parse,
+    replies,
     server,
     serving,
 )
-from xproxy.codecs.http2.limits import Http2Limits
+from xproxy.codecs.http2.limits import FIRST_WINDOW, Http2Limits
 from xproxy.codecs.http2.wire import (
     SETTINGS,
     SETTINGS_ACK,
     WINDOW_UPDATE,
     Setting,
     read_settings,
+    rst_stream,
     window_update,
 )
 from xproxy.model.frames import Credit, Data, Head, Reset
-from xproxy.model.limits import Limits, Size
+from xproxy.model.limits import KIB, MIB, Limits, Size
 from xproxy.model.status import Status
 
 
@@ -37,7 +41,7 @@ def test_what_a_server_announces() -> None:
     assert first.kind == SETTINGS
     assert read_settings(first.payload, 32) == {
         Setting.MAX_CONCURRENT_STREAMS: 7,
-        Setting.INITIAL_WINDOW_SIZE: 16 * 1024 * 1024,
+        Setting.INITIAL_WINDOW_SIZE: 64 * 1024,
         Setting.ENABLE_CONNECT_PROTOCOL: 1,
         Setting.HEADER_TABLE_SIZE: 100,
         Setting.MAX_FRAME_SIZE: 20_000,
@@ -77,12 +81,12 @@ class TestCredit:
         assert (update.stream_id, update.payload) == (1, b"\0\0\x01\xf4")
         assert crime(hand.say(data(1, bytes(500)))) is None
 
-    def test_the_connections_comes_too(self) -> None:
+    def test_the_connections_comes_with_the_bytes(self) -> None:
         hand = self.opened()
         updates = []
         for _ in range(100):
-            hand.say(data(1, bytes(600)))
-            updates += parse(hand.codec.consumed(1, 600))
+            updates += parse(replies(hand.say(data(1, bytes(600)))))
+            hand.codec.consumed(1, 600)
         total = sum(int.from_bytes(u.payload, "big") for u in updates if u.stream_id == 0)
         assert total >= 50_000
 
@@ -92,24 +96,95 @@ class TestCredit:
         assert hand.codec.consumed(1, 900) == b""
         assert hand.codec._intake.owed == 900
 
-    def test_bytes_of_streams_that_are_over_still_count_for_the_connection(self) -> None:
-        hand = asked()
-        hand.ask(1, OK, end=False)
-        hand.say(data(1, bytes(900), end=True))
-        assert 1 not in hand.codec._streams
-        assert hand.codec._held == {1: 900}
-        hand.codec.consumed(1, 400)
-        hand.codec.consumed(1, 9999)
-        assert hand.codec._held == {}
-        assert hand.codec._intake.owed == 900
+    def test_who_takes_nothing_holds_nobody_else_back(self) -> None:
+        """Two uploads that nobody takes, and a third one: the connection's window stays open."""
+        hand = Hand(server())
+        for stream_id in (1, 3):
+            hand.ask(stream_id, POST, end=False)
+            for _ in range(4):
+                hand.say(data(stream_id, bytes(16_384)))
+        hand.ask(5, POST, end=False)
+        for _ in range(4000):
+            assert crime(hand.say(data(5, bytes(10_000)))) is None
+            hand.codec.consumed(5, 10_000)
+        assert hand.codec._intake.window > FIRST_WINDOW
 
-    def test_a_reset_gives_back_what_is_still_held(self) -> None:
+    def quick(self) -> Hand:
+        """A client that got 64 KiB twice, and took them, so that the window has doubled."""
+        hand = asked(own=Http2Limits(connection_window_bytes=Size(100_000)))
+        hand.ask(1, OK, end=False)
+        hand.say(data(1, bytes(16_384)), data(1, bytes(16_384)))
+        (update,) = parse(hand.codec.consumed(1, 32_768))
+        assert int.from_bytes(update.payload, "big") == 32_768 + 65_536
+        assert hand.codec._intake.spare == 100_000 - 65_536
+        return hand
+
+    def test_a_quick_stream_gets_a_larger_window(self) -> None:
         hand = asked()
         hand.ask(1, OK, end=False)
+        for _ in range(8000):
+            assert crime(hand.say(data(1, bytes(16_384)))) is None
+            hand.codec.consumed(1, 16_384)
+        assert hand.codec._streams[1].grown == 16 * MIB - 64 * KIB
+        assert hand.codec._intake.spare == 8 * MIB + 64 * KIB
+
+    @pytest.mark.parametrize("how", ["end", "reset", "their reset", "fault"])
+    def test_the_room_of_a_stream_is_free_after_it(self, how: str) -> None:
+        hand = self.quick()
+        if how == "end":
+            hand.say(data(1, b"", end=True))
+        elif how == "reset":
+            hand.codec.send(Reset(1, Status.CANCELLED))
+        elif how == "their reset":
+            hand.say(rst_stream(1, 8))
+        else:
+            hand.say(window_update(1, 0))
+        assert not hand.codec._streams
+        assert hand.codec._intake.spare == 100_000
+
+    @pytest.mark.parametrize("how", ["taken", "given up"])
+    def test_but_not_before_its_bytes_are_taken(self, how: str) -> None:
+        hand = self.quick()
         hand.say(data(1, bytes(900), end=True))
-        hand.codec.send(Reset(1, Status.CANCELLED))
+        assert not hand.codec._streams
+        assert hand.codec._held == {1: [900, 65_536]}
+        if how == "taken":
+            hand.codec.consumed(1, 400)
+            assert hand.codec._intake.spare == 100_000 - 65_536
+            hand.codec.consumed(1, 9999)
+        else:
+            hand.codec.send(Reset(1, Status.CANCELLED))
         assert hand.codec._held == {}
-        assert hand.codec._intake.owed == 900
+        assert hand.codec._intake.spare == 100_000
+
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 7), st.integers(0, 16_384), st.integers(0, 40_000)),
+            max_size=200,
+        )
+    )
+    def test_what_a_peer_can_make_us_hold_is_bounded(
+        self, steps: list[tuple[int, int, int]]
+    ) -> None:
+        """Whoever takes how much of what: the windows that are open and the bytes held stay within the sum."""
+        own = Http2Limits(
+            first_window_bytes=Size(20_000),
+            connection_window_bytes=Size(70_000),
+            stream_window_bytes=Size(60_000),
+        )
+        hand = Hand(server(own=own))
+        codec = hand.codec
+        for number in range(8):
+            hand.ask(2 * number + 1, POST, end=False)
+        for number, size, taken in steps:
+            stream = codec._streams[2 * number + 1]
+            size = min(size, 20_000 + stream.inbound)
+            assert crime(hand.say(data(2 * number + 1, bytes(size)))) is None
+            codec.consumed(2 * number + 1, taken)
+            held = sum(20_000 + s.inbound + s.unconsumed for s in codec._streams.values())
+            assert held <= 8 * 20_000 + 70_000
+            assert codec._intake.spare == 70_000 - sum(s.grown for s in codec._streams.values())
+            assert codec._intake.window > 0
 
     def test_nothing_is_counted_twice_or_for_nothing(self) -> None:
         hand = self.opened()
@@ -124,9 +199,8 @@ class TestCredit:
         hand.ask(1, POST, end=False)
         for _ in range(4):
             hand.say(data(1, bytes(16_000)))
-            assert hand.codec.consumed(1, 16_000) == b""
-        hand.say(data(1, bytes(1_100)))
-        (update,) = parse(hand.codec.consumed(1, 1_100))
+            assert not any(u.stream_id == 0 for u in parse(hand.codec.consumed(1, 16_000)))
+        (update,) = parse(replies(hand.say(data(1, bytes(1_100)))))
         assert int.from_bytes(update.payload, "big") == 4 * 16_000 + 1_100 - 64_535
 
 

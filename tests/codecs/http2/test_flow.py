@@ -1,4 +1,4 @@
-"""The connection's window: credit is given in large pieces, and never more than was taken."""
+"""The connection's window: credit is given in large pieces, and never more than came."""
 
 from __future__ import annotations
 

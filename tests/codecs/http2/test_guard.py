@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import hpack
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.codecs.http2.driving import (
     GET,
@@ -32,6 +34,7 @@ from xproxy.codecs.http2.status import ErrorCode
 from xproxy.codecs.http2.wire import (
     CONTINUATION,
     HEADERS,
+    PREFACE,
     PRIORITY,
     SETTINGS,
     Setting,
@@ -41,7 +44,7 @@ from xproxy.codecs.http2.wire import (
     settings,
     window_update,
 )
-from xproxy.model.frames import Data, Head, Violation
+from xproxy.model.frames import Data, Head, Reset, Violation
 from xproxy.model.limits import KIB, Limits
 from xproxy.model.status import Status
 
@@ -91,6 +94,20 @@ def test_rapid_reset() -> None:
     assert not hand.codec._streams
 
 
+def test_heads_that_are_too_long_are_soon_too_many() -> None:
+    """CVE-2019-9516 at its mildest: read for their effect on the table, each costs milliseconds."""
+    hand = serving()
+    pairs = [*GET, *[("x", "")] * 3000]
+    assert until_cut_off(hand, lambda n: hand.head(stream_id(n), pairs), 20) == 11
+    # But not where they are the few among many that are served.
+    hand = serving()
+    for number in range(1, 101):
+        hand.ask(stream_id(number))
+        hand.codec.send(Head(stream_id(number), RESPONSE, b"", end=True))
+    for number in range(101, 106):
+        assert crime(hand.ask(stream_id(number), pairs)) is None
+
+
 def test_made_you_reset() -> None:
     """CVE-2025-8671: the client breaks the protocol on each stream, so that we reset it."""
     hand = serving()
@@ -107,6 +124,15 @@ def test_streams_above_the_limit_without_end() -> None:
     assert len(hand.codec._streams) == 10
 
 
+def test_streams_above_a_limit_that_the_client_could_not_know_yet() -> None:
+    """It may open as many as it likes until it has read our SETTINGS (RFC 9113 §6.5.2), and some do."""
+    hand = Hand(server(Limits(max_streams=10)), started=False)
+    hand.say(PREFACE + settings(()))
+    for number in range(1, 1011):
+        assert crime(hand.ask(stream_id(number))) is None
+    until_cut_off(hand, lambda n: hand.head(stream_id(1010 + n), GET), 130)
+
+
 def test_frames_on_streams_that_are_over() -> None:
     hand = serving()
     hand.ask()
@@ -121,22 +147,23 @@ def test_empty_frames() -> None:
     """CVE-2019-9518."""
     hand = serving()
     hand.ask(1, POST, end=False)
-    assert until_cut_off(hand, lambda _: data(1, b""), 3) == 2
+    assert until_cut_off(hand, lambda _: data(1, b""), 12) == 11
     hand = serving()
     hand.ask(1, POST, end=False)
-    assert until_cut_off(hand, lambda _: data(1, b"", padding=9), 3) == 2
+    assert until_cut_off(hand, lambda _: data(1, b"", padding=9), 12) == 11
     hand = serving()
-    assert crime(hand.say(frame(HEADERS, 0, 1, b""), frame(CONTINUATION, 0, 1, b""))) is CALM
+    hand.say(frame(HEADERS, 0, 1, b""))
+    assert until_cut_off(hand, lambda _: frame(CONTINUATION, 0, 1, b""), 12) == 10
 
 
 def test_continuations_without_end() -> None:
     """CVE-2024-27316 and its relatives."""
     hand = serving()
     hand.say(frame(HEADERS, 0, 1, b"\x82"))
-    assert until_cut_off(hand, lambda _: frame(CONTINUATION, 0, 1, b"\x82"), 20) == 17
+    assert until_cut_off(hand, lambda _: frame(CONTINUATION, 0, 1, b"\x82"), 40) == 29
     hand = serving()
     hand.say(frame(HEADERS, 0, 1, bytes(16 * KIB)))
-    assert until_cut_off(hand, lambda _: frame(CONTINUATION, 0, 1, bytes(16 * KIB)), 5) == 4
+    assert until_cut_off(hand, lambda _: frame(CONTINUATION, 0, 1, bytes(16 * KIB)), 20) == 16
 
 
 def test_the_hpack_bomb_is_stopped_while_it_unfolds() -> None:
@@ -185,7 +212,7 @@ def test_a_peer_that_reads_nothing_costs_its_window() -> None:
 
 
 def test_memory_of_a_thousand_streams_is_small() -> None:
-    hand = serving()
+    hand = serving(own=Http2Limits(max_concurrent_streams=None))
     tracemalloc.start()
     try:
         for number in range(1, 1025):
@@ -232,6 +259,7 @@ class TestHonestUse:
         hand = asked()
         hand.ask(1, OK)
         for _ in range(5000):
+            hand.codec.elapsed(15.0)
             (asked_back,) = parse(hand.codec.heartbeat())
             frames = hand.say(ping(asked_back.payload, ack=True), ping(bytes(8)))
             assert crime(frames) is None
@@ -272,6 +300,102 @@ def test_many_small_messages_with_a_window_update_each_are_allowed() -> None:
         assert not any(isinstance(f, Violation) for f in frames)
 
 
+class TestTime:
+    """Rates are bounded, and never what a connection does in its life."""
+
+    @pytest.mark.parametrize("open_hand", [serving, asked])
+    @pytest.mark.parametrize(
+        ("make", "pause"),
+        [
+            pytest.param(lambda _: ping(bytes(8)), 1.0, id="a PING each second"),
+            pytest.param(lambda _: ping(bytes(8)), 0.01, id="a hundred PINGs each second"),
+            pytest.param(lambda _: settings(()), 0.1, id="SETTINGS"),
+            pytest.param(lambda _: frame(0x77, 0, 0, b""), 0.1, id="unknown"),
+            pytest.param(lambda _: frame(PRIORITY, 0, 1, bytes(5)), 0.1, id="PRIORITY"),
+            pytest.param(lambda _: window_update(0, 1), 0.1, id="WINDOW_UPDATE"),
+            pytest.param(lambda _: frame(0x7, 0, 0, bytes(8)), 0.1, id="GOAWAY"),
+        ],
+    )
+    def test_idle_frames_beside_a_quiet_stream(
+        self, make: Callable[[int], bytes], pause: float, open_hand: Callable[[], Hand]
+    ) -> None:
+        hand = open_hand()
+        if open_hand is serving:
+            hand.ask(1, POST, end=False)
+        for number in range(20_000):
+            hand.codec.elapsed(pause)
+            assert crime(hand.say(make(number))) is None, number
+
+    def test_empty_data_now_and_then(self) -> None:
+        hand = serving()
+        hand.ask(1, POST, end=False)
+        for _ in range(1000):
+            hand.codec.elapsed(1.0)
+            assert crime(hand.say(data(1, b""))) is None
+
+    @pytest.mark.parametrize("at_once", [1, 100])
+    @pytest.mark.parametrize("waited", [0.3, 1.0, 2.0])
+    def test_calls_that_are_given_up_while_the_upstream_hangs(
+        self, waited: float, at_once: int
+    ) -> None:
+        hand = serving()
+        for turn in range(10_000 // at_once):
+            ids = [stream_id(turn * at_once + n) for n in range(1, at_once + 1)]
+            hand.say(*[hand.head(number, POST, end=False) for number in ids])
+            hand.codec.elapsed(waited)
+            assert crime(hand.say(*[rst_stream(number, 8) for number in ids])) is None, turn
+
+    def test_calls_that_the_client_side_gives_up(self) -> None:
+        """Their late answers are no flood."""
+        hand = asked(())
+        for _ in range(10_000):
+            number = hand.codec.next_stream_id()  # type: ignore[union-attr]  # it is a client
+            hand.codec.send(Head(number, UPLOAD, b"", False))
+            hand.codec.send(Reset(number, Status.CANCELLED))
+            frames = hand.say(hand.head(number, OK, end=False), data(number, b"x"))
+            assert crime(frames) is None
+
+    def test_a_slow_reset_is_no_licence(self) -> None:
+        """Who has waited once is cut off like any other when it floods."""
+        hand = serving()
+        hand.ask(1)
+        hand.codec.elapsed(3600.0)
+        count = until_cut_off(
+            hand, lambda n: hand.head(stream_id(n + 1), GET) + rst_stream(stream_id(n + 1), 8), 110
+        )
+        assert count == 101
+
+    def test_a_flood_that_keeps_its_pace_is_seen(self) -> None:
+        hand = serving()
+
+        def make(number: int) -> bytes:
+            hand.codec.elapsed(0.001)
+            return ping(bytes(8))
+
+        assert until_cut_off(hand, make, 4000) >= 900
+        hand = serving()
+
+        def reset(number: int) -> bytes:
+            hand.codec.elapsed(0.01)
+            return hand.head(stream_id(number), GET) + rst_stream(stream_id(number), 8)
+
+        assert until_cut_off(hand, reset, 300) > 100
+
+    @given(
+        st.lists(
+            st.tuples(st.floats(0.0, 5.0), st.integers(0, 60)),
+            max_size=60,
+        )
+    )
+    def test_a_rate_below_the_bound_is_never_cut_off(self, bursts: list[tuple[float, int]]) -> None:
+        """Whatever the pauses: as long as each burst is within what its pause has earned."""
+        hand = serving()
+        for pause, pings in bursts:
+            hand.codec.elapsed(pause)
+            for _ in range(min(pings, int(pause * 200))):
+                assert crime(hand.say(ping(bytes(8)))) is None
+
+
 def test_the_past_counts_half() -> None:
     guard = Guard(Http2Limits())
     for _ in range(4095):
@@ -288,7 +412,7 @@ def test_limits_are_the_callers() -> None:
         guard.on_control()
     with pytest.raises(ConnectionFault, match="4 control frames"):
         guard.on_control()
-    guard.relax()
+    guard.elapsed(4.0)
     guard.on_control()
 
 

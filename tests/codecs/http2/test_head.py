@@ -76,3 +76,41 @@ def test_trailers_keep_what_may_stand_there() -> None:
     assert got.pairs == (("grpc-status", "0"),)
     with pytest.raises(Malformed):
         parse_trailers([("connection", "x")], DEFAULT_LIMITS)
+
+
+def _heard(authority: str, host: str, scheme: str = "http") -> str:
+    fields = [(":method", "GET"), (":scheme", scheme), (":path", "/"), (":authority", authority)]
+    parsed = parse_request([*fields, ("host", host)], DEFAULT_LIMITS, extended=False)
+    return parsed.message.service
+
+
+@pytest.mark.parametrize(
+    ("authority", "host", "scheme"),
+    [
+        ("a.test:80", "a.test", "http"),
+        ("a.test", "a.test:", "http"),
+        ("a.test", "A.TEST.", "http"),
+        ("a.test:443", "a.test", "https"),
+        ("[::1]:80", "[0::1]", "http"),
+        ("%61.test", "a.test", "http"),
+    ],
+)
+def test_authority_and_host_may_be_two_spellings_of_one(
+    authority: str, host: str, scheme: str
+) -> None:
+    """RFC 9113 §8.3.1."""
+    assert _heard(authority, host, scheme) == authority
+
+
+@pytest.mark.parametrize(
+    ("authority", "host", "scheme"),
+    [
+        ("a.test:80", "a.test", "https"),
+        ("a.test:8080", "a.test", "http"),
+        ("a.test", "b.test", "http"),
+        ("a.test", "a.test..", "http"),
+    ],
+)
+def test_authority_and_host_that_differ_are_refused(authority: str, host: str, scheme: str) -> None:
+    with pytest.raises(Malformed, match="differ"):
+        _heard(authority, host, scheme)

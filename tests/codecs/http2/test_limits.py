@@ -14,7 +14,7 @@ def test_defaults_are_envoys() -> None:
     assert limits.stream_window_bytes == 16 * MIB
     assert limits.connection_window_bytes == 24 * MIB
     assert limits.table_bytes == 4096
-    assert limits.max_empty_frames == 1
+    assert limits.max_empty_frames == 10  # Envoy's is 1
     assert limits.max_priorities == 100
     assert limits.max_window_updates == 10
     assert limits.extended_connect

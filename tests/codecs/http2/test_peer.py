@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.codecs.http2.driving import client, plugin_with, server
 from xproxy.codecs.http2.client import ClientCodec
-from xproxy.codecs.http2.limits import Http2Limits
+from xproxy.codecs.http2.limits import FIRST_WINDOW, Http2Limits
 from xproxy.codecs.http2.server import ServerCodec
 from xproxy.model.frames import Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
 from xproxy.model.headers import Headers
@@ -322,7 +322,8 @@ class Meeting(RuleBasedStateMachine):
     def we_hold_no_more_than_we_must(self) -> None:
         assert len(self.codec._streams) <= len(self.heard) + len(self.sent)
         waiting = sum(count for _, count in self.unconsumed)
-        assert waiting <= max(OWN.connection_window_bytes, 65_535)
+        streams = len(self.heard) + len(self.sent)
+        assert waiting <= streams * FIRST_WINDOW + OWN.connection_window_bytes
 
 
 class AsServer(Meeting):

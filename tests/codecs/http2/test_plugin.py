@@ -63,6 +63,7 @@ def test_all_rules_of_the_kit_hold() -> None:
 
 def test_all_rules_hold_with_tight_limits_of_its_own() -> None:
     own = Http2Limits(
+        max_concurrent_streams=None,
         stream_window_bytes=Size(1000),
         connection_window_bytes=Size(70_000),
         table_bytes=Size(100),

@@ -24,6 +24,7 @@ from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Credit, GoAway, Head, Reply, Trailers, Violation
 from xproxy.model.headers import Headers
 from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.message import recurring
 from xproxy.model.traits import Role
 
 
@@ -61,7 +62,7 @@ def test_the_same_message_gives_the_same_bytes() -> None:
 def test_connections_that_begin_alike_share_their_tables() -> None:
     plugin = Http2Plugin()
     codecs: list[ServerCodec] = []
-    message = attrs.evolve(RESPONSE, headers=Headers((("server", "x"),)))
+    message = recurring(attrs.evolve(RESPONSE, headers=Headers((("server", "x"),))))
     for _ in range(2):
         codec = plugin.open(Role.SERVER, DEFAULT_LIMITS)
         assert isinstance(codec, ServerCodec)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thrift.Thrift import TType  # type: ignore[import-untyped]  # ships no types
 
 from tests.codecs.thrift.values import STRUCTS, Value, write
 from xproxy.codecs.thrift import arguments as module
@@ -152,3 +154,28 @@ def test_a_request_shows_them_and_passes_as_it_came(tmp_path: Path) -> None:
         assert passed == wire
         client = plugin.open(Role.CLIENT, DEFAULT_LIMITS)
     assert RequestHead(service="", method="m").arguments is None
+
+
+def test_what_is_looked_at_for_arguments_is_bounded() -> None:
+    shape = Shape(12, fields={9: ("user", Shape(11))})
+    user = (9, (TType.STRING, b"me"))
+    small: Value = (TType.STRUCT, [(1, (TType.LIST, [(TType.BYTE, 1)]))])
+    for family, dialect in (
+        ("binary", FRAMED_STRICT),
+        ("compact", dialect_of(Transport.FRAMED, Protocol.COMPACT)),
+    ):
+        for before, shown in (
+            ((TType.LIST, [(TType.BYTE, 1)] * 1_000_000), "me"),
+            ((TType.STRING, bytes(1_000_000)), "me"),
+            ((TType.LIST, [small] * 1000), "me"),
+            ((TType.LIST, [small] * 200_000), None),
+        ):
+            data = write([(1, before), user], family)
+            start = time.process_time()
+            assert read_arguments(data, dialect, shape).get("user") == shown
+            assert time.process_time() - start < 1.0
+    many = write([*((n, (TType.BYTE, 1)) for n in range(10, 20_000)), user], "binary")
+    assert read_arguments(many, FRAMED_STRICT, shape) == {}
+    assert read_arguments(write([user, (10, small)], "binary"), FRAMED_STRICT, shape) == {
+        "user": "me"
+    }

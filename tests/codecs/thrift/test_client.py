@@ -15,6 +15,8 @@ from xproxy.codecs.thrift.dialect import (
 )
 from xproxy.codecs.thrift.message import ThriftExtra
 from xproxy.codecs.thrift.plugin import PLUGIN
+from xproxy.codecs.thrift.snapshot import ClientState
+from xproxy.codecs.thrift.state import MAX_ONEWAYS
 from xproxy.codecs.thrift.wire import response
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Head, Reset
@@ -52,9 +54,46 @@ def test_answers_are_matched_by_their_id(client: ClientCodec) -> None:
     assert "the call 3, which waits for none" in violation(client.receive(answer(3)))
 
 
-def test_a_oneway_call_waits_for_nothing(client: ClientCodec) -> None:
-    client.send(Head(1, RequestHead(service="", method="m", oneway=True), b"\0", end=True))
-    assert "waits for none" in violation(client.receive(answer(1)))
+def oneway(client: ClientCodec) -> int:
+    stream_id = client.next_stream_id()
+    client.send(Head(stream_id, RequestHead(service="", method="m", oneway=True), b"\0", end=True))
+    return stream_id
+
+
+def test_an_answer_to_a_oneway_call_is_nobodys(client: ClientCodec) -> None:
+    first = oneway(client)
+    stream_id = client.next_stream_id()
+    client.send(Head(stream_id, CALL, b"\0", end=True))
+    assert not client.receive(answer(first)[:9])
+    assert only(client.receive(answer(first)[9:] + answer(stream_id))).stream_id == stream_id
+    assert f"the call {first}, which waits for none" in violation(client.receive(answer(first)))
+
+
+def test_only_the_last_oneway_calls_are_remembered(client: ClientCodec) -> None:
+    first = oneway(client)
+    second = oneway(client)
+    for _ in range(MAX_ONEWAYS - 1):
+        last = oneway(client)
+    assert client.receive(answer(last) + answer(second)) == []
+    assert "waits for none" in violation(client.receive(answer(first)))
+
+
+def test_no_two_calls_have_one_id(client: ClientCodec) -> None:
+    assert [client.next_stream_id() for _ in range(3)] == [1, 2, 3]
+    client.load(ClientState(b"", False, {}, last_id=0x7FFFFFFF))
+    assert client.next_stream_id() == 1
+
+
+@pytest.mark.parametrize("size", [1, 9, 10**6])
+def test_what_comes_unasked_ends_the_connection(client: ClientCodec, size: int) -> None:
+    assert violation(client.receive(answer(1)[:size]))
+
+
+def test_so_does_what_comes_behind_an_answer(client: ClientCodec) -> None:
+    client.send(Head(1, CALL, b"\0", end=True))
+    frames = client.receive(answer(1) + answer(2)[:3])
+    assert isinstance(frames[0], Head)
+    assert "answer no call" in violation(frames[1:])
 
 
 def test_a_strict_answer_to_an_old_call_is_one(client: ClientCodec) -> None:
@@ -86,6 +125,14 @@ def test_a_reset_says_nothing_and_the_answer_may_still_come(client: ClientCodec)
     client.send(Head(1, CALL, b"\0", end=True))
     assert client.send(Reset(1, Status.CANCELLED)) == b""
     assert only(client.receive(answer(1))).stream_id == 1
+
+
+def test_it_moves_with_its_oneway_calls(client: ClientCodec) -> None:
+    first = oneway(client)
+    moved = PLUGIN.restore(client.snapshot(), Role.CLIENT, DEFAULT_LIMITS)
+    assert isinstance(moved, ClientCodec)
+    assert moved.next_stream_id() == first + 1
+    assert moved.receive(answer(first)) == []
 
 
 def test_it_moves_with_its_calls(client: ClientCodec) -> None:

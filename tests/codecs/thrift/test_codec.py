@@ -259,7 +259,7 @@ def test_a_malformed_call_is_answered_before_the_end(dialect: Dialect, data: str
         "80010004 00000001 61 00000007 77 0001",  # oneway
         "00000065 80010003 00000001 61 00000007",  # an answer
         "0000000e 0fff 0000 00000007 0001 05 00 00 00",  # in no known protocol
-        "80010001 00000002 6120 00000007 77 0001",  # by no name
+        "80010001 00000002 6100 00000007 77 0001",  # by no name
     ],
 )
 def test_what_nobody_waits_for_is_not_answered(data: str) -> None:

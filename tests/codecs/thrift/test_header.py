@@ -14,6 +14,9 @@ from xproxy.codecs.thrift.header import (
     FIXED,
     MEMO_BYTES,
     HeaderFacts,
+    deflating,
+    pack,
+    pack_deflated,
     read_header,
     undo,
     wrap,
@@ -26,9 +29,9 @@ FIELDS = Headers((("trace", "abc-1"), ("tenant", "blue"), ("trace", "")))
 
 
 def test_fields_and_transforms_round_trip() -> None:
-    block = write_header(Protocol.COMPACT, (1, 1), FIELDS)
+    block = write_header(Protocol.COMPACT, (1,), FIELDS)
     assert len(block) % 4 == 0
-    assert read_header(block, 10) == HeaderFacts(2, (1, 1), FIELDS)
+    assert read_header(block, 10) == HeaderFacts(2, (1,), FIELDS)
 
 
 @given(st.lists(st.tuples(st.text(max_size=9), st.text(max_size=300)), max_size=9))
@@ -98,10 +101,10 @@ def test_long_headers_are_read_too() -> None:
 
 
 def test_transforms_are_applied_and_undone() -> None:
-    block = write_header(Protocol.STRICT, (1, 1), NO_HEADERS)
-    frame = wrap(b"payload" * 100, 5, 7, block, (1, 1))
+    block = write_header(Protocol.STRICT, (1,), NO_HEADERS)
+    frame = wrap(pack(b"payload" * 100, (1,)), 5, 7, block)
     assert int.from_bytes(frame[:4]) == len(frame) - 4
-    assert undo(frame[FIXED + len(block) :], (1, 1), 700) == b"payload" * 100
+    assert undo(frame[FIXED + len(block) :], (1,), 700) == b"payload" * 100
 
 
 @pytest.mark.parametrize(
@@ -111,6 +114,61 @@ def test_transforms_are_applied_and_undone() -> None:
 def test_what_does_not_unpack(payload: bytes) -> None:
     with pytest.raises(Malformed):
         undo(payload, (1,), 1000)
+
+
+@given(
+    st.binary(max_size=3000),
+    st.integers(1, 200),
+    st.sampled_from([b"", b"more"]),
+    st.integers(0, 3),
+)
+def test_it_takes_one_whole_stream_of_zlib_and_nothing_else(
+    data: bytes, repeat: int, behind: bytes, cut: int
+) -> None:
+    data *= repeat
+    payload = pack(data, (1,))
+    payload = payload[: len(payload) - cut] + behind
+    if cut or behind:
+        with pytest.raises(Malformed, match="zlib"):
+            undo(payload, (1,), 1 << 20)
+    else:
+        assert undo(payload, (1,), 1 << 20) == data
+
+
+@given(st.binary(min_size=1, max_size=5000), st.integers(1, 40), st.integers(0, 9))
+def test_however_badly_it_is_packed(data: bytes, flushes: int, level: int) -> None:
+    deflater = zlib.compressobj(level)
+    size = -(-len(data) // flushes)
+    parts = []
+    for at in range(0, len(data), size):
+        parts += [deflater.compress(data[at : at + size]), deflater.flush(zlib.Z_SYNC_FLUSH)]
+    assert undo(b"".join([*parts, deflater.flush()]), (1,), 5000) == data
+
+
+@given(st.binary(max_size=100), st.binary(max_size=3000), st.integers(1, 40))
+def test_what_was_deflated_before_is_packed_like_the_rest(
+    start: bytes, data: bytes, repeat: int
+) -> None:
+    data *= repeat
+    pauses, deflated = 0, b""
+    work = deflating(data)
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            deflated = done.value
+            break
+        pauses += 1
+    assert pauses >= len(data) // (32 * 1024)
+    packed = pack_deflated(start, data, deflated)
+    assert undo(packed, (1,), 200_000) == start + data
+
+
+def test_what_makes_next_to_nothing_is_refused_early() -> None:
+    # Empty blocks of deflate: 16 MiB of them would take a second.
+    payload = zlib.compress(b"")[:2] + b"\0\0\0\xff\xff" * (1 << 18)
+    with pytest.raises(Malformed, match="many times its size"):
+        undo(payload, (1,), 1 << 24)
 
 
 def test_a_bomb_is_not_unpacked() -> None:

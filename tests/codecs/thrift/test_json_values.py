@@ -6,6 +6,7 @@ import base64
 
 import pytest
 
+from xproxy.codecs.slices import at_once
 from xproxy.codecs.thrift.interface import Shape
 from xproxy.codecs.thrift.json_values import MAX_JSON_BYTES, parsed, to_json, write_struct
 from xproxy.codecs.thrift.values import BinaryReader, BinaryWriter, CompactReader
@@ -16,7 +17,7 @@ BYTES = Shape(11, binary=True)
 
 def binary_of(text: str, shape: Shape | None = None) -> bytes:
     writer = BinaryWriter()
-    write_struct(writer, parsed(text.encode()), shape)
+    at_once(write_struct(writer, parsed(text.encode()), shape))
     return bytes(writer.out)
 
 
@@ -37,14 +38,14 @@ def binary_of(text: str, shape: Shape | None = None) -> bytes:
     ],
 )
 def test_there_and_back(text: str) -> None:
-    assert to_json(BinaryReader(binary_of(text)), None, 1000).decode() == text
+    assert at_once(to_json(BinaryReader(binary_of(text)), None, 1000)).decode() == text
 
 
 def test_strings_take_an_interface() -> None:
     with pytest.raises(ValueError, match="only the interface"):
         binary_of('{"1":{"str":"x"}}')
     with pytest.raises(ValueError, match="only the interface"):
-        to_json(BinaryReader(b"\x0b\0\1\0\0\0\1x\0"), None, 1000)
+        at_once(to_json(BinaryReader(b"\x0b\0\1\0\0\0\1x\0"), None, 1000))
     with pytest.raises(ValueError, match="only the interface"):  # it says another type
         binary_of('{"1":{"str":"x"}}', Shape(12, fields={1: ("x", Shape(8))}))
 
@@ -62,7 +63,7 @@ def test_strings_take_an_interface() -> None:
 )
 def test_strings_there_and_back(field: str, shape: Shape) -> None:
     text, outer = f'{{"1":{field}}}', Shape(12, fields={1: ("x", shape)})
-    assert to_json(BinaryReader(binary_of(text, outer)), outer, 1000).decode() == text
+    assert at_once(to_json(BinaryReader(binary_of(text, outer)), outer, 1000)).decode() == text
 
 
 def test_control_characters_as_they_are_and_bytes_without_padding() -> None:
@@ -74,9 +75,9 @@ def test_control_characters_as_they_are_and_bytes_without_padding() -> None:
 
 def test_an_empty_map_of_the_compact_protocol_does_not_say_of_what() -> None:
     empty = b"\x1b\0\0"
-    assert to_json(CompactReader(empty), None, 100) == b'{"1":{"map":["str","str",0,{}]}}'
+    assert at_once(to_json(CompactReader(empty), None, 100)) == b'{"1":{"map":["str","str",0,{}]}}'
     shape = Shape(12, fields={1: ("x", Shape(13, key=Shape(8), element=Shape(10)))})
-    assert to_json(CompactReader(empty), shape, 100) == b'{"1":{"map":["i32","i64",0,{}]}}'
+    assert at_once(to_json(CompactReader(empty), shape, 100)) == b'{"1":{"map":["i32","i64",0,{}]}}'
 
 
 @pytest.mark.parametrize(
@@ -124,8 +125,12 @@ def test_bounds() -> None:
     with pytest.raises(ValueError, match="limit"):
         parsed(b"{" + b" " * MAX_JSON_BYTES + b"}")
     with pytest.raises(ValueError, match="too long"):
-        to_json(BinaryReader(b"\x08\0\1\0\0\0\1\0"), None, 10)
+        at_once(to_json(BinaryReader(b"\x08\0\1\0\0\0\1\0"), None, 10))
     with pytest.raises(ValueError, match="no scalars"):
-        to_json(BinaryReader(b"\x0d\0\1\x0c\x08\0\0\0\1\0\0\0\0\1\0"), None, 1000)
+        at_once(to_json(BinaryReader(b"\x0d\0\1\x0c\x08\0\0\0\1\0\0\0\0\1\0"), None, 1000))
     with pytest.raises(ValueError):  # no UTF-8
-        to_json(BinaryReader(b"\x0b\0\1\0\0\0\1\xff\0"), Shape(12, fields={1: ("x", TEXT)}), 100)
+        at_once(
+            to_json(
+                BinaryReader(b"\x0b\0\1\0\0\0\1\xff\0"), Shape(12, fields={1: ("x", TEXT)}), 100
+            )
+        )

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.codecs.thrift.recordings import RECORDINGS
-from xproxy.codecs.api import NO_HINT, VerdictKind
 from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
 from xproxy.codecs.detect import Detected, Detector
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
@@ -49,79 +48,6 @@ def test_conformance_of_a_dialect(dialect: Dialect) -> None:
         service="xproxy.Echo", method="say", headers=headers, extra=ThriftExtra(dialect)
     )
     check_codec(PLUGIN, samples=Samples(requests=(request,)))
-
-
-YES = [
-    "80010001",
-    "80010004",
-    "8221",
-    "8281",
-    "0000000f 8001",
-    "0000000f 82 21",
-    "00000040 0fff",
-    "0000000f 5b31",
-    "00000010 00000003",
-    "00000003 616464 01",
-    "00000001 5f 04",
-    "5b312c22",
-]
-NO = [
-    "16030100c8 01",
-    "50524920",  # PRI
-    "47455420 2f",  # GET
-    "0d0a0d0a",
-    "01",
-    "02",
-    "dabb",
-    "8002",
-    "802e0103",  # SSL 2
-    "80010000",
-    "80010005",
-    "800101",
-    "8222",
-    "82a1",
-    "8201",
-    "00000000",
-    "00fa0001",  # above the frame limit
-    "0000000f 8002",
-    "0000000f 8222",
-    "0000000f 0ffe",
-    "0000000f 5b32",
-    "0000000f dabc",  # Dubbo over Thrift
-    "00000040 1001",  # Tars
-    "00000040 1003",
-    "00000010 00000000",
-    "00000010 00000011",  # a name longer than its frame
-    "00001000 00000101",  # a name above its limit
-    "00000003 61646405",
-    "00000003 61 2d",
-    "00000101 61",
-    "00000010 39",
-    "5b31 2c 2c",
-    "78",
-    "ff",
-]
-
-
-@pytest.mark.parametrize("prefix", YES)
-def test_the_first_bytes_of_thrift(prefix: str) -> None:
-    data = bytes.fromhex(prefix)
-    for length in range(len(data)):
-        verdict = PLUGIN.detect(data[:length], NO_HINT)
-        assert verdict.kind is VerdictKind.MORE, length
-        assert length < verdict.at_least <= len(data)
-    assert PLUGIN.detect(data, NO_HINT).kind is VerdictKind.YES
-    assert PLUGIN.detect(data * 3, NO_HINT).kind is VerdictKind.YES
-
-
-@pytest.mark.parametrize("prefix", NO)
-def test_the_first_bytes_of_others(prefix: str) -> None:
-    data = bytes.fromhex(prefix)
-    for length in range(len(data)):
-        verdict = PLUGIN.detect(data[:length], NO_HINT)
-        assert verdict.kind is VerdictKind.MORE or verdict.kind is VerdictKind.NO, length
-    assert PLUGIN.detect(data, NO_HINT).kind is VerdictKind.NO
-    assert PLUGIN.detect(data + bytes(40), NO_HINT).kind is VerdictKind.NO
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

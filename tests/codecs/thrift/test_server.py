@@ -5,19 +5,22 @@ from __future__ import annotations
 import pytest
 
 from tests.codecs.thrift.recordings import heads, read, violation
+from xproxy.codecs.api import NO_HINT, YES, SupportsBacklog, supports
 from xproxy.codecs.thrift.client import ClientCodec
 from xproxy.codecs.thrift.dialect import (
     DIALECTS,
     FRAMED_STRICT,
+    Dialect,
     Protocol,
     Transport,
     dialect_of,
 )
+from xproxy.codecs.thrift.header import ZLIB, pack, wrap
 from xproxy.codecs.thrift.message import ThriftExtra
 from xproxy.codecs.thrift.plugin import PLUGIN, ThriftPlugin
-from xproxy.codecs.thrift.server import NEGOTIATION, ServerCodec
+from xproxy.codecs.thrift.server import DECLINED, MOST_UNPACKED, ServerCodec
 from xproxy.model.frames import Head, Reply, Reset
-from xproxy.model.limits import DEFAULT_LIMITS, Limits
+from xproxy.model.limits import DEFAULT_LIMITS, KIB, Limits
 from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
@@ -142,7 +145,9 @@ def test_a_refusal_for_want_of_room_says_so_where_there_are_headers() -> None:
 
 def test_in_order_refusals_wait_and_are_bounded() -> None:
     codec = ServerCodec(Limits(max_streams=4))
-    frames = codec.receive(call(0) * 5)
+    *frames, refused = codec.receive(call(0) * 5)
+    assert isinstance(refused, Reply)
+    assert refused.data == b"", "its answer waits"
     assert len(heads(frames)) == 4
     written = b"".join(
         codec.send(Head(f.stream_id, OK, reply(i), end=True)) for i, f in enumerate(heads(frames))
@@ -156,19 +161,74 @@ def test_what_waits_is_bounded() -> None:
     first, second = heads(codec.receive(call(0) * 2))
     large = ResponseHead(status=Status.OK, native_status=-1, extra=ThriftExtra(name="m"))
     assert codec.send(Head(second.stream_id, large, bytes(2000), end=True)) == b""
-    assert codec.receive(call(0)) == []
+    (refused,) = codec.receive(call(0))
+    assert isinstance(refused, Reply)
+    assert refused.data == b"", "told, and not answered yet"
     assert codec.refused == 1
     assert len(codec.send(Head(first.stream_id, OK, b"\0", end=True))) > 2000
     assert len(heads(codec.receive(call(0)))) == 1
 
 
-def test_finagles_negotiation_is_declined() -> None:
+@pytest.mark.parametrize("name", DECLINED)
+def test_a_wish_for_another_protocol_is_declined(name: str) -> None:
     codec = ServerCodec(DEFAULT_LIMITS)
-    (reply_frame,) = codec.receive(call(0, NEGOTIATION))
+    (reply_frame,) = codec.receive(call(0, name))
     assert isinstance(reply_frame, Reply)
     assert reply_frame.data[4:8] == b"\x80\1\0\3"
     assert reply_frame.data[-5:] == b"\0\0\0\1\0"
     assert heads(codec.receive(call(0)))[0].data == b"\0"
+
+
+def test_an_fbthrift_client_stays_on_header() -> None:
+    """``upgradeToRocket`` as fbthrift sends it: a THeader of flags 0, in compact, without arguments."""
+    codec = ServerCodec(DEFAULT_LIMITS)
+    payload = b"\x82\x21\x00\x0fupgradeToRocket\x00"
+    body = b"\x0f\xff\0\0\0\0\0\0\0\1\2\0\0\0" + payload
+    (declined,) = codec.receive(len(body).to_bytes(4) + body)
+    assert isinstance(declined, Reply)
+    assert declined.data[18:].startswith(b"\x82\x61\x00\x0fupgradeToRocket"), "an exception"
+    assert declined.data.endswith(b"\x15\x02\x00"), "of type UNKNOWN_METHOD"
+    payload = b"\x82\x21\x01\x04echo\x00"
+    body = b"\x0f\xff\0\0\0\0\0\1\0\1\2\0\0\0" + payload
+    (served,) = codec.receive(len(body).to_bytes(4) + body)
+    assert isinstance(served, Head)
+    assert served.message.method == "echo"  # type: ignore[union-attr]  # a call
+
+
+ROCKET = bytes.fromhex(
+    "000031 00000000 0440 0001 0000 00007530 000dbba0 0f"
+    + b"application/rpc".hex()
+    + "00000000 0000"
+)
+"""The frame SETUP of an RSocket client (RSocket protocol 1.0, over TCP), as Rocket's begins."""
+
+
+@pytest.mark.parametrize("step", [1, 5, 100])
+def test_rocket_is_refused_and_not_waited_for(step: int) -> None:
+    codec = ServerCodec(DEFAULT_LIMITS)
+    frames = [
+        f for at in range(0, len(ROCKET), step) for f in codec.receive(ROCKET[at : at + step])
+    ]
+    assert [type(frame).__name__ for frame in frames] == ["Violation"]
+
+
+@pytest.mark.parametrize(
+    "name", ["user-service:get", "com.x.UserService$Iface:get", "svc/v1:get", "größe:öffne"]
+)
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_any_text_is_a_service(name: str, dialect: Dialect) -> None:
+    if (dialect.transport, dialect.protocol) == (Transport.HEADER, Protocol.JSON):
+        return  # there is no such thing
+    service, _, method = name.partition(":")
+    head = RequestHead(service=service, method=method, extra=ThriftExtra(dialect, name))
+    wire = ClientCodec(DEFAULT_LIMITS).send(Head(1, head, dialect.encoding.empty, end=True))
+    assert PLUGIN.detect(wire, NO_HINT) is YES
+    server = ServerCodec(DEFAULT_LIMITS)
+    (asked,) = heads(server.receive(wire))
+    assert isinstance(asked.message, RequestHead)
+    assert (asked.message.service, asked.message.method) == (service, method)
+    # An answer by that name, and an exception made here.
+    assert server.send(Head(asked.stream_id, ResponseHead(status=Status.NOT_FOUND), end=True))
 
 
 @pytest.mark.parametrize("ordered", [False, True])
@@ -193,3 +253,45 @@ def test_the_dialect_of_an_answer_is_that_of_its_call() -> None:
         (back,) = heads(client.receive(codec.send(Head(frame.stream_id, OK, b"\0", end=True))))
         assert back.message.extra.dialect is dialect
     assert FRAMED_STRICT is DIALECTS[0]
+
+
+def packed(seqid: int, size: int) -> bytes:
+    """Return a call in a THeader whose payload is packed, and unpacks to ``size`` bytes and a few."""
+    struct = b"\x0b\0\1" + size.to_bytes(4) + bytes(size) + b"\0"
+    payload = b"\x80\1\0\1" + (1).to_bytes(4) + b"m" + seqid.to_bytes(4) + struct
+    return wrap(pack(payload, (ZLIB,)), 0, seqid, b"\0\1\1\0")
+
+
+def test_packed_calls_are_unpacked_a_mib_at_a_time() -> None:
+    codec = ServerCodec(DEFAULT_LIMITS)
+    assert supports(codec, SupportsBacklog)
+    wire = b"".join(packed(number, 700 * KIB) for number in range(1, 8))
+    assert len(wire) < 64 * KIB
+    found = [f.stream_id for f in heads(codec.receive(wire))]
+    assert found == [1, 2]
+    while codec.backlog:
+        more = heads(codec.receive(b""))
+        assert 0 < sum(len(f.data) for f in more) <= 2 * MOST_UNPACKED
+        found += [f.stream_id for f in more]
+    assert found == list(range(1, 8)), "none is lost"
+    assert not codec.receive(b"")
+
+
+def test_a_large_call_that_does_not_unpack_is_refused_by_its_id() -> None:
+    codec = ServerCodec(DEFAULT_LIMITS)
+    wire = bytearray(packed(7, 3 * MOST_UNPACKED))
+    wire[-1] ^= 1  # the checksum
+    frames = list(codec.receive(bytes(wire)))
+    while codec.backlog and not frames:
+        frames = list(codec.receive(b""))
+    assert "zlib" in violation(frames)
+
+
+def test_calls_that_are_held_back_come_before_what_follows_them() -> None:
+    codec = ServerCodec(DEFAULT_LIMITS)
+    wire = b"".join(packed(number, 700 * KIB) for number in range(1, 5))
+    found = [f.stream_id for f in heads(codec.receive(wire))]
+    found += [f.stream_id for f in heads(codec.receive(call(9)))]
+    while codec.backlog:
+        found += [f.stream_id for f in heads(codec.receive(b""))]
+    assert found == [1, 2, 3, 4, 9]

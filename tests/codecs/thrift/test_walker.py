@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Final
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thrift.Thrift import TType  # type: ignore[import-untyped]  # ships no types
 
 from tests.codecs.thrift.values import STRUCTS, Value, write
 from xproxy.codecs.messages import Malformed
-from xproxy.codecs.thrift.encoding import MAX_DEPTH
+from xproxy.codecs.thrift.compact import CompactWalker
+from xproxy.codecs.thrift.encoding import MAX_DEPTH, Walker
+from xproxy.codecs.thrift.json_text import JsonWalker
 from xproxy.codecs.thrift.walker import BinaryWalker
 
 LIMIT = 1 << 24
@@ -117,3 +122,93 @@ def test_a_walk_goes_on_where_it_was() -> None:
         walks += walker.walk(held, 0, len(held))
     assert walks == 1
     assert time.process_time() - start < 2.0  # 18,001 walks from the start would take minutes
+
+
+SMALL: Final = st.sampled_from(
+    [
+        (TType.STRUCT, []),
+        (TType.STRUCT, [(1, (TType.BYTE, 1))]),
+        (
+            TType.STRUCT,
+            [(1, (TType.I64, -5)), (2, (TType.BOOL, True)), (90, (TType.STRING, b"ab"))],
+        ),
+        (TType.STRUCT, [(n, (TType.I16, n)) for n in range(1, 20)]),
+        (TType.STRUCT, [(1, (TType.STRUCT, []))]),
+        (TType.STRUCT, [(1, (TType.STRING, b'"\\' * 9))]),
+        (TType.STRING, b""),
+        (TType.STRING, b"xyz"),
+        (TType.STRING, b"\\" * 7),
+        (TType.LIST, []),
+        (TType.LIST, [(TType.BYTE, 1)]),
+        (TType.MAP, []),
+    ]
+)
+WALKERS: Final[dict[str, Callable[[int, int], Walker]]] = {
+    "binary": BinaryWalker,
+    "compact": CompactWalker,
+    "json": JsonWalker,
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(SMALL, st.integers(1, 150)), min_size=1, max_size=5),
+    st.sampled_from(sorted(WALKERS)),
+    st.lists(st.floats(0, 1), max_size=5),
+)
+def test_runs_of_small_values_end_where_they_end(
+    runs: list[tuple[Value, int]], family: str, cuts: list[float]
+) -> None:
+    values = [value for value, times in runs for _ in range(times) if value[0] == runs[0][0][0]]
+    data = write([(1, (TType.LIST, values)), (2, values[0])], family)
+    walker, held = WALKERS[family](0, LIMIT), bytearray()
+    ends = sorted({int(cut * (len(data) - 1)) for cut in cuts})
+    for start, end in zip([0, *ends], ends, strict=False):
+        held += data[start:end]
+        assert not walker.walk(held, 0, len(held))
+    assert walker.walk(data + b"\0", 0, len(data))
+    assert walker.pos == len(data)
+
+
+@pytest.mark.parametrize("family", sorted(WALKERS))
+def test_small_values_cost_little_a_byte(family: str) -> None:
+    """What hangs on single bytes decides how long others wait; a loop of the same length is the measure."""
+
+    def loop() -> None:
+        left = 1 << 18
+        while left:
+            left -= 1
+
+    cost = _seconds(loop)
+    for value in ((TType.STRUCT, []), (TType.STRING, b""), (TType.STRUCT, [(1, (TType.BYTE, 1))])):
+        data = write([(1, (TType.LIST, [value] * 4000))], family)
+        times = max(1, (1 << 18) // len(data))
+
+        def walk(data: bytes = data, times: int = times) -> None:
+            for _ in range(times):
+                assert WALKERS[family](0, LIMIT).walk(data, 0, len(data))
+
+        assert _seconds(walk) < 8 * cost
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        work()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+@pytest.mark.parametrize("family", sorted(WALKERS))
+def test_runs_that_break_off_are_not_searched_again_and_again(family: str) -> None:
+    """Each search for a run of large structs goes far and fails at the last."""
+    flat = [(n, (TType.I64, 1 << 40)) for n in range(1, 200)]
+    values: list[Value] = (
+        [(TType.STRUCT, flat)] * 62 + [(TType.STRUCT, [(1, (TType.STRUCT, flat))])]
+    ) * 3
+    data = write([(1, (TType.LIST, values))], family)
+    work = WALKERS[family](0, LIMIT)
+    start = time.process_time()
+    assert work.walk(data, 0, len(data))
+    assert time.process_time() - start < 0.5

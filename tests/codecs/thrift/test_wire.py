@@ -65,7 +65,7 @@ def test_a_remembered_head_does_not_pass_a_limit() -> None:
         ("0000000a 0fff 0000 00000000 0000", "inside a number"),
         ("00000101 61", "257 bytes"),
         ("00000005 5b312c2261", "does not fit"),
-        ("47455420 2f20", "begins with 2f20"),
+        ("47455420 2f20", "method name of"),
     ],
 )
 def test_what_is_no_message(data: str, what: str) -> None:

@@ -18,6 +18,7 @@ from xproxy.codecs.tls.hello import (
     TLS13,
     ClientHello,
     HelloBroken,
+    HelloReader,
     HelloWanted,
     read_hello,
     recognise,
@@ -165,8 +166,42 @@ def test_a_hello_that_is_too_long_is_refused_by_its_declared_length() -> None:
 
 
 def test_a_hello_in_too_many_records_is_refused() -> None:
-    data = records(message(server_name(b"a.test"), protocols(b"h2")), [1] * (MAX_HELLO_RECORDS + 1))
+    long = message(server_name(b"a.test"), extension(99, b"x" * MAX_HELLO_RECORDS))
+    data = records(long, [1] * (MAX_HELLO_RECORDS + 1))
     assert broken(data) == f"the ClientHello is in more than {MAX_HELLO_RECORDS} records"
+
+
+@pytest.mark.parametrize("first", [1, 2, 3, 4])
+@pytest.mark.parametrize("then", [(), (1,), (3, 1, 2), (1,) * 200])
+def test_a_first_record_of_any_size_is_recognised_at_every_cut(
+    first: int, then: tuple[int, ...]
+) -> None:
+    data = records(message(server_name(b"a.test"), versions(TLS13)), [first, *then])
+    whole = parsed(data)
+    assert whole.server_name == "a.test"
+    reader = HelloReader()
+    for size in range(len(data)):
+        verdict = recognise(data[:size])
+        if size < 6:
+            assert verdict.kind is VerdictKind.MORE
+            assert size < verdict.at_least <= 6
+            continue
+        assert verdict.kind is VerdictKind.YES
+        found = reader.read(data[:size])
+        assert isinstance(found, HelloWanted)
+        assert size < found.at_least <= whole.length
+        assert found == read_hello(data[:size]), "where it was read on from does not show"
+    assert reader.read(data) == whole
+
+
+@given(st.lists(st.integers(1, 5), max_size=60), st.data())
+def test_a_prefix_may_grow_by_any_steps(sizes: list[int], drawn: st.DataObject) -> None:
+    data = records(message(server_name(b"a.test"), protocols(b"h2")), sizes)
+    reader, size = HelloReader(), 0
+    while not isinstance(found := reader.read(data[:size]), ClientHello):
+        assert isinstance(found, HelloWanted)
+        size = drawn.draw(st.integers(size + 1, len(data)))
+    assert found == parsed(data)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,16 @@ class Guesses(LinesPlugin):
         return (MAYBE if len(prefix) < 3 else YES) if prefix else Verdict.more(1)
 
 
+@attrs.frozen
+class ClaimsTooMuch(LinesPlugin):
+    """Is content with its first byte."""
+
+    def detect(self, prefix: bytes, hint: Hint) -> Verdict:
+        if not prefix:
+            return Verdict.more(1)
+        return YES if prefix[:1] in b"~G" else NO
+
+
 CASES: Sequence[Case] = [
     (LinesPlugin(name="Has Blanks"), "traits", "the name 'Has Blanks'"),
     (LinesPlugin(traits=_traits(api=99)), "traits", "api version 99"),
@@ -55,6 +65,7 @@ CASES: Sequence[Case] = [
     (WantsWhatItHas(), "detection", "asks for 1"),
     (DecidesEarly(), "detection", "asked for 9 bytes, yet 1 decide"),
     (Guesses(), "detection", "MAYBE becomes YES"),
+    (ClaimsTooMuch(), "claims", "says YES"),
 ]
 
 

@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from tests.certificates import Authority, Issued
+from tests.live import PATIENCE
 from xproxy.model.address import Address
 from xproxy.transport.poller import PolledSocket, Poller
 from xproxy.transport.tls.contexts import Certificate
@@ -221,7 +222,7 @@ async def connection() -> AsyncIterator[Pair]:
     """Give a connection on which nothing has been said."""
     poller = Poller()
     try:
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(poller.run)
                 ours, theirs = sockets()

@@ -4,6 +4,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.transport.ends import PATIENCE
 from xproxy.transport.tls.gate import HandshakeGate, TooManyHandshakes
 
 
@@ -117,7 +118,7 @@ async def test_nobody_is_forgotten_when_others_are_cancelled(survivors: int) -> 
             gate.spend(0.0001)
             done.append(number)
 
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
             for number, scope in enumerate(scopes):
                 nursery.start_soon(handshake, number, scope)

@@ -49,7 +49,8 @@ def test_what_openssl_calls_lives_as_long_as_its_context() -> None:
     context = Context(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate().cert, certificate().key)
     assert context.kept_alive == ()
-    libssl().use_ticket_keys(context, [TicketKey(os.urandom(80))])
+    key = TicketKey(os.urandom(80))
+    libssl().use_ticket_keys(context, lambda: {key.name: key})
     libssl().use_key_log(context, print)
     assert len(context.kept_alive) == 2
 

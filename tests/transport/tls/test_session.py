@@ -8,7 +8,13 @@ from xproxy.transport.tls.alerts import Alert, TlsError
 from xproxy.transport.tls.keys import TLS12, TLS13, Suite, next_secret
 from xproxy.transport.tls.protection import DirectionState, Protection12, Protection13
 from xproxy.transport.tls.records import APPLICATION_DATA, HANDSHAKE
-from xproxy.transport.tls.session import Keys, Session
+from xproxy.transport.tls.session import (
+    IDLE_SECONDS,
+    MAX_IDLE_RECORDS,
+    IdleRecords,
+    Keys,
+    Session,
+)
 
 SUITE = Suite(16, "sha256")
 SECRET = b"s" * 32
@@ -17,6 +23,19 @@ SECRET = b"s" * 32
 def session() -> tuple[Session, Protection13]:
     state = DirectionState(SECRET, b"", 0)
     return Session(TLS13, SUITE, Keys(0, 0, lambda: (state, state))), Protection13(SUITE, SECRET)
+
+
+def test_records_without_data_are_counted_by_rate_and_not_for_life() -> None:
+    now = 0.0
+    idle = IdleRecords(lambda: now)
+    for _ in range(10_000):
+        now += 1.0
+        idle.add(1)
+    idle.reset()
+    idle.add(MAX_IDLE_RECORDS)
+    now += IDLE_SECONDS / 2
+    with pytest.raises(TlsError, match="too many records"):
+        idle.add(1)
 
 
 def test_padding_is_no_key_update() -> None:

@@ -23,7 +23,8 @@ from xproxy.codecs.tls.hello import ClientHello
 from xproxy.transport.tls import tickets as module
 from xproxy.transport.tls.contexts import ClientCertificates, TlsOptionsError
 from xproxy.transport.tls.libssl import LibsslUnusable
-from xproxy.transport.tls.tickets import KEY_BYTES, MAX_KEY_FILES, Tickets
+from xproxy.transport.tls.server import ServerTls
+from xproxy.transport.tls.tickets import KEY_BYTES, MAX_KEY_FILES, MAX_NAMES, Tickets
 
 
 def key_file(folder: Path, name: str = "key", size: int = KEY_BYTES) -> str:
@@ -50,6 +51,44 @@ async def test_a_ticket_from_where_less_was_asked_is_no_good(tmp_path: Path, ver
             session = peer.object.session
             seen.append((stream.facts.resumed, stream.facts.peer_identity))
     assert seen == [(False, None), (False, "client.test"), (True, "client.test")]
+
+
+async def resumed(tls: ServerTls, version: str, names: list[str]) -> list[bool]:
+    """Connect under each name in turn with the session of the connection before; say which were resumed."""
+    context = client_context()
+    context.check_hostname = False
+    session: ssl.SSLSession | None = None
+    found = []
+    for name in names:
+        async with connection() as pair:
+            peer = SslPeer(pair.socket, context, server_name=name, session=session)
+            stream = await served(pair, tls, peer)
+            stream.write_now(b"x")
+            await peer.receive_some()
+            session = peer.object.session
+            found.append(stream.facts.resumed)
+            assert stream.facts.sni == name
+    assert session is not None
+    assert session.has_ticket
+    return found
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+@pytest.mark.parametrize("shared", [True, False])
+async def test_a_session_is_of_one_server_name(tmp_path: Path, version: str, shared: bool) -> None:
+    """RFC 6066 §3. One certificate serves both names."""
+    tickets = Tickets(files=(key_file(tmp_path),)) if shared else Tickets()
+    tls = server_tls(tickets=tickets, max_version=version)
+    names = [NAME, NAME, "other.test", "other.test", NAME]
+    assert await resumed(tls, version, names) == [False, True, False, True, False]
+
+
+def test_the_names_whose_keys_are_kept_are_bounded(tmp_path: Path) -> None:
+    keys = Tickets().load(ClientCertificates())
+    for number in range(3 * MAX_NAMES):
+        keys.serve(f"{number}.test")
+        keys._current()
+        assert len(keys._derived) <= MAX_NAMES
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from xproxy.codecs.messages import FullMessageCodec
 from xproxy.model.limits import Limits
 from xproxy.model.traits import Role
 
-_WIRE: Final = BoltWire()
+_STRICT: Final = BoltWire()
+_TRUSTING: Final = BoltWire(strict=False)
 
 
 class BoltCodec(FullMessageCodec):
@@ -21,5 +22,7 @@ class BoltCodec(FullMessageCodec):
 
     __slots__ = ()
 
-    def __init__(self, role: Role, limits: Limits) -> None:
-        super().__init__(_WIRE, role, limits, reverse=True, goaway_known=False)
+    def __init__(self, role: Role, limits: Limits, *, strict: bool = True) -> None:
+        """``strict``: a request that names two services, or two methods, is refused."""
+        wire = _STRICT if strict else _TRUSTING
+        super().__init__(wire, role, limits, reverse=True, goaway_known=False)

@@ -40,6 +40,8 @@ class Fields:
     """Keys whose value was null, which ``headers`` shows as empty."""
     malformed: bool = False
     """The block does not end where it says: it can be passed on as it is, and not be changed."""
+    conflict: bool = False
+    """It names two services: which one a server goes by hangs on the codec of the content."""
 
 
 NO_FIELDS: Final = Fields("", "", NO_HEADERS, ())
@@ -93,6 +95,7 @@ def _read(block: bytes, max_headers: int, keys: tuple[str, ...]) -> Fields:
         Headers((k, v or "") for k, v in pairs if not (k in taken and v == named[k])),
         tuple(key for key in named if key in taken),
         frozenset(key for key, value in pairs if value is None),
+        conflict=len({named[key] for key in (SERVICE, TARGET) if key in named}) > 1,
     )
 
 

@@ -24,39 +24,40 @@ EXAMPLES: Final = (
 )
 """A request of either version, a heartbeat."""
 
-_TYPES: Final = frozenset((0, 1, 2))
-_COMMANDS: Final = frozenset((0, 1, 2, 100))
+# Type and command: a connection begins with a request, a heartbeat, or the goaway of MOSN's.
+_REQUEST: Final = b"\x01\x00\x01"
+_ONEWAY: Final = b"\x02\x00\x01"
+_EMPTY: Final = (b"\x01\x00\x00", b"\x01\x00\x64")
+_FIRST: Final = (_REQUEST, _ONEWAY, *_EMPTY)
 _LARGEST_CONTENT: Final = 1 << 28
 """No first message is that large; framed Thrift, whose length begins with 01 or 02, mostly seems to be."""
 
 
 def detect(prefix: bytes) -> Verdict:
-    """Judge by the whole fixed head: its first byte alone, a small number, is weak evidence."""
+    """Judge by the whole fixed head: single small numbers, which many protocols begin with, are weak evidence.
+
+    FastCGI differs in ``ver2``, an OP_MSG of MongoDB of 257 bytes in what a heartbeat cannot have: lengths.
+    """
     size = len(prefix)
     if size < 1:
         return Verdict.more(1)
     version = prefix[0]
     if version not in (1, 2):
         return NO
-    at = 1  # of the type
-    if version == 2:
-        if size < 2:
-            return Verdict.more(2)
-        if prefix[1] not in (1, 2):
-            return NO
-        at = 2
-    if size <= at:
-        return Verdict.more(at + 1)
-    if prefix[at] not in _TYPES:
+    at = version  # of the type; version 2 has ver1 before it
+    if version == 2 and size > 1 and prefix[1] not in (1, 2):
         return NO
-    if size < at + 3:
-        return Verdict.more(at + 3)
-    if int.from_bytes(prefix[at + 1 : at + 3]) not in _COMMANDS:
+    word = prefix[at : at + 3]
+    if not any(first.startswith(word) for first in _FIRST) or prefix[at + 3 : at + 4] not in (
+        b"",
+        b"\x01",
+    ):
         return NO
-    # Version 2 has ver1 and a switch more; an answer's status is two bytes shorter than a timeout.
-    whole = (20 if prefix[at] == 0 else 22) + 2 * (version - 1)
+    whole = 22 if version == 1 else 24
     if size < whole:
-        return Verdict.more(whole)
+        return Verdict.more(size + 1, faint=size < at + 4)
+    if word in _EMPTY:
+        return YES if not any(prefix[whole - 8 : whole]) else NO
     return YES if int.from_bytes(prefix[whole - 4 : whole]) < _LARGEST_CONTENT else NO
 
 
@@ -68,14 +69,17 @@ class BoltPlugin:
     traits: ClassVar[Traits] = TRAITS
     examples: ClassVar[tuple[bytes, ...]] = EXAMPLES
 
+    strict_target: bool = True
+    """Refuse requests whose content calls another service or method than the header, or whose header names two."""
+
     def detect(self, prefix: bytes, hint: Hint) -> Verdict:
         return detect(prefix)
 
     def open(self, role: Role, limits: Limits) -> Codec:
-        return BoltCodec(role, limits)
+        return BoltCodec(role, limits, strict=self.strict_target)
 
     def restore(self, state: bytes, role: Role, limits: Limits) -> Codec:
-        codec = BoltCodec(role, limits)
+        codec = BoltCodec(role, limits, strict=self.strict_target)
         codec.load(state)
         return codec
 

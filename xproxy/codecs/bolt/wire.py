@@ -14,12 +14,12 @@ import zlib
 from functools import lru_cache
 from math import ceil
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
 from xproxy.codecs.bolt.fields import MEMO_BYTES, NO_FIELDS, Fields, read_fields, write_fields
-from xproxy.codecs.bolt.sofa_request import CLASS, method_of
+from xproxy.codecs.bolt.sofa_request import CLASS, OBJECTS, Called, called_in
 from xproxy.codecs.bolt.status import SUCCESS, from_native, is_known, to_native
 from xproxy.codecs.messages import (
     NO_HEAD,
@@ -28,12 +28,13 @@ from xproxy.codecs.messages import (
     RESPONSE,
     Kind,
     Malformed,
-    MalformedRequest,
+    MalformedMessage,
     Message,
 )
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.limits import Limits
-from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
+from xproxy.model.message import Local, Reason, RequestHead, ResponseHead, recurring
+from xproxy.model.status import Status
 
 NAME: Final = "bolt"
 RESPONSE_CLASS: Final = b"com.alipay.sofa.rpc.core.response.SofaResponse"
@@ -51,6 +52,7 @@ _ID_MASK: Final = 0xFFFFFFFF
 _LONGEST_PART: Final = 0x7FFF
 """Class name and header block: both reference peers read their lengths as signed."""
 _LONGEST_TIMEOUT_MS: Final = 0x7FFFFFFF
+_LAST_STATUS: Final = 0xFFFF
 
 # Type and command of a message as one number.
 _RESPONSE: Final = 0x00_0002
@@ -89,7 +91,8 @@ class BoltExtra:
     fields: Fields = attrs.field(repr=False)
     """What it says."""
     body_method: str = ""
-    """The method's name, where only the content has it."""
+    """The method's name, where only the content has it; likewise:"""
+    body_service: str = ""
 
     @property
     def version(self) -> int:
@@ -106,7 +109,6 @@ def _has_crc(dialect: int) -> bool:
     return dialect >> 16 == 0x0202 and dialect & 0x100 != 0
 
 
-@lru_cache(maxsize=512)
 def _request_head(
     oneway: bool,
     dialect: int,
@@ -116,21 +118,28 @@ def _request_head(
     block: bytes,
     max_headers: int,
     method: str = "",
+    service: str = "",
 ) -> RequestHead:
     fields = read_fields(block[class_length:], max_headers)
     return RequestHead(
-        service=fields.service,
+        service=fields.service or service,
         method=fields.method or method,
         headers=fields.headers,
         deadline=timeout / 1000 if timeout > 0 else None,
         oneway=oneway,
         extra=BoltExtra(
-            dialect, ver2, timeout, block[:class_length], block[class_length:], fields, method
+            dialect,
+            ver2,
+            timeout,
+            block[:class_length],
+            block[class_length:],
+            fields,
+            "" if fields.method else method,
+            "" if fields.service else service,
         ),
     )
 
 
-@lru_cache(maxsize=512)
 def _response_head(
     dialect: int, ver2: int, status: int, class_length: int, block: bytes, max_headers: int
 ) -> ResponseHead:
@@ -143,15 +152,68 @@ def _response_head(
     )
 
 
-def _wrong(kind: Kind, text: str, stream_id: int, dialect: int) -> Malformed:
-    return MalformedRequest(text, stream_id, dialect) if kind is REQUEST else Malformed(text)
+@lru_cache(maxsize=512)
+def _remembered_request(*facts: Any) -> RequestHead:  # Any: as _request_head has them
+    return recurring(_request_head(*facts))
+
+
+@lru_cache(maxsize=512)
+def _remembered_response(*facts: Any) -> ResponseHead:  # Any: as _response_head has them
+    return recurring(_response_head(*facts))
+
+
+_TOLD: Final = frozenset({REQUEST, RESPONSE, ONEWAY})
+"""Kinds of messages that can fail alone."""
+
+
+def _wrong(kind: Kind, text: str, stream_id: int, dialect: int, length: int) -> Malformed:
+    return (
+        MalformedMessage(text, kind, stream_id, dialect, length)
+        if kind in _TOLD
+        else Malformed(text)
+    )
+
+
+# What a client's contents begin with that call the service and method of their header, up to where both are said:
+# nearly every request of that name begins so. Shared by all connections; emptied when full.
+_agreed: Final[dict[tuple[str, str], bytes]] = {}
+_MOST_AGREED: Final = 512
+_LONGEST_AGREED: Final = 1024
+_CLASS_LENGTH: Final = len(CLASS)
+
+
+def _conflict(service: str, method: str, called: Called) -> str:
+    """Say where the content calls something else than the header; empty: they agree, or only one says it."""
+    if called.service is None:
+        return "what the content calls cannot be read"
+    if service and called.service and service != called.service:
+        return "the content calls another service than the header"
+    if method and method != called.method:
+        return "the content calls another method than the header"
+    return ""
+
+
+def _remember(service: str, method: str, content: bytes, called: Called) -> None:
+    if 0 < called.end <= _LONGEST_AGREED:
+        if len(_agreed) >= _MOST_AGREED:
+            _agreed.clear()
+        _agreed[service, method] = content[: called.end]
+
+
+@lru_cache(maxsize=16)
+def _refusal(detail: str) -> ResponseHead:
+    return ResponseHead(status=Status.INVALID_ARGUMENT, extra=Local(detail=detail))
 
 
 class BoltWire:
-    """See the module; stateless."""
+    """See the module; no state but one option."""
 
-    __slots__ = ()
+    __slots__ = ("_strict",)
     name: Final = NAME
+
+    def __init__(self, *, strict: bool = True) -> None:
+        """``strict``: refuse a request that names two services, or two methods."""
+        self._strict = strict
 
     def decode(self, buffer: bytes, at: int, size: int, limits: Limits) -> Message | int:
         """Read a message of either version; version 1, as in nearly all traffic, by the shortest way."""
@@ -196,15 +258,15 @@ class BoltWire:
         if kind is None:
             raise Malformed(f"type {word >> 16} with command {word & 0xFFFF}")
         head_length = class_length + header_length
-        if head_length > limits.max_head_bytes:
-            text = f"class name and header of {head_length} bytes, limit {limits.max_head_bytes}"
-            raise _wrong(kind, text, stream_id, dialect)
         body = start + head_length
         end = body + content_length
         length: int = end + crc - at
+        if head_length > limits.max_head_bytes:
+            text = f"class name and header of {head_length} bytes, limit {limits.max_head_bytes}"
+            raise _wrong(kind, text, stream_id, dialect, length)
         if length > limits.max_message_bytes:
             text = f"message of {length} bytes, limit {limits.max_message_bytes}"
-            raise _wrong(kind, text, stream_id, dialect)
+            raise _wrong(kind, text, stream_id, dialect, length)
         if length > rest:
             return length
         if crc and zlib.crc32(memoryview(buffer)[at:end]) != _ID.unpack_from(buffer, end)[0]:
@@ -212,20 +274,43 @@ class BoltWire:
         if kind is REQUEST or kind is ONEWAY:
             block = buffer[start:body]
             content = buffer[body:end]
-            read = _request_head if head_length <= MEMO_BYTES else _request_head.__wrapped__
+            read = _remembered_request if head_length <= MEMO_BYTES else _request_head
             facts = dialect, ver2, code, class_length, block, limits.max_headers
             try:
                 request = read(kind is ONEWAY, *facts)
             except Malformed as exc:
-                raise _wrong(kind, str(exc), stream_id, dialect) from exc
-            if not request.method and codec == HESSIAN2 and block[:class_length] == CLASS:
-                request = read(kind is ONEWAY, *facts, method_of(content))
+                raise _wrong(kind, str(exc), stream_id, dialect, length) from exc
+            wrong = ""
+            if request.extra.fields.conflict:
+                wrong = "the header names two services"
+            elif (
+                codec == HESSIAN2
+                and class_length == _CLASS_LENGTH
+                and content[:1] in OBJECTS
+                and block.startswith(CLASS)
+            ):
+                service, method = request.service, request.method
+                seen = _agreed.get((service, method)) if service and method else None
+                if seen is None or not content.startswith(seen):
+                    called = called_in(content)
+                    wrong = _conflict(service, method, called)
+                    if not (service and method) and not wrong:
+                        request = read(kind is ONEWAY, *facts, called.method, called.service or "")
+                    elif service and method and not wrong:
+                        _remember(service, method, content, called)
+            if wrong and self._strict:
+                if kind is ONEWAY:
+                    return Kind.IGNORED, stream_id, NO_HEAD, b"", length, dialect
+                return Kind.REFUSED, stream_id, _refusal(wrong), b"", length, dialect
             return kind, stream_id, request, content, length, dialect
         if kind is RESPONSE:
-            answer = _response_head if head_length <= MEMO_BYTES else _response_head.__wrapped__
-            response = answer(
-                dialect, ver2, code, class_length, buffer[start:body], limits.max_headers
-            )
+            answer = _remembered_response if head_length <= MEMO_BYTES else _response_head
+            try:
+                response = answer(
+                    dialect, ver2, code, class_length, buffer[start:body], limits.max_headers
+                )
+            except Malformed as exc:
+                raise _wrong(kind, str(exc), stream_id, dialect, length) from exc
             return kind, stream_id, response, buffer[body:end], length, dialect
         return kind, stream_id, NO_HEAD, b"", length, dialect
 
@@ -256,14 +341,12 @@ class BoltWire:
         # The name inside the content needs no second place in the header.
         in_body = not fields.method and head.method == extra.body_method
         method = "" if in_body else head.method
-        if (
-            head.headers is fields.headers
-            and head.service == fields.service
-            and method == fields.method
-        ):
+        in_body = not fields.service and head.service == extra.body_service
+        service = "" if in_body else head.service
+        if head.headers is fields.headers and service == fields.service and method == fields.method:
             block = extra.block
         else:
-            block = write_fields(head.service, method, head.headers, fields)
+            block = write_fields(service, method, head.headers, fields)
         timeout = extra.timeout
         if head.deadline != (timeout / 1000 if timeout > 0 else None):
             timeout = _milliseconds(head.deadline)
@@ -275,7 +358,13 @@ class BoltWire:
         """Write an answer in the dialect of its request; one made here has no content unless it is a success."""
         extra = head.extra
         native = head.native_status
-        theirs = native is not None and is_known(native) and from_native(native) is head.status
+        # What was read goes on as it is, also where Bolt does not define it: small messages are copied, long ones
+        # and those with a header more are written anew, and neither may change what a server said.
+        theirs = (
+            native is not None
+            and from_native(native) is head.status
+            and (is_known(native) or (isinstance(extra, BoltExtra) and 0 <= native <= _LAST_STATUS))
+        )
         if native is not None and theirs:
             code = native
         else:

@@ -11,6 +11,7 @@ from typing import Final
 from xproxy.codecs.hessian2 import (
     HessianError,
     past_binary,
+    past_chunk,
     past_text,
     past_type,
     past_units,
@@ -157,11 +158,15 @@ def _past(data: bytes, at: int, count: int, walk: Walk) -> int:
         size = sizes[lead]
         if size:
             at += size
+        elif lead == 0x52 or lead == 0x41:
+            # A chunk costs what a value costs: there are as many in a string as its writer likes.
+            at = past_chunk(data, at)
+            continue  # no value yet
         elif lead < 0x20 and data[at + 1 : at + 1 + lead].isascii():
             at += 1 + lead
-        elif lead < 0x20 or 0x30 <= lead <= 0x33 or lead == 0x52 or lead == 0x53:
+        elif lead < 0x20 or 0x30 <= lead <= 0x33 or lead == 0x53:
             at = past_text(data, at)
-        elif 0x34 <= lead <= 0x37 or lead == 0x41 or lead == 0x42:
+        elif 0x34 <= lead <= 0x37 or lead == 0x42:
             at = past_binary(data, at)
         elif lead == 0x43:
             at = _define(data, at, walk)

@@ -169,6 +169,30 @@ class Attachments(LazyHeaders):
             pairs.append((VERSION, self._version))
         return tuple(pairs)
 
+    def conflict(self) -> str:
+        """Say what is wrong where the attachments name another service than the prefix; empty: they agree.
+
+        A provider follows the attachments (Dubbo: DecodeableRpcInvocation puts them over the prefix), a route the
+        prefix. What cannot be read might say anything, so it does not agree.
+        """
+        if self._body is not None:
+            len(self)
+        found = self._map
+        if found is None:
+            return "the attachments, which may name another service, cannot be read"
+        for key, text, _ in found.entries:
+            if key in TARGETS:
+                agreed = text == self._path
+            elif key == VERSION:
+                # Of two that are said; where only one is, it is what routes see, and what a provider follows.
+                said = {same_version(text), same_version(self._version)} - {""}
+                agreed = text is not None and len(said) < 2
+            else:
+                continue
+            if not agreed:
+                return f"the attachment {key} says another service than the head"
+        return ""
+
     @property
     def map(self) -> Map:
         """What was read. Raises LocalProtocolError where that was not possible."""
@@ -192,6 +216,11 @@ class Attachments(LazyHeaders):
             return past(body, at, values, Walk())
         except HessianError as exc:
             raise LocalProtocolError("the body that was put in place is no hessian2") from exc
+
+
+def same_version(text: str | None) -> str:
+    """Return a service's version; both ways to say that it has none are one."""
+    return "" if text is None or text == "0.0.0" else text
 
 
 def change_map(old: Map, headers: Headers, path: str | None, new_path: str | None) -> bytes:

@@ -13,7 +13,11 @@ from xproxy.codecs.messages import FullMessageCodec
 from xproxy.model.limits import Limits
 from xproxy.model.traits import Role
 
-_WIRE: Final = DubboWire()
+_WIRES: Final = {
+    (strict, unread): DubboWire(strict=strict, unread=unread)
+    for strict in (False, True)
+    for unread in (False, True)
+}
 
 
 class DubboCodec(FullMessageCodec):
@@ -21,5 +25,8 @@ class DubboCodec(FullMessageCodec):
 
     __slots__ = ()
 
-    def __init__(self, role: Role, limits: Limits) -> None:
-        super().__init__(_WIRE, role, limits, reverse=True)
+    def __init__(
+        self, role: Role, limits: Limits, *, strict: bool = True, unread: bool = True
+    ) -> None:
+        """See DubboWire for both options."""
+        super().__init__(_WIRES[strict, unread], role, limits, reverse=True)

@@ -19,11 +19,12 @@ from xproxy.codecs.dubbo.attachments import VERSION, Attachments
 from xproxy.codecs.dubbo.json_prefix import Address
 from xproxy.codecs.dubbo.prefix import BYTES, MEMO_BYTES, Prefix, read_prefix
 from xproxy.codecs.dubbo.status import OK, from_native
+from xproxy.codecs.dubbo.targets import agrees
 from xproxy.codecs.hessian2 import HessianError, is_binary, read_binary, read_text
 from xproxy.codecs.messages import ORIGIN_MAX_BYTES
 from xproxy.model.headers import NO_HEADERS, Headers
 from xproxy.model.limits import Limits
-from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.message import RequestHead, ResponseHead, recurring
 from xproxy.model.status import Status
 
 HESSIAN2: Final = 2
@@ -57,6 +58,8 @@ class Call:
     service: str = ""
     """As shown, where there is no prefix; likewise:"""
     shown: Headers = NO_HEADERS
+    conflict: str = ""
+    """Why it is not certain for whom it is: prefix and attachments do not agree. Empty: they do."""
 
 
 @attrs.frozen
@@ -85,18 +88,26 @@ def _shared_request(
     prefix = read_prefix(block)
     assert prefix is not None
     attachments = Attachments(tail, 0, 0, max_headers, max_bytes, prefix.path, prefix.version)
-    return _request(oneway, prefix, method, attachments, tail if is_bytes else None)
+    conflict = attachments.conflict()
+    return recurring(
+        _request(oneway, prefix, method, attachments, tail if is_bytes else None, conflict)
+    )
 
 
 def _request(
-    oneway: bool, prefix: Prefix, method: str, attachments: Attachments, tail: bytes | None
+    oneway: bool,
+    prefix: Prefix,
+    method: str,
+    attachments: Attachments,
+    tail: bytes | None,
+    conflict: str,
 ) -> RequestHead:
     return RequestHead(
         service=prefix.path,
         method=method,
         headers=attachments,
         oneway=oneway,
-        extra=Call(HESSIAN2, prefix, method, attachments, tail),
+        extra=Call(HESSIAN2, prefix, method, attachments, tail, conflict=conflict),
     )
 
 
@@ -104,15 +115,18 @@ def _request(
 def opaque_request(oneway: bool, serialization: int, address: Address | None = None) -> RequestHead:
     """Return the head of a request that is passed on as it is; ``address``: for whom, where that can be read."""
     if address is None:
-        return RequestHead(service="", method="", oneway=oneway, extra=Call(serialization, None))
+        extra = Call(serialization, None)
+        return recurring(RequestHead(service="", method="", oneway=oneway, extra=extra))
     path, version, method = address.path, address.version, address.method
     headers = Headers(((VERSION, version),)) if version else NO_HEADERS
-    return RequestHead(
-        service=path,
-        method=method,
-        headers=headers,
-        oneway=oneway,
-        extra=Call(serialization, None, method, service=path, shown=headers),
+    return recurring(
+        RequestHead(
+            service=path,
+            method=method,
+            headers=headers,
+            oneway=oneway,
+            extra=Call(serialization, None, method, service=path, shown=headers),
+        )
     )
 
 
@@ -120,10 +134,12 @@ def opaque_request(oneway: bool, serialization: int, address: Address | None = N
 def bare_response(
     serialization: int, status: int, first: int, tail: bytes | None = None
 ) -> ResponseHead:
-    return ResponseHead(
-        status=from_native(status),
-        native_status=status,
-        extra=Answer(serialization, first in _EXCEPTIONS, None, tail),
+    return recurring(
+        ResponseHead(
+            status=from_native(status),
+            native_status=status,
+            extra=Answer(serialization, first in _EXCEPTIONS, None, tail),
+        )
     )
 
 
@@ -132,7 +148,7 @@ def _shared_response(
     first: int, tail: bytes, is_bytes: bool, max_headers: int, max_bytes: int
 ) -> ResponseHead:
     attachments = Attachments(tail, 0, 0, max_headers, max_bytes)
-    return _response(first, attachments, tail if is_bytes else None)
+    return recurring(_response(first, attachments, tail if is_bytes else None))
 
 
 def _response(first: int, attachments: Attachments, tail: bytes | None) -> ResponseHead:
@@ -145,9 +161,12 @@ def _response(first: int, attachments: Attachments, tail: bytes | None) -> Respo
 
 
 def read_call(
-    oneway: bool, prefix: Prefix, data: bytes, limits: Limits
+    oneway: bool, prefix: Prefix, data: bytes, limits: Limits, *, strict: bool = True
 ) -> tuple[RequestHead, bytes]:
-    """Return the head of a request whose body has ``data`` after its prefix, and its data."""
+    """Return the head of a request whose body has ``data`` after its prefix, and its data.
+
+    ``strict``: look for a conflict also where that costs something.
+    """
     method = _meant(prefix, data) if prefix.generic else prefix.method
     count = prefix.parameters
     max_headers, max_bytes = limits.max_headers, limits.max_head_bytes
@@ -172,11 +191,14 @@ def read_call(
         prefix.path,
         prefix.version,
     )
+    conflict = ""
+    if strict and not (at < 0 <= count and agrees(data, prefix)):
+        conflict = attachments.conflict()
     if len(data) > ORIGIN_MAX_BYTES:
         len(attachments)  # now, as the head must not keep so large a body
     if content is not None:
-        return _request(oneway, prefix, method, attachments, data[at:]), content
-    return _request(oneway, prefix, method, attachments, None), data
+        return _request(oneway, prefix, method, attachments, data[at:], conflict), content
+    return _request(oneway, prefix, method, attachments, None, conflict), data
 
 
 def _meant(prefix: Prefix, data: bytes) -> str:

@@ -2,7 +2,7 @@
 
 The same five strings (``prefix.py``). In fastjson each is a line of JSON. In fastjson2, which Dubbo prefers since
 version 3.2, each is JSONB with its length before it in four bytes (Dubbo: FastJson2ObjectOutput; fastjson2: JSONB).
-Arguments and attachments are not read.
+Of the attachments behind them only what names a service is read (``json_targets.py``), and of arguments nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from xproxy.codecs.dubbo.prefix import MEMO_BYTES
+from xproxy.codecs.dubbo.prefix import MEMO_BYTES, count_parameters
 
 FASTJSON: Final = 6
 FASTJSON2: Final = 23
@@ -36,10 +36,14 @@ class Address:
     path: str
     version: str
     method: str
+    size: int = attrs.field(default=0, eq=False)
+    """Bytes that it was read from."""
+    parameters: int = attrs.field(default=-1, eq=False)
+    """How many values follow, the attachments aside; -1: the descriptors do not tell."""
 
 
-def read_address(serialization: int, body: bytes) -> Address | None:
-    """Return for whom a request is; None if that cannot be told. Total."""
+def read_address(serialization: int, body: bytes, longest: int = MEMO_BYTES) -> Address | None:
+    """Return for whom a request is, as its first ``longest`` bytes say; None if that cannot be told. Total."""
     if serialization == FASTJSON2:
         at = 0
         for _ in range(_STRINGS):
@@ -47,22 +51,28 @@ def read_address(serialization: int, body: bytes) -> Address | None:
     elif serialization == FASTJSON:
         at = 0
         for _ in range(_STRINGS):
-            at = body.find(b"\n", at, MEMO_BYTES) + 1
+            at = body.find(b"\n", at, longest) + 1
             if not at:
                 return None
     else:
         return None
-    return _read(serialization, body[:at]) if at <= min(MEMO_BYTES, len(body)) else None
+    if at > min(longest, len(body)):
+        return None
+    return (_recurring if at <= MEMO_BYTES else _read)(serialization, body[:at])
 
 
-@lru_cache(maxsize=512)
 def _read(serialization: int, block: bytes) -> Address | None:
     try:
         texts = _lines(block) if serialization == FASTJSON else _strings(block)
     except (ValueError, IndexError):
         return None
-    _, path, version, method, _ = texts
-    return Address(path, version, method) if path and method else None
+    _, path, version, method, types = texts
+    if not path or not method:
+        return None
+    return Address(path, version, method, len(block), count_parameters(types))
+
+
+_recurring: Final = lru_cache(maxsize=512)(_read)
 
 
 def _lines(block: bytes) -> list[str]:

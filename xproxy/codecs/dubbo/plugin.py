@@ -9,7 +9,7 @@ import attrs
 from xproxy.codecs.api import NO, YES, Codec, Hint, Verdict
 from xproxy.codecs.dubbo.codec import DubboCodec
 from xproxy.codecs.dubbo.status import from_native, to_native
-from xproxy.codecs.dubbo.wire import MAGIC, NAME
+from xproxy.codecs.dubbo.wire import HEAD_BYTES, LONGEST_EVENT, MAGIC, NAME
 from xproxy.model.limits import Limits
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.status import Status
@@ -24,19 +24,27 @@ EXAMPLES: Final = (
 """A request, a heartbeat."""
 
 _REQUEST: Final = 0x80
+_EVENT: Final = 0x20
 _SERIALIZATION: Final = 0x1F
-_SERIALIZATIONS: Final = frozenset((2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 16, 21, 22, 23))
-"""Those that Dubbo knows (Dubbo: serialize.Constants)."""
+_LONGEST_BODY: Final = 0x7FFF_FFFF
 
 
 def detect(prefix: bytes) -> Verdict:
-    """Judge by the magic number and the flags: a connection begins with a request."""
+    """Judge by the head: a connection begins with a request, in whatever serialisation.
+
+    Their ids are a list that grows (Dubbo: serialize.Constants; 25, 27 and 31 came late), so any but 0 will do.
+    """
+    size = len(prefix)
     if not MAGIC.startswith(prefix[:2]):
         return NO
-    if len(prefix) < 3:
-        return Verdict.more(len(prefix) + 1)
-    flag = prefix[2]
-    return YES if flag & _REQUEST and flag & _SERIALIZATION in _SERIALIZATIONS else NO
+    if size > 2:
+        flag = prefix[2]
+        if not flag & _REQUEST or not flag & _SERIALIZATION:
+            return NO
+    if size < HEAD_BYTES:
+        return Verdict.more(size + 1, faint=size < len(MAGIC))
+    longest = LONGEST_EVENT if prefix[2] & _EVENT else _LONGEST_BODY
+    return YES if int.from_bytes(prefix[12:16]) <= longest else NO
 
 
 @attrs.frozen
@@ -47,14 +55,23 @@ class DubboPlugin:
     traits: ClassVar[Traits] = TRAITS
     examples: ClassVar[tuple[bytes, ...]] = EXAMPLES
 
+    strict_target: bool = True
+    """Refuse requests whose attachments path, interface or version name another service than what routes see."""
+    unread_serializations: bool = True
+    """Pass on requests in serialisations of which nothing is read, such as kryo: routes see no service of them."""
+
     def detect(self, prefix: bytes, hint: Hint) -> Verdict:
         return detect(prefix)
 
     def open(self, role: Role, limits: Limits) -> Codec:
-        return DubboCodec(role, limits)
+        return DubboCodec(
+            role, limits, strict=self.strict_target, unread=self.unread_serializations
+        )
 
     def restore(self, state: bytes, role: Role, limits: Limits) -> Codec:
-        codec = DubboCodec(role, limits)
+        codec = DubboCodec(
+            role, limits, strict=self.strict_target, unread=self.unread_serializations
+        )
         codec.load(state)
         return codec
 

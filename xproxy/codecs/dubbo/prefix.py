@@ -8,6 +8,7 @@ is meant. A client sends the same few prefixes again and again: what one means i
 
 from __future__ import annotations
 
+import functools
 import re
 from functools import lru_cache
 from typing import Final
@@ -62,6 +63,12 @@ class Prefix:
     """The first argument names the method."""
     attachable: bool = attrs.field(init=False)
     """Its sender understands an answer with attachments (Dubbo: Version.isSupportResponseAttachment)."""
+
+    @functools.cached_property
+    def agreeing(self) -> tuple[tuple[bytes, bytes], ...]:
+        """Names of attachments that name a service, and the whole entries that say the same; as usually written."""
+        said = {"path": self.path, "interface": self.path, "version": self.version or ""}
+        return tuple((write_text(name), write_text(name) + write_text(said[name])) for name in said)
 
     @generic.default
     def _is_generic(self) -> bool:

@@ -2,12 +2,14 @@
 serialisations.
 
 Only hessian2 is understood; others go by as they are, but for whom they are is read of fastjson and fastjson2
-(``json_prefix.py``). Of a hessian2 request the prefix is read (``prefix.py``), of the rest as little as will do
-(``heads.py``). A body that says hessian2 and is no request is refused here, with 40, and the connection goes on.
+(``json_prefix.py``, ``json_targets.py``). Of a hessian2 request the prefix is read (``prefix.py``), of the rest as
+little as will do (``targets.py``, ``heads.py``). A body that says hessian2 and is no request is refused here, with
+40, and the connection goes on.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import Final
 
@@ -22,7 +24,8 @@ from xproxy.codecs.dubbo.heads import (
     read_answer,
     read_call,
 )
-from xproxy.codecs.dubbo.json_prefix import read_address
+from xproxy.codecs.dubbo.json_prefix import FASTJSON, FASTJSON2, Address, read_address
+from xproxy.codecs.dubbo.json_targets import conflict_of
 from xproxy.codecs.dubbo.prefix import (
     MEMO_BYTES,
     Prefix,
@@ -39,7 +42,7 @@ from xproxy.codecs.messages import (
     RESPONSE,
     Kind,
     Malformed,
-    MalformedRequest,
+    MalformedMessage,
     Message,
 )
 from xproxy.model.errors import LocalProtocolError
@@ -49,13 +52,15 @@ from xproxy.model.status import Status
 
 NAME: Final = "dubbo"
 MAGIC: Final = b"\xda\xbb"
+HEAD_BYTES: Final = 16
 
 _unpack: Final = Struct(">HBBqI").unpack_from
 _pack: Final = Struct(">HBBQI").pack
 _pack_id: Final = Struct(">Q").pack
 _ID_MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
 _LONGEST_BODY: Final = 0x7FFF_FFFF
-_LONGEST_EVENT: Final = 1024
+LONGEST_EVENT: Final = 1024
+_LAST_STATUS: Final = 0xFF
 
 # Flags.
 _REQUEST: Final = 0x80
@@ -64,19 +69,41 @@ _EVENT: Final = 0x20
 _SERIALIZATION: Final = 0x1F
 
 _NULL: Final = b"N"
+_NULLS: Final = {HESSIAN2: _NULL, FASTJSON: b"null\n", FASTJSON2: b"\0\0\0\1\xaf"}
+"""Null as each serialisation writes it: fastjson in a line, fastjson2 as JSONB behind its length."""
 _READ_ONLY: Final = b"\x01R"
 UNREADABLE: Final = "the body is no hessian2 request"
 """Why a request is refused."""
-_UNREADABLE: Final = ResponseHead(status=Status.INVALID_ARGUMENT, extra=Local(detail=UNREADABLE))
+UNREADABLE_JSON: Final = "the body is no fastjson request"
+UNREAD: Final = "a serialisation of which nothing is read"
 
 _FIVE: Final = range(5)
 
 
-class DubboWire:
-    """See the module; stateless."""
+@lru_cache(maxsize=16)
+def _refusal(detail: str) -> ResponseHead:
+    return ResponseHead(status=Status.INVALID_ARGUMENT, extra=Local(detail=detail))
 
-    __slots__ = ()
+
+def _refused(oneway: bool, stream_id: int, detail: str, length: int, serialization: int) -> Message:
+    if oneway:  # nobody waits to be told
+        return Kind.IGNORED, stream_id, NO_HEAD, b"", length, serialization
+    return Kind.REFUSED, stream_id, _refusal(detail), b"", length, serialization
+
+
+class DubboWire:
+    """See the module; no state but two options."""
+
+    __slots__ = ("_strict", "_unread")
     name: Final = NAME
+
+    def __init__(self, *, strict: bool = True, unread: bool = True) -> None:
+        """``strict``: refuse a request whose attachments name another service than its prefix.
+
+        ``unread``: pass on requests in serialisations of which nothing is read.
+        """
+        self._strict = strict
+        self._unread = unread
 
     def decode(self, buffer: bytes, at: int, size: int, limits: Limits) -> Message | int:
         """Read a message; the usual request, with short strings of ASCII in front, by the shortest way."""
@@ -91,11 +118,12 @@ class DubboWire:
         length: int = 16 + body_length
         if length > limits.max_message_bytes:
             text = f"message of {length} bytes, limit {limits.max_message_bytes}"
-            if flag & 0xE0 == 0xC0:
-                raise MalformedRequest(text, stream_id, flag & 0x1F)
-            raise Malformed(text)
-        if flag & 0x20 and body_length > _LONGEST_EVENT:
-            raise Malformed(f"event of {body_length} bytes, limit {_LONGEST_EVENT}")
+            if flag & 0x20:
+                raise Malformed(text)
+            kind = RESPONSE if not flag & 0x80 else REQUEST if flag & 0x40 else ONEWAY
+            raise MalformedMessage(text, kind, stream_id, flag & 0x1F, length)
+        if flag & 0x20 and body_length > LONGEST_EVENT:
+            raise Malformed(f"event of {body_length} bytes, limit {LONGEST_EVENT}")
         end = at + length
         if end > size:
             return length
@@ -113,7 +141,11 @@ class DubboWire:
         oneway = not flag & 0x40
         if serialization != HESSIAN2:
             data = buffer[start:end]
-            head = opaque_request(oneway, serialization, read_address(serialization, data))
+            address = read_address(serialization, data, limits.max_head_bytes)
+            conflict = self._conflict(serialization, data, address, limits)
+            if conflict:
+                return _refused(oneway, stream_id, conflict, length, serialization)
+            head = opaque_request(oneway, serialization, address)
         else:
             prefix, after = None, start
             try:
@@ -136,14 +168,26 @@ class DubboWire:
             if prefix is None:
                 prefix = _thorough(buffer[start : min(end, start + limits.max_head_bytes)])
                 if prefix is None:
-                    if oneway:  # nobody waits to be told
-                        return Kind.IGNORED, stream_id, NO_HEAD, b"", length, serialization
-                    return Kind.REFUSED, stream_id, _UNREADABLE, b"", length, serialization
+                    return _refused(oneway, stream_id, UNREADABLE, length, serialization)
                 after = start + len(prefix.block)
-            head, data = read_call(oneway, prefix, buffer[after:end], limits)
+            head, data = read_call(oneway, prefix, buffer[after:end], limits, strict=self._strict)
+            if head.extra.conflict and self._strict:
+                return _refused(oneway, stream_id, head.extra.conflict, length, serialization)
             if prefix.attachable:
                 serialization |= ATTACHABLE
         return ONEWAY if oneway else REQUEST, stream_id, head, data, length, serialization
+
+    def _conflict(
+        self, serialization: int, data: bytes, address: Address | None, limits: Limits
+    ) -> str:
+        """Say why it is not certain for whom a request is that is not in hessian2; empty: it may pass."""
+        if serialization not in (FASTJSON, FASTJSON2):
+            return "" if self._unread else UNREAD
+        if not self._strict:
+            return ""
+        if address is None:
+            return UNREADABLE_JSON
+        return conflict_of(serialization, data, address, limits.max_head_bytes)
 
     def patch(self, raw: bytes, stream_id: int, dialect: int | None) -> bytes:
         """Put another id into a message. An answer says itself in which serialisation it is."""
@@ -166,7 +210,12 @@ class DubboWire:
         """Write an answer. One made here is in hessian2: a byte array, or the text of an error."""
         extra = head.extra
         native = head.native_status
-        theirs = native is not None and is_known(native) and from_native(native) is head.status
+        # What was read goes on as it is, also where Dubbo does not define it, whether it is copied or written anew.
+        theirs = (
+            native is not None
+            and from_native(native) is head.status
+            and (is_known(native) or (isinstance(extra, Answer) and 0 <= native <= _LAST_STATUS))
+        )
         if native is not None and theirs:
             code = native
         else:
@@ -189,8 +238,12 @@ class DubboWire:
         return _write(_EVENT | serialization, OK, stream_id, body)
 
     def heartbeat(self, dialect: int) -> bytes:
-        """Ask for a sign of life."""
-        return _write(_REQUEST | _TWO_WAY | _EVENT | HESSIAN2, 0, 0, _NULL)
+        """Ask for a sign of life, in the serialisation last heard if its null is known; some answer no other."""
+        serialization = dialect & _SERIALIZATION
+        null = _NULLS.get(serialization)
+        if null is None:
+            serialization, null = HESSIAN2, _NULL
+        return _write(_REQUEST | _TWO_WAY | _EVENT | serialization, 0, 0, null)
 
     def goaway(self, dialect: int) -> bytes:
         """Say that there will be no more than what is in flight: the event ``R``, which nobody answers."""

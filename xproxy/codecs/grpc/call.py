@@ -52,12 +52,11 @@ def call_in(pairs: Sequence[tuple[str, str]], path: str) -> tuple[Rpc | None, fl
     dialect = dialect_of_fields(pairs)
     if not dialect:
         return NO_CALL
-    service, _, method = path.partition("?")[0].rpartition("/")
     deadline = None
     for name, value in pairs:
         if name.lower() == TIMEOUT:
             deadline = parse_timeout(value)
-    return Rpc(dialect, service.removeprefix("/"), method), deadline
+    return Rpc(dialect, "", "").at(path), deadline
 
 
 NO_CALL: Final[tuple[Rpc | None, float | None]] = (None, None)

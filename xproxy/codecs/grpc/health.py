@@ -9,6 +9,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
+from xproxy.codecs.layout import write_varint
+
 SERVICE: Final = "grpc.health.v1.Health"
 CHECK: Final = "Check"
 WATCH: Final = "Watch"
@@ -36,7 +38,7 @@ class NotHealth(ValueError):
 def encode_request(service: str) -> bytes:
     """Write the question after ``service``; empty: after the server as a whole."""
     name = service.encode("utf-8", "replace")
-    return bytes((_STRING_1,)) + _varint(len(name)) + name if name else b""
+    return bytes((_STRING_1,)) + write_varint(len(name)) + name if name else b""
 
 
 def decode_request(message: bytes) -> str:
@@ -73,15 +75,6 @@ def decode_response(message: bytes) -> Serving:
 
 
 _KNOWN: Final = frozenset(int(one) for one in Serving)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def _read_varint(message: bytes, position: int) -> tuple[int, int]:

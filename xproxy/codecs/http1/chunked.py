@@ -14,6 +14,7 @@ from typing import Final
 from xproxy.codecs.http1.block import Refused, find_end
 from xproxy.codecs.http1.head import parse_trailers
 from xproxy.codecs.http_values import MAX_LENGTH
+from xproxy.codecs.runs import BLOCK, TINY, joined, run_length
 from xproxy.model.headers import NO_HEADERS
 from xproxy.model.limits import Limits
 
@@ -29,6 +30,41 @@ def _plain_size(line: bytes) -> int:
         return -1
     size = int(match[1], 16)
     return size if size <= MAX_LENGTH else -1
+
+
+_TINY_LINES: Final = {
+    b"%b\r\n" % digits: int(digits, 16)
+    for size in range(1, TINY)
+    for digits in (b"%x" % size, b"%X" % size)
+}
+"""By a whole size line of one digit."""
+
+
+def _tiny(source: bytes, position: int, pieces: list[bytes]) -> int:
+    """Take whole chunks of few bytes, as long as there are any; return where they end.
+
+    A client may cut its body into bytes: this is what each of them costs.
+    """
+    take = pieces.append
+    left = 0  # pieces before it is worth looking for a run again
+    while True:
+        line = source[position : position + 3]
+        size = _TINY_LINES.get(line)
+        if size is None:
+            return position
+        if not left:
+            count = run_length(source, position, line, size, b"\r\n")
+            if count:
+                take(joined(source, position, count, 3, size, 2))
+                position += count * (size + 5)
+                continue
+            left = BLOCK
+        left -= 1
+        stop = position + 3 + size
+        if source[stop : stop + 2] != b"\r\n":
+            return position
+        take(source[position + 3 : stop])
+        position = stop + 2
 
 
 class Phase(enum.Enum):
@@ -102,7 +138,12 @@ class ChunkReader:
                     stop = position + self.left
                     if source[stop : stop + 2] == b"\r\n":
                         pieces.append(bytes(source[position:stop]))
-                        position = stop + 2
+                        if self.left <= TINY:
+                            if type(source) is not bytes:
+                                source = bytes(source)
+                            position = _tiny(source, stop + 2, pieces)
+                        else:
+                            position = stop + 2
                         self.left = 0
                     else:
                         self.phase = Phase.DATA

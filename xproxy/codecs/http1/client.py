@@ -30,6 +30,7 @@ from xproxy.codecs.http1.state import (
 )
 from xproxy.codecs.http1.wire import CHUNKED, CRLF
 from xproxy.codecs.http_upgrade import ACCEPT
+from xproxy.codecs.other_protocol import other_protocol
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame, Head, Violation, whole
 from xproxy.model.headers import NO_HEADERS, Headers
@@ -136,6 +137,10 @@ class ClientCodec(Http1Codec):
     def _read_head(
         self, source: bytes | bytearray, start: int
     ) -> tuple[int, ParsedResponse | None]:
+        if not source.startswith(b"HTTP/", start):
+            other = other_protocol(bytes(source[start : start + 16]), "HTTP/1.1")
+            if other:
+                raise Refused(502, other)
         end = find_end(source, start, self._searched, self._limits.max_head_bytes)
         if end < 0:
             self._searched = len(source) - start
@@ -166,6 +171,8 @@ class ClientCodec(Http1Codec):
             )
         elif self._flags & HEAD_METHOD or parsed.length == 0:
             self._reading = Reading.DONE
+        elif parsed.misframed:
+            raise Refused(502, parsed.misframed)
         elif parsed.chunked:
             self._reading = Reading.CHUNKED
             self._chunks = ChunkReader(self._limits)

@@ -35,7 +35,6 @@ from xproxy.codecs.http_fields import (
     KINDS,
     LENGTH,
     NOT_IN_TRAILERS,
-    PLAIN,
     TE,
     TOKEN,
     TRAILER,
@@ -44,14 +43,13 @@ from xproxy.codecs.http_fields import (
 from xproxy.codecs.http_fields import UPGRADE as UPGRADE_FIELD
 from xproxy.codecs.http_status import status_of
 from xproxy.codecs.http_upgrade import asked, granted, without
-from xproxy.codecs.http_values import authority_valid, parse_length
+from xproxy.codecs.http_values import METHOD_CHARS, authority_valid, method_valid, parse_length
 from xproxy.model.frames import Head
 from xproxy.model.headers import Headers
 from xproxy.model.limits import Limits
-from xproxy.model.message import SWITCHING, RequestHead, ResponseHead, Target
+from xproxy.model.message import SWITCHING, Fields, RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 
-_METHOD_CHARS: Final = 32
 _METHODS: Final = frozenset(
     {
         "GET",
@@ -68,8 +66,8 @@ _METHODS: Final = frozenset(
         "PURGE",
     }
 )
+_HOP_KINDS: Final = frozenset({HOP, CONNECTION, TRANSFER, TE, UPGRADE_FIELD})
 _LENGTH_NAMES: Final = frozenset({"content-length"})
-_MISSPELT: Final = frozenset({"HEAD", "CONNECT", "PRI"})
 _VERSION_1: Final = re.compile(r"HTTP/1\.[0-9]")
 _VERSION: Final = re.compile(r"HTTP/[0-9]\.[0-9]")
 _ABSOLUTE: Final = re.compile(r"(https?)://([^/?#]*)([^#]*)", re.IGNORECASE)
@@ -100,7 +98,16 @@ class ParsedRequest:
 class ParsedResponse:
     """A response head that was found good. Immutable by convention, likewise."""
 
-    __slots__ = ("chunked", "code", "fields", "length", "message", "persistent", "upgrade")
+    __slots__ = (
+        "chunked",
+        "code",
+        "fields",
+        "length",
+        "message",
+        "misframed",
+        "persistent",
+        "upgrade",
+    )
 
     def __init__(
         self,
@@ -118,6 +125,8 @@ class ParsedResponse:
         self.chunked = chunked
         self.persistent = persistent
         self.fields = fields
+        self.misframed = ""
+        """What is wrong with its framing, where it has a body; empty: nothing."""
         self.upgrade = ""
         """What a 101 says the connection is now; empty: nothing that can be understood."""
 
@@ -125,33 +134,30 @@ class ParsedResponse:
 class _Hop:
     """What the fields of a head say about its framing and its connection."""
 
-    __slots__ = (
-        "connection",
-        "expect",
-        "host",
-        "length",
-        "options",
-        "pairs",
-        "transfer",
-        "upgrade",
-    )
+    # Most heads say little of this: what a class has need not be set for each of them.
+    host: str | None = None
+    length: int | None = None
+    transfer: str | None = None
+    expect: str | None = None
+    connection: str | None = None
+    options: frozenset[str] = frozenset()
+    """What Connection names, once ``persistent`` has looked; empty where it names one thing of every day."""
+    upgrade: str | None = None
+    hop: Fields = ()
+    """Fields that go no further, as they came."""
+    misframed = ""
+    """What is wrong with the framing of an answer."""
 
-    def __init__(self, lines: Iterable[str]) -> None:
+    def __init__(self, lines: Iterable[str], *, answer: bool = False) -> None:
         pairs: list[tuple[str, str]] = []
         append = pairs.append
         kinds = KINDS
-        self.host: str | None = None
-        self.length: int | None = None
-        self.transfer: str | None = None
-        self.expect: str | None = None
-        self.connection: str | None = None
-        self.options: frozenset[str] = frozenset()
-        """What Connection names, once ``persistent`` has looked; empty where it names one thing of every day."""
-        self.upgrade: str | None = None
+        self.answer = answer
+        """It may be one in which nothing is framed: that only its reader knows."""
         for line in lines:
             name, colon, value = line.partition(":")
             kind = kinds[name]
-            if kind == PLAIN and colon:
+            if not kind and colon:  # PLAIN
                 append((name, value.strip(" \t")))
                 continue
             if kind == INVALID or not colon:
@@ -162,35 +168,47 @@ class _Hop:
     def _special(
         self, kind: int, name: str, value: str, append: Callable[[tuple[str, str]], None]
     ) -> None:
-        if kind == HOP:
-            return
-        if kind == CONNECTION:
-            self.connection = value if self.connection is None else f"{self.connection},{value}"
-        elif kind == HOST:
+        if kind == HOST:
             if self.host is not None:
                 raise Refused(400, "more than one Host")
             self.host = value
         elif kind == LENGTH:
+            wrong: str | None = None
             if self.length is not None:
-                raise Refused(400, "more than one Content-Length")
-            try:
-                self.length = parse_length(value)
-            except ValueError as exc:
-                raise Refused(400, str(exc)) from exc
+                wrong = "more than one Content-Length"
+            else:
+                try:
+                    self.length = parse_length(value)
+                except ValueError as exc:
+                    wrong = str(exc)
+            if wrong is None:
+                append((name, value))
+            elif self.answer:
+                self.misframed = wrong
+            else:
+                raise Refused(400, wrong)
+        elif kind in _HOP_KINDS:
+            self.hop += ((name, value),)
+            self._of_hop(kind, name, value, append)
+        elif kind == EXPECT:
+            self.expect = value if self.expect is None else f"{self.expect},{value}"
             append((name, value))
+        elif kind == TRAILER:
+            append((name, value))
+
+    def _of_hop(
+        self, kind: int, name: str, value: str, append: Callable[[tuple[str, str]], None]
+    ) -> None:
+        if kind == CONNECTION:
+            self.connection = value if self.connection is None else f"{self.connection},{value}"
         elif kind == TRANSFER:
             self.transfer = value if self.transfer is None else f"{self.transfer},{value}"
         elif kind == TE:
             # The one member of TE with a meaning beyond this hop: whether anybody wants trailers (RFC 9110 §10.1.4).
             if "trailers" in [member.strip(" \t").lower() for member in value.split(",")]:
                 append((name, "trailers"))
-        elif kind == EXPECT:
-            self.expect = value if self.expect is None else f"{self.expect},{value}"
-            append((name, value))
         elif kind == UPGRADE_FIELD:
             self.upgrade = value if self.upgrade is None else f"{self.upgrade},{value}"
-        elif kind == TRAILER:
-            append((name, value))
 
     def persistent(self, http10: bool) -> bool:
         """Apply Connection: drop the fields it names, and say whether the connection outlives the message."""
@@ -205,12 +223,21 @@ class _Hop:
         self.options = options = frozenset(option.strip(" \t") for option in lower.split(","))
         named = options - NOT_REMOVABLE
         if named:
+            self.hop += tuple(pair for pair in self.pairs if pair[0].lower() in named)
             self.pairs = [pair for pair in self.pairs if pair[0].lower() not in named]
         return "close" not in options and (not http10 or "keep-alive" in options)
 
     def drop(self, lower_name: str) -> None:
         """Remove a field from the message."""
         self.pairs = [pair for pair in self.pairs if pair[0].lower() != lower_name]
+
+    def chunked_answer(self, http10: bool) -> bool:
+        """Say whether the body of an answer is chunked; what is wrong with that is in ``misframed``."""
+        try:
+            return not self.misframed and self.chunked(http10)
+        except Refused as refused:
+            self.misframed = refused.detail
+            return False
 
     def chunked(self, http10: bool) -> bool:
         """Say whether the body is chunked, and refuse every other coding (RFC 9112 §6.1)."""
@@ -235,13 +262,10 @@ class _Hop:
 
 
 def _check_method(method: str) -> None:
-    if len(method) > _METHOD_CHARS:
-        raise Refused(400, f"method is above {_METHOD_CHARS} characters")
-    if TOKEN.fullmatch(method) is None:
-        raise Refused(400, "method is not a token")
-    # Methods have case, but a server that thinks otherwise would frame its answer to `head` or `connect` differently.
-    if method.upper() in _MISSPELT:
-        raise Refused(400, "PRI, or HEAD or CONNECT in another spelling, as a method")
+    if len(method) > METHOD_CHARS:
+        raise Refused(400, f"method is above {METHOD_CHARS} characters")
+    if not method_valid(method):
+        raise Refused(400, "method is not a token in capitals")
 
 
 def _target(method: str, target: str, host: str | None) -> tuple[str, str, str]:
@@ -345,6 +369,7 @@ def parse_request(block: bytes, limits: Limits) -> ParsedRequest:
             version="1.0" if http10 else "1.1",
             upgrade=upgrade,
             rpc=rpc,
+            hop=hop.hop,
         ),
     )
     parsed = ParsedRequest(message, flags, -1 if chunked else length, chunked, len(lines))
@@ -360,9 +385,13 @@ def parse_response(block: bytes, limits: Limits) -> ParsedResponse:
         raise Refused(502, "malformed status line")
     http10 = match[1] == "0"
     code = int(match[2])
-    hop = _Hop(lines)
-    chunked = hop.chunked(http10)
+    hop = _Hop(lines, answer=True)
+    chunked = hop.transfer is not None and hop.chunked_answer(http10)
     persistent = hop.persistent(http10)
+    if hop.misframed:
+        # Where nothing is framed that does not matter (RFC 9112 §6.3), but nobody else shall puzzle over it.
+        hop.drop("content-length")
+        persistent = False
     if code < 200 or code == 204:
         # Neither has a body nor may say how long it is (RFC 9110 §8.6): what it says must not travel on.
         if hop.length is not None:
@@ -370,7 +399,7 @@ def parse_response(block: bytes, limits: Limits) -> ParsedResponse:
         chunked, length = False, 0 if code == 204 else -1
     elif code == 304:
         chunked, length = False, 0
-    elif chunked or hop.length is None:
+    elif hop.misframed or chunked or hop.length is None:
         length = -1
     else:
         length = hop.length
@@ -380,6 +409,7 @@ def parse_response(block: bytes, limits: Limits) -> ParsedResponse:
         status = Status.RESOURCE_EXHAUSTED
     message = ResponseHead(status=status, native_status=code, headers=headers)
     parsed = ParsedResponse(message, code, length, chunked, persistent, len(lines))
+    parsed.misframed = hop.misframed
     if code == SWITCHING and not http10 and hop.upgrade is not None and "upgrade" in hop.options:
         parsed.upgrade = granted(hop.upgrade)
     return parsed

@@ -10,9 +10,9 @@ from typing import Final
 
 from xproxy.codecs.http1.head import ParsedRequest, ParsedResponse, parse_request, parse_response
 from xproxy.codecs.http1.wire import Encoded, encode_added, encode_request, encode_response
-from xproxy.codecs.memo import IdentityMemo
+from xproxy.codecs.memo import Door, HeadMemo
 from xproxy.model.limits import Limits
-from xproxy.model.message import RequestHead, ResponseHead
+from xproxy.model.message import RequestHead, ResponseHead, recurring
 
 MAX_HEAD_BYTES: Final = 2048
 """Longer heads recur too seldom to be worth their hash."""
@@ -35,12 +35,14 @@ def remembered_bytes(limits: Limits) -> int:
 class HeadMemory:
     """Parsed and encoded heads. When a part of it is full, that part is emptied."""
 
-    __slots__ = ("encoded", "requests", "responses")
+    __slots__ = ("_request_door", "_response_door", "encoded", "requests", "responses")
 
     def __init__(self) -> None:
         self.requests: dict[bytes, ParsedRequest] = {}
         self.responses: dict[bytes, ParsedResponse] = {}
-        self.encoded: IdentityMemo[Encoded] = IdentityMemo()
+        self.encoded: HeadMemo[Encoded] = HeadMemo()
+        self._request_door = Door(_ENTRIES)
+        self._response_door = Door(_ENTRIES)
 
     def request(self, block: bytes, limits: Limits, longest: int) -> ParsedRequest:
         """Return the parsed request head. Raises Refused."""
@@ -51,9 +53,12 @@ class HeadMemory:
             parsed = parse_request(block, limits)
             if parsed.accept:
                 return parsed  # its key makes it the only one of its kind
-            if parsed.fields <= _MAX_FIELDS and len(parsed.message.path) <= _MAX_TARGET_BYTES:
-                if len(self.requests) >= _ENTRIES:
-                    self.requests.clear()
+            if (
+                parsed.fields <= _MAX_FIELDS
+                and len(parsed.message.path) <= _MAX_TARGET_BYTES
+                and self._request_door.admits(self.requests, block)
+            ):
+                recurring(parsed.message)
                 self.requests[block] = parsed
         return parsed
 
@@ -64,9 +69,8 @@ class HeadMemory:
         parsed = self.responses.get(block)
         if parsed is None:
             parsed = parse_response(block, limits)
-            if parsed.fields <= _MAX_FIELDS:
-                if len(self.responses) >= _ENTRIES:
-                    self.responses.clear()
+            if parsed.fields <= _MAX_FIELDS and self._response_door.admits(self.responses, block):
+                recurring(parsed.message)
                 self.responses[block] = parsed
         return parsed
 
@@ -88,6 +92,6 @@ class HeadMemory:
             if isinstance(message, RequestHead)
             else encode_response(message)
         )
-        if len(new.prefix) <= MAX_HEAD_BYTES:
+        if message.recurs and len(new.prefix) <= MAX_HEAD_BYTES:
             self.encoded.put(message, new)
         return new

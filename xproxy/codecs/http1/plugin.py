@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import attrs
@@ -11,21 +10,16 @@ from xproxy.codecs.api import NO, NOT_AN_OPTION, YES, Codec, Hint, Verdict
 from xproxy.codecs.grpc.call import NATIVE, WEB
 from xproxy.codecs.grpc.reply import HTTP_CODE
 from xproxy.codecs.http1.client import ClientCodec
+from xproxy.codecs.http1.first_line import judge
 from xproxy.codecs.http1.memory import HeadMemory
 from xproxy.codecs.http1.server import ServerCodec
-from xproxy.codecs.http1.snapshot import MAX_BLANK_LINES, unpack
+from xproxy.codecs.http1.snapshot import unpack
 from xproxy.codecs.http1.status import local_code, status_of
 from xproxy.codecs.http_status import local_text
 from xproxy.model.limits import Limits
 from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import WEB_FAMILY, Role, Sharing, Traits
-
-_METHOD_CHARS: Final = 32
-# Lower-case tokens are legal methods that no client sends first; refusing them leaves room for other protocols.
-_METHOD: Final = re.compile(rb"[A-Z][A-Z0-9!#$%&'*+\-.^_`|~]*")
-# A path, *, or the scheme, name or address that an absolute or authority form begins with.
-_TARGET_START: Final = re.compile(rb"[/*A-Za-z0-9\[]")
 
 
 @attrs.frozen(eq=False)
@@ -48,25 +42,10 @@ class Http1Plugin:
     """Shared by all connections of this plugin."""
 
     def detect(self, prefix: bytes, hint: Hint) -> Verdict:
-        """Say YES after an upper-case method, a space and one byte a target can begin with."""
+        """Say YES after a whole request line; see ``first_line.py``."""
         if hint.alpn is not None:
             return YES if hint.alpn in self.traits.alpn else NO
-        start = 0
-        while start < 2 * MAX_BLANK_LINES and prefix.startswith(b"\r\n", start):
-            start += 2
-        rest = prefix[start : start + _METHOD_CHARS + 2]
-        if not rest or (rest == b"\r" and start < 2 * MAX_BLANK_LINES):
-            return Verdict.more(len(prefix) + 1)
-        method, space, target = rest.partition(b" ")
-        if _METHOD.fullmatch(method) is None or len(method) > _METHOD_CHARS:
-            return NO
-        if not space:
-            return Verdict.more(len(prefix) + 1)
-        if method == b"PRI":
-            return NO  # the preface of HTTP/2, or nothing
-        if not target:
-            return Verdict.more(len(prefix) + 1)
-        return YES if _TARGET_START.match(target) is not None else NO
+        return judge(prefix)
 
     def open(self, role: Role, limits: Limits) -> Codec:
         """Start a connection's state."""

@@ -11,7 +11,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
 import attrs
@@ -67,11 +67,19 @@ _ANSWER: Final = Writing.HEAD
 class ServerCodec(Http1Codec):
     """HTTP/1.1 towards a downstream."""
 
-    __slots__ = ()
+    __slots__ = ("_date",)
     role: ClassVar[Role] = Role.SERVER
 
     def __init__(self, limits: Limits, memory: HeadMemory) -> None:
         super().__init__(limits, memory, Reading.HEAD)
+        self._date: Callable[[], str] | None = None
+
+    def use_clock(self, date: Callable[[], str]) -> None:
+        """See SupportsDate."""
+        self._date = date
+
+    def _date_line(self) -> bytes:
+        return b"" if self._date is None else f"Date: {self._date()}\r\n".encode()
 
     @property
     def unfinished(self) -> bool:
@@ -157,6 +165,7 @@ class ServerCodec(Http1Codec):
             refused = Refused(400, "request truncated by the end of input")
         if refused is not None:
             frames.append(self._violation(refused))
+            refused = None  # it knows this frame, by where it was raised
         elif self._buffer is not None and self._reading is not Reading.HEAD:
             frames += self._hold(0)
         return frames
@@ -223,7 +232,9 @@ class ServerCodec(Http1Codec):
         bytes_out = b""
         if self._writing is Writing.IDLE or self._writing is Writing.HEAD:
             bodyless = self._writing is Writing.HEAD and bool(self._flags & HEAD_METHOD)
-            bytes_out = farewell(refused.code, refused.detail, bodyless=bodyless)
+            bytes_out = farewell(
+                refused.code, refused.detail, bodyless=bodyless, fields=self._date_line()
+            )
             self._stop(Reading.ENDED, Writing.SINK)
         else:
             self._stop(Reading.ENDED, self._writing)
@@ -269,11 +280,13 @@ class ServerCodec(Http1Codec):
             # Half a head, and the other half is not waited for: the one answer a client can get before it has asked.
             self._stop(Reading.ENDED, Writing.SINK)
             detail = message.extra.detail if isinstance(message.extra, Local) else ""
-            return farewell(local_code(message), detail, bodyless=False)
+            code, line = local_code(message), self._date_line()
+            return farewell(code, detail, bodyless=False, fields=line)
         if self._writing is not Writing.HEAD:
             raise LocalProtocolError(
                 f"response head where there can be none ({self._writing.value})"
             )
+        made_here = message.native_status is None or type(message.extra) is Local
         if self._flags & CALL and message.native_status is None and frame.end:
             # The text, if somebody gave the reply one, is in its head.
             message = reply(message, WEB if self._flags & WEB_CALL else NATIVE)
@@ -293,13 +306,15 @@ class ServerCodec(Http1Codec):
         data = frame.data
         bodyless = encoded.bodyless or bool(self._flags & HEAD_METHOD)
         framing = b""
+        if made_here and self._date is not None and "date" not in message.headers:
+            framing = self._date_line()
         closing = self._draining or not self._flags & PERSISTENT
         if frame.end:
             # The rest of the request is not going to be read: what follows it could not be found.
             closing = closing or self._reading is not Reading.DONE
             if not data and encoded.local_body:
                 data = encoded.local_body
-                framing = encoded.text_type
+                framing += encoded.text_type
             if not bodyless:
                 framing += b"Content-Length: %d\r\n" % len(data)
             elif encoded.code != 204 and (encoded.declared is not None or data):
@@ -311,16 +326,16 @@ class ServerCodec(Http1Codec):
             if bodyless:
                 following = Writing.NO_BODY
                 if encoded.declared is not None and encoded.code != 204:
-                    framing = b"Content-Length: %d\r\n" % encoded.declared
+                    framing += b"Content-Length: %d\r\n" % encoded.declared
             elif encoded.declared is not None:
                 following = Writing.LENGTH
-                framing = b"Content-Length: %d\r\n" % encoded.declared
+                framing += b"Content-Length: %d\r\n" % encoded.declared
             elif self._flags & HTTP10:
                 following = Writing.UNTIL_CLOSE
                 closing = True
             else:
                 following = Writing.CHUNKED
-                framing = CHUNKED + encoded.trailer
+                framing += CHUNKED + encoded.trailer
             body = b""
         if closing:
             self._flags &= ~PERSISTENT

@@ -45,7 +45,7 @@ from xproxy.codecs.http_upgrade import (
 from xproxy.codecs.http_values import authority_valid, parse_length
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.headers import Headers
-from xproxy.model.message import RequestHead, ResponseHead, Target
+from xproxy.model.message import Local, RequestHead, ResponseHead, Target
 
 CRLF: Final = b"\r\n"
 CLOSE: Final = b"Connection: close\r\n"
@@ -64,22 +64,27 @@ _NOT_LATIN1: Final = re.compile(r"[^\x00-\xff]")
 class Encoded:
     """A head as bytes, up to where its framing is to be added. Depends on nothing but the message."""
 
-    __slots__ = (
-        "accept",
-        "bodyless",
-        "code",
-        "declared",
-        "flags",
-        "local_body",
-        "prefix",
-        "simple",
-        "sized",
-        "text_type",
-        "trailer",
-        "upgrade",
-        "wants_length",
-        "whole",
-    )
+    # What a class has need not be set for each head.
+    flags = 0
+    """Requests: HEAD_METHOD, CONNECT, UPGRADE or CALL."""
+    upgrade = ""
+    """Requests: the protocol asked for, in lower case."""
+    accept = ""
+    """Requests: what proves that it was understood; empty where the protocol has no such thing."""
+    wants_length = False
+    """Requests: the method means to bring a body, so that an empty one is said to be empty (RFC 9110 §8.6)."""
+    code = 0
+    """Responses: the status code."""
+    bodyless = False
+    """Responses: the code forbids a body (1xx, 204, 304)."""
+    local_body = b""
+    """Responses made here: the text for a person, where nobody gave a body."""
+    text_type = b""
+    """The Content-Type field of ``local_body``."""
+    whole = b""
+    """Requests that are ``simple``: all of the head."""
+    simple = False
+    """Nothing need be looked at but the length of the data: a request without body, or a response with one."""
 
     def __init__(self, prefix: bytes, declared: int | None, trailer: bytes) -> None:
         self.prefix = prefix
@@ -89,26 +94,6 @@ class Encoded:
         """What the message says its body's length is, in bytes."""
         self.trailer = trailer
         """The Trailer field, which only goes out with chunks."""
-        self.flags = 0
-        """Requests: HEAD_METHOD, CONNECT, UPGRADE or CALL."""
-        self.upgrade = ""
-        """Requests: the protocol asked for, in lower case."""
-        self.accept = ""
-        """Requests: what proves that it was understood; empty where the protocol has no such thing."""
-        self.wants_length = False
-        """Requests: the method means to bring a body, so that an empty one is said to be empty (RFC 9110 §8.6)."""
-        self.code = 0
-        """Responses: the status code."""
-        self.bodyless = False
-        """Responses: the code forbids a body (1xx, 204, 304)."""
-        self.local_body = b""
-        """Responses made here: the text for a person, where nobody gave a body."""
-        self.text_type = b""
-        """The Content-Type field of ``local_body``."""
-        self.whole = b""
-        """Requests that are ``simple``: all of the head."""
-        self.simple = False
-        """Nothing need be looked at but the length of the data: a request without body, or a response with one."""
 
 
 def _fields(start: list[str], headers: Headers) -> tuple[bytes, int | None, bytes, bool]:
@@ -121,7 +106,7 @@ def _fields(start: list[str], headers: Headers) -> tuple[bytes, int | None, byte
     te = False
     for name, value in headers.pairs:
         kind = kinds[name]
-        if kind in _SENT:
+        if not kind:  # PLAIN
             append(f"{name}: {value}\r\n")
         elif kind == LENGTH:
             try:
@@ -132,6 +117,8 @@ def _fields(start: list[str], headers: Headers) -> tuple[bytes, int | None, byte
             trailer = f"{trailer}, {value}" if trailer else value
         elif kind == TE:
             te = True
+        elif kind == EXPECT:
+            append(f"{name}: {value}\r\n")
         elif kind == INVALID:
             raise LocalProtocolError(f"field name {name!r} is not a token")
         # All others are the hop's: the codec alone writes them.
@@ -261,7 +248,9 @@ def encode_response(message: ResponseHead) -> Encoded:
     if local and code >= 400:
         encoded.local_body = local_text(message)
         encoded.text_type = b"" if "content-type" in headers else PLAIN_TEXT
-    encoded.simple = not encoded.bodyless and not encoded.local_body
+    # What was made here says when, where somebody knows: no two such answers need be alike.
+    made_here = local or type(message.extra) is Local
+    encoded.simple = not encoded.bodyless and not encoded.local_body and not made_here
     return encoded
 
 
@@ -276,12 +265,13 @@ def encode_trailers(headers: Headers) -> bytes:
     return _encode_lines(lines) + CRLF
 
 
-def farewell(code: int, detail: str, *, bodyless: bool) -> bytes:
-    """Return a whole response that refuses a request and ends the connection."""
+def farewell(code: int, detail: str, *, bodyless: bool, fields: bytes = b"") -> bytes:
+    """Return a whole response, with these ``fields``, that refuses a request and ends the connection."""
     body = text_body(detail)
-    head = b"HTTP/1.1 %d %b\r\n%bContent-Length: %d\r\nConnection: close\r\n\r\n" % (
+    head = b"HTTP/1.1 %d %b\r\n%b%bContent-Length: %d\r\nConnection: close\r\n\r\n" % (
         code,
         reason_of(code).encode("ascii"),
+        fields,
         PLAIN_TEXT,
         len(body),
     )

@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from hpack.exceptions import HPACKDecodingError
 from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
-from hpack.huffman_table import decode_huffman
 
-from xproxy.codecs.http2.faults import ConnectionFault
+from xproxy.codecs.http2 import huffman
+from xproxy.codecs.http2.faults import ConnectionFault, Oversized
+from xproxy.codecs.http2.limits import HEADS_READ
 from xproxy.codecs.http2.status import ErrorCode
 from xproxy.codecs.http2.table import (
     FIRST_DYNAMIC,
@@ -36,6 +36,8 @@ _MAX_INTEGER_BYTES: Final = 5
 """Of an integer, its prefix included: enough for every length and index there can be (RFC 7541 §5.1)."""
 _MAX_SIZE_UPDATES: Final = 2
 """At the start of a block: the smallest since the last block, and the last (RFC 7541 §4.2)."""
+_DIALECT: Final = "content-type"
+"""Says of a request that is refused whether its sender understands HTTP's codes or gRPC's."""
 _REMEMBERED_STRING: Final = 128
 """Bytes; longer strings recur too seldom."""
 
@@ -62,17 +64,15 @@ def _broken(detail: str) -> ConnectionFault:
     return ConnectionFault(ErrorCode.COMPRESSION_ERROR, detail)
 
 
-@lru_cache(maxsize=4096)
-def _small_huffman_text(data: bytes) -> str:
-    return decode_huffman(data).decode("latin-1")
+_small_huffman_text: Final = lru_cache(maxsize=4096)(huffman.decode)
 
 
 def _huffman_text(data: bytes) -> str:
     try:
         if len(data) <= _REMEMBERED_STRING:
             return _small_huffman_text(data)
-        return decode_huffman(data).decode("latin-1")
-    except HPACKDecodingError as exc:
+        return huffman.decode(data)
+    except ValueError as exc:
         raise _broken("malformed Huffman code in a header block") from exc
 
 
@@ -98,7 +98,7 @@ def _read_string(block: bytes, position: int) -> tuple[str, int]:
     if position >= len(block):
         raise _broken("a header block that ends before a string")
     length = block[position] & 0x7F
-    huffman = block[position] >= 0x80
+    coded = block[position] >= 0x80
     if length < 0x7F:
         position += 1
     else:
@@ -107,7 +107,7 @@ def _read_string(block: bytes, position: int) -> tuple[str, int]:
     if end > len(block):
         raise _broken("a header block that ends within a string")
     data = block[position:end]
-    return _huffman_text(data) if huffman else data.decode("latin-1"), end
+    return _huffman_text(data) if coded else data.decode("latin-1"), end
 
 
 class _Reader:
@@ -160,13 +160,15 @@ def decode(block: bytes, table: Table, allowed: int, most_bytes: int) -> tuple[l
         block: the fragments of the block, joined.
         table: the table before it.
         allowed: what a size update may ask for at most, in bytes: what we announced and the peer acknowledged.
-        most_bytes: bound of the fields as they come out, each counted with ``ENTRY_BYTES``.
+        most_bytes: bound of the fields as they come out, each counted with ``ENTRY_BYTES``; ``HEADS_READ`` times as
+            many are read, and not kept.
 
     Returns:
         The fields in order, and the table after it.
 
     Raises:
-        ConnectionFault: COMPRESSION_ERROR, or ENHANCE_YOUR_CALM above ``most_bytes``.
+        ConnectionFault: COMPRESSION_ERROR, or ENHANCE_YOUR_CALM above all that is read.
+        Oversized: above ``most_bytes``.
 
     """
     reader = _Reader(block, table)
@@ -190,7 +192,7 @@ def decode(block: bytes, table: Table, allowed: int, most_bytes: int) -> tuple[l
             updates += 1
             if updates > _MAX_SIZE_UPDATES:
                 raise _broken(f"above {_MAX_SIZE_UPDATES} table size updates in a header block")
-            if fields:
+            if size:
                 raise _broken("a table size update that is not at the start of its header block")
             maximum, position = _read_integer(block, position, 0x1F)
             if maximum > allowed:
@@ -202,12 +204,15 @@ def decode(block: bytes, table: Table, allowed: int, most_bytes: int) -> tuple[l
             field = (name, Secret(value)) if octet & 0x10 else (name, value)
         size += size_of(field)
         if size > most_bytes:
-            # The bomb: few bytes that name a long entry of the table again and again.
-            raise ConnectionFault(
-                ErrorCode.ENHANCE_YOUR_CALM,
-                f"header list is above {most_bytes} bytes",
-                "max_head_bytes",
-            )
+            if size > most_bytes * HEADS_READ:
+                # The bomb: few bytes that name a long entry of the table again and again.
+                raise ConnectionFault(
+                    ErrorCode.ENHANCE_YOUR_CALM,
+                    f"header list is above {most_bytes * HEADS_READ} bytes",
+                    "max_head_bytes",
+                )
+            if field[0] != _DIALECT:
+                continue
         fields.append(field)
     if reader.change is not None:
         table = reader.change.result()
@@ -216,6 +221,8 @@ def decode(block: bytes, table: Table, allowed: int, most_bytes: int) -> tuple[l
         raise _broken(
             f"a header block without the table size update to {allowed} that was due before it"
         )
+    if size > most_bytes:
+        raise Oversized(fields, table)
     return fields, table
 
 

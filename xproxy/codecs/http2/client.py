@@ -9,27 +9,40 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from xproxy.codecs.grpc.timeout import FIELD as TIMEOUT
 from xproxy.codecs.grpc.timeout import format_timeout
 from xproxy.codecs.http2.codec import Http2Codec
 from xproxy.codecs.http2.control import NOTHING
-from xproxy.codecs.http2.faults import StreamFault
-from xproxy.codecs.http2.limits import MAX_STREAM_ID, Http2Limits
+from xproxy.codecs.http2.faults import ConnectionFault, StreamFault
+from xproxy.codecs.http2.limits import (
+    ANY_HEAD_BYTES,
+    MAX_STREAM_ID,
+    NO_HEAD_BOUND,
+    Http2Limits,
+)
 from xproxy.codecs.http2.memory import Memory
-from xproxy.codecs.http2.outgoing import Outgoing, added_fields, of_request, of_trailers
+from xproxy.codecs.http2.outgoing import (
+    Outgoing,
+    added_fields,
+    list_size,
+    of_request,
+    of_trailers,
+)
 from xproxy.codecs.http2.snapshot import Snapshot
 from xproxy.codecs.http2.state import Stage, Standing, Stream, Waiting
 from xproxy.codecs.http2.status import ErrorCode
 from xproxy.codecs.http2.table import Field
 from xproxy.codecs.http2.tunnel import granted
 from xproxy.codecs.http2.wire import HEADERS, data_frames, header_frames, ping
+from xproxy.codecs.other_protocol import other_protocol
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reply
 from xproxy.model.headers import Headers
 from xproxy.model.limits import Limits
-from xproxy.model.message import Local, RequestHead, ResponseHead
+from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 
@@ -37,6 +50,12 @@ _LAST_IDS: Final = 2**16
 """So many ids before the last one, no new requests are taken: the connection has had its time."""
 _UNOFFERED: Final = "the server does not take CONNECT for a protocol (RFC 8441)"
 _NOT_OFFERED: Final = ResponseHead(status=Status.UNIMPLEMENTED, extra=Local(detail=_UNOFFERED))
+_TOO_LONG: Final = ResponseHead(
+    status=Status.INVALID_ARGUMENT,
+    extra=Local(
+        detail="the server takes no header list of this size", reason=Reason.HEAD_TOO_LARGE
+    ),
+)
 _OPEN_PING: Final = b"xproxy:o"
 """Its answer is the occasion to say that requests which waited may send their bodies now."""
 
@@ -63,7 +82,17 @@ class ClientCodec(Http2Codec):
     @property
     def saturated(self) -> bool:
         """See SupportsConcurrency."""
-        return len(self._streams) >= self._peer_streams or not self.settled
+        open_now = len(self._streams)
+        return (
+            open_now >= self._peer_streams
+            or open_now >= self._limits.max_streams
+            or self._stage is Stage.SETTINGS
+        )
+
+    @property
+    def blocked(self) -> bool:
+        """See SupportsConcurrency."""
+        return self._window_out <= 0
 
     @property
     def waiting(self) -> int:
@@ -75,6 +104,16 @@ class ClientCodec(Http2Codec):
         return self._highest + 2
 
     # -- bytes in -----------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes | None) -> Sequence[Frame]:
+        """Take bytes from the server. None is the end of its input."""
+        if data and self._stage is Stage.SETTINGS:
+            # Before its settings a server has said nothing: here it shows that it is none of HTTP/2.
+            start = bytes(self._buffer[:16]) + data[:16] if self._buffer is not None else data[:16]
+            other = other_protocol(start, "HTTP/2")
+            if other:
+                return (self._violation(ConnectionFault(ErrorCode.PROTOCOL_ERROR, other)),)
+        return super().receive(data)
 
     def _catch_up(self, frames: list[Frame]) -> None:
         if self._stage is Stage.ENDED:
@@ -170,7 +209,10 @@ class ClientCodec(Http2Codec):
             outgoing = memory.get(base) or self._memory.keep(base, of_request(base))
         else:
             outgoing = memory.get(message) or self._memory.keep(message, of_request(message))
-        untold = outgoing.protocol and self._stage is Stage.SETTINGS
+        untold = self._stage is Stage.SETTINGS and (
+            outgoing.protocol or outgoing.size > ANY_HEAD_BYTES
+        )
+        self._check_head(outgoing, added or ())
         if outgoing.protocol and not (self._peer_connect or untold):
             raise LocalProtocolError(_UNOFFERED)
         if outgoing.call and base is not None and message.deadline not in (None, base.deadline):
@@ -225,6 +267,14 @@ class ClientCodec(Http2Codec):
             self._due = self._retiring = True
         self._highest = stream_id
 
+    def _apply(self, values: dict[int, int], frames: list[Frame]) -> None:
+        super()._apply(values, frames)
+        most = self._peer_head_bytes
+        if self._waiting and most != NO_HEAD_BOUND:
+            long = [id_ for id_, one in self._waiting.items() if list_size(one.fields) > most]
+            for stream_id in long:
+                self._decline(stream_id, _TOO_LONG, frames)
+
     # -- requests that wait -------------------------------------------------------------------------------------
 
     def _wait(
@@ -258,9 +308,13 @@ class ClientCodec(Http2Codec):
     def _decline_upgrades(self, frames: list[Frame]) -> None:
         """Answer requests for a tunnel that waited for the server's first SETTINGS, which do not offer it."""
         for stream_id in [id_ for id_, one in self._waiting.items() if one.upgrade]:
-            del self._waiting[stream_id]
-            self._past.skip(stream_id, stream_id)
-            frames.append(Head(stream_id, _NOT_OFFERED, b"", True))
+            self._decline(stream_id, _NOT_OFFERED, frames)
+
+    def _decline(self, stream_id: int, answer: ResponseHead, frames: list[Frame]) -> None:
+        """Answer a request that waited, and that the server would not take."""
+        del self._waiting[stream_id]
+        self._past.skip(stream_id, stream_id)
+        frames.append(Head(stream_id, answer, b"", True))
 
     def _open_one(self, stream_id: int, waiting: Waiting) -> bytes:
         stream = Stream(receiving=True, sending=not waiting.end)

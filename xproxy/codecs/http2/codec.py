@@ -5,8 +5,9 @@ Rules of this file:
 * One loop over all frames of a read; ``_buffer`` holds only a frame that is not whole. Its length is checked before.
 * Every frame that is whole gives the driver at least one, if only an empty Reply: no frames at all means that
   something is half here.
-* A header block is decompressed whatever becomes of its stream: the tables must stay the same (RFC 9113 §4.3).
-* Bytes of DATA that nobody will get are given back to the connection's window at once.
+* A header block is decompressed whatever becomes of its stream: the tables must stay the same (RFC 9113 §4.3). So one
+  that is too long is read to its end, within a bound, and only its stream is refused.
+* The connection's window holds nobody back: credit for it is given as bytes arrive (see ``flow``).
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Final, TypeVar
 from xproxy.codecs.grpc.status import status_in
 from xproxy.codecs.http2.block import decode
 from xproxy.codecs.http2.control import NOTHING, TAKERS, Control, protocol_error
-from xproxy.codecs.http2.faults import ConnectionFault, StreamFault
-from xproxy.codecs.http2.limits import FIRST_TABLE_BYTES
+from xproxy.codecs.http2.faults import ConnectionFault, Oversized, StreamFault
+from xproxy.codecs.http2.limits import FIRST_TABLE_BYTES, HEADS_READ
 from xproxy.codecs.http2.memory import MOVES, Blocks, Read
 from xproxy.codecs.http2.state import Stage, Standing, Stream
 from xproxy.codecs.http2.status import ErrorCode
@@ -40,6 +41,7 @@ from xproxy.codecs.http2.wire import (
     rst_stream,
     unpadded,
 )
+from xproxy.codecs.runs import BLOCK, TINY, joined, run_length
 from xproxy.model.frames import Data, Frame, Head, Reply, Reset, Trailers, Violation
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
@@ -55,6 +57,8 @@ _HEAD_EXTRA: Final = 1 + 255 + 5
 _DEBUG_BYTES: Final = 128
 _JOINED_BYTES: Final = 2048
 """Pieces of a body join the last one of the same read while that is shorter."""
+_LOOK_BACK: Final = 16
+"""Frames among which the one that tiny pieces join is looked for."""
 _WORTHY_BYTES: Final = 1024
 """A DATA frame that comes too late counts as idle below this: a window full of larger ones may be on its way."""
 
@@ -146,7 +150,7 @@ class Http2Codec(Control):
             frames.append(NOTHING)
         size = len(data)
         longest = self._own.frame_bytes
-        most_head = self._limits.max_head_bytes + _HEAD_EXTRA
+        most_head = self._limits.max_head_bytes * HEADS_READ + _HEAD_EXTRA
         unpack = HEADER.unpack_from
         self._needed = HEADER_BYTES
         while size - position >= HEADER_BYTES:
@@ -156,12 +160,8 @@ class Http2Codec(Control):
                 raise ConnectionFault(
                     ErrorCode.FRAME_SIZE_ERROR, f"a frame of {length} bytes, limit {longest}"
                 )
-            if length > most_head and kind in _HEAD_KINDS:
-                raise ConnectionFault(
-                    ErrorCode.ENHANCE_YOUR_CALM,
-                    f"a header block of {length} bytes, limit {self._limits.max_head_bytes}",
-                    "max_head_bytes",
-                )
+            if (length > most_head or self._block is not None) and kind in _HEAD_KINDS:
+                self._check_block(length)
             end = position + HEADER_BYTES + length
             if end > size:
                 self._needed = end - position
@@ -179,11 +179,25 @@ class Http2Codec(Control):
                         self._headers(flags, stream_id, payload, frames)
                 elif kind == DATA:
                     self._data(flags, stream_id, payload, frames)
+                    if length <= TINY and not flags:
+                        position = self._run(data, position, length, stream_id, frames)
                 else:
                     self._control(kind, flags, stream_id, payload, frames)
             except StreamFault as fault:
                 self._fault(stream_id, fault, frames)
         return position
+
+    def _check_block(self, length: int) -> None:
+        """Raise ConnectionFault for a header block that its next frame would make too long to be read."""
+        most = self._limits.max_head_bytes * HEADS_READ
+        size = length if self._block is None else length + len(self._block)
+        if size > most:
+            # The CONTINUATION flood (CVE-2024-27316): a block that never ends.
+            raise ConnectionFault(
+                ErrorCode.ENHANCE_YOUR_CALM,
+                f"a header block of {size} bytes, limit {most}",
+                "max_head_bytes",
+            )
 
     def _out_of_line(
         self, kind: int, flags: int, stream_id: int, payload: bytes, frames: list[Frame]
@@ -235,7 +249,7 @@ class Http2Codec(Control):
     def _continuation(self, flags: int, payload: bytes, frames: list[Frame]) -> None:
         block = self._block
         assert block is not None
-        most_bytes = self._limits.max_head_bytes
+        most_bytes = self._limits.max_head_bytes * HEADS_READ
         most_frames = self._own.max_continuations + most_bytes // self._own.frame_bytes
         self._block_frames += 1
         if not payload:
@@ -273,9 +287,11 @@ class Http2Codec(Control):
 
     def _skip_block(self, block: bytes) -> None:
         """Read a block for its effect on the table alone."""
-        _, self._decoder = decode(
-            block, self._decoder, self._table_bytes, self._limits.max_head_bytes
-        )
+        most = self._limits.max_head_bytes
+        try:
+            _, self._decoder = decode(block, self._decoder, self._table_bytes, most)
+        except Oversized as oversized:
+            self._decoder = oversized.table
 
     @property
     def _table_bytes(self) -> int:
@@ -328,6 +344,8 @@ class Http2Codec(Control):
                 self._guard.on_control()
             frames.append(Reply(intake.give(size)))
             return
+        if credit := intake.give(size):
+            frames.append(Reply(credit))
         stream.unconsumed += size
         if not stream.receiving:
             self._judge(Standing.ENDED_BY_PEER, DATA, stream_id)
@@ -351,11 +369,41 @@ class Http2Codec(Control):
         if size > len(data):
             padding = size - len(data)
             stream.unconsumed -= padding
-            frames.append(Reply(intake.give(padding) + self._renew(stream_id, stream, padding)))
+            frames.append(Reply(intake.renew(stream_id, stream, padding)))
         if end:
             stream.receiving = False
             if not stream.sending:
                 self._close(stream_id, stream)
+
+    def _run(
+        self, data: bytes, position: int, size: int, stream_id: int, frames: list[Frame]
+    ) -> int:
+        """Take the DATA frames that are like the one before, if they are many; return where they end."""
+        head = data[position - HEADER_BYTES - size : position - size]
+        last = position + (BLOCK - 1) * (HEADER_BYTES + size)
+        if data[position : position + HEADER_BYTES] != head or not data.startswith(head, last):
+            return position
+        stream = self._streams.get(stream_id)
+        if not size or stream is None or not stream.receiving:
+            return position
+        # What is beyond these is taken one by one: one of them is a fault.
+        room = min(self._intake.window, self._first_window_in + stream.inbound)
+        if 0 <= stream.expected < room:
+            room = stream.expected
+        count = run_length(data, position, head, size, most=room // size)
+        if not count:
+            return position
+        total = count * size
+        self._intake.window -= total
+        if credit := self._intake.give(total):
+            frames.append(Reply(credit))
+        stream.unconsumed += total
+        stream.inbound -= total
+        if stream.expected >= 0:
+            stream.expected -= total
+        self._guard.data_in += count
+        self._deliver(stream_id, joined(data, position, count, HEADER_BYTES, size), False, frames)
+        return position + count * (HEADER_BYTES + size)
 
     @staticmethod
     def _count_down(stream: Stream, size: int, *, end: bool) -> None:
@@ -385,6 +433,17 @@ class Http2Codec(Control):
             # A peer may cut a body into bytes: what is behind this need not see each of them.
             frames[-1] = Data(stream_id, last.data + data, end)
             return
+        elif len(data) <= TINY and type(last) is Data:
+            # Nor need it if several bodies are cut so, and the bytes come by turns: streams are independent.
+            for at in range(len(frames) - 2, max(len(frames) - _LOOK_BACK, 0) - 1, -1):
+                before = frames[at]
+                if type(before) is not Data:
+                    break
+                if before.stream_id == stream_id:
+                    if len(before.data) >= _JOINED_BYTES:
+                        break
+                    frames[at] = Data(stream_id, before.data + data, end)
+                    return
         frames.append(Data(stream_id, data, end))
 
     def _received(self, stream_id: int, stream: Stream) -> None:
@@ -399,11 +458,10 @@ class Http2Codec(Control):
         self._past.abandon(stream_id)
         server = self.role is Role.SERVER
         frames.append(Reset(stream_id, Status.INVALID_ARGUMENT if server else Status.INTERNAL))
-        frames.append(
-            Reply(rst_stream(stream_id, fault.code) + self._intake.give(stream.unconsumed))
-        )
+        frames.append(Reply(rst_stream(stream_id, fault.code)))
+        self._intake.spare += stream.grown
         if server and not stream.spoken:
-            self._guard.on_reset()
+            self._guard.on_reset(stream.opened)
 
 
 def _short_of(stream: Stream) -> StreamFault:

@@ -16,6 +16,7 @@ from xproxy.codecs.http2.limits import (
     FIRST_WINDOW,
     MAX_STREAM_ID,
     MAX_WINDOW,
+    NO_HEAD_BOUND,
     Http2Limits,
 )
 from xproxy.codecs.http2.memory import MOVES, Memory
@@ -72,6 +73,7 @@ class Connection:
         "_peer_first_window",
         "_peer_frame_bytes",
         "_peer_gone",
+        "_peer_head_bytes",
         "_peer_streams",
         "_resizes",
         "_stage",
@@ -90,8 +92,9 @@ class Connection:
         self._greeted = False
         self._acknowledged = False
         self._streams: dict[int, Stream] = {}
-        self._held: dict[int, int] = {}
-        """Body bytes not yet consumed of streams that have ended in both directions."""
+        self._held: dict[int, list[int]] = {}
+        """Of streams that have ended in both directions and whose window had grown: body bytes not yet consumed, and
+        by how much it had. Nobody else may have that room before."""
         self._past = Past()
         self._guard = Guard(own)
         self._highest = -1
@@ -114,6 +117,7 @@ class Connection:
         self._peer_first_window = FIRST_WINDOW
         self._peer_frame_bytes = FIRST_FRAME_BYTES
         self._peer_streams = FIRST_STREAMS
+        self._peer_head_bytes = NO_HEAD_BOUND
         self._peer_connect = False
         self._peer_gone = -1
         """The last stream that the peer's GOAWAY lets live; -1: it has said none."""
@@ -128,7 +132,7 @@ class Connection:
         """Return our preface (RFC 9113 §3.4)."""
         own = self._own
         self._greeted = True
-        values: list[tuple[int, int]] = [(Setting.INITIAL_WINDOW_SIZE, own.stream_window_bytes)]
+        values: list[tuple[int, int]] = [(Setting.INITIAL_WINDOW_SIZE, own.first_window)]
         if self.role is Role.CLIENT:
             values.insert(0, (Setting.ENABLE_PUSH, 0))
         else:
@@ -164,32 +168,18 @@ class Connection:
             return b""
         stream = self._streams.get(stream_id)
         if stream is None:
-            held = self._held.get(stream_id, 0)
-            count = min(count, held)
-            if count <= 0:
-                return b""
-            if count == held:
-                del self._held[stream_id]
-            else:
-                self._held[stream_id] = held - count
-            return self._intake.give(count)
+            held = self._held.get(stream_id)
+            if held is not None:
+                held[0] -= max(count, 0)
+                if held[0] <= 0:
+                    del self._held[stream_id]
+                    self._intake.spare += held[1]
+            return b""
         count = min(count, stream.unconsumed)
         if count <= 0:
             return b""
         stream.unconsumed -= count
-        return self._intake.give(count) + self._renew(stream_id, stream, count)
-
-    def _renew(self, stream_id: int, stream: Stream, count: int) -> bytes:
-        """Give a stream credit, once half its window is owed."""
-        if not stream.receiving:
-            return b""
-        owed = stream.owed + count
-        if owed * 2 < self._own.stream_window_bytes:
-            stream.owed = owed
-            return b""
-        stream.owed = 0
-        stream.inbound += owed
-        return window_update(stream_id, owed)
+        return self._intake.renew(stream_id, stream, count)
 
     def sendable(self, stream_id: int) -> int:
         """See SupportsFlow."""
@@ -200,9 +190,12 @@ class Connection:
             return MAX_WINDOW  # what is sent is dropped
         return max(min(self._window_out, self._peer_first_window + stream.outbound), 0)
 
+    def elapsed(self, seconds: float) -> None:
+        """See SupportsElapsed."""
+        self._guard.elapsed(seconds)
+
     def heartbeat(self) -> bytes:
-        """See SupportsHeartbeat. Asked after a silence, so the peer's idle frames before it are forgiven."""
-        self._guard.relax()
+        """See SupportsHeartbeat."""
         raw = ping(LIFE_PING)
         return raw if self._greeted else self._greet() + raw
 
@@ -255,11 +248,13 @@ class Connection:
                 self._block_frames if self._block is not None else 0,
                 self._intake.window,
                 self._intake.owed,
+                self._intake.spare,
                 self._first_window_in,
                 self._window_out,
                 self._peer_first_window,
                 self._peer_frame_bytes,
                 self._peer_streams,
+                self._peer_head_bytes,
                 self._peer_gone,
                 self._last_served,
             ],
@@ -294,11 +289,13 @@ class Connection:
             self._block_frames,
             self._intake.window,
             self._intake.owed,
+            self._intake.spare,
             self._first_window_in,
             self._window_out,
             self._peer_first_window,
             self._peer_frame_bytes,
             self._peer_streams,
+            self._peer_head_bytes,
             self._peer_gone,
             self._last_served,
         ) = snapshot.numbers

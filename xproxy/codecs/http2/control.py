@@ -98,10 +98,9 @@ class Control(Sender):
         del self._streams[stream_id]
         code = read_long(payload)
         frames.append(Reset(stream_id, status_of_error(code), code == ErrorCode.REFUSED_STREAM))
-        if credit := self._intake.give(stream.unconsumed):
-            frames.append(Reply(credit))
+        self._intake.spare += stream.grown
         if self.role is Role.SERVER and not stream.spoken:
-            self._guard.on_reset()
+            self._guard.on_reset(stream.opened)
 
     def _settings(self, flags: int, stream_id: int, payload: bytes, frames: list[Frame]) -> None:
         if stream_id:
@@ -122,7 +121,7 @@ class Control(Sender):
         if self._acknowledged:
             return
         self._acknowledged = True
-        self._first_window_in = self._own.stream_window_bytes
+        self._first_window_in = self._own.first_window
         table = self._decoder
         if table.maximum > self._own.table_bytes:
             # A table of its own, that no block is remembered for: the next one must begin with a size update.
@@ -141,6 +140,7 @@ class Control(Sender):
         # Until it says otherwise it takes what it is given.
         before = self._peer_streams if self._stage is Stage.RUNNING else MAX_STREAM_ID
         self._peer_streams = values.get(Setting.MAX_CONCURRENT_STREAMS, before)
+        self._peer_head_bytes = values.get(Setting.MAX_HEADER_LIST_SIZE, self._peer_head_bytes)
         if Setting.HEADER_TABLE_SIZE in values:
             self._bound_table(values[Setting.HEADER_TABLE_SIZE])
         first = values.get(Setting.INITIAL_WINDOW_SIZE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xproxy.codecs.http2.status import ErrorCode
+from xproxy.codecs.http2.table import Field, Table
 
 
 class ConnectionFault(Exception):
@@ -23,6 +24,16 @@ class StreamFault(Exception):
         super().__init__(detail)
         self.code = code
         self.detail = detail
+
+
+class Oversized(Exception):
+    """A header list above its bound, which was read to its end: the table is as its sender has it."""
+
+    def __init__(self, fields: list[Field], table: Table) -> None:
+        super().__init__("header list above its bound")
+        self.fields = fields
+        """Those within the bound, and what says which dialect of a call it is."""
+        self.table = table
 
 
 class Malformed(Exception):

@@ -1,16 +1,21 @@
 """Counters that end a connection whose peer makes work that serves nobody: floods of every kind.
 
-A codec has no clock, so "too many in ten seconds" cannot be said here. What can be said is better: too many *for the
-work that was done*. The clock of these counters is useful work: streams opened, and DATA frames with something in
-them, in either direction. Each kind of idle frame has a start allowance, and for each piece of work some more, as in
-Envoy. A peer that works pays for its chatter; one that only chatters runs out, however slowly it does so. (A driver
-that knows the time forgives with ``relax``: asking a silent peer for a sign of life does.)
+Nothing is counted for a connection's life: a PING each second beside a quiet stream is no flood, however long it goes
+on. A codec has no clock, but its driver tells it how much time has passed (``SupportsElapsed``): every
+``_FADE_SECONDS`` all counters are halved, the work done and what it explains alike. So each holds what happened
+lately, and its limit bounds a rate: about ``limit / (2 * _FADE_SECONDS)`` a second for good, and ``limit`` at once.
 
-Rapid reset (CVE-2023-44487): streams that end before they were answered may not be the greater part of all. It makes
-no difference who reset them: a peer that makes *us* reset its streams, by breaking the protocol on each, is the same
-attack (made-you-reset, CVE-2025-8671), and so is one that opens streams above the limit.
+Within that the measure is useful work: streams opened, and DATA frames with something in them, in either direction.
+Each kind of idle frame has a start allowance, and for each piece of work some more, as in Envoy. A peer that works
+pays for its chatter; one that only chatters runs out.
 
-Every ``_WINDOW`` streams all counters are halved: good behaviour long ago buys nothing now.
+Rapid reset (CVE-2023-44487): streams that end before they were answered, and so soon that the bound on streams in
+flight did not hold them back, may not be the greater part of all. It makes no difference who reset them: a peer that
+makes *us* reset its streams, by breaking the protocol on each, is the same attack (made-you-reset, CVE-2025-8671),
+and so is one that opens streams above the limit. A call that waited for its answer and was given up is no attack:
+whoever does that is held back by the number of streams in flight.
+
+Every ``_WINDOW`` streams all counters are halved too: good behaviour a moment ago buys little now.
 """
 
 from __future__ import annotations
@@ -23,6 +28,16 @@ from xproxy.codecs.http2.status import ErrorCode
 
 _WINDOW: Final = 4096
 """Streams after which the past counts half."""
+_FADE_MS: Final = 2000
+"""Milliseconds after which the past counts half."""
+_MOST_HALVINGS: Final = 62
+RAPID_MS: Final = 250
+"""A stream that lived so long was no rapid one: 100 at a time are 400 a second, less than honest requests may be.
+It is below the usual deadlines of calls, and above the steps in which a driver tells the time."""
+_EARLY_STREAMS: Final = 1024
+"""Streams above the limit that a client may have opened before it read what the limit is."""
+_TOO_LONG_WEIGHT: Final = 10
+"""Resets as which a head counts that is read only for its effect on the table: 5,000 fields take milliseconds."""
 _CONTROL_PER_WORK: Final = 4
 """Control frames that a piece of work explains: gRPC pings to measure the bandwidth while data flows."""
 _WINDOW_UPDATES_AT_FIRST: Final = 100
@@ -34,21 +49,24 @@ def _calm(limit: str, detail: str) -> ConnectionFault:
 
 
 class Guard:
-    """The counters of one connection. Every method may raise ConnectionFault, ENHANCE_YOUR_CALM."""
+    """The counters of one connection. Every ``on_`` method may raise ConnectionFault, ENHANCE_YOUR_CALM."""
 
     __slots__ = (
         "_limits",
         "control",
         "data_in",
         "data_out",
+        "early",
         "empty",
+        "now",
         "priorities",
         "resets",
+        "since",
         "streams",
         "window_updates",
     )
 
-    COUNTERS: Final = (
+    FADING: Final = (
         "streams",
         "data_in",
         "data_out",
@@ -58,6 +76,7 @@ class Guard:
         "resets",
         "window_updates",
     )
+    COUNTERS: Final = (*FADING, "early", "now", "since")
 
     def __init__(self, limits: Http2Limits) -> None:
         self._limits = limits
@@ -73,16 +92,33 @@ class Guard:
         """Frames in a row that brought and ended nothing."""
         self.priorities = 0
         self.resets = 0
-        """Streams that ended before their answer began."""
+        """Streams that ended before their answer began, and soon."""
         self.window_updates = 0
+        self.early = 0
+        """Streams refused before the peer had read what the limit is."""
+        self.now = 0
+        """Milliseconds of the connection's life, as far as the driver has told."""
+        self.since = 0
+        """When the past was last halved, likewise."""
+
+    def elapsed(self, seconds: float) -> None:
+        """Time has passed."""
+        self.now += int(seconds * 1000)
+        halvings = (self.now - self.since) // _FADE_MS
+        if halvings:
+            self.since += halvings * _FADE_MS
+            self._fade(min(halvings, _MOST_HALVINGS))
+
+    def _fade(self, halvings: int) -> None:
+        for counter in self.FADING:
+            setattr(self, counter, getattr(self, counter) >> halvings)
 
     def on_stream(self) -> None:
         """Note that a stream was opened."""
         self.streams += 1
         self.empty = 0
         if self.streams >= _WINDOW:
-            for counter in self.COUNTERS:
-                setattr(self, counter, getattr(self, counter) // 2)
+            self._fade(1)
 
     def on_control(self) -> None:
         """Count a frame that carries nothing for a stream."""
@@ -121,9 +157,11 @@ class Guard:
                 f"{self.empty} empty frames in a row, limit {self._limits.max_empty_frames}",
             )
 
-    def on_reset(self) -> None:
-        """Count a stream that ended before its answer began."""
-        self.resets += 1
+    def on_reset(self, opened: int, weight: int = 1) -> None:
+        """Count a stream, ``opened`` at that time, that ended before its answer began."""
+        if self.now - opened >= RAPID_MS:
+            return
+        self.resets += weight
         if self.resets > self._limits.max_resets and 2 * self.resets > self.streams:
             raise _calm(
                 "max_resets",
@@ -131,8 +169,14 @@ class Guard:
                 f" limit {self._limits.max_resets} or half",
             )
 
-    def relax(self) -> None:
-        """Time has passed in which the peer did nothing: its idle frames are forgiven."""
-        self.control = 0
-        self.priorities = 0
-        self.window_updates = 0
+    def on_too_long(self) -> None:
+        """Count a stream whose head was too long, and was read all the same: that is more work than most."""
+        self.on_reset(self.now, _TOO_LONG_WEIGHT)
+
+    def on_refused(self, *, warned: bool) -> None:
+        """Count a stream above the limit; ``warned``: its peer has read what the limit is."""
+        if not warned and self.early < _EARLY_STREAMS:
+            self.early += 1
+            self.streams -= 1  # nor is it work
+        else:
+            self.on_reset(self.now)

@@ -34,10 +34,11 @@ from xproxy.codecs.http2.status import status_of
 from xproxy.codecs.http2.table import Field, Secret
 from xproxy.codecs.http_fields import TOKEN
 from xproxy.codecs.http_upgrade import HANDSHAKE, granted
-from xproxy.codecs.http_values import authority_valid, parse_length
+from xproxy.codecs.http_values import authority_valid, method_valid, parse_length
+from xproxy.model.authority import normalised
 from xproxy.model.headers import Headers
 from xproxy.model.limits import Limits
-from xproxy.model.message import RequestHead, ResponseHead, Target
+from xproxy.model.message import Fields, RequestHead, ResponseHead, Target, recurring
 from xproxy.model.status import Status
 
 VERSION: Final = "2"
@@ -47,7 +48,6 @@ _CONTROLS: Final = bytes({*range(32), 127} - {0x09, 0x0A})
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.\-]*")
 _PATH: Final = re.compile(r"/[^\x00-\x20\x7f#]*")
 _STATUS: Final = re.compile(r"[1-9][0-9][0-9]")
-_METHOD_CHARS: Final = 32
 _REQUEST_PSEUDO: Final = frozenset({":method", ":scheme", ":authority", ":path", ":protocol"})
 _RESPONSE_PSEUDO: Final = frozenset({":status"})
 _NO_PSEUDO: Final[frozenset[str]] = frozenset()
@@ -90,13 +90,15 @@ class ParsedResponse:
         found = self._to_call
         if found is None:
             found = self._to_call = to_caller(self.message)
+            if self.message.recurs and not found.recurs:
+                recurring(found)
         return found
 
 
 class _List:
     """A header list, sorted into what is the message's and what is this hop's."""
 
-    __slots__ = ("crumbs", "declared", "host", "pairs", "pseudo")
+    __slots__ = ("crumbs", "declared", "hop", "host", "pairs", "pseudo")
 
     def __init__(self, fields: list[Field], known: frozenset[str], limits: Limits) -> None:
         if len(fields) > limits.max_headers + len(_REQUEST_PSEUDO):
@@ -106,6 +108,7 @@ class _List:
         self.host: str | None = None
         self.crumbs: list[str] = []
         self.declared = -1
+        self.hop: Fields = ()
         pairs: list[Field] = []
         self.pairs = pairs
         kinds = KINDS
@@ -152,7 +155,9 @@ class _List:
             self.pairs.append(field)
         elif kind == FORBIDDEN:
             raise Malformed("a connection-specific field")
-        elif kind != HOP:
+        elif kind == HOP:
+            self.hop += (field,)
+        else:
             what = "no lower-case token" if kind == INVALID else "an unknown pseudo-field"
             raise Malformed(f"a field name is {what}")
 
@@ -196,13 +201,18 @@ def _parse_request(read: _List, limits: Limits, *, extended: bool) -> ParsedRequ
     take = read.pseudo.get
     method, scheme, path = take(":method"), take(":scheme"), take(":path")
     authority, protocol = take(":authority"), take(":protocol")
-    if method is None or TOKEN.fullmatch(method) is None or len(method) > _METHOD_CHARS:
+    if method is None or TOKEN.fullmatch(method) is None:
         raise Malformed("no :method, or one that is no token")
+    if not method_valid(method):
+        raise Malformed(":method is not in capitals, or too long", 400)
     if protocol is not None and not (extended and method == "CONNECT"):
         raise Malformed(":protocol where it was not offered")
     host = read.host
-    if authority is not None and host is not None and authority.lower() != host.lower():
-        raise Malformed(":authority and host differ")
+    if authority is not None and host is not None and authority != host:
+        # RFC 9113 §8.3.1: as URIs are compared, and not as texts.
+        meant = scheme or ""
+        if normalised(authority, meant) != normalised(host, meant):
+            raise Malformed(":authority and host differ")
     service = authority if authority is not None else host
     if not service or not authority_valid(service):
         raise Malformed("no authority, or a malformed one")
@@ -225,14 +235,19 @@ def _parse_request(read: _List, limits: Limits, *, extended: bool) -> ParsedRequ
             raise Malformed(f":path is above {limits.max_target_bytes} bytes", 414)
         if protocol is None:
             rpc, deadline = call_in(read.pairs, path) if method == "POST" else NO_CALL
-            target = Target(path=path, scheme=scheme, version=VERSION, rpc=rpc)
+            target = Target(path=path, scheme=scheme, version=VERSION, rpc=rpc, hop=read.hop)
         else:
             # RFC 8441 §4: a CONNECT on the wire, and by its meaning the GET that HTTP/1.1 has for it.
             upgrade = granted(protocol)
             if not upgrade:
                 raise Malformed(":protocol is no token of at most 64 characters")
             target = Target(
-                path=path, scheme=scheme, version=VERSION, upgrade=upgrade, upgrade_only=True
+                path=path,
+                scheme=scheme,
+                version=VERSION,
+                upgrade=upgrade,
+                upgrade_only=True,
+                hop=read.hop,
             )
     if method == "CONNECT":
         read.drop_length()

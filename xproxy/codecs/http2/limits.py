@@ -20,8 +20,17 @@ FIRST_WINDOW: Final = 65_535
 """Bytes: every window before anybody said otherwise (RFC 9113 §6.9.2)."""
 FIRST_FRAME_BYTES: Final = 16 * KIB
 """What every peer takes in a frame before it said otherwise (RFC 9113 §6.5.2)."""
+HEADS_READ: Final = 4
+"""Times ``max_head_bytes``: so long a header block, or the list that it unfolds to, is read to its end, as the table
+must stay the same as its sender's. Its stream alone is refused; beyond, the connection ends."""
+ANY_HEAD_BYTES: Final = 8 * KIB
+"""A header list so long is sent before the peer has said how long a one it takes; no peer is known to take less."""
+NO_HEAD_BOUND: Final = 2**32 - 1
+"""The bound of a peer that has said none."""
 FIRST_TABLE_BYTES: Final = 4096
 """HPACK's dynamic table before anybody said otherwise (RFC 9113 §6.5.2)."""
+
+_STREAMS: Final[int | None] = 100
 
 
 def _between(
@@ -35,21 +44,25 @@ class Http2Limits:
     """Settings we announce, and how much a peer may do that serves nobody. The options of the plugin."""
 
     max_concurrent_streams: int | None = attrs.field(
-        default=None,
+        default=_STREAMS,
         validator=attrs.validators.optional(
             [attrs.validators.ge(1), attrs.validators.le(MAX_STREAM_ID)]
         ),
     )
-    """Requests that a client may have in flight on a connection; more are refused. None: as many as the listener's
-    `max_streams`, which bounds it in any case."""
+    """Requests that a client may have in flight on a connection; more are refused. RFC 9113 §6.5.2 advises no less.
+    None: as many as the listener's `max_streams`, which bounds it in any case."""
     stream_window_bytes: Size = attrs.field(
         default=Size(16 * MIB), validator=_between(1, MAX_WINDOW)
     )
-    """Body bytes of one stream that may wait here for their consumer."""
+    """Body bytes of one stream that may wait here for their consumer, once it has shown that it takes them."""
+    first_window_bytes: Size = attrs.field(
+        default=Size(64 * KIB), validator=_between(1, MAX_WINDOW)
+    )
+    """The same for a stream that begins, or whose consumer takes nothing; at most `stream_window_bytes`. Ours."""
     connection_window_bytes: Size = attrs.field(
         default=Size(24 * MIB), validator=_between(1, MAX_WINDOW)
     )
-    """Body bytes of all streams that may wait here. Below 65,535 it holds once that much has been consumed."""
+    """Body bytes that all streams together may have waiting here beyond `first_window_bytes` each."""
     frame_bytes: Size = attrs.field(
         default=Size(FIRST_FRAME_BYTES),
         validator=_between(FIRST_FRAME_BYTES, MAX_FRAME_BYTES),
@@ -70,8 +83,8 @@ class Http2Limits:
     """CONTINUATION frames of one header block, beyond those that its longest size needs. Ours."""
     max_settings: int = attrs.field(default=32, validator=attrs.validators.ge(7))
     """Values in one SETTINGS frame (nghttp2's)."""
-    max_empty_frames: int = attrs.field(default=1, validator=attrs.validators.ge(0))
-    """Frames in a row that bring nothing and end nothing."""
+    max_empty_frames: int = attrs.field(default=10, validator=attrs.validators.ge(0))
+    """Frames in a row that bring nothing and end nothing. Ours: Envoy's is 1, but two streams may each have one."""
     max_priorities: int = attrs.field(default=100, validator=attrs.validators.ge(0))
     """PRIORITY frames for each stream opened, and so many before the first."""
     max_window_updates: int = attrs.field(default=10, validator=attrs.validators.ge(0))
@@ -79,7 +92,12 @@ class Http2Limits:
     max_control_frames: int = attrs.field(default=1000, validator=attrs.validators.ge(0))
     """PING, SETTINGS and other frames that carry nothing for a stream, beyond what the work done explains. Ours."""
     max_resets: int = attrs.field(default=100, validator=attrs.validators.ge(0))
-    """Streams reset before they were answered, beyond which they may not be the greater part of all. Ours."""
+    """Streams reset within 250 ms and unanswered, beyond which they may not be the greater part of all. Ours."""
+
+    @property
+    def first_window(self) -> int:
+        """Bytes of a stream's window when it begins."""
+        return min(self.first_window_bytes, self.stream_window_bytes)
 
     def streams_within(self, limits: Limits) -> int:
         """Return how many requests a client may have in flight on a connection."""

@@ -19,8 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
+from xproxy.codecs.grpc.call import dialect_of_fields
 from xproxy.codecs.http2.block import decode
-from xproxy.codecs.http2.faults import Malformed
+from xproxy.codecs.http2.faults import Malformed, Oversized
 from xproxy.codecs.http2.head import (
     ParsedRequest,
     ParsedResponse,
@@ -31,9 +32,10 @@ from xproxy.codecs.http2.head import (
 from xproxy.codecs.http2.limits import FIRST_TABLE_BYTES, Http2Limits
 from xproxy.codecs.http2.outgoing import Outgoing
 from xproxy.codecs.http2.table import ENTRY_BYTES, Field, Secret, Table
-from xproxy.codecs.memo import IdentityMemo
+from xproxy.codecs.memo import Door, IdentityMemo
 from xproxy.model.headers import Headers
 from xproxy.model.limits import KIB, Limits
+from xproxy.model.message import RequestHead, ResponseHead, recurring
 
 _BLOCK_BYTES: Final = 1 * KIB
 _LIST_BYTES: Final = 2 * KIB
@@ -64,15 +66,31 @@ class Read(Generic[P]):
 class Blocks(Generic[P]):
     """The blocks of one kind of message."""
 
-    __slots__ = ("_parse", "lists", "moving", "steady")
+    __slots__ = (
+        "_list_door",
+        "_moving_door",
+        "_parse",
+        "_recurs",
+        "_steady_door",
+        "lists",
+        "moving",
+        "steady",
+    )
 
-    def __init__(self, parse: Callable[[list[Field]], P]) -> None:
+    def __init__(
+        self, parse: Callable[[list[Field]], P], recurs: Callable[[P], object] = lambda _: None
+    ) -> None:
+        """``recurs`` is told of everything that is remembered."""
         self._parse = parse
+        self._recurs = recurs
         self.steady: dict[tuple[Table, bytes], Read[P]] = {}
         """Blocks that leave their table as it is."""
         self.moving: dict[tuple[Table, bytes], Read[P]] = {}
         self.lists: dict[tuple[Field, ...], P] = {}
         """What lists mean that came in a block which changed its table."""
+        self._steady_door = Door(_STEADY)
+        self._moving_door = Door(_MOVING)
+        self._list_door = Door(_LISTS)
 
     def read(
         self, table: Table, block: bytes, allowed: int, most_bytes: int, *, young: bool
@@ -82,32 +100,49 @@ class Blocks(Generic[P]):
         found = self.moving.get(key) if young else None
         if found is not None:
             return found
-        fields, following = decode(block, table, allowed, most_bytes)
-        listed = tuple(fields) if following is not table and not young else ()
-        parsed = self.lists.get(listed) if listed else None
-        if parsed is not None and not _secret(fields):
-            return Read(parsed, None, following)
+        try:
+            fields, following = decode(block, table, allowed, most_bytes)
+        except Oversized as oversized:
+            too_long = Malformed(f"header list is above {most_bytes} bytes", 431)
+            too_long.dialect = dialect_of_fields(oversized.fields)
+            return Read(None, too_long, oversized.table)
+        listed = None
+        if following is not table and not young:
+            # Two lists may be equal and differ in which values must not enter a table: of those none is remembered.
+            listed = None if _secret(fields) else tuple(fields)
+            parsed = self.lists.get(listed) if listed is not None else None
+            if parsed is not None:
+                return Read(parsed, None, following)
         try:
             read = Read(self._parse(fields), None, following)
         except Malformed as malformed:
-            return Read(None, malformed, following)
+            # It is kept by frames that it knows, by where it was raised.
+            return Read(None, malformed.with_traceback(None), following)
         if len(block) <= _BLOCK_BYTES and _small(fields):
-            if listed:
-                if not _secret(fields):
-                    if len(self.lists) >= _LISTS:
-                        self.lists.clear()
-                    assert read.parsed is not None
-                    self.lists[listed] = read.parsed
-                return read
-            if following is table:
-                if len(self.steady) >= _STEADY:
-                    self.steady.clear()
-                self.steady[key] = read
-            elif young:
-                if len(self.moving) >= _MOVING:
-                    self.moving.clear()
-                self.moving[key] = read
+            self._keep(read, key, listed, young=young)
         return read
+
+    def _keep(
+        self,
+        read: Read[P],
+        key: tuple[Table, bytes],
+        listed: tuple[Field, ...] | None,
+        *,
+        young: bool,
+    ) -> None:
+        parsed = read.parsed
+        assert parsed is not None
+        if listed is not None:
+            if self._list_door.admits(self.lists, listed):
+                self._recurs(parsed)
+                self.lists[listed] = parsed
+        elif read.table is key[0]:
+            if self._steady_door.admits(self.steady, key):
+                self._recurs(parsed)
+                self.steady[key] = read
+        elif young and self._moving_door.admits(self.moving, key):
+            self._recurs(parsed)
+            self.moving[key] = read
 
 
 def _small(fields: list[Field]) -> bool:
@@ -115,8 +150,7 @@ def _small(fields: list[Field]) -> bool:
 
 
 def _secret(fields: list[Field]) -> bool:
-    # Two lists may be equal and differ in which values must not enter a table.
-    return any(type(value) is Secret for _, value in fields)
+    return Secret in [type(value) for _, value in fields]
 
 
 class Memory:
@@ -135,15 +169,28 @@ class Memory:
             return parse_trailers(fields, limits)
 
         self.limits = limits
-        self.requests: Blocks[ParsedRequest] = Blocks(request)
-        self.responses: Blocks[ParsedResponse] = Blocks(response)
+
+        def request_recurs(parsed: ParsedRequest) -> None:
+            recurring(parsed.message)
+
+        def response_recurs(parsed: ParsedResponse) -> None:
+            recurring(parsed.message)
+
+        self.requests: Blocks[ParsedRequest] = Blocks(request, request_recurs)
+        self.responses: Blocks[ParsedResponse] = Blocks(response, response_recurs)
         self.trailers: Blocks[Headers] = Blocks(trailer)
         self.outgoing: IdentityMemo[Outgoing] = IdentityMemo()
         self._roots: dict[int, Table] = {FIRST_TABLE_BYTES: Table((), FIRST_TABLE_BYTES)}
 
     def keep(self, source: object, outgoing: Outgoing) -> Outgoing:
-        """Remember what a frozen message is on the wire, unless it is large; return it."""
-        return self.outgoing.put(source, outgoing) if _small(outgoing.fields) else outgoing
+        """Remember what a frozen message is on the wire, if it recurs and is small; return it."""
+        # Trailers are Headers; of any other kind of them nobody knows what hangs on it.
+        recurs = type(source) is Headers
+        if isinstance(source, RequestHead | ResponseHead):
+            recurs = source.recurs
+        if recurs and outgoing.size <= _LIST_BYTES:
+            self.outgoing.put(source, outgoing)
+        return outgoing
 
     def root(self, maximum: int = FIRST_TABLE_BYTES) -> Table:
         """Return the empty table: one for all connections, that they may share what follows."""

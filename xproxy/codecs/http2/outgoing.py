@@ -13,7 +13,7 @@ from xproxy.codecs.grpc.timeout import FIELD as TIMEOUT
 from xproxy.codecs.grpc.timeout import format_timeout, says
 from xproxy.codecs.http2.fields import NOT_IN_TRAILERS
 from xproxy.codecs.http2.status import local_code, retry_after
-from xproxy.codecs.http2.table import Field, Secret, Table
+from xproxy.codecs.http2.table import ENTRY_BYTES, Field, Secret, Table
 from xproxy.codecs.http_fields import EXPECT, INVALID, LENGTH, PLAIN, TE, TOKEN, TRAILER
 from xproxy.codecs.http_fields import KINDS as HTTP_KINDS
 from xproxy.codecs.http_status import local_text
@@ -31,10 +31,16 @@ _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.\-]*")
 _REMEMBERED_TABLES: Final = 16
 
 
+def list_size(fields: Iterable[Field]) -> int:
+    """Return the size of a header list, in bytes (RFC 9113 §6.5.2)."""
+    return sum([len(name) + len(value) + ENTRY_BYTES for name, value in fields])
+
+
 class Outgoing:
     """A head as it goes out: its fields, and what its body may be."""
 
     __slots__ = (
+        "_size",
         "blocks",
         "bodyless",
         "call",
@@ -50,6 +56,7 @@ class Outgoing:
 
     def __init__(self, fields: list[Field], declared: int) -> None:
         self.fields = fields
+        self._size = -1
         self.declared = declared
         """What the message says its body's length is, in bytes; -1: nothing."""
         self.head_method = False
@@ -70,6 +77,13 @@ class Outgoing:
         """Requests: what ``without_timeout`` made."""
         self.blocks: dict[Table, tuple[bytes, Table]] = {}
         """What the fields became on the tables they met: a recurring message costs one look-up."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the list, as a peer counts them that bounds it."""
+        if self._size < 0:
+            self._size = list_size(self.fields)
+        return self._size
 
     def remember(self, table: Table, block: bytes, following: Table) -> None:
         """Note what the fields become on ``table``. Bounded."""

@@ -32,6 +32,7 @@ class Http2Plugin(Http2Limits):
         sharing=Sharing.FRAMES,
         family=WEB_FAMILY,
         dialects=(NATIVE, WEB),
+        calls=(NATIVE,),
         trailers=True,
         interim=True,
         alpn=("h2",),

@@ -9,15 +9,17 @@ Rules of this file:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from xproxy.codecs.http2.block import encode, size_updates
 from xproxy.codecs.http2.connection import Connection
 from xproxy.codecs.http2.limits import (
     FIRST_TABLE_BYTES,
+    NO_HEAD_BOUND,
 )
 from xproxy.codecs.http2.memory import MOVES
-from xproxy.codecs.http2.outgoing import Outgoing, of_trailers
+from xproxy.codecs.http2.outgoing import Outgoing, list_size, of_trailers
 from xproxy.codecs.http2.state import Stream
 from xproxy.codecs.http2.status import ErrorCode, error_of
 from xproxy.codecs.http2.table import Field
@@ -26,7 +28,7 @@ from xproxy.codecs.http2.wire import (
     header_frames,
     rst_stream,
 )
-from xproxy.model.errors import LocalProtocolError
+from xproxy.model.errors import HeadRefused, LocalProtocolError
 from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reply, Reset, Trailers
 from xproxy.model.headers import Headers
 from xproxy.model.status import Status
@@ -128,6 +130,7 @@ class Sender(Connection):
         outgoing = memory.get(headers)
         if outgoing is None:
             outgoing = self._memory.keep(headers, Outgoing(of_trailers(headers), -1))
+        self._check_head(outgoing)
         if not outgoing.fields or stream.muted:
             return self._body(stream_id, stream, b"", end=True)
         raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=True)
@@ -137,13 +140,16 @@ class Sender(Connection):
     def _send_reset(self, stream_id: int, status: Status) -> bytes:
         stream = self._streams.pop(stream_id, None)
         if stream is None:
-            credit = self._intake.give(self._held.pop(stream_id, 0))
-            return credit or self._late(stream_id)
+            held = self._held.pop(stream_id, None)
+            if held is not None:
+                self._intake.spare += held[1]
+            return self._late(stream_id)
+        self._intake.spare += stream.grown
         if stream.receiving:
             self._past.abandon(stream_id)
         lost = stream.connect and status is Status.UNAVAILABLE  # RFC 9113 §8.5
         code = ErrorCode.CONNECT_ERROR if lost else error_of(status)
-        return rst_stream(stream_id, code) + self._intake.give(stream.unconsumed)
+        return rst_stream(stream_id, code)
 
     def _sent(self, stream_id: int, stream: Stream) -> None:
         """Note that our message was sent to its end."""
@@ -153,8 +159,23 @@ class Sender(Connection):
 
     def _close(self, stream_id: int, stream: Stream) -> None:
         del self._streams[stream_id]
+        if not stream.grown:
+            return
         if stream.unconsumed:
-            self._held[stream_id] = stream.unconsumed
+            self._held[stream_id] = [stream.unconsumed, stream.grown]
+        else:
+            self._intake.spare += stream.grown
+
+    def _check_head(self, outgoing: Outgoing, added: Sequence[Field] = ()) -> None:
+        """Raise HeadRefused for a header list that the peer said it does not take (RFC 9113 §10.5.1)."""
+        most = self._peer_head_bytes
+        if most == NO_HEAD_BOUND:
+            return
+        size = outgoing.size
+        if added:
+            size += list_size(added)
+        if size > most:
+            raise HeadRefused(f"header list is {size} bytes, the peer takes {most}")
 
     # -- header blocks ------------------------------------------------------------------------------------------
 

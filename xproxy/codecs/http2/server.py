@@ -10,7 +10,10 @@ Rules of this file:
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, Final
+
+import attrs
 
 from xproxy.codecs.grpc.call import NATIVE, WEB
 from xproxy.codecs.grpc.reply import reply
@@ -18,7 +21,7 @@ from xproxy.codecs.grpc.status import STATUS
 from xproxy.codecs.http2.codec import Http2Codec
 from xproxy.codecs.http2.control import NOTHING
 from xproxy.codecs.http2.faults import Malformed
-from xproxy.codecs.http2.limits import Http2Limits
+from xproxy.codecs.http2.limits import NO_HEAD_BOUND, Http2Limits
 from xproxy.codecs.http2.memory import Memory
 from xproxy.codecs.http2.outgoing import Outgoing, of_response, text_type
 from xproxy.codecs.http2.state import Drain, Stage, Standing, Stream
@@ -32,15 +35,35 @@ from xproxy.model.message import Local, Reason, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 
+_TOO_MANY: Final = ResponseHead(
+    status=Status.UNAVAILABLE,
+    native_status=0,  # the stream was reset: there was no code
+    extra=Local(detail="stream refused: too many at a time, or the connection is about to end"),
+)
+
+
+def _malformed(detail: str) -> ResponseHead:
+    return ResponseHead(status=Status.INVALID_ARGUMENT, native_status=0, extra=Local(detail=detail))
+
 
 class ServerCodec(Http2Codec):
     """HTTP/2 towards a downstream."""
 
-    __slots__ = ()
+    __slots__ = ("_date",)
     role: ClassVar[Role] = Role.SERVER
 
     def __init__(self, limits: Limits, own: Http2Limits, memory: Memory) -> None:
         super().__init__(limits, own, memory, Stage.MAGIC)
+        self._date: Callable[[], str] | None = None
+
+    def use_clock(self, date: Callable[[], str]) -> None:
+        """See SupportsDate."""
+        self._date = date
+
+    def _dated(self, message: ResponseHead) -> ResponseHead:
+        if self._date is None or "date" in message.headers:
+            return message
+        return attrs.evolve(message, headers=message.headers.add("date", self._date()))
 
     # -- bytes in -----------------------------------------------------------------------------------------------
 
@@ -56,7 +79,8 @@ class ServerCodec(Http2Codec):
         guard = self._guard
         guard.on_stream()
         if self._drain is Drain.FINAL or len(self._streams) >= self._most_streams:
-            self._refuse(stream_id, ErrorCode.REFUSED_STREAM, end, frames)
+            self._refuse(stream_id, ErrorCode.REFUSED_STREAM, end, frames, _TOO_MANY)
+            guard.on_refused(warned=self._acknowledged)
             return
         parsed = read.parsed
         if parsed is None:
@@ -64,9 +88,12 @@ class ServerCodec(Http2Codec):
             self._refuse_malformed(stream_id, read.malformed, end, frames)
             return
         if end and parsed.declared > 0:
-            self._refuse(stream_id, ErrorCode.PROTOCOL_ERROR, end, frames)
+            told = _malformed("no body, where content-length tells of one")
+            self._refuse(stream_id, ErrorCode.PROTOCOL_ERROR, end, frames, told)
+            guard.on_reset(guard.now)
             return
         stream = Stream(receiving=not end, sending=True)
+        stream.opened = guard.now
         stream.headed = True
         stream.muted = parsed.muted
         stream.connect = parsed.tunnel
@@ -98,17 +125,21 @@ class ServerCodec(Http2Codec):
         else:
             self._trailers(stream_id, stream, block, end, frames)
 
-    def _refuse(self, stream_id: int, code: ErrorCode, end: bool, frames: list[Frame]) -> None:
+    def _refuse(
+        self, stream_id: int, code: ErrorCode, end: bool, frames: list[Frame], told: ResponseHead
+    ) -> None:
+        # ``told``: what it comes to for those who count; the client reads a code.
         if not end:
             self._past.abandon(stream_id)
-        frames.append(Reply(rst_stream(stream_id, code)))
-        self._guard.on_reset()
+        frames.append(Reply(rst_stream(stream_id, code), told))
 
     def _refuse_malformed(
         self, stream_id: int, malformed: Malformed, end: bool, frames: list[Frame]
     ) -> None:
         if not malformed.answer:
-            self._refuse(stream_id, ErrorCode.PROTOCOL_ERROR, end, frames)
+            told = _malformed(malformed.detail)
+            self._refuse(stream_id, ErrorCode.PROTOCOL_ERROR, end, frames, told)
+            self._guard.on_reset(self._guard.now)
             return
         # RFC 9113 §8.1.1 allows an answer: a client that sent too much should learn what.
         head = ResponseHead(
@@ -116,15 +147,17 @@ class ServerCodec(Http2Codec):
             native_status=malformed.answer,
             extra=Local(detail=malformed.detail, reason=Reason.HEAD_TOO_LARGE),
         )
-        if malformed.dialect:
-            head = reply(head, malformed.dialect)
-        outgoing = of_response(head)
+        answer = reply(head, malformed.dialect) if malformed.dialect else head
+        outgoing = of_response(self._dated(answer))
         raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=True)
         if not end:
             self._past.abandon(stream_id)
             raw += rst_stream(stream_id, ErrorCode.NO_ERROR)
-        frames.append(Reply(raw))
-        self._guard.on_reset()
+        frames.append(Reply(raw, head))
+        if malformed.answer == 431:
+            self._guard.on_too_long()
+        else:
+            self._guard.on_reset(self._guard.now)
 
     # -- bytes out ----------------------------------------------------------------------------------------------
 
@@ -146,8 +179,17 @@ class ServerCodec(Http2Codec):
                 frame = Head(stream_id, message, b"", frame.end)
                 stream.muted = stream.muted or not frame.end
         memory = self._memory.outgoing
-        outgoing = memory.get(message) or self._memory.keep(message, of_response(message))
+        made_here = message.native_status is None or type(message.extra) is Local
+        tunnel = stream.connect and message.status is Status.OK
+        if made_here and self._date is not None and not (frame.interim or tunnel):
+            outgoing = of_response(self._dated(message))  # the only one of its kind
+        else:
+            outgoing = memory.get(message) or self._memory.keep(message, of_response(message))
         code = outgoing.code
+        if self._peer_head_bytes != NO_HEAD_BOUND and outgoing.size > self._peer_head_bytes:
+            if frame.interim:
+                return b""  # nobody must have it
+            self._check_head(outgoing)
         if frame.interim or code < 200:
             return self._interim(frame, outgoing)
         if stream.connect and code < 300 and outgoing.declared >= 0:
@@ -180,7 +222,7 @@ class ServerCodec(Http2Codec):
 
     def _reply_to_call(self, stream_id: int, stream: Stream, message: ResponseHead) -> bytes:
         """Send a reply made here to a caller: its text, if somebody gave it one, is in its head."""
-        outgoing = of_response(reply(message, WEB if stream.web_call else NATIVE))
+        outgoing = of_response(self._dated(reply(message, WEB if stream.web_call else NATIVE)))
         raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=True)
         stream.spoken = True
         self._sent(stream_id, stream)

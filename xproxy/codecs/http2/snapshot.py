@@ -12,7 +12,14 @@ from typing import Final, TypeVar
 import attrs
 
 from xproxy.codecs.http2.guard import Guard
-from xproxy.codecs.http2.limits import MAX_FRAME_BYTES, MAX_STREAM_ID, MAX_WINDOW, Http2Limits
+from xproxy.codecs.http2.limits import (
+    HEADS_READ,
+    MAX_FRAME_BYTES,
+    MAX_STREAM_ID,
+    MAX_WINDOW,
+    NO_HEAD_BOUND,
+    Http2Limits,
+)
 from xproxy.codecs.http2.state import Drain, Past, Stage, Stream, Waiting
 from xproxy.codecs.http2.table import ENTRY_BYTES, Field, Secret, Table
 from xproxy.codecs.http2.wire import HEADER_BYTES
@@ -21,7 +28,7 @@ from xproxy.model.limits import Limits
 from xproxy.model.traits import Role
 
 NAME: Final = "http2"
-VERSION: Final = 2
+VERSION: Final = 3
 _MOST: Final = 2**62
 _MAX_TABLE: Final = 64 * 1024
 
@@ -47,7 +54,7 @@ class Snapshot:
     resizes: list[int]
     """Bounds of our table that the next header block announces."""
     streams: dict[int, Stream]
-    held: dict[int, int]
+    held: dict[int, list[int]]
     past: Past
     counters: list[int]
     """In the order of ``Guard.COUNTERS``."""
@@ -61,11 +68,13 @@ NUMBERS: Final = (
     ("block_frames", 0, MAX_STREAM_ID),
     ("intake_window", 0, MAX_WINDOW),
     ("intake_owed", -MAX_WINDOW, MAX_WINDOW),
+    ("intake_spare", 0, MAX_WINDOW),
     ("first_window_in", 0, MAX_WINDOW),
     ("window_out", -MAX_WINDOW, MAX_WINDOW),
     ("peer_first_window", 0, MAX_WINDOW),
     ("peer_frame_bytes", 16384, MAX_FRAME_BYTES),
     ("peer_streams", 0, 2**32 - 1),
+    ("peer_head_bytes", 0, NO_HEAD_BOUND),
     ("peer_gone", -1, MAX_STREAM_ID),
     ("last_served", 0, MAX_STREAM_ID),
 )
@@ -91,6 +100,8 @@ _STREAM_NUMBERS: Final = (
     ("outbound", -(2**40), 2**40),
     ("owed", 0, 2**40),
     ("unconsumed", 0, 2**40),
+    ("opened", 0, _MOST),
+    ("grown", 0, MAX_WINDOW),
 )
 
 
@@ -142,7 +153,7 @@ def pack(snapshot: Snapshot, role: Role) -> bytes:
             _pack_table(snapshot.encoder),
             snapshot.resizes,
             streams,
-            [[stream_id, count] for stream_id, count in snapshot.held.items()],
+            [[stream_id, *held] for stream_id, held in snapshot.held.items()],
             [list(past.abandoned), past.forgotten, [list(pair) for pair in past.skipped]],
             snapshot.counters,
             waiting,
@@ -276,7 +287,7 @@ def unpack(state: bytes, role: Role, limits: Limits, own: Http2Limits) -> Snapsh
         raise ValueError("a snapshot of the other role")
     most = 2**16  # streams of a kind, however they are bounded elsewhere
     rows = [_stream(row) for row in _items(parts[10], most)]
-    held = [_exactly(row, 2) for row in _items(parts[11], most)]
+    held = [_exactly(row, 3) for row in _items(parts[11], most)]
     snapshot = Snapshot(
         stage=Stage(_the(str, parts[1])),
         drain=Drain(_the(str, parts[2])),
@@ -288,12 +299,15 @@ def unpack(state: bytes, role: Role, limits: Limits, own: Http2Limits) -> Snapsh
             )
         ],
         buffer=_bytes(parts[5], own.frame_bytes + HEADER_BYTES),
-        block=_bytes(parts[6], limits.max_head_bytes),
+        block=_bytes(parts[6], limits.max_head_bytes * HEADS_READ),
         decoder=_table(parts[7]),
         encoder=_table(parts[8]),
         resizes=[_number(size, 0, _MAX_TABLE) for size in _items(parts[9], 2)],
         streams=dict(rows),
-        held={_stream_id(stream_id): _number(count, 1, 2**40) for stream_id, count in held},
+        held={
+            _stream_id(stream_id): [_number(count, 1, 2**40), _number(grown, 0, MAX_WINDOW)]
+            for stream_id, count, grown in held
+        },
         past=_past(parts[12]),
         counters=[_number(n, 0, _MOST) for n in _exactly(parts[13], len(Guard.COUNTERS))],
         waiting=dict([_waiting(row, 2**16) for row in _items(parts[14], most)]),

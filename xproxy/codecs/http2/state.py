@@ -46,9 +46,11 @@ class Stream:
         "call",
         "connect",
         "expected",
+        "grown",
         "headed",
         "inbound",
         "muted",
+        "opened",
         "outbound",
         "owed",
         "owing",
@@ -90,8 +92,12 @@ class Stream:
         """Bytes that the peer may send, less the initial window we announced."""
         self.outbound = 0
         """Bytes that we may send, less the initial window the peer announced."""
+        self.grown = 0
+        """Bytes by which its window for the peer is larger than at first."""
         self.owed = 0
         """Bytes consumed for which the stream got no credit yet."""
+        self.opened = 0
+        """When the peer opened it, in ``Guard.now``'s milliseconds (server only)."""
         self.unconsumed = 0
         """Body bytes delivered that nobody has consumed yet."""
 

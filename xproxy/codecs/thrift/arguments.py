@@ -8,6 +8,7 @@ is passed on as it is, whatever its arguments are.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from struct import Struct
 from typing import Any, Final, final
 
@@ -31,12 +32,18 @@ MAX_SHOWN: Final = 256
 """Arguments that show; those after them do not."""
 MAX_TEXT_BYTES: Final = 8 * 1024
 """Longer texts do not show."""
+MAX_WALKED_BYTES: Final = 256 * 1024
+"""Calls that take looking at more bytes show nothing; those of long strings and of lists of numbers do not count."""
+MAX_FIELDS: Final = 4096
+"""Arguments, and fields of them, that are looked at; those after them do not show."""
+
+_NESTED: Final = frozenset({STRUCT, LIST, SET, MAP})
 
 _double_of: Final = Struct(">d").unpack
 
 
 class _Enough(Exception):
-    """There are ``MAX_SHOWN``."""
+    """There are ``MAX_SHOWN``, or too many to look at."""
 
 
 @final
@@ -72,10 +79,10 @@ def read_arguments(data: bytes, dialect: Dialect, shape: Shape) -> dict[str, str
     try:
         if encoding.family == "json":
             _show_json(parsed(data), shape, "", found)
-        elif is_struct(encoding, data):
+        elif is_struct(encoding, data, MAX_WALKED_BYTES):
             reader = BinaryReader(data) if encoding.family == "binary" else CompactReader(data)
             reader.enter()
-            _show(reader, shape, "", found)
+            _show(reader, shape, "", found, iter(range(MAX_FIELDS)))
     except _Enough:
         pass
     except ValueError:
@@ -83,25 +90,29 @@ def read_arguments(data: bytes, dialect: Dialect, shape: Shape) -> dict[str, str
     return found
 
 
-def _show(reader: Reader, shape: Shape, prefix: str, found: dict[str, str]) -> None:
+def _show(
+    reader: Reader, shape: Shape, prefix: str, found: dict[str, str], left: Iterator[int]
+) -> None:
     """Read a struct that was walked before: so it is not too deep for this."""
-    while True:
+    for _ in left:
         kind, number = reader.field()
         if kind == STOP:
             reader.leave()
             return
         name, inner = shape.fields.get(number, ("", None))
-        if inner is None or inner.kind != kind:
-            _skip(reader, kind)
+        if kind in _NESTED and (inner is None or inner.kind != kind or kind != STRUCT):
+            reader.skip(kind)
         elif kind == STRUCT:
+            assert inner is not None  # else it was skipped
             reader.enter()
-            _show(reader, inner, f"{prefix}{name}.", found)
-        elif kind in (LIST, SET, MAP):
-            _skip(reader, kind)
+            _show(reader, inner, f"{prefix}{name}.", found, left)
+        elif inner is None or inner.kind != kind:
+            _scalar(reader, kind)
         else:
             text = _text(_scalar(reader, kind), inner)
             if text is not None:
                 _add(found, prefix + name, text)
+    raise _Enough
 
 
 def _add(found: dict[str, str], name: str, text: str) -> None:
@@ -134,26 +145,6 @@ def _text(value: object, shape: Shape) -> str | None:
     if isinstance(value, int):
         return shape.members.get(value) or str(value)
     return repr(value)
-
-
-def _skip(reader: Reader, kind: int) -> None:
-    """Pass over a value."""
-    if kind == STRUCT:
-        reader.enter()
-        while (inner := reader.field()[0]) != STOP:
-            _skip(reader, inner)
-        reader.leave()
-    elif kind in (LIST, SET):
-        element, count = reader.list_head()
-        for _ in range(count):
-            _skip(reader, element)
-    elif kind == MAP:
-        key, element, count = reader.map_head()
-        for _ in range(count):
-            _skip(reader, key)
-            _skip(reader, element)
-    else:
-        _scalar(reader, kind)
 
 
 def _show_json(

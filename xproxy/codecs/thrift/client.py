@@ -1,11 +1,13 @@
 """The client's side: calls out, answers in.
 
-An answer that nobody waits for ends the connection: from there on, no answer could be trusted to be its call's.
+An answer that nobody waits for ends the connection: from there on, no answer could be trusted to be its call's. One
+to a oneway call is known by its id, and dropped.
 """
 
 from __future__ import annotations
 
 from xproxy.codecs.messages import Malformed
+from xproxy.codecs.slices import Work
 from xproxy.codecs.thrift import wire
 from xproxy.codecs.thrift.codec import ThriftCodec
 from xproxy.codecs.thrift.dialect import FRAMED_STRICT, SAME, Upstreams
@@ -34,7 +36,8 @@ class ClientCodec(ThriftCodec):
         self._interface = interface
 
     def _read(self, buffer: bytes, frames: list[Frame]) -> int:
-        limits, answered, decode = self._limits, self._calls.answered, wire.decode
+        calls, limits, decode = self._calls, self._limits, wire.decode
+        asked, answered = calls.asked, calls.answered
         at, size = 0, len(buffer)
         while at < size:
             message = decode(buffer, at, size, limits)
@@ -48,8 +51,10 @@ class ClientCodec(ThriftCodec):
             at += length
             if kind != REPLY and kind != EXCEPTION:
                 raise Malformed("a call from a server")
-            answered(seqid, head.extra.dialect)
-            frames.append(Head(seqid, head, data, True))
+            if answered(seqid, head.extra.dialect):
+                frames.append(Head(seqid, head, data, True))
+        if at < size and not asked and not calls.oneways:
+            raise Malformed("bytes that answer no call")
         return at
 
     def _send(self, frame: Head) -> bytes:
@@ -66,9 +71,23 @@ class ClientCodec(ThriftCodec):
         dialect = self._upstreams[extra.dialect if type(extra) is ThriftExtra else FRAMED_STRICT]
         limit = self._limits.max_message_bytes
         written = wire.request(dialect, stream_id, head, frame.data, limit, self._interface)
-        if not head.oneway:
+        if head.oneway:
+            self._calls.told(stream_id)
+        else:
             asked[stream_id] = dialect
         return written
+
+    def prepare(self, frame: Head) -> Work[Head] | None:
+        """See SupportsPreparing."""
+        extra = frame.message.extra
+        dialect = self._upstreams[extra.dialect if type(extra) is ThriftExtra else FRAMED_STRICT]
+        return wire.prepared_request(
+            dialect, frame, self._limits.max_message_bytes, self._interface
+        )
+
+    def next_stream_id(self) -> int:
+        """See SupportsStreamIds."""
+        return self._calls.next_id()
 
     def _reset(self, frame: Reset) -> bytes:
         return b""  # Thrift cannot take a call back; its answer will be read, and found to be its
@@ -77,10 +96,17 @@ class ClientCodec(ThriftCodec):
 
     def snapshot(self) -> bytes:
         """Return the state for the plugin's ``restore``."""
-        return pack_client(ClientState(bytes(self._held), self._over, self._calls.asked))
+        calls = self._calls
+        return pack_client(
+            ClientState(
+                bytes(self._held), self._over, calls.asked, tuple(calls.oneways), calls.last_id
+            )
+        )
 
     def load(self, state: ClientState) -> None:
         """Continue as the codec of that state."""
         self._held = bytearray(state.held)
         self._over = state.over
         self._calls.asked = dict(state.asked)
+        self._calls.oneways = dict.fromkeys(state.oneways)
+        self._calls.last_id = state.last_id

@@ -12,6 +12,7 @@ from typing import Final
 from xproxy.codecs.messages import Malformed
 from xproxy.codecs.thrift.encoding import (
     MASK,
+    MAX_DEPTH,
     HeadParts,
     Walker,
     check_depth,
@@ -40,10 +41,43 @@ LONG_COUNT: Final = 15
 """In place of a list's count: a varint follows."""
 
 _MANY: Final = 64
+_SHORT: Final = rb"(?:\x00|\x01.|\x02..|\x03...)"
+
+
+def _heads(*kinds: int) -> bytes:
+    # Heads of fields with their ids in short.
+    return b"[%b]" % b"".join(
+        b"\\x%02x" % (delta << 4 | k) for delta in range(1, 16) for k in kinds
+    )
+
+
+def _varint(most: int) -> bytes:
+    return rb"[\x80-\xff]{0,%d}[\x00-\x7f]" % (most - 1)
+
+
+_FLAT: Final = b"(?:%b)" % b"|".join(
+    (
+        _heads(TRUE, FALSE),
+        _heads(3) + b".",
+        *(_heads(kind) + _varint(most) for kind, most in VARINTS.items()),
+        _heads(7) + b".{8}",
+        _heads(BINARY) + _SHORT,
+    )
+)
+"""A field that is a scalar, or a short string."""
+_FIELDS: Final = re.compile(_FLAT + b"{8,}+", re.DOTALL)
 _RUNS: Final = {
-    kind: re.compile(rb"(?:[\x80-\xff]{0,%d}[\x00-\x7f]){%d}" % (most - 1, _MANY))
-    for kind, most in VARINTS.items()
+    kind: re.compile(rb"(?:%b){%d}+" % (one, _MANY), re.DOTALL)
+    for kind, one in (
+        *((kind, _varint(most)) for kind, most in VARINTS.items()),
+        (BINARY, _SHORT),
+        (STRUCT, _FLAT + rb"*+\x00"),
+        (LIST, rb"[\x00-\x0f]"),
+        (SET, rb"[\x00-\x0f]"),
+        (MAP, rb"\x00"),
+    )
 }
+"""Many elements of a container that are small: an expression runs over them faster than a loop."""
 
 
 def read_varint(buffer: bytes | bytearray, at: int, size: int, most: int = 5) -> tuple[int, int]:
@@ -170,16 +204,20 @@ class CompactWalker:
 
     __slots__ = ("_limit", "_stack", "need", "pos")
 
-    def __init__(self, pos: int, limit: int) -> None:
+    def __init__(self, pos: int, limit: int, kind: int = STRUCT) -> None:
+        """Walk a struct, or a value of another ``kind``."""
         self.pos = pos
         self.need = pos + 1
         self._limit = limit
-        self._stack: list[list[int] | None] = [None]
+        self._stack: list[list[int] | None] = [None if kind == STRUCT else [1, kind, kind]]
 
     def walk(self, buffer: bytes | bytearray, base: int, size: int) -> bool:
         """See Walker."""
-        stack, limit = self._stack, self._limit
+        stack = self._stack
         pos, have = self.pos, size - base
+        later = (
+            0  # values to go before a run is looked for again: a failed search may have gone far
+        )
         while stack:
             top = stack[-1]
             if top is None:
@@ -191,26 +229,32 @@ class CompactWalker:
                     stack.pop()
                     pos += 1
                     continue
+                found = _FIELDS.match(buffer, base + pos, size)
+                if found is not None:
+                    pos = self._bounded(found.end() - base)
+                    continue
                 at = pos + 1
                 if byte < 0x10:
                     at = read_varint(buffer, base + at, size, 3)[1] - base
                     if at < 0:
                         return self._wait(pos, have + 1)
                 if kind <= FALSE:
-                    pos = at
-                    if pos > limit:
-                        raise Malformed(f"message of {pos} bytes or more, limit {limit}")
+                    pos = self._bounded(at)
                     continue
             elif top[0]:
                 kind = top[1]
                 at = pos
-                if top[0] >= _MANY and top[2] == kind and kind in _RUNS:
-                    # Long lists of integers: an expression runs over them faster than a loop.
+                if later:
+                    later -= 1
+                elif (
+                    top[0] >= _MANY and kind == top[2] and kind in _RUNS and len(stack) < MAX_DEPTH
+                ):
                     found = _RUNS[kind].match(buffer, base + pos, size)
                     if found is not None:
                         top[0] -= _MANY
-                        pos = found.end() - base
+                        pos = self._bounded(found.end() - base)
                         continue
+                    later = _MANY
             else:
                 stack.pop()
                 continue
@@ -220,11 +264,14 @@ class CompactWalker:
             if top is not None:
                 top[0] -= 1
                 top[1], top[2] = top[2], top[1]
-            pos = end
-            if pos > limit:
-                raise Malformed(f"message of {pos} bytes or more, limit {limit}")
+            pos = self._bounded(end)
         self._wait(pos, pos)
         return pos <= have
+
+    def _bounded(self, pos: int) -> int:
+        if pos > self._limit:
+            raise Malformed(f"message of {pos} bytes or more, limit {self._limit}")
+        return pos
 
     def _wait(self, pos: int, need: int) -> bool:
         if need > self._limit:

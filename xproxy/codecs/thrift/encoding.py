@@ -9,6 +9,7 @@ import re
 from typing import Final, Protocol, TypeAlias
 
 from xproxy.codecs.messages import Malformed
+from xproxy.codecs.slices import Work
 
 CALL: Final = 1
 REPLY: Final = 2
@@ -21,11 +22,12 @@ MAX_NAME_BYTES: Final = 256
 """A method's name, with the service before it where there is one."""
 MAX_DEPTH: Final = 64
 """Structs and containers inside one another, in what has to be walked."""
+LOOKED_AT: Final = 4096
+"""Bytes of a struct that are walked at a time, before others may have their turn: some 0.1 to 1 ms."""
 MASK: Final = 0xFFFFFFFF
 """Sequence ids are 32 bits; here they are always unsigned."""
 
-NAME: Final = re.compile(rb"[A-Za-z0-9_.:]*")
-"""What a name may consist of: identifiers, dots, and the colon between service and method."""
+_CONTROL: Final = re.compile(rb"[\x00-\x1f\x7f]")
 
 HeadParts: TypeAlias = tuple[int, bytes, int, int]
 """Kind, name, sequence id, and where the struct begins."""
@@ -102,16 +104,55 @@ def check_name_length(length: int) -> None:
         raise Malformed(f"method name of {length} bytes, limit {MAX_NAME_BYTES}")
 
 
+def is_name(name: bytes) -> bool:
+    """Tell whether this is a name: any text, as services are called what their authors like; no control characters.
+
+    ``user-service:get``, ``com.x.UserService$Iface:get`` and ``svc/v1:get`` are names in the field.
+    """
+    if name.isascii():
+        return _CONTROL.search(name) is None
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return _CONTROL.search(name) is None
+
+
 def check_depth(depth: int) -> None:
     """Raise Malformed for what is nested too deep."""
     if depth > MAX_DEPTH:
         raise Malformed(f"nested deeper than {MAX_DEPTH}")
 
 
-def is_struct(encoding: Encoding, data: bytes) -> bool:
-    """Tell whether ``data`` is exactly one struct. What is sent without a frame must be: else it hides a message."""
-    walker = encoding.walker(0, len(data))
+def is_struct(encoding: Encoding, data: bytes, most: int | None = None) -> bool:
+    """Tell whether ``data`` is exactly one struct. What is sent without a frame must be: else it hides a message.
+
+    False also where it takes looking at more than ``most`` bytes, those of longer strings not counted.
+    """
+    work = looked_through(encoding, data)
+    left = most if most is not None else len(data)
     try:
-        return walker.walk(data, 0, len(data)) and walker.pos == len(data)
+        while True:
+            if left < 0:
+                return False
+            next(work)
+            left -= LOOKED_AT
+    except StopIteration as done:
+        return bool(done.value)
+
+
+def looked_through(encoding: Encoding, data: bytes) -> Work[bool]:
+    """Tell the same, and pause after each ``LOOKED_AT`` bytes that were looked at."""
+    size = len(data)
+    walker = encoding.walker(0, size)
+    end = 0
+    try:
+        while True:
+            end = min(max(end, walker.pos) + LOOKED_AT, size)
+            if walker.walk(data, 0, end):
+                return walker.pos == size
+            if end == size:
+                return False
+            yield
     except Malformed:
         return False

@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 
 from xproxy.codecs.messages import Malformed
+from xproxy.codecs.slices import Work
 from xproxy.codecs.thrift.compact import read_varint, write_varint
 from xproxy.codecs.thrift.dialect import Protocol
 from xproxy.model.errors import LocalProtocolError
@@ -24,7 +25,8 @@ FIXED: Final = 14
 """Bytes before the header, the length among them."""
 MAX_WORDS: Final = 0xFFFF
 ZLIB: Final = 1
-_MAX_TRANSFORMS: Final = 4
+_MAX_TRANSFORMS: Final = 1
+"""The only one is zlib, and what was packed already is not packed again."""
 _FIELDS: Final = 1
 _STICKY_FIELDS: Final = 2
 """fbthrift: they hold for later messages, too; here for the one that they came with."""
@@ -33,6 +35,12 @@ _NUMBERS: Final = {Protocol.STRICT: 0, Protocol.OLD: 0, Protocol.COMPACT: 2}
 COMPACT: Final = 2
 MEMO_BYTES: Final = 2048
 """Longer headers are worked out each time: what is remembered must stay within a few MiB."""
+_PACKED_AT_ONCE: Final = 32 * 1024
+"""Bytes that are packed at a time, before others may have their turn: a millisecond's worth, the worst of them."""
+_UNPACKED_AT_ONCE: Final = 64 * 1024
+_WORST_PACKED: Final = 4
+"""Times as many bytes as it has a payload may be packed to: who packs badly, or flushes often, stays below."""
+_ZLIB_START: Final = b"\x78\x9c"
 _FIXED: Final = Struct(">I2sHIH")
 _BINARY_PROTOCOL: Final = 0
 
@@ -74,6 +82,21 @@ class _Reader:
         if self.at > len(self._block):
             raise Malformed(f"a header field of {length} bytes that ends behind its header")
         return self._block[start : self.at].decode("utf-8", "surrogateescape")
+
+
+def begins(block: bytes) -> bool:
+    """Tell whether protocol and transforms, which come first, are there. Raises Malformed for unknown ones."""
+    protocol, at = read_varint(block, 0, len(block))
+    if at >= 0 and protocol not in (_BINARY_PROTOCOL, COMPACT):
+        raise Malformed(f"protocol {protocol} in a THeader")
+    count, at = read_varint(block, at, len(block)) if at >= 0 else (0, -1)
+    if at >= 0 and count > _MAX_TRANSFORMS:
+        raise Malformed(f"{count} transforms, limit {_MAX_TRANSFORMS}")
+    for _ in range(count):
+        transform, at = read_varint(block, at, len(block)) if at >= 0 else (ZLIB, -1)
+        if transform != ZLIB and at >= 0:
+            raise Malformed(f"transform {transform}")
+    return at >= 0
 
 
 def _read(block: bytes, max_headers: int) -> HeaderFacts:
@@ -143,27 +166,61 @@ def _bytes(text: str) -> bytes:
         raise LocalProtocolError("a header field that is no text") from exc
 
 
-def wrap(
-    payload: bytes, flags: int, seqid: int, block: bytes, transforms: tuple[int, ...]
-) -> bytes:
-    """Put the header ``block``, which names ``transforms``, before a payload, and apply them to that."""
-    for _ in transforms:  # all that are known are ZLIB
-        payload = zlib.compress(payload)
+def pack(payload: bytes, transforms: tuple[int, ...]) -> bytes:
+    """Apply transforms."""
+    return zlib.compress(payload) if transforms else payload
+
+
+def deflating(data: bytes) -> Work[bytes]:
+    """Deflate the end of a payload, before it is known how that begins: see ``pack_deflated`` (RFC 1951)."""
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    parts: list[bytes] = []
+    with memoryview(data) as view:
+        for at in range(0, len(data), _PACKED_AT_ONCE):
+            parts.append(deflater.compress(view[at : at + _PACKED_AT_ONCE]))
+            yield
+    parts.append(deflater.flush())
+    return b"".join(parts)
+
+
+def pack_deflated(start: bytes, data: bytes, deflated: bytes) -> bytes:
+    """Pack ``start`` + ``data``, of which ``data`` was deflated before (RFC 1950)."""
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    first = deflater.compress(start) + deflater.flush(zlib.Z_FULL_FLUSH)
+    check = zlib.adler32(data, zlib.adler32(start))
+    return b"%b%b%b%b" % (_ZLIB_START, first, deflated, check.to_bytes(4))
+
+
+def wrap(payload: bytes, flags: int, seqid: int, block: bytes) -> bytes:
+    """Put the header ``block`` before a payload, to which the transforms that it names have been applied."""
     size = FIXED - 4 + len(block) + len(payload)
     return _FIXED.pack(size, MAGIC, flags, seqid, len(block) // 4) + block + payload
 
 
 def undo(payload: bytes, transforms: tuple[int, ...], limit: int) -> bytes:
-    """Undo the transforms, of which the last was applied last. Raises Malformed, also above ``limit`` bytes."""
-    for _ in transforms:
-        inflater = zlib.decompressobj()
-        try:
-            payload = inflater.decompress(payload, limit + 1)
-        except zlib.error as exc:
-            raise Malformed("a payload that is not zlib's") from exc
-        # A small message can hold a huge one: what is above the limit is never made.
-        if len(payload) > limit:
-            raise Malformed(f"a payload that unpacks to more than {limit} bytes")
-        if not inflater.eof or inflater.unused_data:
-            raise Malformed("a payload that is not one whole stream of zlib's")
-    return payload
+    """Undo the transforms. Raises Malformed, also above ``limit`` bytes, which are never made.
+
+    And for what makes next to nothing: a block of deflate may be empty, and millions of them would take their time.
+    """
+    if not transforms:  # one, which is ZLIB, at most
+        return payload
+    inflater = zlib.decompressobj()
+    parts: list[bytes] = []
+    made = taken = 0
+    with memoryview(payload) as view:
+        while taken < len(view) and not inflater.eof:
+            chunk = view[taken : taken + _UNPACKED_AT_ONCE]
+            taken += len(chunk)
+            try:
+                part = inflater.decompress(chunk, limit + 1 - made)
+            except zlib.error as exc:
+                raise Malformed("a payload that is not zlib's") from exc
+            parts.append(part)
+            made += len(part)
+            if made > limit:
+                raise Malformed(f"a payload that unpacks to more than {limit} bytes")
+            if taken > _WORST_PACKED * made + _UNPACKED_AT_ONCE:
+                raise Malformed("a payload that is packed to many times its size")
+    if not inflater.eof or inflater.unused_data or taken < len(payload):
+        raise Malformed("a payload that is not one whole stream of zlib's")
+    return b"".join(parts)

@@ -1,17 +1,19 @@
 """The JSON protocol: heads, exceptions, and where a message ends (thrift: TJSONProtocol).
 
-No peer writes blanks, and names are identifiers: a head is one regular expression. What is between its comma and the
-last bracket is passed on as it is.
+No peer writes blanks: a head is one regular expression. What is between its comma and the last bracket is passed on
+as it is.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
 from xproxy.codecs.messages import Malformed
 from xproxy.codecs.thrift.encoding import (
     MASK,
+    MAX_DEPTH,
     MAX_NAME_BYTES,
     HeadParts,
     Walker,
@@ -20,11 +22,21 @@ from xproxy.codecs.thrift.encoding import (
     check_name_length,
 )
 
-_HEAD: Final = re.compile(rb'\[1,"([A-Za-z0-9_.:]*)",(\d),(-?\d{1,10}),')
-_LONGEST_HEAD: Final = MAX_NAME_BYTES + len(b'[1,"",1,-2147483648,')
+_START: Final = b'[1,"'
+_HEAD: Final = re.compile(rb'\[1,"((?:[^"\\\x00-\x1f]|\\.)*)",(\d),(-?\d{1,10}),')
+_UNFINISHED: Final = re.compile(
+    rb'\[1,"(?:[^"\\\x00-\x1f]|\\.)*(?:\\|"(?:,(?:\d(?:,(?:-?\d{0,10})?)?)?)?)?'
+)
+"""A head of which the end has not come."""
+_LONGEST_HEAD: Final = 6 * MAX_NAME_BYTES + len(b'[1,"",1,-2147483648,')
+"""Each byte of the name may be an escape of six."""
 _CODE: Final = re.compile(rb'"2":\{"i32":(-?\d{1,10})\}')
-_OUTSIDE: Final = re.compile(rb'["\[\]{}]')
-_INSIDE: Final = re.compile(rb'["\\]')
+_INSIDE: Final = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_PLAIN: Final = rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")'
+_OUTSIDE: Final = re.compile(_PLAIN + rb"*+", re.DOTALL)
+"""What opens and closes nothing; strings that are there as a whole."""
+_FLAT: Final = re.compile(rb"(?:%b|\{%b*+\}|\[%b*+\])*+" % (_PLAIN, _PLAIN, _PLAIN), re.DOTALL)
+"""The same, and what is closed again before anything else is opened."""
 _QUOTE: Final = ord('"')
 _BRACE: Final = ord("{")
 _CLOSING: Final = {_BRACE: ord("}"), ord("["): ord("]")}
@@ -42,10 +54,13 @@ class JsonEncoding:
         """See Encoding."""
         found = _HEAD.match(buffer, at, size)
         if found is None:
-            if size - at < _LONGEST_HEAD:
+            begun = size - at < len(_START) and _START.startswith(buffer[at:size])
+            if begun or (size - at < _LONGEST_HEAD and _UNFINISHED.fullmatch(buffer, at, size)):
                 return size - at + 1
             raise Malformed("no head of the JSON protocol")
         name = found[1]
+        if b"\\" in name or not name.isascii():
+            name = _unescaped(name)
         check_name_length(len(name))
         kind = int(found[2])
         check_kind(kind)
@@ -57,6 +72,8 @@ class JsonEncoding:
     def write_head(self, kind: int, name: bytes, seqid: int) -> bytes:
         """See Encoding."""
         signed = seqid - (1 << 32) if seqid >> 31 else seqid
+        if b'"' in name or b"\\" in name:
+            name = name.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
         return b'[1,"%b",%d,%d,' % (name, kind, signed)
 
     def walker(self, pos: int, limit: int) -> Walker:
@@ -76,6 +93,14 @@ class JsonEncoding:
     def declared(self, data: bytes) -> bool:
         """See Encoding."""
         return data != self.empty and data.startswith(b'{"') and not data.startswith(b'{"0"')
+
+
+def _unescaped(name: bytes) -> bytes:
+    """Return what a name in quotes says. Raises Malformed."""
+    try:
+        return str(json.loads(b'"%b"' % name)).encode()
+    except ValueError:  # no UTF-8, no such escape, half a surrogate pair
+        raise Malformed("a name that is no text in JSON") from None
 
 
 class JsonWalker:
@@ -104,16 +129,19 @@ class JsonWalker:
             opened.append(_CLOSING[_BRACE])
             at += 1
         while opened and at < end:
-            found = (_INSIDE if self._quoted else _OUTSIDE).search(buffer, at, end)
-            if found is None:
-                at = end
-                break
+            outside = _FLAT if len(opened) < MAX_DEPTH else _OUTSIDE
+            pattern = _INSIDE if self._quoted else outside
+            found = pattern.match(buffer, at, end)
+            assert found is not None  # of nothing, if of no more
             at = found.end()
-            byte = buffer[at - 1]
+            if at >= end:
+                break
+            byte = buffer[at]
+            at += 1
             if byte == _QUOTE:
                 self._quoted = not self._quoted
             elif self._quoted:
-                at += 1  # what is escaped
+                at += 1  # a backslash: what is escaped is not there yet
             elif byte in _CLOSING:
                 opened.append(_CLOSING[byte])
                 check_depth(len(opened))

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Final
 
+from xproxy.codecs.slices import Work
 from xproxy.codecs.thrift import walker as b
 from xproxy.codecs.thrift.encoding import is_struct
 from xproxy.codecs.thrift.interface import Shape
@@ -24,6 +25,11 @@ from xproxy.codecs.thrift.values import BOOL, BYTE, DOUBLE, I16, I64, UUID, Read
 
 MAX_JSON_BYTES: Final = 1 << 20
 """Longer structs are passed on, not read: parsed, they take twenty times their size."""
+
+MAX_JSON_VALUES: Final = 50_000
+"""Likewise, of structs with more values: parsed, which cannot be interrupted, so many take some 20 ms."""
+_AT_ONCE: Final = 256
+"""Values that are written before others may have their turn: some 0.3 ms."""
 
 TYPES: Final[Mapping[str, int]] = {
     "tf": BOOL,
@@ -40,6 +46,7 @@ TYPES: Final[Mapping[str, int]] = {
     "uid": UUID,
 }
 """What JSON calls the types."""
+_NESTED: Final = frozenset({b.STRUCT, b.LIST, b.SET, b.MAP})
 _NAMES: Final = {kind: name for name, kind in TYPES.items()}
 _BITS: Final = {BYTE: 8, I16: 16, b.I32: 32, I64: 64}
 _NUMBER: Final = re.compile(r"-?\d{1,20}")
@@ -53,6 +60,9 @@ def parsed(data: bytes) -> dict[str, Any]:  # Any: what JSON may hold
     """Return a struct as JSON has it. Raises ValueError."""
     if len(data) > MAX_JSON_BYTES:
         raise ValueError(f"a struct of {len(data)} bytes, limit {MAX_JSON_BYTES}")
+    values = data.count(b",") + data.count(b"{")
+    if values > MAX_JSON_VALUES:
+        raise ValueError(f"a struct of {values} values, limit {MAX_JSON_VALUES}")
     if not is_struct(_JSON, data):
         raise ValueError("no struct of the JSON protocol")
     # Not strict: PyPI's thrift writes control characters as they are.
@@ -69,8 +79,11 @@ def _unambiguous(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def write_struct(writer: Writer, tree: object, shape: Shape | None) -> None:
-    """Write what ``parsed`` gave. Raises ValueError for what is no value of its type, and for untold strings."""
+def write_struct(writer: Writer, tree: object, shape: Shape | None) -> Work[None]:
+    """Write what ``parsed`` gave, and pause now and then.
+
+    Raises ValueError for what is no value of its type, and for untold strings.
+    """
     if not isinstance(tree, dict):
         raise ValueError("a struct that is none")
     for label, field in tree.items():
@@ -81,7 +94,10 @@ def write_struct(writer: Writer, tree: object, shape: Shape | None) -> None:
         kind = _kind(name)
         inner = shape.fields.get(number) if shape is not None else None
         writer.field(kind, number)
-        _write(writer, kind, value, inner[1] if inner is not None else None)
+        if kind in _NESTED:
+            yield from _write_nested(writer, kind, value, inner[1] if inner is not None else None)
+        else:
+            _write(writer, kind, value, inner[1] if inner is not None else None)
     writer.leave()
 
 
@@ -92,24 +108,37 @@ def _kind(name: object) -> int:
     return kind
 
 
-def _write(writer: Writer, kind: int, value: object, shape: Shape | None) -> None:
+def _write_nested(writer: Writer, kind: int, value: object, shape: Shape | None) -> Work[None]:
     if shape is not None and shape.kind != kind:
         shape = None
     if kind == b.STRUCT:
         writer.enter()
-        write_struct(writer, value, shape)
-    elif kind in (b.LIST, b.SET):
-        element, items = _items(value, 1)
-        writer.list_head(element[0], len(items))
-        for item in items:
-            _write(writer, element[0], item, shape.element if shape is not None else None)
-    elif kind == b.MAP:
-        (key, element_kind), pairs = _items(value, 2)
-        writer.map_head(key, element_kind, len(pairs) // 2)
+        yield from write_struct(writer, value, shape)
+        return
+    if kind == b.MAP:
+        (key, element), items = _items(value, 2)
+        writer.map_head(key, element, len(items) // 2)
         shapes = (shape.key, shape.element) if shape is not None else (None, None)
-        for index, item in enumerate(pairs):
-            _write(writer, element_kind if index % 2 else key, item, shapes[index % 2])
-    elif kind == b.STRING:
+    else:
+        (element,), items = _items(value, 1)
+        key = element
+        writer.list_head(element, len(items))
+        shapes = (shape.element, shape.element) if shape is not None else (None, None)
+    kinds = key, element
+    for index, item in enumerate(items):
+        one = kinds[index % 2]
+        if one in _NESTED:
+            yield from _write_nested(writer, one, item, shapes[index % 2])
+        else:
+            _write(writer, one, item, shapes[index % 2])
+        if not index % _AT_ONCE:
+            yield
+
+
+def _write(writer: Writer, kind: int, value: object, shape: Shape | None) -> None:
+    if shape is not None and shape.kind != kind:
+        shape = None
+    if kind == b.STRING:
         writer.text(_bytes(value, shape))
     elif kind == BOOL:
         if value not in (0, 1, "0", "1"):
@@ -164,10 +193,10 @@ def _bytes(value: object, shape: Shape | None) -> bytes:
     return value.encode()
 
 
-def to_json(reader: Reader, shape: Shape | None, limit: int) -> bytes:
+def to_json(reader: Reader, shape: Shape | None, limit: int) -> Work[bytes]:
     """Write a struct, which was walked before. Raises ValueError, also above ``limit`` bytes."""
     text = _Text(limit)
-    _struct(reader, shape, text)
+    yield from _struct(reader, shape, text)
     return "".join(text.parts).encode()
 
 
@@ -177,6 +206,7 @@ class _Text:
     def __init__(self, limit: int) -> None:
         self.parts: list[str] = []
         self._left = limit
+        self._many = _AT_ONCE
 
     def add(self, part: str) -> None:
         self._left -= len(part) if part.isascii() else len(part.encode())
@@ -184,8 +214,16 @@ class _Text:
             raise ValueError("too long")
         self.parts.append(part)
 
+    def many(self) -> bool:
+        """Count a value; whether it is time to let others run."""
+        self._many -= 1
+        if self._many:
+            return False
+        self._many = _AT_ONCE
+        return True
 
-def _struct(reader: Reader, shape: Shape | None, text: _Text) -> None:
+
+def _struct(reader: Reader, shape: Shape | None, text: _Text) -> Work[None]:
     text.add("{")
     comma = ""
     while True:
@@ -196,25 +234,36 @@ def _struct(reader: Reader, shape: Shape | None, text: _Text) -> None:
             return
         inner = shape.fields.get(number) if shape is not None else None
         text.add(f'{comma}"{number}":{{"{_NAMES[kind]}":')
-        _value(reader, kind, inner[1] if inner is not None else None, text)
+        if kind in _NESTED:
+            yield from _nested(reader, kind, inner[1] if inner is not None else None, text)
+        else:
+            text.add(_scalar(reader, kind, inner[1] if inner is not None else None))
+        if text.many():
+            yield
         text.add("}")
         comma = ","
 
 
-def _value(reader: Reader, kind: int, shape: Shape | None, text: _Text) -> None:
+def _nested(reader: Reader, kind: int, shape: Shape | None, text: _Text) -> Work[None]:
     if shape is not None and shape.kind != kind:
         shape = None
     if kind == b.STRUCT:
         reader.enter()
-        _struct(reader, shape, text)
+        yield from _struct(reader, shape, text)
     elif kind in (b.LIST, b.SET):
         element, count = reader.list_head()
         text.add(f'["{_name(element, shape.element if shape is not None else None)}",{count}')
+        inner = shape.element if shape is not None else None
         for _ in range(count):
             text.add(",")
-            _value(reader, element, shape.element if shape is not None else None, text)
+            if element in _NESTED:
+                yield from _nested(reader, element, inner, text)
+            else:
+                text.add(_scalar(reader, element, inner))
+            if text.many():
+                yield
         text.add("]")
-    elif kind == b.MAP:
+    else:
         key, element, count = reader.map_head()
         shapes = (shape.key, shape.element) if shape is not None else (None, None)
         text.add(f'["{_name(key, shapes[0])}","{_name(element, shapes[1])}",{count},{{')
@@ -222,10 +271,13 @@ def _value(reader: Reader, kind: int, shape: Shape | None, text: _Text) -> None:
             said = _scalar(reader, key, shapes[0])
             quoted = said if said.startswith('"') else f'"{said}"'
             text.add(f"{',' if index else ''}{quoted}:")
-            _value(reader, element, shapes[1], text)
+            if element in _NESTED:
+                yield from _nested(reader, element, shapes[1], text)
+            else:
+                text.add(_scalar(reader, element, shapes[1]))
+            if text.many():
+                yield
         text.add("}]")
-    else:
-        text.add(_scalar(reader, kind, shape))
 
 
 def _name(kind: int, shape: Shape | None) -> str:

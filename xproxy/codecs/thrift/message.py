@@ -7,18 +7,18 @@ once and shared by all messages that have it: only sequence id and struct differ
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
 from xproxy.codecs.messages import Malformed
 from xproxy.codecs.thrift.dialect import FRAMED_STRICT, Dialect
-from xproxy.codecs.thrift.encoding import MAX_NAME_BYTES, NAME
+from xproxy.codecs.thrift.encoding import MAX_NAME_BYTES, is_name
 from xproxy.codecs.thrift.header import MEMO_BYTES, NO_HEADER, read_header
 from xproxy.codecs.thrift.status import from_native
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.headers import NO_HEADERS, Headers
-from xproxy.model.message import Arguments, Described, RequestHead, ResponseHead
+from xproxy.model.message import Arguments, Described, RequestHead, ResponseHead, recurring
 
 CODEC: Final = "thrift"
 
@@ -42,6 +42,10 @@ class ThriftExtra(Described):
     """What its fields say."""
     arguments: Arguments | None = attrs.field(default=None, repr=False, eq=False)
     """Where the interface is known: of this one call, so such an extra is not shared."""
+    ready: Dialect | None = attrs.field(default=None, repr=False, eq=False)
+    """For which dialect the struct was converted, or looked through, already; set just before it is sent."""
+    deflated: bytes | None = attrs.field(default=None, repr=False, eq=False)
+    """The struct as its transforms have it, likewise."""
     wire_name: bytes = attrs.field(init=False, repr=False, eq=False)
     service: str = attrs.field(init=False, repr=False, eq=False)
     """What the name says, by its first colon; empty where it has none."""
@@ -49,7 +53,7 @@ class ThriftExtra(Described):
 
     @wire_name.default
     def _encode(self) -> bytes:
-        return self.name.encode("ascii", "replace")
+        return self.name.encode("utf-8", "replace")
 
     @service.default
     def _service(self) -> str:
@@ -90,8 +94,14 @@ def _response_head(
     )
 
 
-_remembered_request = lru_cache(maxsize=1024)(_request_head)
-_remembered_response = lru_cache(maxsize=1024)(_response_head)
+@lru_cache(maxsize=1024)
+def _remembered_request(*facts: Any) -> RequestHead:  # Any: as _request_head has them
+    return recurring(_request_head(*facts))
+
+
+@lru_cache(maxsize=1024)
+def _remembered_response(*facts: Any) -> ResponseHead:  # Any: as _response_head has them
+    return recurring(_response_head(*facts))
 
 
 def request_head(
@@ -125,11 +135,11 @@ def _extra(
     *,
     declared: bool = False,
 ) -> ThriftExtra:
-    if NAME.fullmatch(name) is None:
-        raise Malformed(f"a name of {len(name)} bytes that are not all of an identifier")
+    if not is_name(name):
+        raise Malformed(f"a name of {len(name)} bytes that is no text")
     facts = read_header(block, max_headers) if block else NO_HEADER
     return ThriftExtra(
-        dialect, name.decode("ascii"), declared, flags, facts.transforms, block, facts.headers
+        dialect, name.decode(), declared, flags, facts.transforms, block, facts.headers
     )
 
 
@@ -150,8 +160,8 @@ def name_of(head: RequestHead) -> bytes:
 def _name(service: str, method: str) -> bytes:
     if ":" in (service or method):
         raise LocalProtocolError("a colon in a Thrift service, or in a method without one")
-    name = (f"{service}:{method}" if service else method).encode("utf-8", "replace")
-    if not 0 < len(name) <= MAX_NAME_BYTES or NAME.fullmatch(name) is None:
+    name = (f"{service}:{method}" if service else method).encode("utf-8", "surrogatepass")
+    if not 0 < len(name) <= MAX_NAME_BYTES or not is_name(name):
         raise LocalProtocolError(
             f"{service[:64]!r}, {method[:64]!r}: no Thrift name of at most {MAX_NAME_BYTES} bytes"
         )

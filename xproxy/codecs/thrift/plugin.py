@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 
 import attrs
 
-from xproxy.codecs.api import NO, YES, Codec, Hint, Verdict
+from xproxy.codecs.api import Codec, Hint, Verdict
 from xproxy.codecs.thrift.client import ClientCodec
 from xproxy.codecs.thrift.dialect import (
     FRAMED_STRICT,
@@ -16,7 +16,7 @@ from xproxy.codecs.thrift.dialect import (
     Upstreams,
     upstreams,
 )
-from xproxy.codecs.thrift.encoding import LAST_KIND, MAX_NAME_BYTES, NAME
+from xproxy.codecs.thrift.first_bytes import judge
 from xproxy.codecs.thrift.interface import Interface, load
 from xproxy.codecs.thrift.message import CODEC, ThriftExtra
 from xproxy.codecs.thrift.server import ServerCodec
@@ -45,75 +45,6 @@ EXAMPLES: Final = (
     bytes.fromhex("00000004 6563686f 01 00000001 00"),
 )
 """Calls: framed, unframed, framed compact, with a header, unframed old."""
-
-LONGEST_FRAME: Final = 16_384_000
-"""Thrift's usual limit; a first message above it is something else."""
-_JSON: Final = b'[1,"'
-
-
-def detect(prefix: bytes) -> Verdict:
-    """Judge by the first bytes; where the first is 00, by the fifth and sixth, as the length may be anything."""
-    size = len(prefix)
-    if size < 1:
-        return Verdict.more(1)
-    first = prefix[0]
-    if first == 0x00:
-        return _detect_length(prefix, size)
-    if first == 0x80:
-        return _detect_strict(prefix, size)
-    if first == 0x82:
-        return _detect_compact(prefix, 1, size)
-    seen = prefix[: len(_JSON)]
-    if not _JSON.startswith(seen):
-        return NO
-    return YES if seen == _JSON else Verdict.more(size + 1)
-
-
-def _detect_strict(prefix: bytes, size: int) -> Verdict:
-    if not b"\x80\x01\x00".startswith(prefix[:3]):
-        return NO  # SSL 2 is 80, a length that is never 01, 01
-    if size < 4:
-        return Verdict.more(size + 1)
-    return YES if 1 <= prefix[3] <= LAST_KIND else NO
-
-
-def _detect_compact(prefix: bytes, at: int, size: int) -> Verdict:
-    if size <= at:
-        return Verdict.more(at + 1)
-    return YES if prefix[at] & 0x1F == 1 and 1 <= prefix[at] >> 5 <= LAST_KIND else NO
-
-
-def _detect_length(prefix: bytes, size: int) -> Verdict:
-    if size < 4:
-        return Verdict.more(4)
-    length = int.from_bytes(prefix[:4])
-    if not 0 < length <= LONGEST_FRAME:
-        return NO
-    if size < 5:
-        return Verdict.more(5)
-    byte = prefix[4]
-    if NAME.fullmatch(prefix[4:5]) is not None and not chr(byte).isdigit():
-        return _detect_name(prefix, size, length)
-    if byte not in (0x80, 0x82, 0x0F, 0x5B, 0x00):
-        return NO  # DA: Dubbo over Thrift; 10: Tars
-    if size < 6:
-        return Verdict.more(6)
-    if byte == 0x82:
-        return _detect_compact(prefix, 5, size)
-    if byte != 0x00:
-        return YES if prefix[5] == {0x80: 0x01, 0x0F: 0xFF, 0x5B: ord("1")}[byte] else NO
-    if size < 8:
-        return Verdict.more(8)
-    return YES if 0 < int.from_bytes(prefix[4:8]) <= min(MAX_NAME_BYTES, length) else NO
-
-
-def _detect_name(prefix: bytes, size: int, length: int) -> Verdict:
-    """Judge an old head without a frame: its name, and the type after it."""
-    if length > MAX_NAME_BYTES or NAME.fullmatch(prefix[4 : 4 + length]) is None:
-        return NO
-    if size < 5 + length:
-        return Verdict.more(size + 1)
-    return YES if 1 <= prefix[4 + length] <= LAST_KIND else NO
 
 
 @attrs.frozen(kw_only=True)
@@ -146,7 +77,7 @@ class ThriftPlugin:
         return load(self.idl) if self.idl else None
 
     def detect(self, prefix: bytes, hint: Hint) -> Verdict:
-        return detect(prefix)
+        return judge(prefix)
 
     def open(self, role: Role, limits: Limits) -> Codec:
         if role is Role.SERVER:

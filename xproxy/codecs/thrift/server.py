@@ -7,6 +7,7 @@ from typing import Final
 import attrs
 
 from xproxy.codecs.messages import OVERLOADED_HEADERS, Malformed
+from xproxy.codecs.slices import Work
 from xproxy.codecs.thrift import wire
 from xproxy.codecs.thrift.arguments import Arguments
 from xproxy.codecs.thrift.codec import ThriftCodec
@@ -17,40 +18,70 @@ from xproxy.codecs.thrift.snapshot import ServerState, pack_server
 from xproxy.codecs.thrift.state import Answers
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame, Head, Reply, Reset
-from xproxy.model.limits import Limits
+from xproxy.model.limits import MIB, Limits
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.status import Status
 
-NEGOTIATION: Final = "__can__finagle__trace__v3__"
-"""The first call of a Finagle client. If it were known, every later message would have one more struct before it."""
+MOST_UNPACKED: Final = MIB
+"""Bytes of unpacked calls after which those that follow are held back, packed."""
+DECLINED: Final = {
+    # A Finagle client's first call. If it were known, every later message would have one more struct before it.
+    "__can__finagle__trace__v3__": "TTwitter is not spoken here",
+    # An fbthrift client's, within a THeader. If it were answered, Rocket would follow.
+    "upgradeToRocket": "Rocket is not spoken here",
+}
+"""Methods by which a client asks for another protocol. Answered as unknown, which lets it go on as it began."""
 
 _OVERLOADED: Final = ResponseHead(
     status=Status.RESOURCE_EXHAUSTED,
     headers=OVERLOADED_HEADERS,
     extra=Local(detail="too many calls in flight", reason=Reason.OVERFLOW),
 )
-_UNKNOWN_METHOD: Final = ResponseHead(
-    status=Status.UNIMPLEMENTED, extra=Local(detail="TTwitter is not spoken here")
-)
+_REFUSALS: Final = {
+    name: ResponseHead(status=Status.UNIMPLEMENTED, extra=Local(detail=detail))
+    for name, detail in DECLINED.items()
+}
 
 
 class ServerCodec(ThriftCodec):
     """Thrift towards a downstream."""
 
-    __slots__ = ("_answers", "_interface", "refused")
+    __slots__ = ("_answers", "_backlog", "_interface", "refused")
 
     def __init__(self, limits: Limits, interface: Interface | None = None) -> None:
         super().__init__(limits)
         self._answers = Answers(limits)
         self._interface = interface
+        self._backlog = False
         self.refused = 0
         """Calls answered with an overload: too many waited, or too much."""
+
+    @property
+    def backlog(self) -> bool:
+        """See SupportsBacklog."""
+        return self._backlog
+
+    @property
+    def backlog_bytes(self) -> int:
+        """See SupportsBacklog."""
+        return len(self._held)
+
+    def _stop(self) -> None:
+        super()._stop()
+        self._backlog = False
 
     def _read(self, buffer: bytes, frames: list[Frame]) -> int:
         limits, answers, append, decode = self._limits, self._answers, frames.append, wire.decode
         owed, most, described = answers.owed, limits.max_streams, self._interface is not None
         at, size = 0, len(buffer)
+        unpacked = 0
+        self._backlog = False
         while at < size:
+            if unpacked >= MOST_UNPACKED:
+                # A MiB of packed calls would be a GiB at once: the rest when it is asked for.
+                self._need = 0
+                self._backlog = True
+                break
             message = decode(buffer, at, size, limits)
             if type(message) is not tuple:
                 if not isinstance(message, int):
@@ -60,19 +91,21 @@ class ServerCodec(ThriftCodec):
                     break
             kind, outer, inner, head, data, length = message
             at += length
+            if len(data) > length:
+                unpacked += len(data)
             if kind == CALL:
                 extra: ThriftExtra = head.extra
-                if len(owed) < most and not answers.ordered and extra.name != NEGOTIATION:
+                if len(owed) < most and not answers.ordered and extra.name not in DECLINED:
                     stream_id = answers.ask(outer, inner, extra)
                 else:
                     refusing = answers.refusing
                     stream_id = answers.ask(outer, inner, extra)
-                    if refusing or extra.name == NEGOTIATION:
+                    if refusing or extra.name in DECLINED:
                         self.refused += refusing
-                        refusal = _OVERLOADED if refusing else _UNKNOWN_METHOD
+                        refusal = _OVERLOADED if refusing else _REFUSALS[extra.name]
                         written = self._answer(stream_id, refusal, b"")
-                        if written:
-                            append(Reply(written))
+                        if written or refusing:
+                            append(Reply(written, refusal if refusing else None))
                         continue
             elif kind == ONEWAY:
                 stream_id = answers.oneway(outer)
@@ -125,6 +158,14 @@ class ServerCodec(ThriftCodec):
             return written
         return self._answer(stream_id, head, frame.data)
 
+    def prepare(self, frame: Head) -> Work[Head] | None:
+        """See SupportsPreparing."""
+        call = self._answers.owed.get(frame.stream_id)
+        if call is None:
+            return None
+        limit = self._limits.max_message_bytes
+        return wire.prepared_response(call, frame, limit, self._interface)
+
     def _reset(self, frame: Reset) -> bytes:
         if frame.stream_id not in self._answers.owed:
             return b""
@@ -153,5 +194,6 @@ class ServerCodec(ThriftCodec):
             state.waiting, ordered=state.ordered, highest=state.highest, spare=state.spare
         )
         self._held = bytearray(state.held)
+        self._backlog = bool(state.held)  # some of it may be whole
         self._over = state.over
         self.refused = state.refused

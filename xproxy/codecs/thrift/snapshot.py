@@ -14,14 +14,14 @@ import attrs
 
 from xproxy.codecs.packing import pack_state, unpack_state
 from xproxy.codecs.thrift.dialect import DIALECTS, Dialect
-from xproxy.codecs.thrift.encoding import MASK, MAX_NAME_BYTES, NAME
+from xproxy.codecs.thrift.encoding import MASK, MAX_NAME_BYTES, is_name
 from xproxy.codecs.thrift.message import CODEC, ThriftExtra
-from xproxy.codecs.thrift.state import SPARE, Waiting
+from xproxy.codecs.thrift.state import MAX_ONEWAYS, SPARE, Waiting
 from xproxy.model.traits import Role
 
-VERSION: Final = 1
+VERSION: Final = 2
 _SERVER_TYPES: Final = (str, bytes, bool, int, list, bool, int, int)
-_CLIENT_TYPES: Final = (str, bytes, bool, dict)
+_CLIENT_TYPES: Final = (str, bytes, bool, dict, list, int)
 _WAITING_TYPES: Final = (int, int, int, bytes, int)
 
 
@@ -51,6 +51,10 @@ class ClientState:
     over: bool
     asked: Mapping[int, Dialect]
     """Calls that wait for an answer, by sequence id."""
+    oneways: tuple[int, ...] = ()
+    """Sequence ids of oneway calls, oldest first."""
+    last_id: int = 0
+    """The last sequence id that the codec gave itself; 0: none yet."""
 
 
 def pack_server(state: ServerState) -> bytes:
@@ -85,7 +89,8 @@ def pack_server(state: ServerState) -> bytes:
 def pack_client(state: ClientState) -> bytes:
     """Write a client's state down."""
     asked = {seqid: dialect.number for seqid, dialect in state.asked.items()}
-    return pack_state(CODEC, VERSION, (Role.CLIENT.value, state.held, state.over, asked))
+    fields = (Role.CLIENT.value, state.held, state.over, asked, list(state.oneways), state.last_id)
+    return pack_state(CODEC, VERSION, fields)
 
 
 def unpack_server(data: bytes) -> ServerState:
@@ -114,15 +119,16 @@ def _waiting(call: object) -> Waiting:
     stream_id, inner, number, name, flags, ready = call
     _check(ready is None or type(ready) is bytes, "answer")
     _check(stream_id >= 0 and 0 <= inner <= MASK, "id")
-    _check(0 < len(name) <= MAX_NAME_BYTES and NAME.fullmatch(name) is not None, "name")
+    _check(0 < len(name) <= MAX_NAME_BYTES and is_name(name), "name")
     _check(0 <= flags <= 0xFFFF, "flags")
-    extra = ThriftExtra(_dialect(number), name.decode("ascii"), flags=flags)
+    extra = ThriftExtra(_dialect(number), name.decode(), flags=flags)
     return Waiting(stream_id, inner, extra, ready)
 
 
 def unpack_client(data: bytes) -> ClientState:
     """Read a client's state. Raises ValueError for anything else."""
-    role, held, over, asked = unpack_state(CODEC, VERSION, _CLIENT_TYPES, data)
+    fields = unpack_state(CODEC, VERSION, _CLIENT_TYPES, data)
+    role, held, over, asked, oneways, last_id = fields
     _check(role == Role.CLIENT.value, "role")
     _check(not (over and held), "held")
     waiting: dict[int, Dialect] = {}
@@ -131,7 +137,16 @@ def unpack_client(data: bytes) -> ClientState:
             raise ValueError(f"a snapshot of {CODEC} has other calls")
         _check(0 <= seqid <= MASK, "id")
         waiting[seqid] = _dialect(number)
-    return ClientState(cast("bytes", held), cast("bool", over), waiting)
+    told: list[int] = []
+    for seqid in cast("list[object]", oneways):
+        if type(seqid) is not int or not 0 <= seqid <= MASK or seqid in waiting:
+            raise ValueError(f"a snapshot of {CODEC} has other oneway calls")
+        told.append(seqid)
+    _check(len(told) <= MAX_ONEWAYS, "number of oneway calls")
+    _check(0 <= cast("int", last_id) <= MASK >> 1, "last id")
+    return ClientState(
+        cast("bytes", held), cast("bool", over), waiting, tuple(told), cast("int", last_id)
+    )
 
 
 def _dialect(number: int) -> Dialect:

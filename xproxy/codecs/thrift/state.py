@@ -26,6 +26,11 @@ SPARE: Final = MASK + 1
 """Stream ids of calls whose sequence id says nothing: it is in the lower 32 bits, and above them a number."""
 
 
+MAX_ONEWAYS: Final = 1024
+"""Oneway calls of a connection whose answers, if the server sends some, are known as theirs. An answer to an older
+one ends the connection."""
+_HIGHEST: Final = 0x7FFFFFFF
+
 _REFUSALS: Final = 4
 """In order, a refusal waits like any answer: of those that are too many, the fourth part may."""
 
@@ -199,20 +204,47 @@ class Answers:
 
 
 class Calls:
-    """The calls we made that wait for their answer, by sequence id."""
+    """The calls we made that wait for their answer, by sequence id, and the oneway ones that none should come to.
 
-    __slots__ = ("asked",)
+    Every call of a connection has an id of its own: so an answer that comes late, twice or to a oneway call is never
+    taken for another call's. A server may not know that a call is oneway and answer all the same: that answer is
+    nobody's.
+    """
+
+    __slots__ = ("asked", "last_id", "oneways")
 
     def __init__(self) -> None:
         self.asked: dict[int, Dialect] = {}
+        self.oneways: dict[int, None] = {}
+        """The last ``MAX_ONEWAYS`` at most, oldest first."""
+        self.last_id = 0
+        """Given by ``next_id``."""
 
-    def answered(self, seqid: int, dialect: Dialect) -> None:
-        """Note an answer. Raises Malformed for one to no call of ours, or in a dialect that does not answer it."""
+    def next_id(self) -> int:
+        """Return an id that no call before it has had. Positive in 32 bits, as servers may keep it in an i32."""
+        self.last_id = self.last_id % _HIGHEST + 1
+        return self.last_id
+
+    def told(self, seqid: int) -> None:
+        """Note a oneway call."""
+        self.oneways[seqid] = None
+        if len(self.oneways) > MAX_ONEWAYS:
+            del self.oneways[next(iter(self.oneways))]
+
+    def answered(self, seqid: int, dialect: Dialect) -> bool:
+        """Note an answer; False: it is nobody's.
+
+        Raises Malformed for one to no call of ours, or in a dialect that does not answer it.
+        """
         asked = self.asked.pop(seqid, None)
         if asked is None:
+            if seqid in self.oneways:
+                del self.oneways[seqid]
+                return False
             raise Malformed(f"an answer to the call {seqid}, which waits for none")
         if asked is not dialect and not asked.answered_by(dialect):
             raise Malformed(
                 f"an answer in {dialect.transport.value} {dialect.protocol.value} to a call in"
                 f" {asked.transport.value} {asked.protocol.value}"
             )
+        return True

@@ -87,6 +87,12 @@ class BinaryReader:
         """Take the type of elements, and their number."""
         return _LIST.unpack(self.raw(5))
 
+    def skip(self, kind: int) -> None:
+        """Pass over a struct or a container."""
+        walker = b.BinaryWalker(self._at, len(self._data), kind)
+        walker.walk(self._data, 0, len(self._data))
+        self._at = walker.pos
+
 
 class CompactReader:
     """Likewise, of the compact protocol."""
@@ -148,6 +154,11 @@ class CompactReader:
         byte = self.raw(1)[0]
         count = byte >> 4
         return _BINARY.get(byte & 15, 0), count if count != c.LONG_COUNT else self._varint()
+
+    def skip(self, kind: int) -> None:
+        walker = c.CompactWalker(self._at, len(self._data), _COMPACT[kind])
+        walker.walk(self._data, 0, len(self._data))
+        self._at = walker.pos
 
 
 class BinaryWriter:

@@ -5,12 +5,13 @@ A message without a frame ends where its struct does; there is no other way to k
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from struct import Struct
 from typing import Final
 
 from xproxy.codecs.messages import Malformed
-from xproxy.codecs.thrift.encoding import check_depth
+from xproxy.codecs.thrift.encoding import MAX_DEPTH, check_depth
 
 STOP: Final = 0
 I32: Final = 8
@@ -26,6 +27,23 @@ LEAST: Final[Mapping[int, int]] = {**SIZES, STRING: 4, STRUCT: 1, MAP: 6, SET: 5
 FIELD: Final = 3
 """Type and id before the value of a field."""
 
+_MANY: Final = 64
+_SHORT: Final = rb"\x00{3}(?:\x00|\x01.|\x02..|\x03...)"
+_FLAT: Final = rb"(?:[\x02\x03].{3}|\x06.{4}|\x08.{6}|[\x04\x0a].{10}|\x10.{18}|\x0b..%b)" % _SHORT
+"""A field of a fixed size, or with a short string."""
+_FIELDS: Final = re.compile(rb"%b{8,}+" % _FLAT, re.DOTALL)
+_RUNS: Final = {
+    kind: re.compile(rb"(?:%b){%d}+" % (one, _MANY), re.DOTALL)
+    for kind, one in (
+        (STRING, _SHORT),
+        (STRUCT, rb"%b*+\x00" % _FLAT),
+        (LIST, rb".\x00{4}"),
+        (SET, rb".\x00{4}"),
+        (MAP, rb"..\x00{4}"),
+    )
+}
+"""Many elements of a container that are small: an expression runs over them faster than a loop."""
+
 LENGTH: Final = Struct(">i").unpack_from
 MAP_HEAD: Final = Struct(">BBi").unpack_from
 LIST_HEAD: Final = Struct(">Bi").unpack_from
@@ -39,16 +57,20 @@ class BinaryWalker:
 
     __slots__ = ("_limit", "_stack", "need", "pos")
 
-    def __init__(self, pos: int, limit: int) -> None:
+    def __init__(self, pos: int, limit: int, kind: int = STRUCT) -> None:
+        """Walk a struct, or a value of another ``kind``."""
         self.pos = pos
         self.need = pos + 1
         self._limit = limit
-        self._stack: list[list[int] | None] = [None]
+        self._stack: list[list[int] | None] = [None if kind == STRUCT else [1, kind, kind]]
 
     def walk(self, buffer: bytes | bytearray, base: int, size: int) -> bool:
         """See Walker."""
-        stack, limit, fixed = self._stack, self._limit, SIZES.get
+        stack, fixed = self._stack, SIZES.get
         pos, have = self.pos, size - base
+        later = (
+            0  # values to go before a run is looked for again: a failed search may have gone far
+        )
         while stack:
             top = stack[-1]
             if top is None:
@@ -59,10 +81,25 @@ class BinaryWalker:
                     stack.pop()
                     pos += 1
                     continue
+                found = _FIELDS.match(buffer, base + pos, size)
+                if found is not None:
+                    pos = self._bounded(found.end() - base)
+                    continue
                 at = pos + FIELD
             elif top[0]:
                 kind = top[1]
                 at = pos
+                if later:
+                    later -= 1
+                elif (
+                    top[0] >= _MANY and kind == top[2] and kind in _RUNS and len(stack) < MAX_DEPTH
+                ):
+                    found = _RUNS[kind].match(buffer, base + pos, size)
+                    if found is not None:
+                        top[0] -= _MANY
+                        pos = self._bounded(found.end() - base)
+                        continue
+                    later = _MANY
             else:
                 stack.pop()
                 continue
@@ -94,10 +131,14 @@ class BinaryWalker:
             else:
                 element, count = LIST_HEAD(buffer, base + at)
                 pos = self._enter(at + 5, count, element, element)
-            if pos > limit:
-                raise Malformed(f"message of {pos} bytes or more, limit {limit}")
+            self._bounded(pos)
         self._wait(pos, pos)
         return pos <= have
+
+    def _bounded(self, pos: int) -> int:
+        if pos > self._limit:
+            raise Malformed(f"message of {pos} bytes or more, limit {self._limit}")
+        return pos
 
     def _wait(self, pos: int, need: int) -> bool:
         if need > self._limit:

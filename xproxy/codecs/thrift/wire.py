@@ -7,29 +7,35 @@ came, only the sequence id is another. So no second copy of it need be kept (``H
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache, partial
 from struct import Struct
 from typing import Final, TypeAlias
 
+import attrs
+
 from xproxy.codecs.messages import Malformed
+from xproxy.codecs.slices import Work
 from xproxy.codecs.thrift import header
 from xproxy.codecs.thrift.binary import STRICT_MAGIC
-from xproxy.codecs.thrift.convert import converted
+from xproxy.codecs.thrift.convert import converted, converting
 from xproxy.codecs.thrift.dialect import FRAMED_STRICT, Dialect, Protocol, Transport, dialect_of
 from xproxy.codecs.thrift.encoding import (
     CALL,
     EXCEPTION,
-    NAME,
+    LOOKED_AT,
     ONEWAY,
     REPLY,
     HeadParts,
     check_name_length,
+    is_name,
     is_struct,
 )
 from xproxy.codecs.thrift.interface import APPLICATION_EXCEPTION, Interface, Shape
 from xproxy.codecs.thrift.message import ThriftExtra, name_of, request_head, response_head
 from xproxy.codecs.thrift.status import SUCCESS, UNKNOWN, from_native, to_native
 from xproxy.model.errors import LocalProtocolError
+from xproxy.model.frames import Head
 from xproxy.model.limits import Limits
 from xproxy.model.message import Local, RequestHead, ResponseHead
 from xproxy.model.status import Status
@@ -47,6 +53,7 @@ class Refused(Malformed):
 
 Message: TypeAlias = tuple[int, int, int, RequestHead | ResponseHead, bytes, int]
 """Kind, sequence id, sequence id in the payload (they differ only in a THeader), head, struct, length on the wire."""
+
 
 _U32: Final = Struct(">I").unpack_from
 _START: Final = Struct(">III").unpack_from
@@ -69,7 +76,10 @@ _FIFTH_BYTES: Final = {
 }
 UNFRAMED_OLD: Final = dialect_of(Transport.UNFRAMED, Protocol.OLD)
 _HEADER_PROTOCOLS: Final = {0: Protocol.STRICT, header.COMPACT: Protocol.COMPACT}
-_NAME_STARTS: Final = frozenset(byte for byte in range(128) if NAME.fullmatch(bytes((byte,))))
+_NAME_STARTS: Final = frozenset((*range(0x20, 0x7F), *range(0xC2, 0xF5))) - {0x5B}
+"""Bytes that text begins with, in UTF-8; ``[`` is JSON's."""
+_DUBBO: Final = b"\xda\xbc"
+"""Dubbo over Thrift: another protocol, in a frame of this form."""
 
 # Framed strict heads, from the version to the end of the name: (kind, head, head of a reply that holds a declared
 # exception). Shared by all connections; emptied when full. Longer names than the limit never get in.
@@ -108,7 +118,7 @@ def _decode(buffer: bytes, at: int, size: int, limits: Limits) -> Message | Dial
         return _DECIDED
     length: int = _U32(buffer, at)[0]
     byte = buffer[at + 4]
-    if byte in _NAME_STARTS:
+    if byte in _NAME_STARTS and buffer[at + 4 : at + 6] != _DUBBO:
         check_name_length(length)
         return UNFRAMED_OLD
     dialect = _FIFTH_BYTES.get(byte)
@@ -118,10 +128,28 @@ def _decode(buffer: bytes, at: int, size: int, limits: Limits) -> Message | Dial
         return _too_long(dialect, buffer, at, size, length, limits)
     end = at + 4 + length
     if end > size:
-        return 4 + length
+        return _unfinished(dialect, buffer, at, size, length)
     if dialect is None:
         return _with_header(buffer, at, end, limits)
     return read_payload(dialect, buffer, at, at + 4, end, limits)
+
+
+def _unfinished(dialect: Dialect | None, buffer: bytes, at: int, size: int, length: int) -> int:
+    """Return how many bytes to wait for; first those that show whether this is a message at all.
+
+    What only looks like one (a Rocket or an RSocket client's first frame) must not be waited for: its length is
+    whatever its bytes happen to say.
+    """
+    if dialect is None:
+        return 4 + length
+    parts = dialect.encoding.read_head(buffer, at + 4, size)
+    if isinstance(parts, int):
+        if parts > length:
+            raise Malformed(f"a head that does not fit its message of {length} bytes")
+        return 4 + parts
+    if not is_name(parts[1]):
+        raise Malformed(f"a name of {len(parts[1])} bytes that is no text")
+    return 4 + length
 
 
 def _too_long(
@@ -142,9 +170,9 @@ def _too_long(
 def refused(text: str, dialect: Dialect, parts: HeadParts) -> Malformed:
     """Return what to raise for a message whose head is good."""
     kind, name, seqid, _ = parts
-    if kind != CALL or NAME.fullmatch(name) is None:
+    if kind != CALL or not is_name(name):
         return Malformed(text)
-    return Refused(text, seqid, seqid, ThriftExtra(dialect, name.decode("ascii")))
+    return Refused(text, seqid, seqid, ThriftExtra(dialect, name.decode()))
 
 
 def _refused_header(text: str, buffer: bytes, at: int, end: int) -> Malformed:
@@ -224,17 +252,21 @@ def _within_header(buffer: bytes, at: int, end: int, limits: Limits) -> Message:
         raise Malformed(f"a header of {size} bytes that ends behind its frame")
     block = buffer[at + header.FIXED : start]
     facts = header.read_header(block, limits.max_headers)
-    length = end - at
     if facts.transforms:
-        buffer = header.undo(buffer[start:end], facts.transforms, limits.max_message_bytes)
-        at, start, end = 0, 0, len(buffer)
+        payload = header.undo(buffer[start:end], facts.transforms, limits.max_message_bytes)
+        dialect = _inside(facts, payload[:1])
+        whole = len(payload)
+        message = read_payload(dialect, payload, 0, 0, whole, limits, block, flags, seqid)
+        return (*message[:5], end - at)
+    dialect = _inside(facts, buffer[start : start + 1])
+    return read_payload(dialect, buffer, at, start, end, limits, block, flags, seqid)
+
+
+def _inside(facts: header.HeaderFacts, first: bytes) -> Dialect:
+    protocol = Protocol.OLD if first == b"\0" else Protocol.STRICT
     if facts.protocol == header.COMPACT:
         protocol = Protocol.COMPACT
-    else:
-        protocol = Protocol.OLD if buffer[start : start + 1] == b"\0" else Protocol.STRICT
-    dialect = dialect_of(Transport.HEADER, protocol)
-    message = read_payload(dialect, buffer, at, start, end, limits, block, flags, seqid)
-    return (*message[:5], length)
+    return dialect_of(Transport.HEADER, protocol)
 
 
 # ── writing ──
@@ -258,10 +290,68 @@ def request(
         extra = _FOREIGN
         if dialect.transport is Transport.UNFRAMED:
             _check_struct(dialect, data)
-    elif extra.dialect is not dialect or dialect.transport is Transport.UNFRAMED:
+    elif extra.ready is not dialect and _differs(extra, dialect):
         shape_of = partial(_arguments, interface, head)
         data = converted(data, extra.dialect, dialect, limit, shape_of)
     return _wrap(dialect, kind, name, seqid, seqid, extra, head, data)
+
+
+def _differs(extra: ThriftExtra, dialect: Dialect) -> bool:
+    # What goes without a frame must be looked through even if it is the same.
+    return extra.dialect is not dialect or dialect.transport is Transport.UNFRAMED
+
+
+def prepared_request(
+    dialect: Dialect, frame: Head, limit: int, interface: Interface | None
+) -> Work[Head] | None:
+    """Return the work of ``request`` on a struct, if it is long. Raises LocalProtocolError in it."""
+    head = frame.message
+    extra = head.extra
+    if type(head) is not RequestHead or type(extra) is not ThriftExtra:
+        return None
+    return _prepared(frame, extra, dialect, limit, partial(_arguments, interface, head))
+
+
+def prepared_response(
+    call: ThriftExtra, frame: Head, limit: int, interface: Interface | None
+) -> Work[Head] | None:
+    """Likewise, of ``response``."""
+    head = frame.message
+    extra, code = head.extra, head.native_status if type(head) is ResponseHead else None
+    if code is None or type(extra) is not ThriftExtra:
+        return None
+    shape_of = partial(_result, interface, call) if code == SUCCESS else _exception
+    return _prepared(frame, extra, call.dialect, limit, shape_of)
+
+
+def _prepared(
+    frame: Head,
+    extra: ThriftExtra,
+    dialect: Dialect,
+    limit: int,
+    shape_of: Callable[[], Shape | None],
+) -> Work[Head] | None:
+    packs = extra.transforms and dialect.transport is Transport.HEADER
+    if len(frame.data) < LOOKED_AT or not (packs or _differs(extra, dialect)):
+        return None
+    return _preparing(frame, extra, dialect, limit, shape_of)
+
+
+def _preparing(
+    frame: Head,
+    extra: ThriftExtra,
+    dialect: Dialect,
+    limit: int,
+    shape_of: Callable[[], Shape | None],
+) -> Work[Head]:
+    data, deflated = frame.data, None
+    if _differs(extra, dialect):
+        data = yield from converting(data, extra.dialect, dialect, limit, shape_of)
+    if extra.transforms and dialect.transport is Transport.HEADER:
+        deflated = yield from header.deflating(data)
+    ready = attrs.evolve(extra, ready=dialect, deflated=deflated)
+    message = attrs.evolve(frame.message, extra=ready)
+    return Head(frame.stream_id, message, data, frame.end)
 
 
 def _arguments(interface: Interface | None, head: RequestHead) -> Shape | None:
@@ -295,7 +385,7 @@ def response(
         if code == SUCCESS and dialect is FRAMED_STRICT and extra.dialect is dialect:
             return _framed_strict(REPLY, extra.wire_name, outer, data)
         kind = REPLY if code == SUCCESS else EXCEPTION
-        if extra.dialect is not dialect or dialect.transport is Transport.UNFRAMED:
+        if extra.ready is not dialect and _differs(extra, dialect):
             shape_of = partial(_result, interface, call) if kind == REPLY else _exception
             data = converted(data, extra.dialect, dialect, limit, shape_of)
         return _wrap(dialect, kind, extra.wire_name, outer, inner, extra, head, data)
@@ -351,4 +441,8 @@ def _wrap(
         return payload
     same = extra.dialect is dialect and head.headers is extra.headers and extra.block
     block = same or header.write_header(dialect.protocol, extra.transforms, head.headers)
-    return header.wrap(payload, extra.flags, outer, block, extra.transforms)
+    if extra.deflated is not None:
+        payload = header.pack_deflated(start, data, extra.deflated)
+    else:
+        payload = header.pack(payload, extra.transforms)
+    return header.wrap(payload, extra.flags, outer, block)

@@ -14,8 +14,8 @@ from xproxy.codecs.api import NO, YES, Verdict
 
 MAX_HELLO_BYTES: Final = 16 * 1024
 """Of a whole ClientHello. Post-quantum key shares make 2 KiB common; nobody needs 16."""
-MAX_HELLO_RECORDS: Final = 64
-"""Records that a ClientHello may be spread over: one of 16 KiB in single bytes would be costly to join."""
+MAX_HELLO_RECORDS: Final = 4096
+"""Records that a ClientHello may be spread over: more than any hello there is, cut into single bytes, needs."""
 
 RECORD_HEADER_BYTES: Final = 5
 _HANDSHAKE: Final = 22
@@ -73,7 +73,8 @@ def recognise(prefix: bytes) -> Verdict:
         return NO
     if len(prefix) >= RECORD_HEADER_BYTES:
         length = prefix[3] << 8 | prefix[4]
-        if not 4 <= length <= _MAX_RECORD_BYTES + 256:
+        # A record of one byte is lawful (RFC 8446 §5.1): clients cut their hello small to get past middleboxes.
+        if not 0 < length <= _MAX_RECORD_BYTES + 256:
             return NO
     elif len(prefix) == 4 and prefix[3] > (_MAX_RECORD_BYTES + 256) >> 8:
         return NO
@@ -83,50 +84,67 @@ def recognise(prefix: bytes) -> Verdict:
 
 
 def read_hello(prefix: bytes) -> ClientHello | HelloWanted | HelloBroken:
-    """Read the ClientHello at the beginning of ``prefix``.
+    """Read the ClientHello at the beginning of ``prefix``. It takes whatever ``recognise`` does."""
+    return HelloReader().read(prefix)
 
-    It takes whatever ``recognise`` does, and first records of fewer than four bytes besides.
-    """
-    try:
-        return _read(prefix)
-    except _Broken as exc:
-        return HelloBroken(str(exc))
+
+class HelloReader:
+    """Reads one ClientHello out of a prefix that grows; each record is looked at once, however many there are."""
+
+    __slots__ = ("_at", "_message", "_records")
+
+    def __init__(self) -> None:
+        self._at = 0  # where the next record begins
+        self._message = bytearray()  # out of the records before it
+        self._records = 0
+
+    def read(self, prefix: bytes) -> ClientHello | HelloWanted | HelloBroken:
+        """Look at the prefix: that of the last call, with what has come since behind it."""
+        try:
+            return self._read(prefix)
+        except _Broken as exc:
+            return HelloBroken(str(exc))
+
+    def _read(self, prefix: bytes) -> ClientHello | HelloWanted:
+        message, at = self._message, self._at
+        while self._records < MAX_HELLO_RECORDS:
+            head = prefix[at : at + RECORD_HEADER_BYTES]
+            if head and head[0] != _HANDSHAKE:
+                raise _Broken("a record of another type within the ClientHello")
+            if (len(head) > 1 and head[1] != 3) or (len(head) > 2 and head[2] > 4):
+                raise _Broken("record version")
+            if len(head) < RECORD_HEADER_BYTES:
+                return HelloWanted(at + RECORD_HEADER_BYTES)
+            length = head[3] << 8 | head[4]
+            if not 0 < length <= _MAX_RECORD_BYTES:
+                raise _Broken("record length")
+            body = at + RECORD_HEADER_BYTES
+            before = len(message)
+            piece = prefix[body : body + length]
+            start = bytes(message[:4]) + piece[:4]
+            if start and start[0] != _CLIENT_HELLO:
+                raise _Broken("the first handshake message is no ClientHello")
+            wanted = 4  # bytes of the handshake message that are needed next
+            if len(start) >= 4:
+                wanted = 4 + int.from_bytes(start[1:4], "big")
+                if wanted > MAX_HELLO_BYTES:
+                    raise _Broken(f"the ClientHello is {wanted} bytes, limit {MAX_HELLO_BYTES}")
+                if before + len(piece) >= wanted:
+                    return _parse(
+                        bytes(message[4:]) + piece[max(4 - before, 0) : wanted - before],
+                        body + wanted - before,
+                    )
+            end = body + length
+            if end > len(prefix):
+                return HelloWanted(min(end, body + wanted - before))
+            message += piece
+            at = self._at = end
+            self._records += 1
+        raise _Broken(f"the ClientHello is in more than {MAX_HELLO_RECORDS} records")
 
 
 class _Broken(Exception):
     pass
-
-
-def _read(prefix: bytes) -> ClientHello | HelloWanted:
-    message = b""
-    wanted = 4  # bytes of the handshake message that are needed next
-    at = 0
-    for _ in range(MAX_HELLO_RECORDS):
-        head = prefix[at : at + RECORD_HEADER_BYTES]
-        if head and head[0] != _HANDSHAKE:
-            raise _Broken("a record of another type within the ClientHello")
-        if (len(head) > 1 and head[1] != 3) or (len(head) > 2 and head[2] > 4):
-            raise _Broken("record version")
-        if len(head) < RECORD_HEADER_BYTES:
-            return HelloWanted(at + RECORD_HEADER_BYTES)
-        length = head[3] << 8 | head[4]
-        if not 0 < length <= _MAX_RECORD_BYTES:
-            raise _Broken("record length")
-        body = at + RECORD_HEADER_BYTES
-        before = len(message)
-        message += prefix[body : body + length]
-        if message and message[0] != _CLIENT_HELLO:
-            raise _Broken("the first handshake message is no ClientHello")
-        if len(message) >= 4:
-            wanted = 4 + int.from_bytes(message[1:4], "big")
-            if wanted > MAX_HELLO_BYTES:
-                raise _Broken(f"the ClientHello is {wanted} bytes, limit {MAX_HELLO_BYTES}")
-            if len(message) >= wanted:
-                return _parse(message[4:wanted], body + wanted - before)
-        at = body + length
-        if at > len(prefix):
-            return HelloWanted(min(at, body + wanted - before))
-    raise _Broken(f"the ClientHello is in more than {MAX_HELLO_RECORDS} records")
 
 
 class _Reader:

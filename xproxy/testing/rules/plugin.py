@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from xproxy.codecs.api import (
@@ -14,10 +16,13 @@ from xproxy.codecs.api import (
     Verdict,
     VerdictKind,
 )
+from xproxy.model.limits import Limits
 from xproxy.model.status import Status
 from xproxy.model.traits import API_VERSION, Role, Sharing, Traits
+from xproxy.testing.foreign import FOREIGN
 from xproxy.testing.reading import Stream
 from xproxy.testing.subject import Broken, Subject
+from xproxy.testing.traffic import violations_in
 
 _GARBAGE: Final = (b"\0" * 64, b"\xff" * 64, b"GARBAGE\r\n\r\n", bytes(range(256)), b"\r\n" * 32)
 
@@ -90,3 +95,67 @@ def verdicts(subject: Subject, data: bytes) -> list[Verdict]:
     if given[0].kind in {VerdictKind.YES, VerdictKind.NO}:
         raise Broken(f"{given[0].kind.name} without a byte", b"")
     return given
+
+
+_UNLIMITED: Final = Limits(
+    max_head_bytes=1 << 30, max_target_bytes=1 << 30, max_message_bytes=1 << 60
+)
+"""What is only too long is the codec's all the same."""
+_LOOKED_AT: Final = 512
+_CHANGED: Final = 40
+"""Bytes from the first that are changed, as it is by these that a codec is known."""
+_MUTANTS: Final = 120
+"""Changed beginnings tried of each stream."""
+_BYTES: Final = (0, 1, 2, 4, 0x0A, 0x0D, 0x20, 0x2F, 0x7F, 0x80, 0xFF)
+
+
+def claims(subject: Subject, streams: list[Stream]) -> None:
+    """A YES is kept: the codec's own decoder does not refuse what was looked at, nor a stranger's whole message."""
+    if subject.traits.headless or subject.traits.server_first:
+        return
+    for stream in streams:
+        if stream.role is Role.SERVER and stream.data:
+            for data in _mutants(stream.data[:_LOOKED_AT]):
+                claim(subject, data)
+    for foreign in FOREIGN:
+        size = claim(subject, foreign.data)
+        if size >= 0 and (crime := refusal(subject, foreign.data)):
+            raise Broken(f"says YES to {foreign.name}, and then: {crime}", foreign.data)
+
+
+def claim(subject: Subject, data: bytes) -> int:
+    """Return how many bytes of ``data`` are claimed with YES; -1: it never is. Raises Broken for a YES not kept."""
+    detect = subject.plugin.detect
+    for size in range(1, len(data) + 1):
+        kind = detect(data[:size], NO_HINT).kind
+        if kind is VerdictKind.YES:
+            if crime := refusal(subject, data[:size]):
+                raise Broken(f"says YES, and then refuses the same bytes: {crime}", data[:size])
+            return size
+        if kind is not VerdictKind.MORE:
+            return -1
+    return -1
+
+
+def refusal(subject: Subject, data: bytes) -> str:
+    """Say why the codec does not take these bytes as the first of a connection; empty: it does."""
+    crimes = violations_in(subject.open(Role.SERVER, _UNLIMITED).receive(data))
+    return crimes[0] if crimes else ""
+
+
+def _mutants(data: bytes) -> Iterator[bytes]:
+    chance = random.Random(len(data))  # noqa: S311  # repeatable, not secret
+    yield data
+    for _ in range(_MUTANTS):
+        changed = bytearray(data)
+        for _ in range(chance.randint(1, 3)):
+            at = chance.randrange(min(len(changed), _CHANGED))
+            byte = chance.choice(_BYTES) if chance.random() < 0.5 else chance.randrange(256)
+            way = chance.randrange(3)
+            if way == 0:
+                changed[at] = byte
+            elif way == 1:
+                changed.insert(at, byte)
+            elif len(changed) > 1:
+                del changed[at]
+        yield bytes(changed)

@@ -19,7 +19,7 @@ from xproxy.transport.tls.records import (
     HEADER_BYTES,
     MAX_FRAGMENT_BYTES,
 )
-from xproxy.transport.tls.session import MAX_IDLE_RECORDS, SessionState
+from xproxy.transport.tls.session import IdleRecords, SessionState
 
 MAX_RECORDS_PER_KEY: Final = 1 << 24
 """Records under one AES-GCM key (RFC 8446 §5.5); then we update ours."""
@@ -49,7 +49,7 @@ class AeadCipher:
         self._write = protection_of(state.version, suite, state.write)
         self._messages = PostHandshake(state.message, state.owes_update)
         self._owed = b""
-        self._idle = 0
+        self._idle = IdleRecords()
         self._said_goodbye = said_goodbye
 
     def decrypt(self, records: bytes) -> bytes:
@@ -67,7 +67,7 @@ class AeadCipher:
                 kind, content = self._read.open(records[at:end])
                 at = end
                 if kind == APPLICATION_DATA and content:
-                    self._idle = 0
+                    self._idle.reset()
                     pieces.append(content)
                 else:
                     self._other(kind, content)
@@ -80,9 +80,7 @@ class AeadCipher:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _other(self, kind: int, content: bytes) -> None:
-        self._idle += 1
-        if self._idle > MAX_IDLE_RECORDS:
-            raise TlsError("too many records without data", Alert.UNEXPECTED_MESSAGE)
+        self._idle.add(1)
         if kind != HANDSHAKE and self._messages.partial:
             raise TlsError("a handshake message is broken off", Alert.UNEXPECTED_MESSAGE)
         if kind == ALERT:

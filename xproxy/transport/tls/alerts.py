@@ -121,6 +121,12 @@ def _reason(error: ssl.SSLError) -> str:
     return text.removeprefix("[SSL] ").partition(" (")[0].upper().replace(" ", "_")
 
 
+PLAINTEXT: Final = "the peer does not speak TLS: its answer is none"
+"""What is wrong where the first bytes are of no record of TLS."""
+_FIRST_RECORD: Final = 20
+_LAST_RECORD: Final = 24  # RFC 8446 §5.1, RFC 6520
+
+
 def failure_of(error: ssl.SSLError, *, sent: bytes = b"", received: bytes = b"") -> TlsError:
     """Return the error for a handshake that OpenSSL gave up.
 
@@ -141,6 +147,9 @@ def failure_of(error: ssl.SSLError, *, sent: bytes = b"", received: bytes = b"")
     elif reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
         detail = "the peer sent no certificate"
         alert = Alert.CERTIFICATE_REQUIRED if sent[:1] == b"\x17" else alert or _OF_REASON[reason]
+    elif received and not _FIRST_RECORD <= received[0] <= _LAST_RECORD:
+        detail = PLAINTEXT
+        alert = alert or (_OF_REASON.get(reason) if sent else None)
     else:
         detail = f"TLS: {reason.replace('_', ' ').lower() or 'the connection ended'}"
         alert = alert or (_OF_REASON.get(reason) if sent else None)

@@ -9,11 +9,11 @@ from typing import Final
 
 import attrs
 
+from xproxy.transport.farewell import LINGER_SECONDS, linger
 from xproxy.transport.stream import ByteStream, write_all
 from xproxy.transport.tls.alerts import Alert, TlsError
 from xproxy.transport.tls.contexts import client_context, signature
 from xproxy.transport.tls.facts import TlsFacts
-from xproxy.transport.tls.farewell import linger
 from xproxy.transport.tls.gate import HandshakeGate
 from xproxy.transport.tls.handshake import Handshake
 from xproxy.transport.tls.keylog import KeyLog
@@ -144,7 +144,7 @@ async def connect(stream: ByteStream, tls: ClientTls, server_name: str | None) -
         identity = tls.identify(made)
     except TlsError:
         await write_all(stream, cipher.refusal(Alert.BAD_CERTIFICATE))
-        await linger(stream)
+        await linger(stream, longest=LINGER_SECONDS)
         raise
     facts = TlsFacts(
         sni=made.server_hostname,

@@ -178,6 +178,8 @@ def client_context(
     _common(context, versions, key_log)
     _ciphers(context, ciphers)
     context.check_hostname = verify and check_name
+    # A name is a subject alternative name, or none (RFC 9525 §6.3): a common name may be anything.
+    context.hostname_checks_common_name = False
     if not verify:
         context.verify_mode = ssl.CERT_NONE
     elif ca:

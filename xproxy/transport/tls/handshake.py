@@ -66,7 +66,10 @@ class Handshake:
         server_name: str | None = None,
         session: ssl.SSLSession | None = None,
         server: bool,
+        before: Callable[[], None] | None = None,
     ) -> None:
+        """``before``: called right before each step of OpenSSL's, in one go with it."""
+        self._before = before
         self._into = ssl.MemoryBIO()
         self._out = ssl.MemoryBIO()
         try:
@@ -118,7 +121,10 @@ class Handshake:
         if flight:
             await write_all(stream, flight)
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # it knows this frame
         return done
 
     def _compute(self, record: bytes) -> tuple[bool, bytes, TlsError | None]:
@@ -127,6 +133,8 @@ class Handshake:
         if record:
             self._into.write(record)
             self._read.note(record)
+        if self._before is not None:
+            self._before()
         try:
             self.object.do_handshake()
             done = True

@@ -11,7 +11,7 @@ import ctypes
 import functools
 import ssl
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 from xproxy.model.errors import XproxyError
@@ -89,8 +89,13 @@ class Libssl:
         """Let ``context`` keep no sessions in memory."""
         self._ctrl(self.address_of(context), _CTRL_SET_SESS_CACHE_MODE, _SESS_CACHE_OFF, None)
 
-    def use_ticket_keys(self, context: Context, keys: Sequence[TicketKey]) -> None:
-        """Seal tickets with the first key, open them with any. Raises LibsslUnusable."""
+    def use_ticket_keys(
+        self, context: Context, keys: Callable[[], Mapping[bytes, TicketKey]]
+    ) -> None:
+        """Seal tickets with the first key, open them with any. Raises LibsslUnusable.
+
+        ``keys`` is asked at each ticket for those of the handshake under way, by name. Never empty.
+        """
         callback = _TicketCallback(self._ticket_callback(keys))
         address = self.address_of(context)
         if not self._callback_ctrl(address, _CTRL_SET_TLSEXT_TICKET_KEY_CB, callback):
@@ -108,11 +113,8 @@ class Libssl:
         context.kept_alive += (callback,)
 
     def _ticket_callback(
-        self, keys: Sequence[TicketKey]
+        self, keys: Callable[[], Mapping[bytes, TicketKey]]
     ) -> Callable[[int | None, int | None, int | None, int | None, int | None, int], int]:
-        by_name = {key.name: key for key in keys}
-        first = keys[0]
-
         def callback(
             _ssl_address: int | None,
             name: int | None,
@@ -123,6 +125,8 @@ class Libssl:
         ) -> int:
             assert name is not None
             assert iv is not None
+            by_name = keys()
+            first = next(iter(by_name.values()))
             if sealing:
                 if self._random(iv, IV_BYTES) != 1:
                     return _FAILED

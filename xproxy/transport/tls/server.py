@@ -5,10 +5,12 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import attrs
 
-from xproxy.codecs.tls.hello import ClientHello, HelloBroken, read_hello
+from xproxy.codecs.tls.hello import ClientHello, HelloBroken, HelloReader
+from xproxy.transport.farewell import linger
 from xproxy.transport.stream import ByteStream, write_all
 from xproxy.transport.tls.alerts import Alert, TlsError, alert_record
 from xproxy.transport.tls.contexts import (
@@ -19,14 +21,13 @@ from xproxy.transport.tls.contexts import (
     signature,
 )
 from xproxy.transport.tls.facts import TlsFacts
-from xproxy.transport.tls.farewell import linger
 from xproxy.transport.tls.gate import HandshakeGate, TooManyHandshakes
 from xproxy.transport.tls.handshake import Handshake
 from xproxy.transport.tls.keylog import KeyLog
 from xproxy.transport.tls.names import ServerNames
 from xproxy.transport.tls.peers import SanPatterns, check, identity_of, names_of
 from xproxy.transport.tls.stream import TlsStream
-from xproxy.transport.tls.tickets import Tickets
+from xproxy.transport.tls.tickets import TicketKeys, Tickets
 
 
 @attrs.define(eq=False)
@@ -53,6 +54,8 @@ class ServerTls:
     """Keep the session's secrets, so that it can be exported."""
     gate: HandshakeGate = attrs.field(factory=HandshakeGate)
     """Bounds this listener's handshakes."""
+    ticket_keys: TicketKeys = attrs.field(init=False)
+    """Those of the contexts in use."""
     _key_log: KeyLog | None = attrs.field(init=False)
     _names: ServerNames[ssl.SSLContext] = attrs.field(init=False)
     _patterns: SanPatterns = attrs.field(init=False)
@@ -76,6 +79,7 @@ class ServerTls:
         names: ServerNames[ssl.SSLContext] = ServerNames()
         keys = self.tickets.load(self.client)
         keys.prove(self.certificates[0])
+        self.ticket_keys = keys
         for certificate in self.certificates:
             context = server_context(
                 certificate,
@@ -146,7 +150,9 @@ async def accept(stream: ByteStream, first: bytes, tls: ServerTls) -> TlsStream:
             if stream.hung_up:
                 # It can answer no more: a flood of those that come and go need not be computed.
                 raise TlsError("the peer ended the connection within the handshake")
-            handshake = Handshake(context, tls.key_log, server=True)
+            # Of the same loading as the context: what is loaded meanwhile has other keys.
+            serve = partial(tls.ticket_keys.serve, hello.server_name)
+            handshake = Handshake(context, tls.key_log, server=True, before=serve)
             try:
                 unread = await handshake.run(stream, first, gate)
             except TlsError as exc:
@@ -182,10 +188,11 @@ async def _hello(
     stream: ByteStream, first: bytes, gate: HandshakeGate
 ) -> tuple[ClientHello, bytes]:
     data = first
+    reader = HelloReader()
     while True:
         await gate.turn()  # a flood of them is work as well
         begin = time.perf_counter()
-        found = read_hello(data)
+        found = reader.read(data)
         gate.spend(time.perf_counter() - begin)
         if isinstance(found, ClientHello):
             return found, data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -18,7 +19,9 @@ from xproxy.transport.tls.protection import (
 from xproxy.transport.tls.records import ALERT, HANDSHAKE, HEADER_BYTES
 
 MAX_IDLE_RECORDS: Final = 32
-"""Records in a row that hold no data, beyond which a peer only burns our time; OpenSSL's number for empty ones."""
+"""Records in a row that hold no data, beyond which a peer only burns our time; OpenSSL's number for empty ones.
+Within ``IDLE_SECONDS``: a KeyUpdate now and then on a quiet connection is no flood, however long that goes on."""
+IDLE_SECONDS: Final = 10.0
 
 _INNER_OVERHEAD: Final = 1 + 16
 """Of a TLS 1.3 record: the content type and the tag."""
@@ -78,6 +81,31 @@ class Keys:
     """Return reading and writing, with the counters above: asked once, if at all."""
 
 
+class IdleRecords:
+    """Counts records in a row without data, of late."""
+
+    __slots__ = ("_clock", "_count", "_since")
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._count = 0
+        self._since = 0.0
+
+    def reset(self) -> None:
+        """There was data."""
+        self._count = 0
+
+    def add(self, count: int) -> None:
+        """There were ``count`` records without any. Raises TlsError."""
+        now = self._clock()
+        if not self._count or now - self._since > IDLE_SECONDS:
+            self._count = 0
+            self._since = now
+        self._count += count
+        if self._count > MAX_IDLE_RECORDS:
+            raise TlsError("too many records without data", Alert.UNEXPECTED_MESSAGE)
+
+
 class Session:
     """Counts records; where the secrets are known, follows KeyUpdates and can be exported."""
 
@@ -111,7 +139,7 @@ class Session:
             None  # made when first asked for: most sessions never are
         )
         self._write: DirectionState | None = None
-        self._idle = 0
+        self._idle = IdleRecords()
         self._messages = PostHandshake()
         self._why_not = why_not
 
@@ -135,9 +163,10 @@ class Session:
         if at != size:
             # OpenSSL may wait for the rest of what is no record to us; the two views must not part.
             raise TlsError("a record that is none")
-        self._idle = 0 if got else self._idle + count
-        if self._idle > MAX_IDLE_RECORDS:
-            raise TlsError("too many records without data", Alert.UNEXPECTED_MESSAGE)
+        if got:
+            self._idle.reset()
+        else:
+            self._idle.add(count)
         if content == got or self._version != TLS13 or self._derive is None:
             self.read_count += count
         else:

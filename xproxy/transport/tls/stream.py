@@ -130,6 +130,19 @@ class TlsStream:
             data = self._take(data)
             if data:
                 return data
+            self._under.settle()
+
+    def settle(self, more: float = 0.0) -> None:
+        """See ByteStream: deciphering included."""
+        self._under.settle(more)
+
+    async def turn(self) -> None:
+        """See ByteStream."""
+        await self._under.turn()
+
+    async def pause(self, seconds: float) -> None:
+        """See ByteStream."""
+        await self._under.pause(seconds)
 
     async def _read_and_flush(self) -> bytes:
         # Our farewell did not fit; nobody writes any more, so whoever reads sees to it.
@@ -143,7 +156,10 @@ class TlsStream:
                 failure = exc
             nursery.cancel_scope.cancel()
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # it knows this frame
         return data
 
     async def _flush_all(self) -> None:
@@ -194,7 +210,14 @@ class TlsStream:
             self._early = True
             self._rest = b""
         if not plain:
-            self._send_owed()
+            try:
+                self._send_owed()
+            except trio.BrokenResourceError:
+                if not self._under.hung_up:
+                    raise
+                self._backlog = (
+                    b""  # the peer takes nothing more; what it has said is still to be read
+                )
         return plain
 
     def _broken(self, error: TlsError) -> bytes:
@@ -205,7 +228,10 @@ class TlsStream:
         failure = self._fail(trio.BrokenResourceError(f"read: {error.detail}"))
         failure.__cause__ = error
         if not error.before:
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # it knows this frame
         return error.before
 
     def _fail(self, failure: Exception) -> Exception:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,14 +24,40 @@ from xproxy.transport.tls.libssl import Context, LibsslUnusable, TicketKey, libs
 KEY_BYTES: Final = 80
 """A key file: 16 bytes of name, 32 for the MAC, 32 for the cipher, as for nginx; ``openssl rand 80`` makes one."""
 MAX_KEY_FILES: Final = 16
+MAX_NAMES: Final = 256
+"""Server names whose keys are kept; deriving them again costs some microseconds."""
 
 
 class TicketKeys:
-    """What a set of contexts does about tickets."""
+    """What a set of contexts does about tickets. Keys are derived anew for each server name.
 
-    def __init__(self, enabled: bool, keys: Sequence[TicketKey] = ()) -> None:
+    So a session that was made under one name means nothing under another (RFC 6066 §3), whether it is resumed by a
+    ticket of TLS 1.2 or of TLS 1.3.
+    """
+
+    def __init__(
+        self, enabled: bool, secrets: Sequence[bytes] = (), *, shared: bool = True
+    ) -> None:
+        """``secrets``: what keys are derived from, the first for sealing; ``shared``: by other processes."""
         self._enabled = enabled
-        self._keys = keys
+        self._secrets = secrets
+        self._shared = shared
+        self._server_name = ""
+        self._derived: dict[str, dict[bytes, TicketKey]] = {}
+
+    def serve(self, server_name: str | None) -> None:
+        """Say whose handshake the next step of OpenSSL's is; nothing else may run until that is over."""
+        self._server_name = server_name or ""
+
+    def _current(self) -> dict[bytes, TicketKey]:
+        name = self._server_name
+        found = self._derived.get(name)
+        if found is None:
+            if len(self._derived) >= MAX_NAMES:
+                self._derived.clear()
+            keys = [TicketKey(_derive(secret, name.encode())) for secret in self._secrets]
+            found = self._derived[name] = {key.name: key for key in keys}
+        return found
 
     def use_in(self, context: Context) -> None:
         """Make ``context`` do so. Raises TlsOptionsError."""
@@ -40,18 +67,20 @@ class TicketKeys:
             libssl().without_session_cache(context)
         except LibsslUnusable:
             pass  # then it keeps some in memory, up to OpenSSL's own bound
-        if not self._enabled:
-            context.options |= ssl.OP_NO_TICKET
-            context.num_tickets = 0
-        elif self._keys:
+        if self._enabled and self._secrets:
             try:
-                libssl().use_ticket_keys(context, self._keys)
+                libssl().use_ticket_keys(context, self._current)
+                return
             except LibsslUnusable as exc:
-                raise TlsOptionsError(f"ticket keys cannot be shared here: {exc}") from exc
+                if self._shared:
+                    raise TlsOptionsError(f"ticket keys cannot be shared here: {exc}") from exc
+        # OpenSSL's own tickets would resume under every name of their certificate.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
 
     def prove(self, certificate: Certificate) -> None:
         """See that one context resumes what another began, with shared keys. Raises TlsOptionsError."""
-        if not self._keys:
+        if not (self._secrets and self._shared):
             return
         for version in VERSIONS:
             reused = _resumed([self._proof(certificate, version) for _ in range(2)])
@@ -107,13 +136,14 @@ class Tickets:
 
     def load(self, client: ClientCertificates) -> TicketKeys:
         """Read the files. Raises TlsOptionsError."""
-        if not self.enabled or not self.files:
-            return TicketKeys(self.enabled)
+        if not self.enabled:
+            return TicketKeys(False)
+        if not self.files:
+            return TicketKeys(True, [os.urandom(KEY_BYTES)], shared=False)
         if len(self.files) > MAX_KEY_FILES:
             raise TlsOptionsError(f"{len(self.files)} files of ticket keys, limit {MAX_KEY_FILES}")
         salt = _who_may_resume(client)
-        keys = [TicketKey(_derive(_read(name), salt)) for name in self.files]
-        return TicketKeys(True, keys)
+        return TicketKeys(True, [_derive(_read(name), salt) for name in self.files])
 
 
 def _read(name: str) -> bytes:

@@ -4,7 +4,7 @@ import trio
 from trio.testing import MockClock
 
 from tests.transport.ends import connected
-from xproxy.transport.tls.farewell import LINGER_SECONDS, linger
+from xproxy.transport.farewell import LINGER_SECONDS, linger
 
 
 async def test_it_reads_until_the_peer_goes() -> None:

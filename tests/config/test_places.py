@@ -1,0 +1,75 @@
+"""Addresses that exclude one another, and what this machine does not have."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from xproxy.config.load import load_text
+from xproxy.config.places import clashes, not_here
+from xproxy.registry import default_registry
+from xproxy.transport.listener import ListenError, open_listener
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "clash"),
+    [
+        ("127.0.0.1:80", "127.0.0.1:80", True),
+        ("127.0.0.1:80", "0.0.0.0:80", True),
+        ("0.0.0.0:80", "localhost:80", True),
+        ("localhost:80", "127.0.0.1:80", True),
+        ("[::]:80", "[::1]:80", True),
+        ("unix:/a", "unix:/a", True),
+        ("127.0.0.1:80", "127.0.0.1:81", False),
+        ("127.0.0.1:80", "127.0.0.2:80", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+        ("[::]:80", "0.0.0.0:80", False),
+        ("unix:/a", "unix:/b", False),
+        ("nonsense", "nonsense", False),
+    ],
+)
+def test_two_of_one_place(one: str, other: str, clash: bool) -> None:
+    listeners = [{"address": one}, {"address": other}]
+    assert len(list(clashes(listeners, None))) == clash
+    assert len(list(clashes(listeners[:1], {"address": other}))) == clash
+
+
+def test_the_admins_own_address_counts_unwritten() -> None:
+    (problem,) = clashes([{"address": "0.0.0.0:9901"}], {})
+    assert problem.at == ("admin", "address")
+    assert "taken by listeners[0] already, which listens on 0.0.0.0:9901" in problem.message
+
+
+def test_a_port_somebody_has_is_no_mistake_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        text = f"""\
+listeners:
+  - {{name: a, address: "127.0.0.1:{taken.getsockname()[1]}", routes: r,
+      filters: [{{name: access_log, path: {tmp_path}/log}}]}}
+  - {{name: b, address: "unix:{tmp_path}/b.sock", routes: r}}
+routes: {{r: [{{filters: [{{name: direct_response, status: 418}}]}}]}}
+clusters: {{}}
+"""
+        config = load_text(text, "f", default_registry())
+        assert list(not_here(config)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "[::ffff:127.0.0.1]:0", "8.8.8.8:0"])
+def test_what_can_be_listened_on_is_what_a_listener_can(address: str) -> None:
+    text = f"""\
+listeners: [{{name: a, address: "{address}", routes: r}}]
+routes: {{r: [{{filters: [{{name: direct_response, status: 418}}]}}]}}
+clusters: {{}}
+"""
+    config = load_text(text, "f", default_registry())
+    refused: list[str] = []
+    try:
+        open_listener(config.listeners[0].address, backlog=1).close()
+    except ListenError as error:
+        refused.append(str(error))
+    assert [message for _, message in not_here(config)] == refused

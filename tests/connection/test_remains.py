@@ -1,0 +1,56 @@
+"""A shared connection that has ended, and those of its parts that others still hold."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tests.connection.rpc import outcome, upstream
+from xproxy.model.errors import UpstreamRefused
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def test_a_connection_that_has_ended_takes_nothing_and_says_so(
+    autojump_clock: MockClock,
+) -> None:
+    async with upstream() as u:
+        await u.peer.aclose()
+        await u.ended.wait()
+        connection = u.connection
+        assert isinstance(await outcome(connection), UpstreamRefused)
+        assert connection.streams == 0
+        connection.release(1)
+        connection.consumed(1, 100)
+        connection.finish_if_idle()
+        connection.drain()
+        connection.leave()
+        connection.close_soon()
+        with pytest.raises(trio.ClosedResourceError):
+            connection._calls._connection.spawn(trio.sleep_forever)
+
+
+async def test_it_goes_with_the_last_who_holds_it(autojump_clock: MockClock) -> None:
+    with without_collector():
+        async with upstream() as u, trio.open_nursery() as nursery:
+            nursery.start_soon(outcome, u.connection)
+            await wait_all_tasks_blocked()
+            await u.peer.aclose()
+            await u.ended.wait()
+            calls, gone = u.connection._calls, weakref.ref(u.connection)
+        del u
+        assert gone() is None
+        assert len(calls) == 0

@@ -1,0 +1,123 @@
+"""Where things are to be opened: addresses that exclude one another, and what this machine does not let us have."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Final
+
+from xproxy.config.findings import Path, Problem, show
+from xproxy.config.schema import AdminConfig, Config
+from xproxy.model.address import Address
+from xproxy.stream.lifetime import SupportsProbe
+
+_LOOPBACK: Final = {"localhost": "127.0.0.1"}
+_EVERY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared with, and not listened on
+
+
+def clashes(listeners: Sequence[object], admin: object) -> Iterator[Problem]:
+    """Give the listeners, and the admin interface, that cannot have their address as another one has it."""
+    before: dict[tuple[bool, str | int], list[tuple[Address, str]]] = {}
+    for index, item in enumerate(listeners):
+        if isinstance(item, Mapping):
+            yield from _take(item.get("address"), ("listeners", index, "address"), before)
+    if isinstance(admin, Mapping):
+        default = str(AdminConfig().address)
+        yield from _take(admin.get("address", default), ("admin", "address"), before)
+
+
+def _take(
+    written: object, at: Path, before: dict[tuple[bool, str | int], list[tuple[Address, str]]]
+) -> Iterator[Problem]:
+    address = _parse(written)
+    if address is None or (not address.is_unix and address.port == 0):
+        return
+    others = before.setdefault((address.is_unix, address.path or address.port), [])
+    for other, name in others:
+        if _exclude(address, other):
+            same = "" if address == other else f", which listens on {other}"
+            yield Problem(f"address {show(str(address))} is taken by {name} already{same}", at=at)
+            break
+    name = f"listeners[{at[1]}]" if at[0] == "listeners" else "admin"
+    others.append((address, name))
+
+
+def _parse(value: object) -> Address | None:
+    try:
+        return Address.parse(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _exclude(one: Address, other: Address) -> bool:
+    # Of one path, or of one port.
+    if one.is_unix:
+        return True
+    hosts = [_LOOPBACK.get(address.host, address.host) for address in (one, other)]
+    if len({":" in host for host in hosts}) == 2:
+        return False  # IPv6 sockets take no IPv4 connections here
+    return hosts[0] == hosts[1] or not _EVERY.isdisjoint(hosts)
+
+
+def not_here(config: Config) -> Iterator[tuple[Path, str]]:
+    """Give what cannot be opened on this machine, with its path. Changes nothing, and leaves nothing open."""
+    for index, listener in enumerate(config.listeners):
+        problem = _cannot_listen(listener.address)
+        if problem:
+            yield ("listeners", index, "address"), problem
+        for place, filter_ in enumerate(listener.filters):
+            yield from _probe(filter_.options, ("listeners", index, "filters", place))
+    if config.admin is not None:
+        problem = _cannot_listen(config.admin.address)
+        if problem:
+            yield ("admin", "address"), problem
+    for table, routes in config.routes.items():
+        for index, route in enumerate(routes):
+            for place, filter_ in enumerate(route.filters):
+                yield from _probe(filter_.options, ("routes", table, index, "filters", place))
+
+
+def _probe(filter_: object, path: Path) -> Iterator[tuple[Path, str]]:
+    if isinstance(filter_, SupportsProbe):
+        found = filter_.probe()
+        if found is not None:
+            key, message = found
+            yield (*path, key), message
+
+
+def _cannot_listen(address: Address) -> str:
+    """Return why nobody can listen there; empty if it can be done, or somebody does already."""
+    try:
+        if address.is_unix:
+            _look_at(FilePath(address.path))
+            return ""
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:  # as listeners have it: no IPv4 address in an IPv6 one
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind((address.host, address.port))
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            return ""
+        return f"cannot listen on {address}: {exc.strerror or exc}"
+    return ""
+
+
+def _look_at(path: FilePath) -> None:
+    folder = path.parent
+    if path.exists() and not path.is_socket():
+        raise FileExistsError(errno.EEXIST, "the file is there and is no socket")
+    if not folder.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    if len(os.fsencode(path)) > _LONGEST_UNIX_PATH:
+        raise OSError(errno.ENAMETOOLONG, "AF_UNIX path too long")
+
+
+_LONGEST_UNIX_PATH: Final = 107
+"""Of ``sun_path`` (unix(7)), without its end."""
