@@ -353,7 +353,7 @@ async def test_a_costly_stream_reads_less_at_a_time_until_it_is_cheap_again() ->
 
 async def test_a_quick_stream_is_read_while_a_costly_one_waits() -> None:
     async with polling() as poller:
-        poller.turns.grace = 0.0
+        poller.turns.grace = poller.turns.round = 0.0
         poller.turns.pressed_until = math.inf
         pairs = [unix_pair() for _ in range(2)]
         costly, quick = (poller.add(ours, THERE, HERE) for ours, _ in pairs)
@@ -383,7 +383,7 @@ async def test_waiting_for_a_turn_can_be_ended(how: str) -> None:
     async with polled(unix_pair) as (stream, peer):
         queue(peer, b"x")
         await stream.read()
-        stream._poller.turns.grace = 0.0
+        stream._poller.turns.grace = stream._poller.turns.round = 0.0
         stream._poller.turns.pressed_until = math.inf
         stream._poller.turns._granted_at = math.inf
         stream._poller.turns._idle = lambda: False

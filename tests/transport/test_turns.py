@@ -17,6 +17,7 @@ from xproxy.transport.turns import (
     GRACE,
     LIGHT,
     MOST_DEBT,
+    ROUND,
     SLICE,
     STARVED,
     Account,
@@ -81,13 +82,15 @@ async def beside(hogs: list[Hog], turns: Turns, work: Callable[[], None]) -> Non
         nursery.cancel_scope.cancel()
 
 
-@given(st.lists(st.floats(LIGHT, 5 * SLICE), min_size=1, max_size=30))
+@given(st.lists(st.floats(LIGHT, 5 * SLICE), min_size=1, max_size=30), st.booleans())
 @settings(max_examples=40, deadline=None)
 def test_a_quick_connection_waits_for_one_slice_a_round_whatever_hogs_there_are(
-    costs: list[float],
+    costs: list[float], pressed: bool
 ) -> None:
     clock = Clock()
     turns = Turns(always, clock, grace=0.0)
+    turns.pressed_until = math.inf if pressed else 0.0
+    most = SLICE if pressed else ALONE
     hogs = [Hog(turns, clock, cost) for cost in costs]
     waited: list[float] = []
     last = clock.now
@@ -98,7 +101,7 @@ def test_a_quick_connection_waits_for_one_slice_a_round_whatever_hogs_there_are(
         last = clock.now
 
     trio.run(beside, hogs, turns, look)
-    assert max(waited) <= SLICE + max(costs) + 1e-9
+    assert max(waited) <= most + max(costs) + 1e-9
     assert sum(waited) > 0
     had = [hog.had for hog in hogs]
     # Each has had as much as each other, but for a turn of either and where they began.
@@ -137,35 +140,42 @@ async def test_a_costly_one_alone_does_not_wait_after_as_long_a_pause_as_its_tur
         nursery.start_soon(turns.run)
         await wait_all_tasks_blocked()
         account = costly(turns, SLICE)
-        assert not turns.due(account)  # nobody quick is about
-        turns.press(new=False)
-        assert turns.due(account)
+        turns.tick()
+        turns.pressed_until = math.inf
+        clock.now += ROUND + SLICE / 100
+        turns.charge(account, SLICE)
+        assert turns.crowded()
         clock.now += SLICE
-        assert not turns.due(account)
+        assert not turns.crowded()
         nursery.cancel_scope.cancel()
 
 
-async def test_nobody_waits_while_the_loop_is_quick() -> None:
+@pytest.mark.parametrize(("pressed", "most"), [(True, ROUND), (False, ALONE)])
+async def test_no_round_of_the_loop_is_long_and_nobody_waits_while_it_is_quick(
+    pressed: bool, most: float
+) -> None:
     clock = Clock()
     turns = Turns(never, clock)
+    if pressed:
+        turns.pressed_until = math.inf
     async with trio.open_nursery() as nursery:
         nursery.start_soon(turns.run)
         await wait_all_tasks_blocked()
-        turns.press(new=False)
         turns.tick()
         account = costly(turns, SLICE)
-        assert not turns.due(account)
-        clock.now += GRACE + SLICE / 100
+        assert not turns.crowded()
+        clock.now += most + SLICE / 100
         turns.charge(account, SLICE)
-        assert turns.due(account)
+        assert turns.crowded()
         turns.tick()
-        assert not turns.due(account)
+        assert not turns.crowded()
         nursery.cancel_scope.cancel()
 
 
 async def test_upstreams_take_turns_with_downstreams_however_many_those_are() -> None:
     clock = Clock()
     turns = Turns(always, clock, grace=0.0)
+    turns.pressed_until = math.inf
     order: list[str] = []
 
     async def one(name: str, *, upstream: bool) -> None:
@@ -248,7 +258,7 @@ async def test_when_nobody_gives_turns_any_more_nobody_waits_for_one() -> None:
             with trio.CancelScope(shield=True), trio.fail_after(60):
                 while len(turns):
                     await trio.lowlevel.checkpoint()
-    assert not turns.due(account)
+    assert not turns.crowded()
 
 
 @pytest.mark.parametrize("seconds", [0.0, LIGHT])

@@ -264,7 +264,7 @@ class PolledSocket:
             self._heavy = False
         elif not self.upstream:  # whoever gets its answers has pressed by asking, or is costly
             turns.press(new=self._got < 0)
-        if turns.pressed and self._may_cost():
+        if (turns.pressed or turns.late(self._clock())) and self._may_cost():
             self._account = turns.account(upstream=self.upstream)
             self._account.cost = SLICE  # for all that is known
             self._size = min(self._size, _MUCH)
@@ -346,7 +346,7 @@ class PolledSocket:
         if turns.forgiven(account):
             self._account = None
             self._most = max(self._most, _SMALL_READ)
-        elif turns.due(account):
+        elif turns.crowded():
             await turns.wait(account)
             return True
         return False
@@ -356,9 +356,14 @@ class PolledSocket:
         self._streak = 0
         self._begun = 0.0  # it is part of the row
         seconds = min(self._clock() - self._row_begun, SLICE)
-        if self._account is None and seconds < SLICE:
-            self._most = _LARGE_READ
-        self._charge(seconds)
+        account = self._account
+        if account is None:
+            if seconds < SLICE:
+                self._most = _LARGE_READ
+            account = self._account = self._turns.account(upstream=self.upstream)
+        cost = account.cost
+        self._turns.charge(account, seconds)
+        account.cost = max(cost, seconds)  # a row is not a turn: the next one takes what turns took
         await self.turn()
 
     def read_now(self) -> bytes | None:

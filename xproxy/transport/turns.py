@@ -29,14 +29,17 @@ import trio
 SLICE: Final = 0.001
 """Seconds of work that a costly connection should get in one turn, and the lane at a time."""
 ALONE: Final = 0.008
-"""The same, where nobody quick had to wait lately: to read less at a time makes more work for all."""
+"""The same, and that of a round of the loop, where nobody quick had to wait lately: to read less at a time makes more
+work for all."""
+ROUND: Final = 0.002
+"""Seconds of costly turns in a round of the loop, where somebody quick had to wait lately."""
 LIGHT: Final = 0.0002
 """Seconds that a turn may take without being counted: several requests of any protocol."""
 SMALL: Final = 1460
 """Bytes of a whole answer of HTTP, read at once, whose work need not be timed: what a packet has room for."""
 GRACE: Final = 0.004
-"""Seconds since the loop last looked at its sockets in which turns are not counted, and nobody waits: what comes new
-in the meantime would not be served much sooner by any order."""
+"""Seconds since the loop last looked at its sockets in which turns are not counted, and nobody has waited: what comes
+new in the meantime would not be served much sooner by any order."""
 TINY: Final = 512
 """Bytes of a whole read of HTTP whose work need not be timed: the most expensive of them do not take ``LIGHT``."""
 STARVED: Final = 0.005
@@ -160,6 +163,7 @@ class Turns:
         "grace",
         "looked_at",
         "pressed_until",
+        "round",
         "running",
     )
 
@@ -178,6 +182,7 @@ class Turns:
         ``grace``: see ``GRACE``.
         """
         self.grace = grace
+        self.round = ROUND
         self.clock = clock
         self._work = work
         self._switches = switches
@@ -260,19 +265,21 @@ class Turns:
         """Whether the connection counts as quick again."""
         return (self.clock() - account.at) * FORGIVEN >= account.debt
 
-    def due(self, account: Account) -> bool:
-        """Whether ``account`` must wait: somebody quick had to lately, and it is ``crowded``."""
-        return self.pressed and self.crowded()
-
     def crowded(self) -> bool:
-        """Whether others wait, or costly turns had more than half of the time just now."""
+        """Whether a costly connection must wait: others do, or costly turns have made this round of the loop long."""
         if not self.running:
             return False
+        if len(self):
+            return True
         now = self.clock()
-        return len(self) > 0 or (now < self.free_at and now - self.looked_at > self.grace)
+        return now < self.free_at and self.late(now)
+
+    def late(self, now: float) -> bool:
+        """Whether this round is so long that the loop must look at its sockets before more costly turns."""
+        return now - self.looked_at >= (self.round if now < self.pressed_until else ALONE)
 
     def limit(self) -> float:
-        """Return how many seconds a costly connection's turn should take."""
+        """Return how many seconds a costly connection's turn should take, and all in a row."""
         return SLICE if self.pressed else ALONE
 
     def press(self, *, new: bool) -> None:
@@ -341,9 +348,9 @@ class Turns:
         return trio.lowlevel.Abort.SUCCEEDED
 
     def grant(self) -> None:
-        """Let go on who waits, least used first: ``SLICE`` seconds' worth, and one in any case."""
+        """Let go on who waits, least used first: ``limit()`` seconds' worth, and one in any case."""
         self._granted_at = self.clock()
-        left = SLICE
+        left = self.limit()
         while left > 0 and (account := self._next()) is not None:
             left -= max(account.cost, LIGHT)
             task, account.task = account.task, None
