@@ -14,7 +14,7 @@ from xproxy.codecs.api import CodecPlugin
 from xproxy.codecs.dubbo.plugin import PLUGIN as DUBBO
 from xproxy.codecs.dubbo.prefix import BYTES, make_prefix
 from xproxy.codecs.hessian2 import write_binary, write_text
-from xproxy.codecs.memo import Door, HeadMemo, IdentityMemo
+from xproxy.codecs.memo import Door, HeadMemo, IdentityMemo, WeakMemo
 from xproxy.model.frames import Head
 from xproxy.model.headers import NO_HEADERS, Headers
 from xproxy.model.limits import DEFAULT_LIMITS, KIB
@@ -110,6 +110,30 @@ def test_only_a_head_that_recurs_is_remembered() -> None:
     assert not again.adding((("x", "y"),)).recurs
     assert not again.due_in(1).recurs
     assert not attrs.evolve(again, method="c").recurs
+
+
+def test_a_head_that_its_codec_forgets_is_forgotten() -> None:
+    memo: HeadMemo[int] = HeadMemo()
+    for number in range(10):
+        head = recurring(RequestHead(service="a", method=str(number)))
+        memo.put(head, number)
+        memo.put(head, number + 1)  # the reference that this replaces takes nothing away
+        assert memo.get(head) == number + 1
+        assert len(memo) == 1
+    gone = weakref.ref(head)
+    del head
+    assert gone() is None
+    assert len(memo) == 0
+
+
+def test_a_weak_memory_is_bounded() -> None:
+    memo: WeakMemo[int] = WeakMemo(2)
+    heads = [RequestHead(service="a", method=str(number)) for number in range(3)]
+    for number, head in enumerate(heads):
+        memo.put(head, number)
+    assert len(memo) == 1
+    del heads[0]  # which was emptied out before
+    assert memo.get(heads[1]) == 2
 
 
 def test_a_head_that_does_not_recur_ends_with_its_message() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import weakref
+
 import attrs
 import pytest
 from hypothesis import given
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 from xproxy.config.schema import MatchConfig, PathMatch, RouteConfig, StringMatch
 from xproxy.model.address import Address
 from xproxy.model.headers import Headers
-from xproxy.model.message import RequestHead, Rpc, Target
+from xproxy.model.message import RequestHead, Rpc, Target, recurring
 from xproxy.model.traits import Sharing, Traits
+from xproxy.routing.match import Condition
+from xproxy.routing.route import Route
 from xproxy.routing.table import RouteTable, RouteTableError
 from xproxy.stream.exchange import ConnectionFacts
 
@@ -84,6 +88,82 @@ def test_the_memory_of_connections_is_bounded() -> None:
         for n in range(1, 60):
             assert chosen(table, web(), connection(port=n)) == str(n)
     assert len(table._classes) <= 16
+
+
+class Counted:
+    """The test of a route, which counts how often it is asked."""
+
+    def __init__(self, field: str = "") -> None:
+        self.asked = 0
+        self.condition = Condition(
+            f"header {field}", "any", lambda head, facts: "x", self._holds, field=field
+        )
+
+    def _holds(self, found: str | None) -> bool:
+        self.asked += 1
+        return True
+
+
+def counting(field: str = "") -> tuple[RouteTable, Counted]:
+    counted = Counted(field)
+    return RouteTable("t", [Route("r", (counted.condition,), "c", None)]), counted
+
+
+def test_a_choice_is_remembered_behind_filters_that_add_fields(facts: ConnectionFacts) -> None:
+    table, counted = counting("cookie")
+    head = recurring(web())
+    for number in range(3):
+        named = head.adding((("X-Request-Id", str(number)),))
+        assert table.choose(named, facts) is table.routes[0]
+        assert table.choose(named.due_in(1), facts) is table.routes[0]
+        assert table.choose(head, facts) is table.routes[0]
+    assert counted.asked == 1
+
+
+def test_a_choice_is_not_remembered_behind_a_field_that_a_route_looks_at(
+    facts: ConnectionFacts,
+) -> None:
+    wanted = {"X-Request-ID": StringMatch(exact="2")}
+    table = RouteTable.build(
+        "t", [route("two", headers=wanted), route("rest", path=PathMatch(prefix="/"))]
+    )
+    head = recurring(web())
+    assert chosen(table, head, facts) == "rest"
+    for number in ("1", "2", "1", "2"):
+        named = head.adding((("x-request-id", number),))
+        assert chosen(table, named, facts) == ("two" if number == "2" else "rest")
+
+
+@pytest.mark.parametrize("looks_at_connection", [True, False])
+def test_a_table_holds_neither_heads_nor_connections(looks_at_connection: bool) -> None:
+    port = 80 if looks_at_connection else None
+    table = RouteTable.build("t", [route("a", ("a",), port=port)])
+    head, facts = recurring(web()), connection()
+    assert chosen(table, head, facts) == "a"
+    assert chosen(table, head.adding((("x", "y"),)), facts) == "a"
+    held_head, held_facts = weakref.ref(head), weakref.ref(facts)
+    del head, facts
+    assert (held_head(), held_facts()) == (None, None)
+    memos = [table._memo] if table._memo is not None else list(table._classes.values())
+    assert sum(map(len, memos)) + len(table._by_facts) == 0
+
+
+def test_connections_that_differ_in_many_ways_remember_for_themselves() -> None:
+    table = RouteTable.build("t", [route(str(n), port=n) for n in range(1, 100)])
+    head = recurring(web())
+    facts = [connection(port=n) for n in range(1, 100)]
+    for _ in range(2):
+        assert [chosen(table, head, one) for one in facts] == [str(n) for n in range(1, 100)]
+    assert len(table._by_facts) == 99
+    assert not table._classes
+
+
+def test_tests_that_many_routes_share_are_asked_once_of_a_connection() -> None:
+    table = RouteTable.build("t", [route(str(n), (f"h{n}",), port=80) for n in range(200)])
+    assert len(table._on_connection) == 1
+    for _ in range(2):
+        assert chosen(table, recurring(web("h7")), connection()) == "7"
+        assert chosen(table, recurring(web("h7")), connection(port=81)) is None
 
 
 def test_an_empty_table_has_no_route(facts: ConnectionFacts) -> None:

@@ -11,6 +11,7 @@ has been full has a ``Door``.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Hashable
 from typing import Any, Final, Generic, TypeVar
 
@@ -75,8 +76,28 @@ class IdentityMemo(Generic[V]):
         return len(self._entries)
 
 
-class HeadMemo(IdentityMemo[V]):
-    """Remembers a value for a head, if that ``recurs``: any other is made for one message, which would stay here."""
+class WeakMemo(IdentityMemo[V]):
+    """Remembers a value for an object, by identity, for as long as somebody else holds the object."""
+
+    __slots__ = ()
+
+    def put(self, key: object, value: V) -> V:
+        """Remember ``value`` and return it. A value that holds its key is kept until the memory is full."""
+        entries = self._entries
+        if len(entries) >= self._limit:
+            entries.clear()
+        number = id(key)
+        # The entry goes before the id can come to mean another object. One that was emptied or replaced has no
+        # reference left that could take its successor away.
+        entries[number] = (weakref.ref(key, lambda _: entries.pop(number, None)), value)
+        return value
+
+
+class HeadMemo(WeakMemo[V]):
+    """Remembers a value for a head, if that ``recurs``: any other is made for one message, and does not come again.
+
+    Holds no head: one that its codec forgets is forgotten here too.
+    """
 
     __slots__ = ()
 

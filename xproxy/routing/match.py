@@ -18,6 +18,7 @@ from xproxy.config.schema import PathMatch, StringMatch
 from xproxy.model.authority import DEFAULT_PORTS, normalised, with_port
 from xproxy.model.message import RequestHead, Target
 from xproxy.model.networks import Networks
+from xproxy.routing.keys import Keys
 from xproxy.routing.patterns import compile_pattern
 from xproxy.stream.exchange import ConnectionFacts
 
@@ -57,6 +58,12 @@ class Condition:
     """It looks at the connection: requests with equal heads may differ in it."""
     find_on_connection: Find | None = None
     """What it finds there, if it looks at the head as well; None: ``find`` does not."""
+    keys: Keys = ()
+    """What the text must be like where it holds; none: nothing is known of it."""
+    field: str = ""
+    """The header field that it looks at, in lower case."""
+    refuses: bool = False
+    """The test may raise BadTarget."""
 
     def fails(self, head: RequestHead, facts: ConnectionFacts) -> Failure | None:
         """Return why the condition does not hold, or None if it does."""

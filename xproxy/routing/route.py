@@ -14,6 +14,7 @@ import attrs
 from xproxy.config.schema import RouteConfig
 from xproxy.model.message import RequestHead
 from xproxy.routing.hosts import host_test
+from xproxy.routing.keys import Keys, host_keys, name_keys, path_keys, service_keys
 from xproxy.routing.match import (
     TOKENS,
     Condition,
@@ -184,16 +185,20 @@ def _planned(config: RouteConfig) -> Iterator[tuple[Path, Callable[[], Condition
     if match.port is not None:
         yield _plan("port", find_port, one_of, (str(match.port),), on_connection=True)
     if config.hosts:
-        yield ("hosts",), partial(_make, "host", find_host, host_test, config.hosts)
+        keys = partial(host_keys, config.hosts)
+        yield ("hosts",), partial(_make, "host", find_host, host_test, config.hosts, keys)
     if match.method is not None:
         yield _plan("method", find_method(match.method), one_of, match.method)
     if match.service is not None:
-        yield _plan("service", find_service(match.service.exact), text_test, match.service)
+        find, keys = find_service(match.service.exact), partial(service_keys, match.service)
+        yield _plan("service", find, text_test, match.service, keys)
     if match.path is not None:
-        yield _plan("path", find_path, path_test, match.path)
+        yield _plan("path", find_path, path_test, match.path, partial(path_keys, match.path))
     for name, test in (match.headers or {}).items():
-        compare = name_test if name.lower() in TOKENS else text_test
-        make = partial(_make, f"header {name}", find_header(name), compare, test)
+        lower = name.lower()
+        compare = name_test if lower in TOKENS else text_test
+        what = f"header {name}"
+        make = partial(_make, what, find_header(name), compare, test, field=lower)
         yield ("match", "headers", name), make
     for name, test in (match.query or {}).items():
         make = partial(_make, f"query {name}", find_parameter(name), text_test, test)
@@ -209,7 +214,8 @@ def _planned(config: RouteConfig) -> Iterator[tuple[Path, Callable[[], Condition
         test = match.peer_identity
         yield _plan("peer_identity", find_peer_identity, text_test, test, on_connection=True)
     if match.sni is not None:
-        yield _plan("sni", find_sni, name_test, match.sni, on_connection=True)
+        keys = partial(name_keys, match.sni)
+        yield _plan("sni", find_sni, name_test, match.sni, keys, on_connection=True)
     if match.source is not None:
         yield _plan("source", find_source, network_test, match.source, on_connection=True)
 
@@ -224,10 +230,12 @@ def _plan(
     find: Find,
     make_test: Callable[[T], tuple[str, Holds]],
     value: T,
+    keys: Callable[[], Keys] = tuple,
     *,
     on_connection: bool = False,
 ) -> tuple[Path, Callable[[], Condition]]:
-    return ("match", key), partial(_make, key, find, make_test, value, on_connection=on_connection)
+    make = partial(_make, key, find, make_test, value, keys, on_connection=on_connection)
+    return ("match", key), make
 
 
 def _make(
@@ -235,8 +243,21 @@ def _make(
     find: Find,
     make_test: Callable[[T], tuple[str, Holds]],
     value: T,
+    keys: Callable[[], Keys] = tuple,
     *,
     on_connection: bool = False,
+    field: str = "",
 ) -> Condition:
-    wanted, holds = make_test(value)
-    return Condition(what, wanted, find, holds, on_connection)
+    wanted, holds = make_test(
+        value
+    )  # which raises where the value is wrong; its keys are asked for after that
+    return Condition(
+        what,
+        wanted,
+        find,
+        holds,
+        on_connection,
+        keys=keys(),
+        field=field,
+        refuses=getattr(value, "regex", None) is not None,
+    )

@@ -1,4 +1,7 @@
-"""A route table: routes in order, the first match wins; and the reasons, for whoever asks."""
+"""A route table: routes in order, the first match wins; and the reasons, for whoever asks.
+
+An index leaves out routes that cannot match (``xproxy/routing/index.py``); explanations go through all of them.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,21 @@ from typing import Final, final
 
 import attrs
 
-from xproxy.codecs.memo import HeadMemo, IdentityMemo
+from xproxy.codecs.memo import HeadMemo, WeakMemo
 from xproxy.config.schema import RouteConfig
 from xproxy.model.errors import ConfigError
 from xproxy.model.message import RequestHead
+from xproxy.routing.index import Index
 from xproxy.routing.match import Condition, Failure
 from xproxy.routing.route import Fault, Route, build_route
 from xproxy.stream.exchange import ConnectionFacts, Filter
 
 _MAX_CLASSES: Final = 16
-"""Classes of connections remembered at once; they bound the heads held to 16 × 512."""
+"""Classes of connections remembered at once; they bound the choices remembered to 16 × 512."""
+_MAX_TESTS: Final = 64
+"""Different tests of connections up to which those for which they all say the same share what is remembered."""
+_HEADS_OF_CONNECTION: Final = 16
+"""Choices remembered for one connection where they do not."""
 
 
 class RouteTableError(ConfigError):
@@ -65,10 +73,20 @@ class RouteTable:
     """Routes in order. Choosing is pure; choices are remembered by the identity of heads that recur.
 
     Facts of a connection must have settled before its first request is routed: where a table looks at the connection,
-    what its conditions said is remembered for the facts object.
+    what its conditions said is remembered for the facts object. Neither heads nor facts are held for that.
     """
 
-    __slots__ = ("_always", "_by_facts", "_classes", "_memo", "_on_connection", "name", "routes")
+    __slots__ = (
+        "_always",
+        "_by_facts",
+        "_classes",
+        "_fields",
+        "_index",
+        "_memo",
+        "_on_connection",
+        "name",
+        "routes",
+    )
 
     name: Final[str]
     routes: Final[tuple[Route, ...]]
@@ -79,16 +97,18 @@ class RouteTable:
         first = self.routes[0] if self.routes else None
         # A table that begins with a catch-all (every simple configuration) has nothing to look at.
         self._always = first if first is not None and not first.conditions else None
+        index = Index(self.routes)
+        self._index = index if index.useful else None
+        conditions = [condition for route in self.routes for condition in route.conditions]
+        self._fields = frozenset(c.field for c in conditions if c.field)
+        # Equal tests of several routes say the same of a connection; what they want says which are equal.
         self._on_connection: tuple[Condition, ...] = tuple(
-            condition
-            for route in self.routes
-            for condition in route.conditions
-            if condition.on_connection
+            {(c.what, c.wanted): c for c in conditions if c.on_connection}.values()
         )
         self._memo: HeadMemo[Route] | None = None if self._on_connection else HeadMemo()
         # Connections for which all conditions on connections say the same are one class, with one memory.
         self._classes: dict[tuple[bool, ...], HeadMemo[Route]] = {}
-        self._by_facts: IdentityMemo[HeadMemo[Route]] = IdentityMemo()
+        self._by_facts: WeakMemo[HeadMemo[Route]] = WeakMemo()
 
     @classmethod
     def build(cls, name: str, routes: Sequence[RouteConfig]) -> RouteTable:
@@ -115,23 +135,58 @@ class RouteTable:
         return tuple(one for route in self.routes for one in route.filters)
 
     def choose(self, head: RequestHead, facts: ConnectionFacts) -> Route | None:
-        """Return the first route that matches. A head seen before costs two look-ups."""
+        """Return the first route that matches. A head seen before costs two look-ups.
+
+        So does one that filters have added to, if no route looks at what they added. Raises BadTarget where a text is
+        too long for a route's regex.
+        """
         if self._always is not None:
             return self._always
+        known = head if head.recurs else self._recurring_part(head)
+        if known is None:
+            return self._first(head, facts)
         memo = self._memo
         if memo is None:
             memo = self._by_facts.get(facts)
             if memo is None:
                 memo = self._by_facts.put(facts, self._class_of(head, facts))
-        route = memo.get(head)
+        route = memo.get(known)
         if route is None:
-            for route in self.routes:
-                if route.matches(head, facts):
-                    return memo.put(head, route)
-            return None
+            route = self._first(head, facts)
+            if route is not None:
+                memo.put(known, route)
         return route
 
+    def _recurring_part(self, head: RequestHead) -> RequestHead | None:
+        """Return what is under the additions of filters, if it recurs and no route looks at what was added."""
+        base = head.base
+        if base is None or not base.recurs:
+            return None
+        fields = self._fields
+        if fields:
+            for name, _ in head.added:
+                if name.lower() in fields:
+                    return None
+        return base
+
+    def _first(self, head: RequestHead, facts: ConnectionFacts) -> Route | None:
+        index = self._index
+        if index is None:
+            for route in self.routes:
+                if route.matches(head, facts):
+                    return route
+            return None
+        for _, route, conditions in index.candidates(head, facts):
+            for condition in conditions:
+                if not condition.holds(condition.find(head, facts)):
+                    break
+            else:
+                return route
+        return None
+
     def _class_of(self, head: RequestHead, facts: ConnectionFacts) -> HeadMemo[Route]:
+        if len(self._on_connection) > _MAX_TESTS:
+            return HeadMemo(_HEADS_OF_CONNECTION)
         key = tuple(
             c.holds((c.find_on_connection or c.find)(head, facts)) for c in self._on_connection
         )
@@ -139,7 +194,7 @@ class RouteTable:
         if memo is None:
             if len(self._classes) >= _MAX_CLASSES:
                 self._classes.clear()
-                self._by_facts = IdentityMemo()
+                self._by_facts = WeakMemo()
             memo = self._classes[key] = HeadMemo()
         return memo
 
