@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from xproxy.config.findings import (
+    MAX_COMPARED,
     Finding,
     InvalidConfig,
     Path,
@@ -14,6 +15,7 @@ from xproxy.config.findings import (
     nearest,
     show,
     show_path,
+    suggestions,
 )
 
 
@@ -88,6 +90,19 @@ def test_the_place_is_shown() -> None:
     assert excerpt[caret.index("^")] == "y"
     assert len(excerpt) < 130
     assert InvalidConfig([finding], 2).shown().splitlines()[-1] == "… and 2 more"
+
+
+def test_so_many_names_are_compared_in_all() -> None:
+    allowed = ["name"] * (MAX_COMPARED // 2)
+    problems = [
+        Problem("", name="nane", allowed=allowed),
+        Problem("", suggestion="as found"),
+        Problem("no matter of names"),
+        Problem("", name="nane", allowed=allowed),
+        Problem("", name="nane", allowed=allowed),
+        Problem("", suggestion="as found"),
+    ]
+    assert list(suggestions(problems)) == ["name", "as found", "", "name", "", "as found"]
 
 
 @pytest.mark.parametrize(

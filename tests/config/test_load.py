@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from xproxy.config.document import MAX_TEXT_BYTES
 from xproxy.config.findings import MAX_FINDINGS, Finding, InvalidConfig
 from xproxy.config.load import load_file, load_text, read_file, read_text, simple
 from xproxy.config.schema import (
@@ -265,6 +266,25 @@ def test_only_the_first_findings_are_told(registry: Registry) -> None:
     assert isinstance(caught.value, ConfigError)
 
 
+def test_a_file_of_ten_thousand_clusters_and_routes_is_read(
+    registry: Registry, tmp_path: Path
+) -> None:
+    names = [f"tenant-{n}.example.com" for n in range(10_000)]
+    text = "listeners: [{name: edge, address: '127.0.0.1:0', routes: main}]\nroutes:\n  main:\n"
+    text += "".join(
+        f"    - name: {name}\n      hosts: [{name}]\n      cluster: {name}\n" for name in names
+    )
+    text += "clusters:\n"
+    text += "".join(
+        f"  {name}:\n    connections: shared\n    endpoints: ['127.0.0.1:1']\n" for name in names
+    )
+    path = tmp_path / "many.yaml"
+    path.write_text(text)
+    loaded = read_file(path, registry)
+    assert len(loaded.config.routes["main"]) == len(loaded.config.clusters) == 10_000
+    assert not loaded.warnings
+
+
 def test_warnings_keep_nothing_from_running(registry: Registry) -> None:
     text = """\
 admin: {address: 0.0.0.0:9901}
@@ -299,7 +319,7 @@ def test_files(tmp_path: Path, registry: Registry) -> None:
     ("content", "message"),
     [
         (None, ": cannot be read: No such file or directory"),
-        (b"x" * (1024 * 1024 + 1), ": longer than 1048576 bytes"),
+        (b"x" * (MAX_TEXT_BYTES + 1), f": longer than {MAX_TEXT_BYTES} bytes"),
         (b"a: 1\nb: \xc3\xa4\xff", ":2:5: not UTF-8: byte 0xFF"),
     ],
 )

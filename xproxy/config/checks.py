@@ -31,6 +31,7 @@ from xproxy.config.schema import (
     StringMatch,
     codec_name,
 )
+from xproxy.config.shared_states import clusters_of
 from xproxy.config.structure import ClassCheck, FieldCheck
 from xproxy.config.tls_checks import nameless, tls_class_checks, tls_field_checks, tls_oddities
 from xproxy.model.address import Address
@@ -55,6 +56,15 @@ class Names:
     registry: Registry
     base: FilePath
     """The folder that relative paths of files begin in."""
+    _known_clusters: frozenset[str] = attrs.field(
+        default=attrs.Factory(lambda self: frozenset(self.clusters or ()), takes_self=True),
+        init=False,
+    )
+
+    def lack_cluster(self, name: str) -> bool:
+        """Say whether a cluster is surely not there."""
+        # Each of thousands of routes asks this of thousands of clusters.
+        return self.clusters is not None and name not in self._known_clusters
 
     @classmethod
     def of(cls, document: object, registry: Registry, base: FilePath = FilePath()) -> Names:
@@ -121,8 +131,8 @@ def _raise_all(problems: Iterable[Problem]) -> None:
 
 
 def _cluster(names: Names, name: str | None) -> None:
-    if name is not None and names.clusters is not None and name not in names.clusters:
-        raise unknown("cluster", name, names.clusters)
+    if name is not None and names.lack_cluster(name):
+        raise unknown("cluster", name, names.clusters or ())
 
 
 def _clusters(names: Names, value: str | dict[str, int] | None) -> None:
@@ -134,8 +144,8 @@ def _clusters(names: Names, value: str | dict[str, int] | None) -> None:
 
 def _weights(names: Names, weights: Mapping[str, int]) -> Iterator[Problem]:
     for name, weight in weights.items():
-        if names.clusters is not None and name not in names.clusters:
-            yield unknown("cluster", name, names.clusters, at=(name,), key=True)
+        if names.lack_cluster(name):
+            yield unknown("cluster", name, names.clusters or (), at=(name,), key=True)
         if weight < 0:
             yield Problem(f"a weight must be 0 or more, found {weight}", at=(name,))
     total = sum(weights.values())
@@ -360,15 +370,12 @@ def oddities(config: Config) -> Iterator[tuple[Path, str]]:
         yield from _unreachable(table, routes)
         yield from never(config, table, routes)
         for route in routes:
-            match route.cluster:
-                case str(name):
-                    used_clusters.add(name)
-                case dict(weights):
-                    used_clusters.update(weights)
+            used_clusters.update(clusters_of(route))
+    for_browsers = _for_browsers(config)
     for name, cluster in config.clusters.items():
         if name not in used_clusters:
             yield ("clusters", name), "no route and no listener uses this cluster"
-        if cluster.codec == "same" and cluster.tls is None and _browsers(config, name):
+        if cluster.codec == "same" and cluster.tls is None and name in for_browsers:
             yield (
                 ("clusters", name, "codec"),
                 "browsers agree on a newer HTTP with a listener that has TLS, and its endpoints must speak it then: "
@@ -386,19 +393,15 @@ def oddities(config: Config) -> Iterator[tuple[Path, str]]:
         )
 
 
-def _browsers(config: Config, cluster: str) -> bool:
-    """Say whether a listener that ends TLS and recognises whatever is installed leads to a cluster."""
+def _for_browsers(config: Config) -> set[str]:
+    """Return the clusters that a listener leads to which ends TLS and recognises whatever is installed."""
     tables = {
         listener.routes
         for listener in config.listeners
         if listener.tls is not None and listener.tls.certificates and listener.codecs == "auto"
     }
-    for table in tables:
-        for route in config.routes.get(table or "", ()):
-            named = route.cluster
-            if cluster == named or (isinstance(named, dict) and cluster in named):
-                return True
-    return False
+    routes = [route for table in tables for route in config.routes.get(table or "", ())]
+    return {name for route in routes for name in clusters_of(route)}
 
 
 def _unreachable(table: str, routes: Sequence[RouteConfig]) -> Iterator[tuple[Path, str]]:

@@ -6,7 +6,7 @@ import difflib
 import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import attrs
@@ -18,6 +18,9 @@ Path: TypeAlias = tuple[str | int, ...]
 
 MAX_FINDINGS: Final = 100
 """Findings reported of one file; what is beyond is only counted."""
+MAX_COMPARED: Final = 50_000
+"""Names that are compared with wrong ones, of all findings together, to suggest the nearest; past it none is
+suggested. Comparing takes some 30 µs each."""
 _MAX_ALLOWED_SHOWN: Final = 16
 _MAX_EXCERPT: Final = 120
 _BEFORE_CARET: Final = 60
@@ -119,6 +122,17 @@ def allowed_names(problem: Problem) -> str:
     shown = ", ".join(problem.allowed[:_MAX_ALLOWED_SHOWN])
     rest = len(problem.allowed) - _MAX_ALLOWED_SHOWN
     return shown + (f", … ({rest} more)" if rest > 0 else "")
+
+
+def suggestions(problems: Iterable[Problem]) -> Iterator[str]:
+    """Give for each problem what to write instead, or an empty string: of names the nearest that is allowed."""
+    compared = 0
+    for problem in problems:
+        near = problem.suggestion
+        if not near and problem.name:
+            compared += len(problem.allowed)
+            near = nearest(problem.name, problem.allowed) if compared <= MAX_COMPARED else ""
+        yield near
 
 
 def nearest(name: str, allowed: Sequence[str]) -> str:

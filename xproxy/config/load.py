@@ -28,7 +28,7 @@ from xproxy.config.findings import (
     Path,
     Problem,
     allowed_names,
-    nearest,
+    suggestions,
 )
 from xproxy.config.places import not_here
 from xproxy.config.schema import (
@@ -93,7 +93,7 @@ def load_text(text: str, source: str, registry: Registry, base: FilePath = FileP
 
 
 def read_file(path: str | os.PathLike[str], registry: Registry) -> Loaded:
-    """Read a configuration file of at most 1 MiB. Raises InvalidConfig, also if it cannot be read."""
+    """Read a configuration file of at most ``MAX_TEXT_BYTES``. Raises InvalidConfig, also if it cannot be read."""
     name = os.fspath(path)
     try:
         with FilePath(path).open("rb") as file:
@@ -164,15 +164,13 @@ def _invalid(document: Document, problems: Iterable[tuple[Path, Problem]]) -> In
         place = document.position(path, of_key=problem.on_key)
         found.setdefault((place.line, place.column, problem.message), (path, problem))
     placed = sorted(found.items(), key=lambda item: item[0][:2])
+    shown = [item for _, item in placed[:MAX_FINDINGS]]
+    near = suggestions(problem for _, problem in shown)
     findings = [
         document.finding(
-            path,
-            problem.message,
-            problem.suggestion or nearest(problem.name, problem.allowed),
-            allowed_names(problem),
-            of_key=problem.on_key,
+            path, problem.message, suggestion, allowed_names(problem), of_key=problem.on_key
         )
-        for _, (path, problem) in placed[:MAX_FINDINGS]
+        for (path, problem), suggestion in zip(shown, near, strict=True)
     ]
     return InvalidConfig(findings, max(0, len(placed) - MAX_FINDINGS))
 

@@ -45,7 +45,7 @@ from xproxy.registry import CODECS, FILTERS, Registry
 _INTRODUCTION: Final = """\
 # Configuration
 
-One YAML file (`xproxy run -c FILE`), at most 1 MiB. `xproxy check -c FILE` reports every mistake in it at once, each
+One YAML file (`xproxy run -c FILE`), at most 8 MiB. `xproxy check -c FILE` reports every mistake in it at once, each
 with its line, what is allowed there, and the nearest name. `xproxy schema` prints a JSON Schema for editors.
 
 - **Unknown keys** are errors, as are keys given twice. What is no YAML, a tag, or a key given twice is told before

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from xproxy.config.findings import Path
-from xproxy.config.schema import ClusterConfig, Config, RouteConfig, codec_name
+from xproxy.config.schema import Config, RouteConfig, codec_name
 from xproxy.model.errors import PluginError
 from xproxy.registry import CODECS, Registry
 
 
 def shared_states(config: Config, registry: Registry) -> Iterator[tuple[Path, str]]:
     """Give each cluster that says ``connections: shared`` and may be spoken to in such a protocol."""
+    spoken = _spoken(config)
     for name, cluster in config.clusters.items():
         if cluster.connections != "shared" or cluster.proxy_protocol is not None:
             continue
-        for codec in sorted(_spoken(config, name, cluster)):
+        codec = codec_name(cluster.codec)
+        said = {codec} if codec not in ("auto", "same", "alpn") else spoken.get(name, set())
+        for codec in sorted(said):
             if _is_stateful(registry, codec):
                 yield (
                     ("clusters", name, "connections"),
@@ -23,24 +26,29 @@ def shared_states(config: Config, registry: Registry) -> Iterator[tuple[Path, st
                 )
 
 
-def _spoken(config: Config, name: str, cluster: ClusterConfig) -> set[str]:
-    """Return the protocols that the file names for a cluster; what ``auto`` may find is not doubted."""
-    if (codec := codec_name(cluster.codec)) not in ("auto", "same", "alpn"):
-        return {codec}
-    found: set[str] = set()
+def clusters_of(route: RouteConfig) -> Collection[str]:
+    """Return the names of the clusters that a route leads to."""
+    match route.cluster:
+        case str(name):
+            return (name,)
+        case dict(weights):
+            return weights
+        case _:
+            return ()
+
+
+def _spoken(config: Config) -> dict[str, set[str]]:
+    """Return for each cluster the protocols that the file names; what ``auto`` may find is not doubted."""
+    codecs: dict[str, set[str]] = {}
     for listener in config.listeners:
-        routes = [r for r in config.routes.get(listener.routes or "", ()) if _leads_to(r, name)]
-        if routes:
-            codecs = listener.codecs
-            found |= {codec_name(c) for c in ((codecs,) if isinstance(codecs, str) else codecs)}
-        for route in routes:
-            found |= set(route.match.protocol or ())
+        listed = (listener.codecs,) if isinstance(listener.codecs, str) else listener.codecs
+        codecs.setdefault(listener.routes or "", set()).update(map(codec_name, listed))
+    found: dict[str, set[str]] = {}
+    for table, names in codecs.items():
+        for route in config.routes.get(table, ()):
+            for cluster in clusters_of(route):
+                found.setdefault(cluster, set()).update(names, route.match.protocol or ())
     return found
-
-
-def _leads_to(route: RouteConfig, cluster: str) -> bool:
-    named = route.cluster
-    return cluster == named or (isinstance(named, dict) and cluster in named)
 
 
 def _is_stateful(registry: Registry, name: str) -> bool:
