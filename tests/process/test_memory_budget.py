@@ -51,7 +51,7 @@ def configuration(hung: int, good: int, seconds: int = 20) -> str:
     return f"""
 overload: {{max_held_bytes: {_BUDGET}B}}
 listeners:
-  - {{name: edge, address: '127.0.0.1:0', routes: main}}
+  - {{name: edge, address: '127.0.0.1:0', routes: main, limits: {{max_head_bytes: 512KiB}}}}
 routes:
   main:
     - {{match: {{path: /good}}, cluster: good}}
@@ -86,6 +86,12 @@ def bolt_small_halves() -> Sequence[Iterator[bytes]]:
         yield next(_messages(BOLT, 300 * KIB, 1))[: 250 * KIB]
 
     return [half() for _ in range(600)]
+
+
+def http1_half_heads() -> Sequence[Iterator[bytes]]:
+    # Lines of 8 KiB, of a head that never ends.
+    head = b"GET /attack HTTP/1.1\r\nHost: a\r\n" + b"x: %b\r\n" % (b"v" * 8 * KIB) * 60
+    return [iter([head]) for _ in range(600)]
 
 
 def dubbo_by_many() -> Sequence[Iterator[bytes]]:
@@ -133,6 +139,7 @@ ATTACKS: Final[Sequence[Attack]] = (
     bolt_whole,
     bolt_unfinished,
     bolt_small_halves,
+    http1_half_heads,
     dubbo_by_many,
     thrift_packed,
     http2_uploads,
@@ -290,6 +297,20 @@ def _call_back(connection: socket.socket) -> None:
     connection.recv(65536)
 
 
+def thrift_asks(connections: int) -> Attack:
+    name = b"\x80\x01\x00\x01" + (3).to_bytes(4) + b"say" + (1).to_bytes(4) + b"\x00"
+    return lambda: [iter([len(name).to_bytes(4) + name]) for _ in range(connections)]
+
+
+def _answer_half(connection: socket.socket) -> None:
+    # All but the last byte of an answer of 15 MiB.
+    connection.recv(65536)
+    name = b"\x80\x01\x00\x02" + (3).to_bytes(4) + b"say" + (1).to_bytes(4)
+    text = b"\x0b\x00\x00" + (15 * MIB).to_bytes(4) + bytes(15 * MIB) + b"\x00"
+    connection.sendall((len(name) + len(text)).to_bytes(4) + name + text[:-1])
+    connection.recv(65536)
+
+
 @contextmanager
 def endpoint(serve: Callable[[socket.socket], None]) -> Iterator[int]:
     """Serve every connection in a thread; a proxy that hangs up ends it."""
@@ -322,8 +343,9 @@ def endpoint(serve: Callable[[socket.socket], None]) -> Iterator[int]:
         (_answer_large, bolt_asks(2, 30), ""),
         (_ask_for_life, bolt_asks(1, 1), ""),
         (_call_back, bolt_asks(1, 4), "    connections: bound\n"),
+        (_answer_half, thrift_asks(40), ""),
     ],
-    ids=["answers-to-one", "answers-to-many", "heartbeats", "reverse-requests"],
+    ids=["answers-to-one", "answers-to-many", "heartbeats", "reverse-requests", "halves"],
 )
 def test_what_endpoints_send_and_nobody_takes_stays_within_it(
     serve: Callable[[socket.socket], None], attack: Attack, more: str, web: int, tmp_path: Path

@@ -44,7 +44,7 @@ def test_whatever_comes_and_goes_the_sum_is_what_the_shares_hold(
     for which, count in steps:
         share = shares[which]
         if count % 3 == 0:
-            share.set_unfinished(count)
+            share.change_unfinished(share.unfinished, count)
         elif count % 3 == 1:
             share.add(count)
             whole[which] += count
@@ -55,7 +55,7 @@ def test_whatever_comes_and_goes_the_sum_is_what_the_shares_hold(
         assert held.shares == {one for one in shares if one.held}
         assert all(one.held == w + one.unfinished for one, w in zip(shares, whole, strict=True))
     for share, count in zip(shares, whole, strict=True):
-        share.set_unfinished(0)
+        share.change_unfinished(share.unfinished, 0)
         share.take(count)
     assert held.stats.held_bytes == 0
     assert not held.shares
@@ -70,21 +70,12 @@ async def test_who_holds_next_to_nothing_is_always_read() -> None:
     assert not held.share(None).full
 
 
-def test_what_is_short_is_not_counted() -> None:
-    held = Held()
-    share = held.share(None)
-    share.set_unfinished(COUNTED - 1)
-    assert held.stats.held_bytes == 0
-    share.set_unfinished(COUNTED)
-    assert held.stats.held_bytes == COUNTED
-
-
 async def test_a_connection_above_its_own_bound_is_not_read_but_its_message_goes_on() -> None:
     held = Held()
     _, share = holding(held, MIB, most=MIB)
     assert share.full
     share.take(MIB)
-    share.set_unfinished(2 * MIB)
+    share.change_unfinished(0, 2 * MIB)
     assert not share.full, "nothing else could make it less"
 
 

@@ -180,7 +180,7 @@ class Multiplexed(Bindings):
             self.close_bound()
             self.stream.close()
             share = self.share
-            share.set_unfinished(0)
+            self._count_unfinished(0)
             share.holder = None
             # Whatever still knows this connection, or a part of it, holds nothing of its messages.
             self.codec.receive(None)
@@ -383,8 +383,9 @@ class Multiplexed(Bindings):
                 frames = receive(data)
                 if not frames:
                     self._count_unfinished(self._unfinished + len(data))
-                elif self._unfinished:
-                    self._count_unfinished(0)
+                elif self._unfinished or len(data) >= COUNTED:
+                    # Behind what came whole there may be half a message, or whole ones that wait in the codec.
+                    self._count_unfinished(len(data) if self._half_message(True, frames) else 0)
                 if silence is not None:
                     silence.heard(half_message=self._half_message(True, frames))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
@@ -413,9 +414,11 @@ class Multiplexed(Bindings):
 
     def _count_unfinished(self, count: int) -> None:
         # Bytes of what has not come whole, or whose frames have not.
-        if count >= COUNTED or self._unfinished >= COUNTED:
-            self.share.set_unfinished(count)
-        self._unfinished = count
+        before, self._unfinished = self._unfinished, count
+        if count >= COUNTED or before >= COUNTED:
+            self.share.change_unfinished(
+                before if before >= COUNTED else 0, count if count >= COUNTED else 0
+            )
 
     @property
     def crowded(self) -> bool:

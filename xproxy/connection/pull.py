@@ -16,6 +16,7 @@ from xproxy.codecs.api import Codec, SupportsBypass, supports
 from xproxy.connection.service import DownstreamStats
 from xproxy.model.errors import RequestBroken, StreamError
 from xproxy.model.frames import Data, Frame, GoAway, Reply, Reset, Trailers, Violation
+from xproxy.stream.held import COUNTED, FREE, Share
 from xproxy.transport.poller import PolledSocket
 from xproxy.transport.splice import SourceBroken, splice
 from xproxy.transport.stream import ByteStream, write_all
@@ -27,12 +28,33 @@ BYPASS_AFTER: Final = 256 * 1024
 class FramePuller:
     """A socket, its codec, and the frames that were decoded but not yet wanted. One task pulls at a time."""
 
-    __slots__ = ("closing", "codec", "ended", "inbox", "stats", "stream", "violation")
+    __slots__ = (
+        "_half",
+        "closing",
+        "codec",
+        "counted",
+        "ended",
+        "inbox",
+        "share",
+        "stats",
+        "stream",
+        "violation",
+    )
 
     def __init__(
-        self, stream: ByteStream, codec: Codec, stats: DownstreamStats | None = None
+        self,
+        stream: ByteStream,
+        codec: Codec,
+        stats: DownstreamStats | None = None,
+        share: Share | None = None,
     ) -> None:
         self.stream = stream
+        self.share = share
+        """Whose bytes are held; None: nobody's for now, and they are not counted."""
+        self.counted = 0
+        """Bytes that are counted: of the last read, or of what has not come whole."""
+        self._half = 0
+        """The latter."""
         self.stats = stats
         """Where bytes are counted; None: nowhere. Whoever reads or writes the stream itself counts them as well."""
         self.codec = codec
@@ -44,12 +66,45 @@ class FramePuller:
         self.violation: Violation | None = None
 
     async def fill(self) -> None:
-        """Read once and decode; afterwards the inbox may still be empty. Raises like ``ByteStream.read``."""
+        """Read once and decode; afterwards the inbox may still be empty. Raises like ``ByteStream.read``.
+
+        Waits first while the process holds too much, unless little is held for this connection.
+        """
+        share = self.share
+        if share is not None:
+            if self.counted > self._half and not self.stream.pending:
+                self.held(0)  # it has gone, and the next may take its time
+            if share.held > FREE and share.full:
+                await share.room()
         data = await self.stream.read()
         if self.stats is not None:
             self.stats.downstream_rx_bytes_total += len(data)
-        self.inbox.extend(self.codec.receive(data) if data else self.end())
+        frames = self.codec.receive(data) if data else self.end()
+        self.inbox.extend(frames)
+        if share is not None and (len(data) >= COUNTED or self.counted):
+            self.held(len(data), half=not frames)
         self.stream.settle()
+
+    def held(self, count: int, *, half: bool = False) -> None:
+        """Count what was read last, until the next time. ``half``: it is more of a message that is not whole yet.
+
+        Only reads of ``COUNTED`` bytes need be told, and any other behind half a message.
+        """
+        share = self.share
+        if share is None:
+            return
+        if half:
+            count += self._half
+        unfinished = count if half else 0
+        share.unfinished += unfinished - self._half
+        self._half = unfinished
+        before, self.counted = self.counted, count
+        share.change(before, count)
+
+    def let_go(self) -> None:
+        """Nothing that was read is held any more. Idempotent."""
+        if self.counted:
+            self.held(0)
 
     def end(self) -> Sequence[Frame]:
         """The peer's input has ended: return what the codec makes of it."""

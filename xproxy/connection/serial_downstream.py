@@ -40,7 +40,7 @@ from xproxy.stream.exchange import (
     RetryPermits,
     error_head,
 )
-from xproxy.stream.held import COUNTED, TOO_MUCH
+from xproxy.stream.held import COUNTED, FREE, TOO_MUCH
 from xproxy.transport.farewell import linger
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers
@@ -69,7 +69,7 @@ class SerialDownstream(SerialWriting, Bindings):
         waited: float = 0.0,
     ) -> None:
         """``waited``: seconds since the first byte came, which count for the first head's time."""
-        super().__init__(FramePuller(stream, codec, port.stats), facts, port, timers)
+        super().__init__(FramePuller(stream, codec, port.stats, facts.share), facts, port, timers)
         facts.downstream = self
         facts.share.holder = self
         self._busy = False  # a stream, or a head that is not complete yet
@@ -87,6 +87,8 @@ class SerialDownstream(SerialWriting, Bindings):
         self.side.inbox.extend(self.side.codec.receive(first))
         self.side.stream.settle()
         self._half_finished = bool(first) and not self.side.inbox
+        if len(first) >= COUNTED:
+            self.side.held(len(first), half=self._half_finished)
         if not self._half_finished:
             self._waited = 0.0
         first = b""
@@ -116,6 +118,7 @@ class SerialDownstream(SerialWriting, Bindings):
             self.side.stream.close()
             self._tunnel = self.request = None  # each knows this
             # Whatever still knows this connection holds nothing of its messages.
+            self.side.let_go()
             self.side.inbox.clear()
             self.side.codec.receive(None)
 
@@ -187,8 +190,13 @@ class SerialDownstream(SerialWriting, Bindings):
                     left = max(timeouts.head - self._waited, 0.0) if timeouts.head else 1e9
                     self._waited = 0.0
                     timers.arm(self._timer, trio.current_time() + left)
+                share = self.facts.share
+                if share.held > FREE and share.full:
+                    await share.room()
             else:
                 self._busy = False
+                if self.side.counted:
+                    self.side.let_go()
                 limit = timeouts.linger if self._draining else timeouts.idle or 1e9
                 timers.arm(self._timer, trio.current_time() + limit)
             # Whoever waits holds no message: neither what was read, nor what came out of it.
@@ -199,6 +207,8 @@ class SerialDownstream(SerialWriting, Bindings):
                 frames = codec.receive(data)
                 if len(data) > TINY or self._half_finished:
                     stream.settle()
+                    if len(data) >= COUNTED or self._half_finished:
+                        self.side.held(len(data), half=not frames)
                 in_a_row = 0
                 if frames:
                     inbox.extend(frames)
@@ -232,12 +242,20 @@ class SerialDownstream(SerialWriting, Bindings):
         # The scope was cancelled. True: go on with the connection.
         stats = self._port.stats
         request, self.request = self.request, None
-        if not self._timer.fired and (self._stopped is None or request is None):
+        begun = self._busy and self._stopped is not None  # a head that may not go on
+        if not self._timer.fired and (self._stopped is None or (request is None and not begun)):
             if request is not None:
                 stats.downstream_cx_destroy_remote += 1
             return False
         error = self.interruption()
         if request is None:
+            if begun and error is not None:
+                self._refused(error_head(error), error.flag)
+                await self._farewell(error)
+                self.side.codec.receive(None)
+                self.side.let_go()
+                await self._leave()
+                return False
             if self.side.inbox or self._timer.deadline != math.inf:
                 # A request came at the very moment; or the stream before had ended when its time came, and another
                 # time was set since.
@@ -283,6 +301,7 @@ class SerialDownstream(SerialWriting, Bindings):
         request = Request(head.message, body, self.facts, self, now, head.origin)  # type: ignore[arg-type]  # a server's
         if head.data and len(head.data) >= COUNTED:
             self.hold(2 * len(head.data))
+            self.side.let_go()  # the same bytes
         self.request = request
         timeouts = service.timeouts
         self._begin(now, timeouts.idle if self.facts.traits.headless else timeouts.stream_idle)
@@ -432,7 +451,7 @@ class SerialDownstream(SerialWriting, Bindings):
 
     def relieve(self) -> None:
         """See Holder: its stream is answered with overload; where there is none, the connection ends."""
-        if self.request is None or self._stopped is not None:
+        if (self.request is None and not self._busy) or self._stopped is not None:
             self.side.stream.abort()
         else:
             self.stop(Overflow(TOO_MUCH))

@@ -41,6 +41,7 @@ from xproxy.model.status import Status
 from xproxy.model.traits import Traits
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Request, Response
+from xproxy.stream.held import COUNTED
 from xproxy.transport.stream import ByteStream, write_all
 from xproxy.transport.turns import SMALL
 
@@ -136,11 +137,17 @@ class SerialUpstream:
     def close(self) -> None:
         """Close the connection; half a request must not be taken for a whole one. Idempotent."""
         self.side.closing = True
+        self.release()
         self._body = None  # each knows the other
         if self._uploading:
             self.side.stream.abort()
         else:
             self.side.stream.close()
+
+    def release(self) -> None:
+        """The exchange is over: nothing is held for its client any more. Idempotent."""
+        self.side.let_go()
+        self.side.share = None
 
     def close_soon(self) -> None:
         """See Closable."""
@@ -196,6 +203,10 @@ class SerialUpstream:
                     return Response(frame.message, BytesBody(frame.data), frame.origin)  # type: ignore[arg-type]  # a client's
             stream.settle()
             side.inbox.extend(frames)
+            side.share = request.connection.share
+            if len(data) >= COUNTED:
+                side.held(len(data), half=not frames)
+                data = b""
         else:
             data = side.codec.send(Head(stream_id, head))
             try:
@@ -250,6 +261,7 @@ class SerialUpstream:
         return response
 
     async def _response(self, request: Request) -> Response:
+        self.side.share = request.connection.share
         try:
             frame = await self._head(request)
         finally:
@@ -260,6 +272,7 @@ class SerialUpstream:
         if frame.end:
             if self.side.inbox:
                 self._settle()
+            self.release()
             return Response(head, BytesBody(frame.data), frame.origin)
         self._body = ResponseBody(self, frame.data)
         return Response(head, self._body, None, self)

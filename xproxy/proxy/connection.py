@@ -73,6 +73,10 @@ class Connection:
         else:
             self.stream.close()
 
+    def relieve(self) -> None:
+        """See Holder: before its protocol is known. Nothing can be said to it then."""
+        self.stream.abort()
+
     def drain(self, grace: float) -> None:
         """Finish what is in flight, then close. One that has not said yet what it wants has ``grace`` seconds to."""
         if self.driver is not None:

@@ -22,6 +22,7 @@ from xproxy.proxy.connection import Connection, Ports
 from xproxy.proxy.listener_tls import ListenerTls
 from xproxy.proxy.snapshot import ListenerPlan
 from xproxy.proxy.watched import Watched
+from xproxy.stream.held import COUNTED
 from xproxy.transport.farewell import linger
 from xproxy.transport.proxy_protocol import ProxyHeader, ProxyHeaderError, parse
 from xproxy.transport.tls.alerts import Alert, TlsError, alert_record
@@ -66,6 +67,8 @@ class Opening:
     """TLS was spoken, here or through us."""
     _prefix: bytes = b""
     # Read, and not yet made sense of.
+    _counted: int = 0
+    # Of it, as the connection's share.
     _ended: bool = False
     # No more will come.
     _since: float = 0.0
@@ -95,6 +98,8 @@ class Opening:
             return Opened(plan.opaque, b"", self.ports.main)
         if self.ports.main.draining:
             self.connection.drain(plan.config.timeouts.linger)
+        share = self.connection.share
+        share.holder = self.connection
         try:
             begun = await self._begin()
             if not isinstance(begun, ClientHello):
@@ -113,6 +118,9 @@ class Opening:
         except _GONE:
             self.ports.main.stats.downstream_cx_ended_early += 1
             return None
+        finally:
+            share.holder = None
+            self._count(0)
 
     def _say(self, text: str, *values: object) -> None:
         _logger.info(f"listener %s: %s: {text}", self.plan.config.name, self.peer, *values)
@@ -122,8 +130,14 @@ class Opening:
         if not self._prefix:
             self._since = trio.current_time()
         self._prefix += data
+        if self._counted or len(self._prefix) >= COUNTED:
+            self._count(len(self._prefix))
         self._ended = not data
         return not self._ended
+
+    def _count(self, count: int) -> None:
+        self.connection.share.change_unfinished(self._counted, count)
+        self._counted = count
 
     # ---- before TLS, or without
 

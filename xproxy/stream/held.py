@@ -176,7 +176,7 @@ class Share:
         self.held = 0
         """Bytes."""
         self.unfinished = 0
-        """Of these, the beginning of a message that has not come whole."""
+        """Of these, the beginnings of messages that have not come whole."""
 
     def add(self, count: int) -> None:
         """Count bytes that are held from now on."""
@@ -198,15 +198,18 @@ class Share:
             of.shares.discard(self)
         of.changed()
 
-    def set_unfinished(self, count: int) -> None:
-        """Note how much of a message has come that is not whole yet."""
-        if count < COUNTED:
-            count = 0
-        change, self.unfinished = count - self.unfinished, count
+    def change(self, before: int, count: int) -> None:
+        """Count ``count`` bytes in place of ``before``."""
+        change = count - before
         if change > 0:
             self.add(change)
         elif change:
             self.take(-change)
+
+    def change_unfinished(self, before: int, count: int) -> None:
+        """The same of a message that is not whole yet, of which ``count`` bytes have come by now."""
+        self.unfinished += count - before
+        self.change(before, count)
 
     @property
     def full(self) -> bool:

@@ -169,6 +169,7 @@ class Lease:
             return
         self._over = True
         if self.connection.finished:
+            self.connection.release()
             self.lane.settle(self.connection, self.endpoint, self.pool)
         else:
             self.lane.drop(self.connection, self.endpoint, self.pool)
@@ -279,5 +280,6 @@ class _Bound:
 
     async def aclose(self) -> None:
         self.busy = False
+        self.connection.release()
         if self.alone or not self.connection.finished:
             self.close_soon()
