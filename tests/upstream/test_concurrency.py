@@ -109,7 +109,9 @@ async def test_beyond_the_connections_requests_wait_and_are_bounded() -> None:
 
 async def test_one_connection_cannot_use_up_a_cluster() -> None:
     """1,024 uploads without an end, as many as a cluster takes: others are served all the same."""
-    codec = "    codecs: [auto, {name: http2, max_concurrent_streams: 1024, settings_timeout: 60s}]\n"
+    codec = (
+        "    codecs: [auto, {name: http2, max_concurrent_streams: 1024, settings_timeout: 60s}]\n"
+    )
     async with (
         upstream() as up,
         running(web(up.port, listener=codec, codec="http2")) as live,

@@ -265,8 +265,7 @@ class PolledSocket:
         elif not self.upstream:  # whoever gets its answers has pressed by asking, or is costly
             turns.press(new=self._got < 0)
         if (turns.pressed or turns.late(self._clock())) and self._may_cost():
-            self._account = turns.account(upstream=self.upstream)
-            self._account.cost = SLICE  # for all that is known
+            self._account = turns.newcomer(upstream=self.upstream)
             self._size = min(self._size, _MUCH)
             await turns.wait(self._account)
             self._account = None  # quick, until it turns out not to be

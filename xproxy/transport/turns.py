@@ -241,6 +241,16 @@ class Turns:
         account.used = self._lanes[upstream].virtual
         return account
 
+    def newcomer(self, *, upstream: bool) -> Account:
+        """Open an account for one turn of somebody of whom nothing is known.
+
+        It pays for the turn in advance: were it free, as many as always come anew would come before everybody else.
+        """
+        account = self.account(upstream=upstream)
+        account.used += SLICE
+        account.cost = SLICE
+        return account
+
     def charge(self, account: Account, seconds: float) -> None:
         """Note that a turn has taken so long."""
         now = self.clock()
