@@ -18,6 +18,7 @@ from xproxy.proxy.build import Tools, build, codec_limits
 from xproxy.proxy.snapshot import Snapshot
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
+from xproxy.upstream.ticker import Ticker
 
 REGISTRY = registry()
 TEXT = """
@@ -38,7 +39,7 @@ clusters:
 def tools() -> Tools:
     poller = Poller()
     poller.close()
-    return Tools(REGISTRY, poller, Timers(), Random(1), DetectCounters())
+    return Tools(REGISTRY, poller, Timers(), Ticker(), Random(1), DetectCounters())
 
 
 def config(text: str = TEXT) -> Config:

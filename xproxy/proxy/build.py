@@ -38,6 +38,7 @@ from xproxy.upstream.balance.api import LoadBalancer, LoadBalancerFactory
 from xproxy.upstream.cluster import Cluster, CodecChoice
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.origination import Origination
+from xproxy.upstream.ticker import Ticker
 from xproxy.upstream.untold import Untold
 
 
@@ -48,6 +49,7 @@ class Tools:
     registry: Registry
     poller: Poller
     timers: Timers
+    ticker: Ticker
     random: Random
     detections: DetectCounters
 
@@ -92,6 +94,7 @@ def _build_cluster(name: str, config: Config, tools: Tools, previous: Snapshot |
         _codec_choice(cluster, tools.registry),
         tools.poller,
         tools.timers,
+        tools.ticker,
         tools.random,
         Limits(
             max_head_bytes=cluster.limits.max_head_bytes,

@@ -1,7 +1,7 @@
 """The running proxy: listeners, clusters and snapshots, and the signals that steer them.
 
-Task tree: runtime ▸ {poller, timers, signals, snapshot parts, cluster ▸ upstream connection, listener ▸ connection ▸
-stream}. Whatever is started for something dies with it.
+Task tree: runtime ▸ {poller, timers, ticker, signals, snapshot parts, cluster ▸ upstream connection, listener ▸
+connection ▸ stream}. Whatever is started for something dies with it.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from xproxy.transport.descriptors import raise_limit
 from xproxy.transport.listener import open_listener
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
+from xproxy.upstream.ticker import Ticker
 
 _logger = logging.getLogger(__name__)
 
@@ -62,7 +63,10 @@ class Runtime:
         """How many configurations have been in force."""
         self.draining = False
         spread = random or Random()  # noqa: S311  # spreads load; guards nothing
-        self._tools = Tools(registry, self.poller, self.timers, spread, self.detections)
+        self.ticker = Ticker()
+        self._tools = Tools(
+            registry, self.poller, self.timers, self.ticker, spread, self.detections
+        )
         self.metrics.add("detection", "", self.detections)
         self.metrics.add("memory", "", self.poller.held.stats)
         self._ids = connection_ids()
@@ -96,6 +100,7 @@ class Runtime:
                 self._nursery = nursery
                 nursery.start_soon(self.poller.run)
                 nursery.start_soon(self.timers.run)
+                nursery.start_soon(self.ticker.run)
                 nursery.start_soon(self.poller.held.run)
                 self._admin = admin
                 try:

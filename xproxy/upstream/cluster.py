@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import attrs
 import trio
@@ -43,12 +43,9 @@ from xproxy.upstream.outcome import OutcomeBody
 from xproxy.upstream.serial_lane import DedicatedLane, SerialLane
 from xproxy.upstream.shared_lane import BoundLane, SharedLane
 from xproxy.upstream.stats import ClusterStats
+from xproxy.upstream.ticker import TICK, Ticker
 from xproxy.upstream.tunnel_lane import TunnelLane
 from xproxy.upstream.untold import Untold
-
-_TICK: Final = 1.0
-"""Seconds between looks at idle connections."""
-
 
 CodecChoice: TypeAlias = Callable[[str], CodecPlugin]
 """What a cluster's endpoints are spoken to in, for requests of the downstream protocol of this name."""
@@ -65,6 +62,7 @@ class Cluster:
         codec: CodecChoice,
         poller: Poller,
         timers: Timers,
+        ticker: Ticker,
         random: Random,
         limits: Limits,
         origination: Origination | None = None,
@@ -93,6 +91,10 @@ class Cluster:
         self._codec = codec
         self._poller = poller
         self._timers = timers
+        self._ticker = ticker
+        self._idle_ticks = math.ceil(config.idle_timeout / TICK)
+        self._refresh_ticks = math.ceil(config.tls.reload_interval / TICK) if config.tls else 0
+        self._refreshed = ticker.tick
         self._limits = limits
         self._origination = origination
         self._offered = offered
@@ -105,21 +107,26 @@ class Cluster:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                if self._refresh_ticks:
+                    self._ticker.watch(self, self._refresh_ticks)
                 task_status.started()
-                tick = 0
-                idle_ticks = math.ceil(self.config.idle_timeout / _TICK)
-                tls = self.config.tls
-                reload_ticks = math.ceil(tls.reload_interval / _TICK) if tls is not None else 0
-                while True:
-                    await trio.sleep(_TICK)
-                    tick += 1
-                    if reload_ticks and tick % reload_ticks == 0:
-                        self.refresh()
-                    for lane in self._lanes.values():
-                        lane.tick(tick, idle_ticks)
+                await trio.sleep_forever()
         finally:
             self._nursery = None
+            self._ticker.forget(self)
             self.close()
+
+    def tick(self, tick: int) -> int:
+        """See Ticked: close what is idle, and look at certificate files. Without connections there is no tick."""
+        if self._refresh_ticks and tick - self._refreshed >= self._refresh_ticks:
+            self._refreshed = tick
+            self.refresh()
+        left = False
+        for lane in self._lanes.values():
+            left |= lane.tick(tick, self._idle_ticks)
+        if left:
+            return 1
+        return self._refreshed + self._refresh_ticks - tick if self._refresh_ticks else 0
 
     def refresh(self) -> None:
         """Take up certificate files that have changed."""
@@ -344,6 +351,8 @@ class Cluster:
             self.stats,
             self.breaker,
             self._limits,
+            self._ticker,
+            self,
             self._origination,
             agreement,
         )

@@ -19,7 +19,7 @@ from xproxy.upstream.pool import SerialPool
 class SerialLane:
     """Pools connections by endpoint, and by what the codec says sets them apart."""
 
-    __slots__ = ("_dialer", "_of_kind", "_plain", "_pool_of", "_tick", "plugin")
+    __slots__ = ("_dialer", "_of_kind", "_plain", "_pool_of", "_ticker", "plugin")
 
     def __init__(self, dialer: Dialer) -> None:
         self.plugin: CodecPlugin = dialer.plugin
@@ -28,7 +28,7 @@ class SerialLane:
         plugin = dialer.plugin
         self._pool_of = plugin.pool_of if isinstance(plugin, SupportsPools) else None
         self._of_kind: dict[Hashable, dict[Endpoint, SerialPool]] = {}
-        self._tick = 0
+        self._ticker = dialer.ticker
 
     def pinned(self, _request: Request) -> Endpoint | None:
         """See Lane."""
@@ -79,7 +79,7 @@ class SerialLane:
         if not connection.reusable or (bound and connection.requests >= bound):
             self.drop(connection, endpoint, pool)
             return
-        connection.idle_since = self._tick
+        connection.idle_since = self._ticker.tick
         if not connection.oneway:
             pool.offer(connection)
         elif pool.waiting:
@@ -134,9 +134,8 @@ class SerialLane:
         every = (self._plain, *self._of_kind.values())
         return [item for pools in every for item in pools.items()]
 
-    def tick(self, tick: int, idle_ticks: int) -> None:
+    def tick(self, tick: int, idle_ticks: int) -> bool:
         """See Lane."""
-        self._tick = tick
         for endpoint, pool in self._pools():
             for connection in pool.expire(tick, idle_ticks):
                 if connection.reusable:
@@ -144,6 +143,7 @@ class SerialLane:
                 else:
                     self._dialer.stats.upstream_cx_destroy_remote += 1
                 self.drop(connection, endpoint, pool)
+        return self._dialer.connections > 0
 
     def close(self) -> None:
         """See Lane."""
@@ -249,8 +249,9 @@ class DedicatedLane:
             downstream.bind(self, bound)
         return bound
 
-    def tick(self, tick: int, idle_ticks: int) -> None:
+    def tick(self, tick: int, idle_ticks: int) -> bool:
         """See Lane: bound connections live and die with their clients."""
+        return False
 
     def close(self) -> None:
         """See Lane: bound connections live and die with their clients."""

@@ -145,7 +145,7 @@ class SharedLane:
             self._connections[endpoint].remove(connection)
             self._dialer.closed(endpoint)
 
-    def tick(self, tick: int, idle_ticks: int) -> None:
+    def tick(self, tick: int, idle_ticks: int) -> bool:
         """See Lane: an endpoint's connections are closed together, once it has had no request for so long."""
         for endpoint, connections in self._connections.items():
             total, since = self._used.get(endpoint, (-1, tick))
@@ -158,6 +158,7 @@ class SharedLane:
                 heard = trio.current_time() - idle_ticks
                 surplus = connections[self._dialer.config.connections_per_endpoint :]
                 self._leave([c for c in surplus if not c.streams and c.read_at < heard])
+        return self._dialer.connections > 0
 
     def _leave(self, connections: list[Multiplexed]) -> None:
         for connection in connections:
@@ -297,8 +298,9 @@ class BoundLane:
                 downstream.unbind(self)
             self._dialer.closed(bound.endpoint)
 
-    def tick(self, tick: int, idle_ticks: int) -> None:
+    def tick(self, tick: int, idle_ticks: int) -> bool:
         """See Lane: bound connections live and die with their clients."""
+        return False
 
     def close(self) -> None:
         """See Lane: bound connections live and die with their clients."""
