@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import cast
+from typing import ParamSpec, TypeVar, cast
 
 import attrs
 
@@ -34,12 +34,15 @@ from xproxy.stream.exchange import Filter, Handler, Request, Response, SupportsR
 from xproxy.stream.lifetime import SupportsRun
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
-from xproxy.upstream.balance.api import LoadBalancer, LoadBalancerFactory
+from xproxy.upstream.balance.api import LoadBalancer, LoadBalancerFactory, Picker
 from xproxy.upstream.cluster import Cluster, CodecChoice
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.origination import Origination
 from xproxy.upstream.ticker import Ticker
 from xproxy.upstream.untold import Untold
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @attrs.frozen(eq=False)
@@ -121,15 +124,25 @@ def _codec_choice(config: ClusterConfig, registry: Registry) -> CodecChoice:
 
 def _guarded(name: str, make: LoadBalancerFactory) -> LoadBalancerFactory:
     # Somebody else's code: what it raises must refuse the configuration, not end the proxy.
-    def make_balancer(endpoints: Sequence[Endpoint], random: Random) -> LoadBalancer:
-        try:
-            return make(endpoints, random)
-        except Exception as exc:
-            raise PluginError(
-                f"load balancer {name!r} cannot be made: {type(exc).__name__}: {exc}"
-            ) from exc
+    return lambda random: _Guarded(name, _guard(name, make, random))
 
-    return make_balancer
+
+@attrs.frozen(eq=False)
+class _Guarded:
+    name: str
+    balancer: LoadBalancer
+
+    def picker(self, endpoints: Sequence[Endpoint], previous: Picker | None) -> Picker:
+        return _guard(self.name, self.balancer.picker, endpoints, previous)
+
+
+def _guard(name: str, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return make(*args, **kwargs)
+    except Exception as exc:
+        raise PluginError(
+            f"load balancer {name!r} cannot be made: {type(exc).__name__}: {exc}"
+        ) from exc
 
 
 def codec_limits(config: LimitsConfig) -> Limits:

@@ -36,6 +36,7 @@ from xproxy.upstream.agreement import Agreement
 from xproxy.upstream.alpn_lane import AlpnLane
 from xproxy.upstream.balance.api import LoadBalancerFactory
 from xproxy.upstream.breaker import Breaker
+from xproxy.upstream.choice import Choice
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer, Lane
 from xproxy.upstream.origination import Origination
@@ -87,7 +88,7 @@ class Cluster:
         for endpoint in self.endpoints:
             if endpoint.address in known:
                 endpoint.follow(known[endpoint.address])
-        self._balancer = balancer(self.endpoints, random)
+        self._choice = Choice(balancer(random), self.endpoints)
         self._codec = codec
         self._poller = poller
         self._timers = timers
@@ -155,7 +156,7 @@ class Cluster:
         if rpc is not None and self._untold is not None and rpc.dialect in self._untold.calls:
             spoken = rpc.dialect
         lane = self._lanes.get(spoken) or self._open_lane(spoken, request.connection)
-        endpoint = lane.pinned(request) or self._choose(request)
+        endpoint = lane.pinned(request) or self._choice.choose(request)
         stats.upstream_rq_total += 1
         stats.upstream_rq_active += 1
         endpoint.active += 1
@@ -250,28 +251,6 @@ class Cluster:
         if family_of(plugin) != (traits.family or request.connection.protocol):
             response.head = attrs.evolve(response.head, native_status=None, extra=None)
 
-    def _choose(self, request: Request) -> Endpoint:
-        endpoint = self._balancer.pick(request)
-        tried = request.tried
-        if tried is None and endpoint.failing_until == 0.0:
-            return endpoint
-        now = trio.current_time()
-        fallback = endpoint
-        for _ in range(len(self.endpoints) * 2):
-            if endpoint.failing_until <= now:
-                endpoint.failing_until = 0.0
-                if tried is None or endpoint not in tried:
-                    return endpoint
-                fallback = endpoint
-            endpoint = self._balancer.pick(request)
-        # The balancer does not come round to a good one, or there is none: look at each once.
-        untried = [e for e in self.endpoints if tried is None or e not in tried]
-        for endpoint in untried:
-            if endpoint.failing_until <= now:
-                return endpoint
-        # All that is left is failing: the balancer's own choice spreads the load, unless it has been tried.
-        return fallback if fallback in untried or not untried else untried[0]
-
     def _ended(self, endpoint: Endpoint) -> None:
         self.stats.upstream_rq_active -= 1
         endpoint.active -= 1
@@ -294,6 +273,7 @@ class Cluster:
             now = trio.current_time()
             if endpoint.failing_until <= now:
                 self.stats.endpoint_failing += 1
+                self._choice.marked()
             endpoint.failing_until = now + self.config.failure_time
 
     # ---- lanes

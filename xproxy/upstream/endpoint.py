@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 import attrs
 
 from xproxy.model.address import Address
+
+
+@attrs.frozen
+class Locality:
+    """Where an endpoint runs; empty: nobody has said it."""
+
+    region: str = ""
+    zone: str = ""
+    sub_zone: str = ""
+
+
+NOWHERE: Final = Locality()
 
 
 @attrs.define(eq=False)
@@ -28,6 +41,9 @@ class Endpoint:
     """Connect failures and resets since the last answer."""
     failing_until: float = 0.0
     """Chosen only if nothing else is left before this time (trio clock)."""
+    priority: int = 0
+    """0 is asked first, the others when those before them are not available."""
+    locality: Locality = NOWHERE
 
     def follow(self, before: Endpoint) -> None:
         """Take the place of the same address in a cluster that was changed: go on counting, keep what is known.
