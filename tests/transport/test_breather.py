@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
+import pytest
 import trio
 
-from xproxy.transport.breather import SLICE, Breather
+from xproxy.transport.breather import SLICE, Breather, unhurried
 
 
 class Clock:
@@ -44,6 +47,23 @@ async def test_work_that_is_short_is_done_at_once() -> None:
 
 async def test_work_that_is_long_has_a_break_after_each_slice() -> None:
     assert await breaks(SLICE / 3.5, 12) == 3
+
+
+async def test_unhurried_work_is_done_to_its_end_and_its_errors_are_its_own() -> None:
+    done: list[int] = []
+
+    def work(end: int) -> Generator[None, None, int]:
+        for number in range(end):
+            done.append(number)
+            yield
+        if end == 3:
+            raise ValueError("three")
+        return end
+
+    assert await unhurried(work(5)) == 5
+    assert done == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="three"):
+        await unhurried(work(3))
 
 
 async def test_time_in_the_break_is_not_its_own() -> None:

@@ -61,6 +61,7 @@ STEPS = st.lists(
         st.tuples(st.just("mark"), st.sets(st.integers(0, 39), max_size=5)),
         st.tuples(st.just("choose"), st.sets(st.integers(0, 39), max_size=5)),
         st.tuples(st.just("wait"), st.sampled_from([{1}, {4}, {11}])),
+        st.tuples(st.just("change"), st.sets(st.integers(0, 39), min_size=1)),
     ),
     max_size=40,
 )
@@ -71,16 +72,22 @@ STEPS = st.lists(
     weights=st.lists(st.integers(1, 5), min_size=1, max_size=40), steps=STEPS, seed=st.integers()
 )
 @settings(max_examples=80)
-def test_failing_ones_are_chosen_when_no_other_is_left_and_tried_ones_last(
+def test_failing_ones_are_chosen_when_no_other_is_left_and_removed_ones_never(
     name: str, weights: list[int], steps: list[tuple[str, set[int]]], seed: int
 ) -> None:
     async def main() -> None:
-        some = endpoints(weights)
+        every = some = endpoints(weights)
         choice = Choice(balancer_of(name, seed), some)
         for what, numbers in steps:
-            picked = [some[number] for number in numbers if number < len(some)]
+            picked = [every[number] for number in numbers if number < len(every)]
             if what == "wait":
                 clock.jump(sum(numbers))
+            elif what == "change":
+                some = picked or every
+                for one in some:
+                    one.weight = 6 - one.weight
+                choice.change(some)
+                assert choice.hosts.endpoints == tuple(some)
             elif what == "mark":
                 for one in picked:
                     mark(choice, one)
@@ -181,3 +188,21 @@ async def test_a_choice_among_many_that_fail_costs_next_to_nothing(
         assert failed <= 5 * (1000 - healthy)
     assert balancer.picks <= 2.2 * total
     assert balancer.pickers <= total / 60
+
+
+async def test_a_removed_one_is_not_chosen_even_once(mock_clock: MockClock) -> None:
+    some = endpoints([1] * 1000)
+    choice = Choice(RoundRobin(Random(1)), some)
+    last = ask(choice)
+    at = some.index(last)
+    choice.change([*some[: at + 1], *some[at + 3 :]])
+    assert ask(choice) is some[(at + 3) % 1000]  # and the turn goes on
+
+
+async def test_weights_that_change_hold_from_the_next_choice(mock_clock: MockClock) -> None:
+    some = endpoints([1, 1])
+    choice = Choice(RoundRobin(Random(1)), some)
+    ask(choice)
+    some[0].weight = 9
+    choice.change(some)
+    assert Counter(id(ask(choice)) for _ in range(100)) == {id(some[0]): 90, id(some[1]): 10}

@@ -322,7 +322,7 @@ async def test_a_cluster_that_a_reload_removes_closes_its_connections() -> None:
         server = Party("upstream", await one.accept())
         await play(server << HEAD, server >> OK, client << OK)
         old = live.cluster()
-        await live.reload(web(two.port))
+        await live.reload(web(two.port, idle_timeout="59s"))
         assert live.cluster() is not old
         await eventually(lambda: old.stats.upstream_cx_active == 0, "the old cluster's connections")
         await client.send(GET)
@@ -338,7 +338,7 @@ async def test_a_cluster_in_use_ends_when_its_last_stream_has() -> None:
         server = Party("upstream", await one.accept())
         await server.expect(HEAD)
         old = live.cluster()
-        await live.reload(web(two.port))
+        await live.reload(web(two.port, idle_timeout="59s"))
         assert old.stats.upstream_cx_active == 1
         await play(server >> OK, client << OK)
         await eventually(lambda: old.stats.upstream_cx_active == 0, "the old cluster's connection")

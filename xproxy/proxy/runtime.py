@@ -28,7 +28,7 @@ from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.networks import Networks
 from xproxy.model.traits import WEB_FAMILY
 from xproxy.observe.metrics import StatsRegistry
-from xproxy.proxy.build import Tools, build, make_service
+from xproxy.proxy.build import Tools, assemble, make_service
 from xproxy.proxy.memory import default_held_bytes, give_back, give_back_freed_memory
 from xproxy.proxy.ports import ActiveListener, connection_ids
 from xproxy.proxy.reload import Reloader
@@ -37,6 +37,7 @@ from xproxy.proxy.snapshot import ListenerPlan, Snapshot
 from xproxy.registry import Registry
 from xproxy.stream.exchange import Handler
 from xproxy.stream.lifetime import SupportsStatistics
+from xproxy.transport.breather import Breather, unhurried
 from xproxy.transport.descriptors import raise_limit
 from xproxy.transport.listener import open_listener
 from xproxy.transport.poller import Poller
@@ -153,7 +154,7 @@ class Runtime:
 
     async def _apply(self, config: Config) -> None:
         old = self.snapshot
-        new = build(config, self._tools, old)
+        new = await unhurried(assemble(config, self._tools, old))
         plans = dict(new.listeners)
         if self._admin is not None and config.admin is not None:
             plans[_ADMIN] = self._admin_plan(config.admin, self._admin(self))
@@ -179,6 +180,11 @@ class Runtime:
             for thing in started:
                 self._end(thing)
             raise
+        # Nothing below can fail. Endpoints first: a route may lead to a cluster because of what it has now.
+        breather = Breather()
+        for cluster, wanted in new.changes:
+            cluster.become(wanted)
+            await breather.breathe()
         self._switch(old, new, plans, opened)
 
     def _switch(

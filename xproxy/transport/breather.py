@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Generator
+from typing import Final, TypeVar
 
 import trio
 
+T = TypeVar("T")
+
 SLICE: Final = 0.001
 """Seconds of such work in a round of the loop."""
+
+
+async def unhurried(work: Generator[None, None, T]) -> T:
+    """Do ``work``, which yields between its steps, with breaks, and return what it returns. Mostly no checkpoint."""
+    breather = Breather()
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        await breather.breathe()
 
 
 class Breather:

@@ -56,6 +56,17 @@ class AlpnLane:
             left |= lane.tick(tick, idle_ticks)
         return left
 
+    def leave(self, endpoint: Endpoint) -> None:
+        """See Lane."""
+        for lane in self._lanes.values():
+            lane.leave(endpoint)
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """See Lane."""
+        self._agreement.forget(endpoint)
+        for lane in self._lanes.values():
+            lane.forget(endpoint)
+
     def close(self) -> None:
         """See Lane."""
         self._agreement.close()

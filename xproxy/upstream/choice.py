@@ -50,6 +50,19 @@ class Choice:
         """The set that is chosen from."""
         return self._hosts
 
+    def probe(self, endpoints: Sequence[Endpoint]) -> None:
+        """See whether the balancer can pick among ``endpoints``. Raises what it raises."""
+        self._balancer.picker(endpoints, None)
+
+    def change(self, endpoints: Sequence[Endpoint]) -> None:
+        """Choose among other endpoints, or among the same ones with other weights, from now on."""
+        self._hosts = HostSet.of(endpoints)
+        self._every = None
+        self._chosen = ()
+        self._patience = len(endpoints) // _SHARE
+        self._spent = self._patience
+        self.marked()
+
     def marked(self) -> None:
         """Take note that an endpoint is failing that was not."""
         self._stale = True

@@ -39,6 +39,7 @@ from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.choice import Choice
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer, Lane
+from xproxy.upstream.membership import Membership
 from xproxy.upstream.origination import Origination
 from xproxy.upstream.outcome import OutcomeBody
 from xproxy.upstream.serial_lane import DedicatedLane, SerialLane
@@ -83,7 +84,7 @@ class Cluster:
         self.stats: ClusterStats = ClusterStats() if previous is None else previous.stats
         self.breaker = Breaker(config.circuit_breakers, self.stats, name)
         self._ample = self.breaker.ample
-        self.endpoints = [Endpoint(e.address, e.weight, e.metadata) for e in config.endpoints]
+        self._membership = Membership(config.endpoints)
         known = {} if previous is None else {one.address: one for one in previous.endpoints}
         for endpoint in self.endpoints:
             if endpoint.address in known:
@@ -102,6 +103,38 @@ class Cluster:
         self._untold = untold
         self._lanes: dict[str, Lane] = {}
         self._nursery: trio.Nursery | None = None
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Those that requests go to; not those that were removed and still drain."""
+        return self._membership.endpoints
+
+    def may_become(self, config: ClusterConfig) -> bool:
+        """Whether it can ``become`` so: nothing but endpoints differs. Raises PluginError if its balancer refuses."""
+        if config == self.config:
+            return True
+        if attrs.evolve(config, endpoints=self.config.endpoints) != self.config:
+            return False
+        self._choice.probe(Membership(config.endpoints).endpoints)
+        return True
+
+    def become(self, config: ClusterConfig) -> None:
+        """Take the endpoints of ``config``. Those that stay, by address, keep connections, counters and marks.
+
+        Those that are removed get no request any more; what they have in flight is finished.
+        """
+        if config.endpoints != self.config.endpoints:
+            removed = self._membership.change(config.endpoints)
+            self._choice.change(self.endpoints)
+            self._let_go(removed)
+            if removed:
+                self._ticker.watch(self)
+        self.config = config
+
+    def _let_go(self, endpoints: Sequence[Endpoint]) -> None:
+        for endpoint in endpoints:
+            for lane in self._lanes.values():
+                lane.leave(endpoint)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the cluster's connections until cancelled."""
@@ -122,10 +155,15 @@ class Cluster:
         if self._refresh_ticks and tick - self._refreshed >= self._refresh_ticks:
             self._refreshed = tick
             self.refresh()
+        # Once more: a connection may have been opened for a request that came before.
+        self._let_go(self._membership.leaving)
         left = False
         for lane in self._lanes.values():
             left |= lane.tick(tick, self._idle_ticks)
-        if left:
+        for endpoint in self._membership.drained():
+            for lane in self._lanes.values():
+                lane.forget(endpoint)
+        if left or self._membership.leaving:
             return 1
         return self._refreshed + self._refresh_ticks - tick if self._refresh_ticks else 0
 

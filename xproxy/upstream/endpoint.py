@@ -24,7 +24,7 @@ NOWHERE: Final = Locality()
 
 @attrs.define(eq=False)
 class Endpoint:
-    """Lives as long as its cluster."""
+    """Lives as long as its cluster has it, and then until it has drained."""
 
     address: Address
     weight: int = 1
@@ -44,6 +44,13 @@ class Endpoint:
     priority: int = 0
     """0 is asked first, the others when those before them are not available."""
     locality: Locality = NOWHERE
+    leaving: bool = False
+    """The cluster has it no more: no request comes, what is in flight is finished, and its connections close."""
+
+    @property
+    def drained(self) -> bool:
+        """Whether it has neither requests nor connections."""
+        return not (self.active or self.connections)
 
     def follow(self, before: Endpoint) -> None:
         """Take the place of the same address in a cluster that was changed: go on counting, keep what is known.

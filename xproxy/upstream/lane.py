@@ -44,6 +44,14 @@ class Lane(Protocol):
         """Close what was not used for ``idle_ticks``. Return whether there is anything left to look after."""
         ...
 
+    def leave(self, endpoint: Endpoint) -> None:
+        """Close connections to ``endpoint``, which was removed, when they are done. May be called again."""
+        ...
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Keep nothing of ``endpoint``, which has drained."""
+        ...
+
     def close(self) -> None:
         """Close everything at once."""
         ...

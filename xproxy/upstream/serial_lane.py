@@ -79,6 +79,9 @@ class SerialLane:
         if not connection.reusable or (bound and connection.requests >= bound):
             self.drop(connection, endpoint, pool)
             return
+        if endpoint.leaving and not pool.waiting:
+            self.drop(connection, endpoint, pool)
+            return
         connection.idle_since = self._ticker.tick
         if not connection.oneway:
             pool.offer(connection)
@@ -145,12 +148,26 @@ class SerialLane:
                 self.drop(connection, endpoint, pool)
         return self._dialer.connections > 0
 
+    def leave(self, endpoint: Endpoint) -> None:
+        """See Lane."""
+        for pools in (self._plain, *self._of_kind.values()):
+            if endpoint in pools:
+                self._close_idle(endpoint, pools[endpoint])
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """See Lane."""
+        for pools in (self._plain, *self._of_kind.values()):
+            pools.pop(endpoint, None)
+
+    def _close_idle(self, endpoint: Endpoint, pool: SerialPool) -> None:
+        for connections in (pool.idle, pool.oneways):
+            while connections:
+                self.drop(connections.pop(), endpoint, pool)
+
     def close(self) -> None:
         """See Lane."""
         for endpoint, pool in self._pools():
-            for connections in (pool.idle, pool.oneways):
-                while connections:
-                    self.drop(connections.pop(), endpoint, pool)
+            self._close_idle(endpoint, pool)
 
 
 @attrs.define(eq=False)
@@ -189,11 +206,12 @@ def _may_resend(connection: SerialUpstream, request: Request) -> bool:
 class DedicatedLane:
     """A connection of its own for each stream (L4), or for each client (PROXY header: it names one client)."""
 
-    __slots__ = ("_dialer", "plugin")
+    __slots__ = ("_dialer", "_kept", "plugin")
 
     def __init__(self, dialer: Dialer) -> None:
         self.plugin: CodecPlugin = dialer.plugin
         self._dialer = dialer
+        self._kept: set[_Bound] = set()
 
     def pinned(self, request: Request) -> Endpoint | None:
         """See Lane."""
@@ -204,6 +222,14 @@ class DedicatedLane:
         downstream = request.connection.downstream
         bound = downstream.bound(self) if downstream is not None else None
         return bound if isinstance(bound, _Bound) and bound.usable else None
+
+    def leave(self, endpoint: Endpoint) -> None:
+        """See Lane."""
+        for bound in [one for one in self._kept if one.endpoint is endpoint and not one.busy]:
+            bound.close_soon()
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """See Lane: connections are kept by their clients."""
 
     async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
         """See Lane."""
@@ -227,7 +253,7 @@ class DedicatedLane:
             if response.lease is not None or bound.alone:
                 response.lease = bound
             else:
-                bound.busy = False
+                bound.rest()
             return response
 
     async def _open(self, request: Request, endpoint: Endpoint) -> _Bound:
@@ -242,11 +268,12 @@ class DedicatedLane:
             or self.plugin.traits.headless
             or (isinstance(old, _Bound) and old.busy)
         )
-        bound = _Bound(self._dialer, connection, endpoint, alone)
+        bound = _Bound(self._dialer, connection, endpoint, alone, self._kept)
         if downstream is not None and not alone:
             if old is not None:
                 old.close_soon()
             downstream.bind(self, bound)
+            self._kept.add(bound)
         return bound
 
     def tick(self, tick: int, idle_ticks: int) -> bool:
@@ -264,21 +291,33 @@ class _Bound:
     endpoint: Endpoint
     alone: bool
     """For one stream, and closed with it."""
+    kept: set[_Bound]
+    """Those of the lane that wait for their clients' next request, and this one too if it is kept for a client."""
     busy: bool = False
     _closed: bool = False
 
     @property
     def usable(self) -> bool:
-        return not self._closed and (self.busy or self.connection.quiet())
+        # A client goes elsewhere with its next request when the endpoint was removed.
+        return not (self._closed or self.endpoint.leaving) and (
+            self.busy or self.connection.quiet()
+        )
+
+    def rest(self) -> None:
+        self.busy = False
+        if self.endpoint.leaving:
+            self.close_soon()
 
     def close_soon(self) -> None:
         self.busy = False
+        self.kept.discard(self)
         if not self._closed:
             self._closed = True
             self.connection.close()
             self.dialer.closed(self.endpoint)
 
     async def aclose(self) -> None:
-        self.busy = False
         if self.alone or not self.connection.finished:
             self.close_soon()
+        else:
+            self.rest()
