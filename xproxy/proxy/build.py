@@ -89,8 +89,7 @@ def assemble(
     routers: dict[str, Handler] = {}
     for name, routes in config.routes.items():
         tables[name] = yield from RouteTable.building(name, routes)
-        routers[name] = Router(tables[name], clusters)
-        yield
+        routers[name] = yield from Router.building(tables[name], clusters)
     listeners: dict[str, ListenerPlan] = {}
     for listener in config.listeners:
         listeners[listener.name] = _build_listener(listener, routers, clusters, tools, previous)

@@ -185,7 +185,15 @@ class Runtime:
         for cluster, wanted in new.changes:
             cluster.become(wanted)
             await breather.breathe()
-        self._switch(old, new, plans, opened)
+        before = old.clusters if old is not None else {}
+        fresh = []
+        for name, cluster in new.clusters.items():
+            if before.get(name) is not cluster:
+                fresh.append(name)
+            await breather.breathe()
+        gone = [name for name in before if name not in new.clusters]
+        await breather.breathe()
+        self._switch(old, new, plans, opened, fresh, gone)
 
     def _switch(
         self,
@@ -193,8 +201,10 @@ class Runtime:
         new: Snapshot,
         plans: Mapping[str, ListenerPlan],
         opened: Mapping[str, ActiveListener],
+        fresh: Iterable[str],
+        gone: Iterable[str],
     ) -> None:
-        # No await in here: a connection sees the one configuration or the other.
+        # No await in here: a connection sees the one configuration or the other. ``fresh`` and ``gone`` are clusters.
         assert self._nursery is not None
         self.snapshot = new
         self.generation += 1
@@ -228,14 +238,13 @@ class Runtime:
             self.listeners[name] = active
             self.metrics.add("listener", name, active.stats)
             self._nursery.start_soon(active.run)
-        for name, cluster in new.clusters.items():
-            if old is None or old.clusters.get(name) is not cluster:
-                self.metrics.remove("cluster", name)
-                self.metrics.add("cluster", name, cluster.stats)
+        for name in gone:
+            self.metrics.remove("cluster", name)
+        for name in fresh:
+            self.metrics.remove("cluster", name)
+            self.metrics.add("cluster", name, new.clusters[name].stats)
         self._show_parts(old, new)
         if old is not None:
-            for name in old.clusters.keys() - new.clusters.keys():
-                self.metrics.remove("cluster", name)
             self._nursery.start_soon(self._retire, old)
 
     def _show_parts(self, old: Snapshot | None, new: Snapshot) -> None:
@@ -320,10 +329,17 @@ class Runtime:
     async def _retire(self, snapshot: Snapshot) -> None:
         await snapshot.wait_idle()
         self._live.remove(snapshot)
-        used = {id(thing) for other in self._live for thing in other.running}
+        breather = Breather()
+        ending: dict[int, object] = {}
         for thing in snapshot.running:
-            if id(thing) not in used:
-                self._end(thing)
+            ending[id(thing)] = thing
+            await breather.breathe()
+        # Looked at last: a snapshot that came meanwhile may use what this one did.
+        for other in self._live:
+            for thing in other.running:
+                ending.pop(id(thing), None)
+        for thing in ending.values():
+            self._end(thing)
 
     async def _end_listener(self, listener: ActiveListener) -> None:
         with trio.move_on_after(listener.config.timeouts.drain or math.inf):
