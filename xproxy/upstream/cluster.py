@@ -149,6 +149,7 @@ class Cluster:
             self._nursery = None
             self._ticker.forget(self)
             self.close()
+            self._lanes.clear()  # each knows the cluster
 
     def tick(self, tick: int) -> int:
         """See Ticked: close what is idle, and look at certificate files. Without connections there is no tick."""
