@@ -8,16 +8,16 @@ from random import Random
 import attrs
 import trio
 
-from xproxy.api import Endpoint, Handler, Request, Response
+from xproxy.api import Endpoint, Handler, Picker, Request, Response
 
 
 class RaisingBalancer:
     """Cannot be made."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], random: Random) -> None:
+    def __init__(self, random: Random) -> None:
         raise RuntimeError("no licence")
 
-    def pick(self, request: Request) -> Endpoint:
+    def picker(self, endpoints: Sequence[Endpoint], previous: Picker | None) -> Picker:
         """Never be asked."""
         raise NotImplementedError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from pathlib import Path
 from random import Random
 from types import ModuleType
@@ -30,6 +30,7 @@ from xproxy.registry import (
     default_registry,
 )
 from xproxy.stream.exchange import Handler, Request, Response
+from xproxy.upstream.balance.api import Picker
 from xproxy.upstream.endpoint import Endpoint
 
 
@@ -216,6 +217,24 @@ class NoAttrs:
 class First:
     """A load balancer."""
 
+    def __init__(self, random: Random) -> None:
+        """Need no randomness."""
+
+    def picker(self, endpoints: Sequence[Endpoint], previous: Picker | None) -> FirstPicker:
+        return FirstPicker(endpoints)
+
+
+class FirstPicker:
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        self._endpoints = endpoints
+
+    def pick(self, request: Request, avoid: Container[object]) -> Endpoint:
+        return self._endpoints[0]
+
+
+class OldBalancer:
+    """Was made with endpoints, and picked itself."""
+
     def __init__(self, endpoints: Sequence[Endpoint], random: Random) -> None:
         self._endpoints = endpoints
 
@@ -223,28 +242,23 @@ class First:
         return self._endpoints[0]
 
 
-class OldBalancer(First):
-    """Sees no request."""
-
-    def pick(self) -> Endpoint:  # type: ignore[override]  # the mistake under test
-        return self._endpoints[0]
-
-
 class NoRandom:
-    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
-        """Take too little."""
-
-    def pick(self, request: Request) -> Endpoint:
+    def picker(self, endpoints: Sequence[Endpoint], previous: Picker | None) -> FirstPicker:
         raise NotImplementedError
 
 
-class PicksNothing:
-    def __init__(self, endpoints: Sequence[Endpoint], random: Random) -> None:
+class MakesNothing:
+    def __init__(self, random: Random) -> None:
         """Take all."""
 
 
-def first(endpoints: Sequence[Endpoint], random: Random) -> First:
-    return First(endpoints, random)
+class ForgetsThePrevious(First):
+    def picker(self, endpoints: Sequence[Endpoint]) -> FirstPicker:  # type: ignore[override]  # the mistake under test
+        return FirstPicker(endpoints)
+
+
+def first(random: Random) -> First:
+    return First(random)
 
 
 @pytest.mark.parametrize(
@@ -254,10 +268,11 @@ def first(endpoints: Sequence[Endpoint], random: Random) -> First:
         (FILTERS, NoAttrs, "it is no attrs class"),
         (FILTERS, NotCallable, r"it has no __call__\(request, call_next\)"),
         (FILTERS, OldFilter, r"it has no __call__\(request, call_next\)"),
-        (LOAD_BALANCERS, 7, r"it cannot be called with \(endpoints, random\)"),
-        (LOAD_BALANCERS, NoRandom, r"it cannot be called with \(endpoints, random\)"),
-        (LOAD_BALANCERS, PicksNothing, r"it has no pick\(request\)"),
-        (LOAD_BALANCERS, OldBalancer, r"it has no pick\(request\)"),
+        (LOAD_BALANCERS, 7, r"it cannot be called with \(random\)"),
+        (LOAD_BALANCERS, NoRandom, r"it cannot be called with \(random\)"),
+        (LOAD_BALANCERS, OldBalancer, r"it cannot be called with \(random\)"),
+        (LOAD_BALANCERS, MakesNothing, r"it has no picker\(endpoints, previous\)"),
+        (LOAD_BALANCERS, ForgetsThePrevious, r"it has no picker\(endpoints, previous\)"),
     ],
 )
 def test_a_plugin_of_the_wrong_shape_is_refused(

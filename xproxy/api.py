@@ -114,8 +114,8 @@ from xproxy.stream.exchange import (
     local_response,
 )
 from xproxy.stream.lifetime import SupportsRun
-from xproxy.upstream.balance.api import LoadBalancer
-from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.balance.api import LoadBalancer, Picker
+from xproxy.upstream.endpoint import Endpoint, Locality
 
 __all__ = [
     "API_VERSION",
@@ -174,6 +174,7 @@ __all__ = [
     "LoadBalancer",
     "Local",
     "LocalProtocolError",
+    "Locality",
     "Malformed",
     "Message",
     "MessageCodec",
@@ -182,6 +183,7 @@ __all__ = [
     "NoHealthyEndpoint",
     "Origin",
     "Overflow",
+    "Picker",
     "PluginError",
     "RateLimited",
     "Reason",

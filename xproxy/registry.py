@@ -227,11 +227,11 @@ def _filter_shape(plugin: object) -> Iterable[str]:
 
 
 def _balancer_shape(plugin: object) -> Iterable[str]:
-    """A balancer is made with endpoints and a source of randomness, and asked with a request."""
-    if not callable(plugin) or not _takes(plugin, 2):
-        yield "it cannot be called with (endpoints, random)"
-    elif isinstance(plugin, type) and not _takes(getattr(plugin, "pick", None), 2):
-        yield "it has no pick(request)"
+    """A balancer is made with a source of randomness, and makes pickers."""
+    if not callable(plugin) or not _takes(plugin, 1):
+        yield "it cannot be called with (random)"
+    elif isinstance(plugin, type) and not _takes(getattr(plugin, "picker", None), 3):
+        yield "it has no picker(endpoints, previous)"
 
 
 def _takes(function: object, count: int) -> bool:

@@ -14,10 +14,11 @@ from xproxy.config.load import load_text
 from xproxy.config.schema import Config, FilterConfig
 from xproxy.filters.access_log import AccessLog
 from xproxy.model.errors import PluginError
-from xproxy.proxy.build import Tools, build, codec_limits
+from xproxy.proxy.build import Tools, assemble, build, codec_limits
 from xproxy.proxy.snapshot import Snapshot
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
+from xproxy.upstream.ticker import Ticker
 
 REGISTRY = registry()
 TEXT = """
@@ -38,7 +39,7 @@ clusters:
 def tools() -> Tools:
     poller = Poller()
     poller.close()
-    return Tools(REGISTRY, poller, Timers(), Random(1), DetectCounters())
+    return Tools(REGISTRY, poller, Timers(), Ticker(), Random(1), DetectCounters())
 
 
 def config(text: str = TEXT) -> Config:
@@ -83,17 +84,49 @@ def test_what_is_equal_stays_what_it_was(tools: Tools) -> None:
     assert new.listeners["edge"].service is not old.listeners["edge"].service
 
 
-def test_what_differs_is_built_anew(tools: Tools) -> None:
+@pytest.mark.parametrize(
+    "other", ["endpoints: ['127.0.0.1:5'], idle_timeout: 7s", "endpoints: ['x:7'], codec: http1"]
+)
+def test_what_differs_is_built_anew(other: str, tools: Tools) -> None:
     old = built(tools)
-    text = TEXT.replace('web: {endpoints: ["127.0.0.1:5"]}', 'web: {endpoints: ["127.0.0.1:7"]}')
-    new = built(tools, text, old)
+    new = built(tools, TEXT.replace('web: {endpoints: ["127.0.0.1:5"]}', f"web: {{{other}}}"), old)
     assert new.clusters["web"] is not old.clusters["web"]
     assert new.clusters["raw"] is old.clusters["raw"]
+    assert new.changes == ()
+
+
+@pytest.mark.parametrize(
+    "endpoints", ["'127.0.0.1:7'", "{address: '127.0.0.1:5', weight: 9}", "'127.0.0.1:5', 'x:1'"]
+)
+def test_a_cluster_with_other_endpoints_stays_and_changes_when_it_is_told_to(
+    endpoints: str, tools: Tools
+) -> None:
+    old = built(tools)
+    web = old.clusters["web"]
+    before = web.config
+    text = TEXT.replace('web: {endpoints: ["127.0.0.1:5"]}', f"web: {{endpoints: [{endpoints}]}}")
+    new = built(tools, text, old)
+    assert new.clusters["web"] is web
+    assert web.config == before
+    ((changed, wanted),) = new.changes
+    assert changed is web
+    web.become(wanted)
+    assert web.config == new.config.clusters["web"]
+    assert built(tools, text, new).changes == ()
+
+
+def test_no_step_is_more_than_one_cluster_or_route(tools: Tools) -> None:
+    many = "".join(f"  c{n}: {{endpoints: ['127.0.0.1:5']}}\n" for n in range(300))
+    routes = "".join(f"    - {{hosts: [h{n}.test], cluster: c{n}}}\n" for n in range(200))
+    text = TEXT.replace("[{cluster: web}]", "\n" + routes) + many
+    old = built(tools, text)
+    steps = sum(1 for _ in assemble(config(text), tools, old))
+    assert steps > 302 + 200
 
 
 def test_a_cluster_that_comes_back_is_a_new_one(tools: Tools) -> None:
     first = built(tools)
-    changed = TEXT.replace('"127.0.0.1:5"', '"127.0.0.1:7"')
+    changed = TEXT.replace('["127.0.0.1:5"]', '["127.0.0.1:7"], idle_timeout: 7s')
     third = built(tools, TEXT, built(tools, changed, first))
     assert third.clusters["web"] is not first.clusters["web"]
 

@@ -16,6 +16,7 @@ from xproxy.proxy.snapshot import Snapshot
 from xproxy.stream.exchange import Request, Response
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
+from xproxy.upstream.ticker import Ticker
 
 REGISTRY = registry()
 TEXT = """
@@ -35,7 +36,7 @@ def service() -> Service:
 def snapshot(main: Service, fallback: Service | None) -> Snapshot:
     poller = Poller()
     poller.close()
-    tools = Tools(REGISTRY, poller, Timers(), Random(1), DetectCounters())
+    tools = Tools(REGISTRY, poller, Timers(), Ticker(), Random(1), DetectCounters())
     built = build(load_text(TEXT, "test.yaml", REGISTRY), tools)
     plan = attrs.evolve(built.listeners["edge"], service=main, fallback=fallback)
     return attrs.evolve(built, listeners={"edge": plan})

@@ -62,3 +62,14 @@ def test_a_connection_that_nobody_takes_is_closed() -> None:
     assert [fake.closed for fake, _ in fakes] == [True, False], "one is kept for each endpoint"
     agreement.close()
     assert fakes[1][0].closed
+
+
+def test_nothing_is_kept_of_an_endpoint_that_is_forgotten() -> None:
+    agreement = Agreement(PLUGINS)
+    fake, made = stream()
+    with pytest.raises(OtherProtocol):
+        agreement.settle(HERE, None, made, BEST.name)
+    agreement.forget(HERE)
+    agreement.forget(HERE)
+    assert fake.closed
+    assert agreement.of(HERE) is BEST

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ from tests.live import (
 from xproxy.model.status import Status
 from xproxy.stream.exchange import Request
 from xproxy.testing import BROKEN, Party, play
+from xproxy.upstream.balance.api import Picker
+from xproxy.upstream.choice import Choice
 from xproxy.upstream.endpoint import Endpoint
 
 OK = http_response(b"ok")
@@ -73,10 +76,13 @@ async def test_a_balancer_may_choose_by_the_request() -> None:
         cluster = live.cluster()
 
         class ByPath:
-            def pick(self, request: Request) -> Endpoint:
+            def picker(self, endpoints: Sequence[Endpoint], previous: Picker | None) -> ByPath:
+                return self
+
+            def pick(self, request: Request, avoid: Container[object]) -> Endpoint:
                 return cluster.endpoints[request.head.path == "/two"]
 
-        cluster._balancer = ByPath()
+        cluster._choice = Choice(ByPath(), cluster.endpoints)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(one.serve, answering(b"1"))
             nursery.start_soon(two.serve, answering(b"2"))
@@ -316,7 +322,7 @@ async def test_a_cluster_that_a_reload_removes_closes_its_connections() -> None:
         server = Party("upstream", await one.accept())
         await play(server << HEAD, server >> OK, client << OK)
         old = live.cluster()
-        await live.reload(web(two.port))
+        await live.reload(web(two.port, idle_timeout="59s"))
         assert live.cluster() is not old
         await eventually(lambda: old.stats.upstream_cx_active == 0, "the old cluster's connections")
         await client.send(GET)
@@ -332,7 +338,7 @@ async def test_a_cluster_in_use_ends_when_its_last_stream_has() -> None:
         server = Party("upstream", await one.accept())
         await server.expect(HEAD)
         old = live.cluster()
-        await live.reload(web(two.port))
+        await live.reload(web(two.port, idle_timeout="59s"))
         assert old.stats.upstream_cx_active == 1
         await play(server >> OK, client << OK)
         await eventually(lambda: old.stats.upstream_cx_active == 0, "the old cluster's connection")

@@ -43,6 +43,7 @@ from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer
 from xproxy.upstream.serial_lane import DedicatedLane
 from xproxy.upstream.stats import ClusterStats
+from xproxy.upstream.ticker import Ticker
 
 OK = http_response(b"ok")
 HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")
@@ -295,6 +296,11 @@ async def test_an_upstream_that_takes_no_header_is_a_failed_connection() -> None
 # ---- a lane by itself
 
 
+class NoTick:
+    def tick(self, tick: int) -> int:
+        return 0
+
+
 @attrs.define(eq=False)
 class Client:
     """A client's connection as a lane sees it."""
@@ -359,7 +365,18 @@ async def test_streams_of_one_client_that_overlap_do_not_meet_on_its_connection(
         config = ClusterConfig(endpoints=(EndpointConfig(address=endpoint.address),))
         breaker = Breaker(config.circuit_breakers, stats, "web")
         lane = DedicatedLane(
-            Dialer("web", config, TURNS, poller, Timers(), stats, breaker, DEFAULT_LIMITS)
+            Dialer(
+                "web",
+                config,
+                TURNS,
+                poller,
+                Timers(),
+                stats,
+                breaker,
+                DEFAULT_LIMITS,
+                Ticker(),
+                NoTick(),
+            )
         )
         client = Client()
         facts = ConnectionFacts(

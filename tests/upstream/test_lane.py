@@ -21,13 +21,30 @@ from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer
 from xproxy.upstream.stats import ClusterStats
+from xproxy.upstream.ticker import Ticker
 
 
 def dialer(poller: Poller, endpoint: Endpoint, **fields: object) -> Dialer:
     config = ClusterConfig(endpoints=(EndpointConfig(address=endpoint.address),), **fields)  # type: ignore[arg-type]  # by the test
     stats = ClusterStats()
     breaker = Breaker(config.circuit_breakers, stats, "web")
-    return Dialer("web", config, PLUGIN, poller, Timers(), stats, breaker, DEFAULT_LIMITS)
+    return Dialer(
+        "web",
+        config,
+        PLUGIN,
+        poller,
+        Timers(),
+        stats,
+        breaker,
+        DEFAULT_LIMITS,
+        Ticker(),
+        NoTick(),
+    )
+
+
+class NoTick:
+    def tick(self, tick: int) -> int:
+        return 0
 
 
 class NoControl:

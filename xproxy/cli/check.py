@@ -15,6 +15,7 @@ from xproxy.proxy.build import Tools, build
 from xproxy.registry import Registry, default_registry
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
+from xproxy.upstream.ticker import Ticker
 
 
 @click.command()
@@ -51,7 +52,7 @@ def _build(config: Config, registry: Registry) -> None:
     """Assemble what ``run`` would: a plugin may fail only when it is really made. Opens no port."""
     poller = Poller()
     try:
-        build(config, Tools(registry, poller, Timers(), Random(0), DetectCounters()))  # noqa: S311  # picks nothing
+        build(config, Tools(registry, poller, Timers(), Ticker(), Random(0), DetectCounters()))  # noqa: S311  # picks nothing
     finally:
         poller.close()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from random import Random
-from typing import cast
+from typing import ParamSpec, TypeVar, cast
 
 import attrs
 
@@ -34,11 +34,15 @@ from xproxy.stream.exchange import Filter, Handler, Request, Response, SupportsR
 from xproxy.stream.lifetime import SupportsRun
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
-from xproxy.upstream.balance.api import LoadBalancer, LoadBalancerFactory
+from xproxy.upstream.balance.api import LoadBalancer, LoadBalancerFactory, Picker
 from xproxy.upstream.cluster import Cluster, CodecChoice
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.origination import Origination
+from xproxy.upstream.ticker import Ticker
 from xproxy.upstream.untold import Untold
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @attrs.frozen(eq=False)
@@ -48,35 +52,69 @@ class Tools:
     registry: Registry
     poller: Poller
     timers: Timers
+    ticker: Ticker
     random: Random
     detections: DetectCounters
 
 
 def build(config: Config, tools: Tools, previous: Snapshot | None = None) -> Snapshot:
-    """Assemble ``config``. A cluster whose configuration is as before stays the one it was, connections and all."""
-    clusters = {
-        name: _same_cluster(name, config, previous) or _build_cluster(name, config, tools, previous)
-        for name in config.clusters
-    }
-    tables = {name: RouteTable.build(name, routes) for name, routes in config.routes.items()}
-    routers: dict[str, Handler] = {name: Router(table, clusters) for name, table in tables.items()}
-    listeners = {
-        listener.name: _build_listener(listener, routers, clusters, tools, previous)
-        for listener in config.listeners
-    }
+    """Assemble ``config`` in one go. Raises PluginError, RouteTableError, TlsOptionsError."""
+    work = assemble(config, tools, previous)
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            snapshot: Snapshot = done.value
+            return snapshot
+
+
+def assemble(
+    config: Config, tools: Tools, previous: Snapshot | None = None
+) -> Generator[None, None, Snapshot]:
+    """Assemble ``config`` in small steps; changes nothing that is in force.
+
+    A cluster of which nothing has changed but its endpoints stays the one it was, connections and all.
+    """
+    clusters: dict[str, Cluster] = {}
+    changes: list[tuple[Cluster, ClusterConfig]] = []
+    for name, wanted in config.clusters.items():
+        cluster = _same_cluster(name, wanted, previous)
+        if cluster is None:
+            cluster = _build_cluster(name, config, tools, previous)
+        elif cluster.config.endpoints != wanted.endpoints:
+            changes.append((cluster, wanted))
+        clusters[name] = cluster
+        yield
+    tables: dict[str, RouteTable] = {}
+    routers: dict[str, Handler] = {}
+    for name, routes in config.routes.items():
+        tables[name] = yield from RouteTable.building(name, routes)
+        routers[name] = yield from Router.building(tables[name], clusters)
+    listeners: dict[str, ListenerPlan] = {}
+    for listener in config.listeners:
+        listeners[listener.name] = _build_listener(listener, routers, clusters, tools, previous)
+        yield
     filters: list[object] = [f for table in tables.values() for f in table.filters]
     filters += [f.options for listener in config.listeners for f in listener.filters]
     # By id: one filter object may stand in several places, and is started once.
     filters += [plan.tls for plan in listeners.values()]
-    parts = tuple({id(f): f for f in filters if isinstance(f, SupportsRun)}.values())
-    return Snapshot(config=config, listeners=listeners, clusters=clusters, parts=parts)
+    parts: dict[int, SupportsRun] = {}
+    for one in filters:
+        if isinstance(one, SupportsRun):
+            parts[id(one)] = one
+        yield
+    return Snapshot(
+        config=config,
+        listeners=listeners,
+        clusters=clusters,
+        parts=tuple(parts.values()),
+        changes=tuple(changes),
+    )
 
 
-def _same_cluster(name: str, config: Config, previous: Snapshot | None) -> Cluster | None:
-    if previous is None:
-        return None
-    cluster = previous.clusters.get(name)
-    if cluster is None or cluster.config != config.clusters[name]:
+def _same_cluster(name: str, config: ClusterConfig, previous: Snapshot | None) -> Cluster | None:
+    cluster = previous.clusters.get(name) if previous is not None else None
+    if cluster is None or not cluster.may_become(config):
         return None
     cluster.refresh()
     return cluster
@@ -92,6 +130,7 @@ def _build_cluster(name: str, config: Config, tools: Tools, previous: Snapshot |
         _codec_choice(cluster, tools.registry),
         tools.poller,
         tools.timers,
+        tools.ticker,
         tools.random,
         Limits(
             max_head_bytes=cluster.limits.max_head_bytes,
@@ -118,15 +157,25 @@ def _codec_choice(config: ClusterConfig, registry: Registry) -> CodecChoice:
 
 def _guarded(name: str, make: LoadBalancerFactory) -> LoadBalancerFactory:
     # Somebody else's code: what it raises must refuse the configuration, not end the proxy.
-    def make_balancer(endpoints: Sequence[Endpoint], random: Random) -> LoadBalancer:
-        try:
-            return make(endpoints, random)
-        except Exception as exc:
-            raise PluginError(
-                f"load balancer {name!r} cannot be made: {type(exc).__name__}: {exc}"
-            ) from exc
+    return lambda random: _Guarded(name, _guard(name, make, random))
 
-    return make_balancer
+
+@attrs.frozen(eq=False)
+class _Guarded:
+    name: str
+    balancer: LoadBalancer
+
+    def picker(self, endpoints: Sequence[Endpoint], previous: Picker | None) -> Picker:
+        return _guard(self.name, self.balancer.picker, endpoints, previous)
+
+
+def _guard(name: str, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return make(*args, **kwargs)
+    except Exception as exc:
+        raise PluginError(
+            f"load balancer {name!r} cannot be made: {type(exc).__name__}: {exc}"
+        ) from exc
 
 
 def codec_limits(config: LimitsConfig) -> Limits:

@@ -1,7 +1,7 @@
 """The running proxy: listeners, clusters and snapshots, and the signals that steer them.
 
-Task tree: runtime ▸ {poller, timers, signals, snapshot parts, cluster ▸ upstream connection, listener ▸ connection ▸
-stream}. Whatever is started for something dies with it.
+Task tree: runtime ▸ {poller, timers, ticker, signals, snapshot parts, cluster ▸ upstream connection, listener ▸
+connection ▸ stream}. Whatever is started for something dies with it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.networks import Networks
 from xproxy.model.traits import WEB_FAMILY
 from xproxy.observe.metrics import StatsRegistry
-from xproxy.proxy.build import Tools, build, make_service
+from xproxy.proxy.build import Tools, assemble, make_service
 from xproxy.proxy.memory import default_held_bytes, give_back, give_back_freed_memory
 from xproxy.proxy.ports import ActiveListener, connection_ids
 from xproxy.proxy.reload import Reloader
@@ -37,10 +37,12 @@ from xproxy.proxy.snapshot import ListenerPlan, Snapshot
 from xproxy.registry import Registry
 from xproxy.stream.exchange import Handler
 from xproxy.stream.lifetime import SupportsStatistics
+from xproxy.transport.breather import Breather, unhurried
 from xproxy.transport.descriptors import raise_limit
 from xproxy.transport.listener import open_listener
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
+from xproxy.upstream.ticker import Ticker
 
 _logger = logging.getLogger(__name__)
 
@@ -62,7 +64,10 @@ class Runtime:
         """How many configurations have been in force."""
         self.draining = False
         spread = random or Random()  # noqa: S311  # spreads load; guards nothing
-        self._tools = Tools(registry, self.poller, self.timers, spread, self.detections)
+        self.ticker = Ticker()
+        self._tools = Tools(
+            registry, self.poller, self.timers, self.ticker, spread, self.detections
+        )
         self.metrics.add("detection", "", self.detections)
         self.metrics.add("memory", "", self.poller.held.stats)
         self._ids = connection_ids()
@@ -96,6 +101,7 @@ class Runtime:
                 self._nursery = nursery
                 nursery.start_soon(self.poller.run)
                 nursery.start_soon(self.timers.run)
+                nursery.start_soon(self.ticker.run)
                 nursery.start_soon(self.poller.held.run)
                 self._admin = admin
                 try:
@@ -148,7 +154,7 @@ class Runtime:
 
     async def _apply(self, config: Config) -> None:
         old = self.snapshot
-        new = build(config, self._tools, old)
+        new = await unhurried(assemble(config, self._tools, old))
         plans = dict(new.listeners)
         if self._admin is not None and config.admin is not None:
             plans[_ADMIN] = self._admin_plan(config.admin, self._admin(self))
@@ -174,7 +180,20 @@ class Runtime:
             for thing in started:
                 self._end(thing)
             raise
-        self._switch(old, new, plans, opened)
+        # Nothing below can fail. Endpoints first: a route may lead to a cluster because of what it has now.
+        breather = Breather()
+        for cluster, wanted in new.changes:
+            cluster.become(wanted)
+            await breather.breathe()
+        before = old.clusters if old is not None else {}
+        fresh = []
+        for name, cluster in new.clusters.items():
+            if before.get(name) is not cluster:
+                fresh.append(name)
+            await breather.breathe()
+        gone = [name for name in before if name not in new.clusters]
+        await breather.breathe()
+        self._switch(old, new, plans, opened, fresh, gone)
 
     def _switch(
         self,
@@ -182,8 +201,10 @@ class Runtime:
         new: Snapshot,
         plans: Mapping[str, ListenerPlan],
         opened: Mapping[str, ActiveListener],
+        fresh: Iterable[str],
+        gone: Iterable[str],
     ) -> None:
-        # No await in here: a connection sees the one configuration or the other.
+        # No await in here: a connection sees the one configuration or the other. ``fresh`` and ``gone`` are clusters.
         assert self._nursery is not None
         self.snapshot = new
         self.generation += 1
@@ -217,14 +238,13 @@ class Runtime:
             self.listeners[name] = active
             self.metrics.add("listener", name, active.stats)
             self._nursery.start_soon(active.run)
-        for name, cluster in new.clusters.items():
-            if old is None or old.clusters.get(name) is not cluster:
-                self.metrics.remove("cluster", name)
-                self.metrics.add("cluster", name, cluster.stats)
+        for name in gone:
+            self.metrics.remove("cluster", name)
+        for name in fresh:
+            self.metrics.remove("cluster", name)
+            self.metrics.add("cluster", name, new.clusters[name].stats)
         self._show_parts(old, new)
         if old is not None:
-            for name in old.clusters.keys() - new.clusters.keys():
-                self.metrics.remove("cluster", name)
             self._nursery.start_soon(self._retire, old)
 
     def _show_parts(self, old: Snapshot | None, new: Snapshot) -> None:
@@ -309,10 +329,17 @@ class Runtime:
     async def _retire(self, snapshot: Snapshot) -> None:
         await snapshot.wait_idle()
         self._live.remove(snapshot)
-        used = {id(thing) for other in self._live for thing in other.running}
+        breather = Breather()
+        ending: dict[int, object] = {}
         for thing in snapshot.running:
-            if id(thing) not in used:
-                self._end(thing)
+            ending[id(thing)] = thing
+            await breather.breathe()
+        # Looked at last: a snapshot that came meanwhile may use what this one did.
+        for other in self._live:
+            for thing in other.running:
+                ending.pop(id(thing), None)
+        for thing in ending.values():
+            self._end(thing)
 
     async def _end_listener(self, listener: ActiveListener) -> None:
         with trio.move_on_after(listener.config.timeouts.drain or math.inf):

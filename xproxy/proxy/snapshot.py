@@ -8,7 +8,7 @@ import attrs
 
 from xproxy.codecs.api import CodecPlugin
 from xproxy.codecs.detect import Detector
-from xproxy.config.schema import Config, ListenerConfig
+from xproxy.config.schema import ClusterConfig, Config, ListenerConfig
 from xproxy.connection.service import Service
 from xproxy.model.limits import Limits
 from xproxy.model.networks import Networks
@@ -63,6 +63,8 @@ class Snapshot:
     clusters: Mapping[str, Cluster]
     parts: tuple[SupportsRun, ...]
     """Filters with a task of their own."""
+    changes: tuple[tuple[Cluster, ClusterConfig], ...] = ()
+    """Clusters that stay, and get other endpoints when this comes into force."""
 
     @property
     def running(self) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from typing import Final, final
 
 import attrs
@@ -53,6 +53,18 @@ class Router:
         self._routes: dict[Route, Handler] = {
             route: compose(route.filters, self._innermost(route)) for route in table.routes
         }
+
+    @classmethod
+    def building(
+        cls, table: RouteTable, clusters: Mapping[str, Handler]
+    ) -> Generator[None, None, Router]:
+        """Make a router like the class itself, and yield after each route: there may be very many."""
+        router = cls(RouteTable(table.name, ()), clusters)
+        router._table = table
+        for route in table.routes:
+            router._routes[route] = compose(route.filters, router._innermost(route))
+            yield
+        return router
 
     def _innermost(self, route: Route) -> Handler:
         cluster = route.cluster

@@ -5,7 +5,7 @@ An index leaves out routes that cannot match (``xproxy/routing/index.py``); expl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Final, final
 
 import attrs
@@ -113,6 +113,19 @@ class RouteTable:
     @classmethod
     def build(cls, name: str, routes: Sequence[RouteConfig]) -> RouteTable:
         """Make a table from its configuration. Raises RouteTableError with everything that is wrong in it."""
+        work = cls.building(name, routes)
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                table: RouteTable = done.value
+                return table
+
+    @classmethod
+    def building(
+        cls, name: str, routes: Sequence[RouteConfig]
+    ) -> Generator[None, None, RouteTable]:
+        """The same, which yields after each route: there may be very many."""
         built: list[Route] = []
         faults: list[tuple[int, Fault]] = []
         for index, config in enumerate(routes):
@@ -120,6 +133,7 @@ class RouteTable:
             faults.extend((index, fault) for fault in found)
             if route is not None:
                 built.append(route)
+            yield
         if faults:
             raise RouteTableError(name, faults)
         return cls(name, built)

@@ -63,6 +63,13 @@ class Agreement:
             before.close()
         self._ready[endpoint] = stream
 
+    def forget(self, endpoint: Endpoint) -> None:
+        """Keep nothing of ``endpoint``."""
+        self._chosen.pop(endpoint, None)
+        stream = self._ready.pop(endpoint, None)
+        if stream is not None:
+            stream.close()
+
     def close(self) -> None:
         """Close what nobody took."""
         while self._ready:

@@ -48,11 +48,24 @@ class AlpnLane:
             return response
         raise ConnectFailed(f"{endpoint.address} changes its protocol with every connection (ALPN)")
 
-    def tick(self, tick: int, idle_ticks: int) -> None:
+    def tick(self, tick: int, idle_ticks: int) -> bool:
         """See Lane."""
         self._agreement.close()
+        left = False
         for lane in self._lanes.values():
-            lane.tick(tick, idle_ticks)
+            left |= lane.tick(tick, idle_ticks)
+        return left
+
+    def leave(self, endpoint: Endpoint) -> None:
+        """See Lane."""
+        for lane in self._lanes.values():
+            lane.leave(endpoint)
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """See Lane."""
+        self._agreement.forget(endpoint)
+        for lane in self._lanes.values():
+            lane.forget(endpoint)
 
     def close(self) -> None:
         """See Lane."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import attrs
 import trio
@@ -36,19 +36,18 @@ from xproxy.upstream.agreement import Agreement
 from xproxy.upstream.alpn_lane import AlpnLane
 from xproxy.upstream.balance.api import LoadBalancerFactory
 from xproxy.upstream.breaker import Breaker
+from xproxy.upstream.choice import Choice
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer, Lane
+from xproxy.upstream.membership import Membership
 from xproxy.upstream.origination import Origination
 from xproxy.upstream.outcome import OutcomeBody
 from xproxy.upstream.serial_lane import DedicatedLane, SerialLane
 from xproxy.upstream.shared_lane import BoundLane, SharedLane
 from xproxy.upstream.stats import ClusterStats
+from xproxy.upstream.ticker import TICK, Ticker
 from xproxy.upstream.tunnel_lane import TunnelLane
 from xproxy.upstream.untold import Untold
-
-_TICK: Final = 1.0
-"""Seconds between looks at idle connections."""
-
 
 CodecChoice: TypeAlias = Callable[[str], CodecPlugin]
 """What a cluster's endpoints are spoken to in, for requests of the downstream protocol of this name."""
@@ -65,6 +64,7 @@ class Cluster:
         codec: CodecChoice,
         poller: Poller,
         timers: Timers,
+        ticker: Ticker,
         random: Random,
         limits: Limits,
         origination: Origination | None = None,
@@ -84,15 +84,19 @@ class Cluster:
         self.stats: ClusterStats = ClusterStats() if previous is None else previous.stats
         self.breaker = Breaker(config.circuit_breakers, self.stats, name)
         self._ample = self.breaker.ample
-        self.endpoints = [Endpoint(e.address, e.weight, e.metadata) for e in config.endpoints]
+        self._membership = Membership(config.endpoints)
         known = {} if previous is None else {one.address: one for one in previous.endpoints}
         for endpoint in self.endpoints:
             if endpoint.address in known:
                 endpoint.follow(known[endpoint.address])
-        self._balancer = balancer(self.endpoints, random)
+        self._choice = Choice(balancer(random), self.endpoints)
         self._codec = codec
         self._poller = poller
         self._timers = timers
+        self._ticker = ticker
+        self._idle_ticks = math.ceil(config.idle_timeout / TICK)
+        self._refresh_ticks = math.ceil(config.tls.reload_interval / TICK) if config.tls else 0
+        self._refreshed = ticker.tick
         self._limits = limits
         self._origination = origination
         self._offered = offered
@@ -100,26 +104,69 @@ class Cluster:
         self._lanes: dict[str, Lane] = {}
         self._nursery: trio.Nursery | None = None
 
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """Those that requests go to; not those that were removed and still drain."""
+        return self._membership.endpoints
+
+    def may_become(self, config: ClusterConfig) -> bool:
+        """Whether it can ``become`` so: nothing but endpoints differs. Raises PluginError if its balancer refuses."""
+        if config == self.config:
+            return True
+        if attrs.evolve(config, endpoints=self.config.endpoints) != self.config:
+            return False
+        self._choice.probe(Membership(config.endpoints).endpoints)
+        return True
+
+    def become(self, config: ClusterConfig) -> None:
+        """Take the endpoints of ``config``. Those that stay, by address, keep connections, counters and marks.
+
+        Those that are removed get no request any more; what they have in flight is finished.
+        """
+        if config.endpoints != self.config.endpoints:
+            removed = self._membership.change(config.endpoints)
+            self._choice.change(self.endpoints)
+            self._let_go(removed)
+            if removed:
+                self._ticker.watch(self)
+        self.config = config
+
+    def _let_go(self, endpoints: Sequence[Endpoint]) -> None:
+        for endpoint in endpoints:
+            for lane in self._lanes.values():
+                lane.leave(endpoint)
+
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the cluster's connections until cancelled."""
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                if self._refresh_ticks:
+                    self._ticker.watch(self, self._refresh_ticks)
                 task_status.started()
-                tick = 0
-                idle_ticks = math.ceil(self.config.idle_timeout / _TICK)
-                tls = self.config.tls
-                reload_ticks = math.ceil(tls.reload_interval / _TICK) if tls is not None else 0
-                while True:
-                    await trio.sleep(_TICK)
-                    tick += 1
-                    if reload_ticks and tick % reload_ticks == 0:
-                        self.refresh()
-                    for lane in self._lanes.values():
-                        lane.tick(tick, idle_ticks)
+                await trio.sleep_forever()
         finally:
             self._nursery = None
+            self._ticker.forget(self)
             self.close()
+            self._lanes.clear()  # each knows the cluster
+
+    def tick(self, tick: int) -> int:
+        """See Ticked: close what is idle, and look at certificate files. Without connections there is no tick."""
+        if self._refresh_ticks and tick - self._refreshed >= self._refresh_ticks:
+            self._refreshed = tick
+            self.refresh()
+        # Once more: a connection may have been opened for a request that came before.
+        self._let_go(self._membership.leaving)
+        left = False
+        for lane in self._lanes.values():
+            left |= lane.tick(tick, self._idle_ticks)
+        for endpoint in self._membership.drained():
+            for lane in self._lanes.values():
+                lane.forget(endpoint)
+        if left or self._membership.leaving:
+            return 1
+        return self._refreshed + self._refresh_ticks - tick if self._refresh_ticks else 0
 
     def refresh(self) -> None:
         """Take up certificate files that have changed."""
@@ -148,7 +195,7 @@ class Cluster:
         if rpc is not None and self._untold is not None and rpc.dialect in self._untold.calls:
             spoken = rpc.dialect
         lane = self._lanes.get(spoken) or self._open_lane(spoken, request.connection)
-        endpoint = lane.pinned(request) or self._choose(request)
+        endpoint = lane.pinned(request) or self._choice.choose(request)
         stats.upstream_rq_total += 1
         stats.upstream_rq_active += 1
         endpoint.active += 1
@@ -243,28 +290,6 @@ class Cluster:
         if family_of(plugin) != (traits.family or request.connection.protocol):
             response.head = attrs.evolve(response.head, native_status=None, extra=None)
 
-    def _choose(self, request: Request) -> Endpoint:
-        endpoint = self._balancer.pick(request)
-        tried = request.tried
-        if tried is None and endpoint.failing_until == 0.0:
-            return endpoint
-        now = trio.current_time()
-        fallback = endpoint
-        for _ in range(len(self.endpoints) * 2):
-            if endpoint.failing_until <= now:
-                endpoint.failing_until = 0.0
-                if tried is None or endpoint not in tried:
-                    return endpoint
-                fallback = endpoint
-            endpoint = self._balancer.pick(request)
-        # The balancer does not come round to a good one, or there is none: look at each once.
-        untried = [e for e in self.endpoints if tried is None or e not in tried]
-        for endpoint in untried:
-            if endpoint.failing_until <= now:
-                return endpoint
-        # All that is left is failing: the balancer's own choice spreads the load, unless it has been tried.
-        return fallback if fallback in untried or not untried else untried[0]
-
     def _ended(self, endpoint: Endpoint) -> None:
         self.stats.upstream_rq_active -= 1
         endpoint.active -= 1
@@ -287,6 +312,7 @@ class Cluster:
             now = trio.current_time()
             if endpoint.failing_until <= now:
                 self.stats.endpoint_failing += 1
+                self._choice.marked()
             endpoint.failing_until = now + self.config.failure_time
 
     # ---- lanes
@@ -344,6 +370,8 @@ class Cluster:
             self.stats,
             self.breaker,
             self._limits,
+            self._ticker,
+            self,
             self._origination,
             agreement,
         )

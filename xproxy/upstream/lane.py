@@ -24,6 +24,7 @@ from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.origination import Origination
 from xproxy.upstream.stats import ClusterStats
+from xproxy.upstream.ticker import Ticked, Ticker
 
 
 class Lane(Protocol):
@@ -39,8 +40,16 @@ class Lane(Protocol):
         """Send ``request`` to ``endpoint`` and return the answer. Raises StreamError."""
         ...
 
-    def tick(self, tick: int, idle_ticks: int) -> None:
-        """Close what was not used for ``idle_ticks``."""
+    def tick(self, tick: int, idle_ticks: int) -> bool:
+        """Close what was not used for ``idle_ticks``. Return whether there is anything left to look after."""
+        ...
+
+    def leave(self, endpoint: Endpoint) -> None:
+        """Close connections to ``endpoint``, which was removed, when they are done. May be called again."""
+        ...
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Keep nothing of ``endpoint``, which has drained."""
         ...
 
     def close(self) -> None:
@@ -60,10 +69,15 @@ class Dialer:
     stats: ClusterStats
     breaker: Breaker
     limits: Limits
+    ticker: Ticker
+    owner: Ticked
+    """Is looked after by the ticker while there are connections."""
     origination: Origination | None = None
     """TLS; None: plaintext."""
     agreement: Agreement | None = None
     """The endpoint chooses the protocol in TLS; None: it must take ours."""
+    connections: int = 0
+    """Open or being opened."""
 
     @property
     def heartbeat(self) -> tuple[float, float, int] | None:
@@ -87,6 +101,8 @@ class Dialer:
         """
         self.stats.upstream_cx_active += 1
         endpoint.connections += 1
+        self.connections += 1
+        self.ticker.watch(self.owner)
         try:
             stream = None
             if self.agreement is not None:
@@ -135,6 +151,7 @@ class Dialer:
         """A connection that ``open`` counted is gone."""
         self.stats.upstream_cx_active -= 1
         endpoint.connections -= 1
+        self.connections -= 1
 
 
 async def _introduce(

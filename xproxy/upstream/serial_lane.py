@@ -19,7 +19,7 @@ from xproxy.upstream.pool import SerialPool
 class SerialLane:
     """Pools connections by endpoint, and by what the codec says sets them apart."""
 
-    __slots__ = ("_dialer", "_of_kind", "_plain", "_pool_of", "_tick", "plugin")
+    __slots__ = ("_dialer", "_of_kind", "_plain", "_pool_of", "_ticker", "plugin")
 
     def __init__(self, dialer: Dialer) -> None:
         self.plugin: CodecPlugin = dialer.plugin
@@ -28,7 +28,7 @@ class SerialLane:
         plugin = dialer.plugin
         self._pool_of = plugin.pool_of if isinstance(plugin, SupportsPools) else None
         self._of_kind: dict[Hashable, dict[Endpoint, SerialPool]] = {}
-        self._tick = 0
+        self._ticker = dialer.ticker
 
     def pinned(self, _request: Request) -> Endpoint | None:
         """See Lane."""
@@ -79,7 +79,10 @@ class SerialLane:
         if not connection.reusable or (bound and connection.requests >= bound):
             self.drop(connection, endpoint, pool)
             return
-        connection.idle_since = self._tick
+        if endpoint.leaving and not pool.waiting:
+            self.drop(connection, endpoint, pool)
+            return
+        connection.idle_since = self._ticker.tick
         if not connection.oneway:
             pool.offer(connection)
         elif pool.waiting:
@@ -134,9 +137,8 @@ class SerialLane:
         every = (self._plain, *self._of_kind.values())
         return [item for pools in every for item in pools.items()]
 
-    def tick(self, tick: int, idle_ticks: int) -> None:
+    def tick(self, tick: int, idle_ticks: int) -> bool:
         """See Lane."""
-        self._tick = tick
         for endpoint, pool in self._pools():
             for connection in pool.expire(tick, idle_ticks):
                 if connection.reusable:
@@ -144,13 +146,28 @@ class SerialLane:
                 else:
                     self._dialer.stats.upstream_cx_destroy_remote += 1
                 self.drop(connection, endpoint, pool)
+        return self._dialer.connections > 0
+
+    def leave(self, endpoint: Endpoint) -> None:
+        """See Lane."""
+        for pools in (self._plain, *self._of_kind.values()):
+            if endpoint in pools:
+                self._close_idle(endpoint, pools[endpoint])
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """See Lane."""
+        for pools in (self._plain, *self._of_kind.values()):
+            pools.pop(endpoint, None)
+
+    def _close_idle(self, endpoint: Endpoint, pool: SerialPool) -> None:
+        for connections in (pool.idle, pool.oneways):
+            while connections:
+                self.drop(connections.pop(), endpoint, pool)
 
     def close(self) -> None:
         """See Lane."""
         for endpoint, pool in self._pools():
-            for connections in (pool.idle, pool.oneways):
-                while connections:
-                    self.drop(connections.pop(), endpoint, pool)
+            self._close_idle(endpoint, pool)
 
 
 @attrs.define(eq=False)
@@ -190,11 +207,12 @@ def _may_resend(connection: SerialUpstream, request: Request) -> bool:
 class DedicatedLane:
     """A connection of its own for each stream (L4), or for each client (PROXY header: it names one client)."""
 
-    __slots__ = ("_dialer", "plugin")
+    __slots__ = ("_dialer", "_kept", "plugin")
 
     def __init__(self, dialer: Dialer) -> None:
         self.plugin: CodecPlugin = dialer.plugin
         self._dialer = dialer
+        self._kept: set[_Bound] = set()
 
     def pinned(self, request: Request) -> Endpoint | None:
         """See Lane."""
@@ -205,6 +223,14 @@ class DedicatedLane:
         downstream = request.connection.downstream
         bound = downstream.bound(self) if downstream is not None else None
         return bound if isinstance(bound, _Bound) and bound.usable else None
+
+    def leave(self, endpoint: Endpoint) -> None:
+        """See Lane."""
+        for bound in [one for one in self._kept if one.endpoint is endpoint and not one.busy]:
+            bound.close_soon()
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """See Lane: connections are kept by their clients."""
 
     async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
         """See Lane."""
@@ -228,7 +254,7 @@ class DedicatedLane:
             if response.lease is not None or bound.alone:
                 response.lease = bound
             else:
-                bound.busy = False
+                bound.rest()
             return response
 
     async def _open(self, request: Request, endpoint: Endpoint) -> _Bound:
@@ -243,15 +269,17 @@ class DedicatedLane:
             or self.plugin.traits.headless
             or (isinstance(old, _Bound) and old.busy)
         )
-        bound = _Bound(self._dialer, connection, endpoint, alone)
+        bound = _Bound(self._dialer, connection, endpoint, alone, self._kept)
         if downstream is not None and not alone:
             if old is not None:
                 old.close_soon()
             downstream.bind(self, bound)
+            self._kept.add(bound)
         return bound
 
-    def tick(self, tick: int, idle_ticks: int) -> None:
+    def tick(self, tick: int, idle_ticks: int) -> bool:
         """See Lane: bound connections live and die with their clients."""
+        return False
 
     def close(self) -> None:
         """See Lane: bound connections live and die with their clients."""
@@ -264,22 +292,34 @@ class _Bound:
     endpoint: Endpoint
     alone: bool
     """For one stream, and closed with it."""
+    kept: set[_Bound]
+    """Those of the lane that wait for their clients' next request, and this one too if it is kept for a client."""
     busy: bool = False
     _closed: bool = False
 
     @property
     def usable(self) -> bool:
-        return not self._closed and (self.busy or self.connection.quiet())
+        # A client goes elsewhere with its next request when the endpoint was removed.
+        return not (self._closed or self.endpoint.leaving) and (
+            self.busy or self.connection.quiet()
+        )
+
+    def rest(self) -> None:
+        self.busy = False
+        if self.endpoint.leaving:
+            self.close_soon()
 
     def close_soon(self) -> None:
         self.busy = False
+        self.kept.discard(self)
         if not self._closed:
             self._closed = True
             self.connection.close()
             self.dialer.closed(self.endpoint)
 
     async def aclose(self) -> None:
-        self.busy = False
         self.connection.release()
         if self.alone or not self.connection.finished:
             self.close_soon()
+        else:
+            self.rest()

@@ -145,7 +145,7 @@ class SharedLane:
             self._connections[endpoint].remove(connection)
             self._dialer.closed(endpoint)
 
-    def tick(self, tick: int, idle_ticks: int) -> None:
+    def tick(self, tick: int, idle_ticks: int) -> bool:
         """See Lane: an endpoint's connections are closed together, once it has had no request for so long."""
         for endpoint, connections in self._connections.items():
             total, since = self._used.get(endpoint, (-1, tick))
@@ -158,12 +158,23 @@ class SharedLane:
                 heard = trio.current_time() - idle_ticks
                 surplus = connections[self._dialer.config.connections_per_endpoint :]
                 self._leave([c for c in surplus if not c.streams and c.read_at < heard])
+        return self._dialer.connections > 0
 
     def _leave(self, connections: list[Multiplexed]) -> None:
         for connection in connections:
             if not connection.closing:
                 self._dialer.stats.upstream_cx_idle_timeout += 1
                 connection.drain()
+
+    def leave(self, endpoint: Endpoint) -> None:
+        """See Lane."""
+        for connection in self._connections.get(endpoint, ()):
+            connection.drain()
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """See Lane."""
+        self._connections.pop(endpoint, None)
+        self._used.pop(endpoint, None)
 
     def close(self) -> None:
         """See Lane."""
@@ -226,13 +237,14 @@ _TIMEOUTS: Timeouts = _BoundTimeouts()
 class BoundLane:
     """Each client's connection has its own upstream connection, over which the server may call the client."""
 
-    __slots__ = ("_dialer", "_nursery", "_opening", "plugin")
+    __slots__ = ("_bound_ones", "_dialer", "_nursery", "_opening", "plugin")
 
     def __init__(self, dialer: Dialer, nursery: trio.Nursery) -> None:
         self.plugin: CodecPlugin = dialer.plugin
         self._dialer = dialer
         self._nursery = nursery
         self._opening: dict[int, _Opening] = {}
+        self._bound_ones: set[_BoundConnection] = set()
 
     def pinned(self, request: Request) -> Endpoint | None:
         """See Lane."""
@@ -289,16 +301,27 @@ class BoundLane:
         return connection
 
     async def _run(self, bound: _BoundConnection, downstream: Downstream) -> None:
+        self._bound_ones.add(bound)
         try:
             await bound.connection.run(heartbeat=self._dialer.heartbeat)
         finally:
+            self._bound_ones.discard(bound)
             # One that was told to go away may have a successor by now.
             if downstream.bound(self) is bound:
                 downstream.unbind(self)
             self._dialer.closed(bound.endpoint)
 
-    def tick(self, tick: int, idle_ticks: int) -> None:
+    def tick(self, tick: int, idle_ticks: int) -> bool:
         """See Lane: bound connections live and die with their clients."""
+        return False
+
+    def leave(self, endpoint: Endpoint) -> None:
+        """See Lane: a client goes elsewhere with its next request."""
+        for bound in [one for one in self._bound_ones if one.endpoint is endpoint]:
+            bound.connection.drain()
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """See Lane: connections are kept by their clients."""
 
     def close(self) -> None:
         """See Lane: bound connections live and die with their clients."""

@@ -59,9 +59,9 @@ def test_picks_one_of_its_endpoints_whatever_the_weights(
     name: str, weights: list[int], seed: int
 ) -> None:
     choice = endpoints(weights)
-    balancer = make(name)(choice, Random(seed))
+    picker = make(name)(Random(seed)).picker(choice, None)
     for _ in range(3 * len(weights)):
-        picked = balancer.pick(REQUEST)
+        picked = picker.pick(REQUEST, ())
         assert picked in choice
         picked.active += 1  # a busy endpoint may matter to it, and must not break it
 
@@ -80,22 +80,76 @@ class Edge(Random):
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 7, 1023, 1025])
 def test_the_largest_draw_is_no_index_error(name: str, count: int) -> None:
     choice = endpoints([1] * count)
-    balancer = make(name)(choice, Edge(1))
+    picker = make(name)(Edge(1)).picker(choice, None)
     for _ in range(3):
-        assert balancer.pick(REQUEST) in choice
+        assert picker.pick(REQUEST, ()) in choice
 
 
 @pytest.mark.parametrize("name", BALANCERS)
 def test_every_endpoint_gets_its_turn(name: str) -> None:
     choice = endpoints([1, 1, 1, 1])
-    balancer = make(name)(choice, Random(3))
-    assert {id(balancer.pick(REQUEST)) for _ in range(400)} == {id(e) for e in choice}
+    picker = make(name)(Random(3)).picker(choice, None)
+    assert {id(picker.pick(REQUEST, ())) for _ in range(400)} == {id(e) for e in choice}
 
 
 @pytest.mark.parametrize("name", BALANCERS)
 def test_weights_are_kept_on_the_whole(name: str) -> None:
     choice = endpoints([1, 2, 5])
-    balancer = make(name)(choice, Random(11))
-    picks = [balancer.pick(REQUEST) for _ in range(8000)]
+    picker = make(name)(Random(11)).picker(choice, None)
+    picks = [picker.pick(REQUEST, ()) for _ in range(8000)]
     for endpoint in choice:
         assert abs(picks.count(endpoint) - 1000 * endpoint.weight) < 150
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+@given(
+    weights=st.lists(st.sampled_from([1, 1, 2, 1_000_000]), min_size=1, max_size=12),
+    seed=st.integers(0, 1 << 32),
+    data=st.data(),
+)
+@settings(max_examples=40)
+def test_whom_it_is_to_avoid_it_picks_only_if_there_is_no_other(
+    name: str, weights: list[int], seed: int, data: st.DataObject
+) -> None:
+    choice = endpoints(weights)
+    picker = make(name)(Random(seed)).picker(choice, None)
+    for _ in range(10):
+        avoid = data.draw(st.lists(st.sampled_from(choice), unique_by=id))
+        picked = picker.pick(REQUEST, avoid)
+        assert picked in choice
+        assert picked not in avoid or len(avoid) == len(choice)
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_weights_are_kept_among_those_it_may_pick(name: str) -> None:
+    choice = endpoints([1, 2, 5, 8])
+    picker = make(name)(Random(11)).picker(choice, None)
+    avoid = [choice[3]]
+    picks = [picker.pick(REQUEST, avoid) for _ in range(8000)]
+    for endpoint in choice[:3]:
+        assert abs(picks.count(endpoint) - 1000 * endpoint.weight) < 150
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+@given(
+    first=st.lists(st.integers(0, 11), min_size=1, unique=True),
+    then=st.lists(st.integers(0, 11), min_size=1, unique=True),
+    weights=st.lists(st.integers(1, 5), min_size=12, max_size=12),
+    seed=st.integers(0, 1 << 32),
+)
+@settings(max_examples=60)
+def test_a_picker_that_follows_another_picks_among_its_own(
+    name: str, first: list[int], then: list[int], weights: list[int], seed: int
+) -> None:
+    choice = endpoints(weights)
+    balancer = make(name)(Random(seed))
+    before = [choice[index] for index in first]
+    picker = balancer.picker(before, None)
+    for _ in range(seed % 7):
+        picker.pick(REQUEST, ())
+    for endpoint in choice:
+        endpoint.weight = 6 - endpoint.weight
+    after = [choice[index] for index in then]
+    picker = balancer.picker(after, picker)
+    picks = [picker.pick(REQUEST, ()) for _ in range(400)]
+    assert {id(one) for one in picks} == {id(one) for one in after}

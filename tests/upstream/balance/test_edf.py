@@ -68,3 +68,12 @@ def test_weights_are_asked_anew_at_each_pick() -> None:
     busy.active = 3
     picks = Counter(id(balancer.pick()) for _ in range(50))
     assert abs(picks[id(free)] - 40) <= 1
+
+
+def test_those_it_avoids_stay_due() -> None:
+    first, second, third = endpoints([1, 1, 1])
+    balancer = edf([first, second, third])
+    assert balancer.pick(avoid=[first, second]) is third
+    assert [balancer.pick() for _ in range(3)] == [first, second, third]
+    assert balancer.pick(avoid=[first, second, third]) is first
+    assert [balancer.pick() for _ in range(3)] == [second, third, first]

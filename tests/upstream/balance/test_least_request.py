@@ -15,7 +15,7 @@ def endpoints(*weights: int) -> list[Endpoint]:
 def test_the_busier_of_two_drawn_is_never_taken() -> None:
     choice = endpoints(1, 1, 1)
     choice[0].active = 9
-    balancer = LeastRequest(choice, Random(1))
+    balancer = LeastRequest(Random(1)).picker(choice)
     picks = Counter(id(balancer.pick()) for _ in range(9000))
     # Drawn with replacement, it is taken only if it is drawn twice: one time in nine.
     assert abs(picks[id(choice[0])] - 1000) < 150
@@ -23,7 +23,7 @@ def test_the_busier_of_two_drawn_is_never_taken() -> None:
 
 def test_equal_load_is_spread_evenly() -> None:
     choice = endpoints(1, 1, 1, 1)
-    balancer = LeastRequest(choice, Random(2))
+    balancer = LeastRequest(Random(2)).picker(choice)
     picks = Counter(id(balancer.pick()) for _ in range(8000))
     assert all(abs(count - 2000) < 200 for count in picks.values())
     assert len(picks) == 4
@@ -31,7 +31,7 @@ def test_equal_load_is_spread_evenly() -> None:
 
 def test_requests_in_flight_stay_close_together() -> None:
     choice = endpoints(*[1] * 50)
-    balancer = LeastRequest(choice, Random(3))
+    balancer = LeastRequest(Random(3)).picker(choice)
     for _ in range(50 * 20):
         balancer.pick().active += 1
     # Two choices: the largest load is the mean and a little, not the mean and its square root.
@@ -41,12 +41,12 @@ def test_requests_in_flight_stay_close_together() -> None:
 def test_with_unequal_weights_load_divides_the_weight() -> None:
     idle, busy = endpoints(2, 6)
     busy.active = 2
-    balancer = LeastRequest([idle, busy], Random(4))
+    balancer = LeastRequest(Random(4)).picker([idle, busy])
     picks = Counter(id(balancer.pick()) for _ in range(400))
     assert abs(picks[id(busy)] - 200) <= 2
 
 
 def test_one_endpoint_is_enough() -> None:
     (only,) = endpoints(1)
-    balancer = LeastRequest([only], Random(5))
+    balancer = LeastRequest(Random(5)).picker([only])
     assert {id(balancer.pick()) for _ in range(5)} == {id(only)}

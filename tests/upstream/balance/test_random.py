@@ -24,7 +24,7 @@ def endpoints(*weights: int) -> list[Endpoint]:
 def test_ranges_are_half_open_in_the_order_of_the_configuration() -> None:
     first, second = choice = endpoints(10, 90)
     source = Fixed()
-    balancer = Random(choice, source)
+    balancer = Random(source).picker(choice)
     for drawn, wanted in ((0.0, first), (0.0999, first), (0.1, second), (0.9999999, second)):
         source.drawn = drawn
         assert balancer.pick() is wanted, drawn
@@ -32,6 +32,6 @@ def test_ranges_are_half_open_in_the_order_of_the_configuration() -> None:
 
 def test_draws_follow_the_weights() -> None:
     choice = endpoints(1, 3)
-    balancer = Random(choice, Source(6))
+    balancer = Random(Source(6)).picker(choice)
     picks = Counter(balancer.pick().weight for _ in range(8000))
     assert abs(picks[3] - 6000) < 200

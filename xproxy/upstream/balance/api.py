@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from random import Random
 from typing import Protocol
 
@@ -10,19 +10,31 @@ from xproxy.stream.exchange import Request
 from xproxy.upstream.endpoint import Endpoint
 
 
+class Picker(Protocol):
+    """Picks among endpoints that stay the same: others, or other weights, are another picker's."""
+
+    def pick(self, request: Request, avoid: Container[object]) -> Endpoint:
+        """Return the endpoint for ``request``: none of ``avoid``, unless there is no other.
+
+        Pure but for its own state; never blocks, and takes no longer the more endpoints there are. ``avoid`` is what
+        was tried for the request already, mostly nothing.
+        """
+        ...
+
+
 class LoadBalancer(Protocol):
-    """Picks endpoints. Built with all endpoints of a cluster (at least one) and a source of randomness."""
+    """Makes pickers. Each cluster has one, as long as it lives."""
 
-    def pick(self, request: Request) -> Endpoint:
-        """Return the endpoint for ``request``. Pure but for its own state; never blocks.
+    def picker(self, endpoints: Sequence[Endpoint], previous: Picker | None) -> Picker:
+        """Return a picker among ``endpoints``, at least one, in the order of the configuration.
 
-        It may be asked several times for one request: when an endpoint is failing or was tried already, and once for
-        each retry. ``request.tried`` holds those that failed.
+        Called again whenever there are others: some were added or removed, have other weights, or are failing and
+        left out for a while. ``previous`` is the picker whose place the new one takes: to go on where that one was.
         """
         ...
 
 
 class LoadBalancerFactory(Protocol):
-    """The class itself."""
+    """The class itself, called with a source of randomness."""
 
-    def __call__(self, endpoints: Sequence[Endpoint], random: Random) -> LoadBalancer: ...
+    def __call__(self, random: Random) -> LoadBalancer: ...

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from random import Random
 
 from xproxy.stream.exchange import Request
-from xproxy.upstream.balance.edf import EarliestDeadlineFirst
+from xproxy.upstream.balance.api import Picker
+from xproxy.upstream.balance.draws import draw_another
+from xproxy.upstream.balance.edf import EarliestDeadlineFirst, uneven
 from xproxy.upstream.endpoint import Endpoint
 
 _CHOICES = 2
@@ -15,23 +17,34 @@ _CHOICES = 2
 class LeastRequest:
     """Two choices with replacement; with unequal weights, EDF with weight ÷ (active + 1) (semantics of Envoy)."""
 
-    __slots__ = ("_edf", "_endpoints", "_random")
+    __slots__ = ("_random",)
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def picker(
+        self, endpoints: Sequence[Endpoint], previous: Picker | None = None
+    ) -> EarliestDeadlineFirst | LessBusy:
+        """See LoadBalancer."""
+        if uneven(endpoints):
+            start = self._random.randrange(len(endpoints))
+            return EarliestDeadlineFirst(endpoints, start, _weight, previous)
+        return LessBusy(endpoints, self._random)
+
+
+class LessBusy:
+    """Draws two and picks the less busy."""
+
+    __slots__ = ("_endpoints", "_random")
 
     def __init__(self, endpoints: Sequence[Endpoint], random: Random) -> None:
         self._endpoints = tuple(endpoints)
         self._random = random
-        weighted = len({endpoint.weight for endpoint in endpoints}) > 1
-        start = random.randrange(len(endpoints))
-        self._edf = (
-            EarliestDeadlineFirst(self._endpoints, start, lambda e: e.weight / (e.active + 1))
-            if weighted
-            else None
-        )
 
-    def pick(self, request: Request | None = None) -> Endpoint:
-        """See LoadBalancer; the request does not matter."""
-        if self._edf is not None:
-            return self._edf.pick()
+    def pick(self, request: Request | None = None, avoid: Container[object] = ()) -> Endpoint:
+        """See Picker."""
+        if avoid:
+            return draw_another(self.pick, self._endpoints, avoid, self._random)
         endpoints = self._endpoints
         draw = self._random.random
         count = len(endpoints)
@@ -41,3 +54,7 @@ class LeastRequest:
             if other.active < best.active:
                 best = other
         return best
+
+
+def _weight(endpoint: Endpoint) -> float:
+    return endpoint.weight / (endpoint.active + 1)

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import accumulate
 from random import Random as Source
 
 from xproxy.stream.exchange import Request
+from xproxy.upstream.balance.api import Picker
+from xproxy.upstream.balance.draws import draw_another
 from xproxy.upstream.endpoint import Endpoint
 
 
 class Random:
     """Independent draws: no state to share, at the price of a less even spread."""
+
+    __slots__ = ("_random",)
+
+    def __init__(self, random: Source) -> None:
+        self._random = random
+
+    def picker(self, endpoints: Sequence[Endpoint], previous: Picker | None = None) -> Drawn:
+        """See LoadBalancer."""
+        return Drawn(endpoints, self._random)
+
+
+class Drawn:
+    """Draws each endpoint as often as its weight says."""
 
     __slots__ = ("_bounds", "_endpoints", "_random")
 
@@ -21,6 +36,8 @@ class Random:
         self._random = random
         self._bounds = list(accumulate(endpoint.weight for endpoint in endpoints))
 
-    def pick(self, request: Request | None = None) -> Endpoint:
-        """See LoadBalancer; the request does not matter."""
+    def pick(self, request: Request | None = None, avoid: Container[object] = ()) -> Endpoint:
+        """See Picker."""
+        if avoid:
+            return draw_another(self.pick, self._endpoints, avoid, self._random)
         return self._endpoints[bisect(self._bounds, self._random.random() * self._bounds[-1])]

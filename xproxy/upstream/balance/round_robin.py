@@ -2,34 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from random import Random
 
 from xproxy.stream.exchange import Request
-from xproxy.upstream.balance.edf import EarliestDeadlineFirst
+from xproxy.upstream.balance.api import Picker
+from xproxy.upstream.balance.edf import EarliestDeadlineFirst, uneven
 from xproxy.upstream.endpoint import Endpoint
 
 
 class RoundRobin:
     """In turn, from a random start, so that many proxies do not all begin with the same endpoint."""
 
-    __slots__ = ("_edf", "_endpoints", "_next")
+    __slots__ = ("_random",)
 
-    def __init__(self, endpoints: Sequence[Endpoint], random: Random) -> None:
+    def __init__(self, random: Random) -> None:
+        self._random = random
+
+    def picker(
+        self, endpoints: Sequence[Endpoint], previous: Picker | None = None
+    ) -> EarliestDeadlineFirst | InTurn:
+        """See LoadBalancer."""
+        start = self._random.randrange(len(endpoints))
+        if uneven(endpoints):
+            return EarliestDeadlineFirst(endpoints, start, _weight, previous)
+        if isinstance(previous, InTurn):
+            start = previous.next_of(endpoints)
+        return InTurn(endpoints, start)
+
+
+class InTurn:
+    """Picks one after the other."""
+
+    __slots__ = ("_endpoints", "_next")
+
+    def __init__(self, endpoints: Sequence[Endpoint], start: int) -> None:
         self._endpoints = tuple(endpoints)
-        self._next = random.randrange(len(endpoints))
-        weighted = len({endpoint.weight for endpoint in endpoints}) > 1
-        self._edf = (
-            EarliestDeadlineFirst(self._endpoints, self._next, lambda e: e.weight)
-            if weighted
-            else None
-        )
+        self._next = start
 
-    def pick(self, request: Request | None = None) -> Endpoint:
-        """See LoadBalancer; the request does not matter."""
-        if self._edf is not None:
-            return self._edf.pick()
+    def pick(self, request: Request | None = None, avoid: Container[object] = ()) -> Endpoint:
+        """See Picker. Each that it avoids loses its turn."""
         endpoints = self._endpoints
         index = self._next
         self._next = index + 1 if index + 1 < len(endpoints) else 0
-        return endpoints[index]
+        endpoint = endpoints[index]
+        if avoid:
+            for _ in endpoints:
+                if endpoint not in avoid:
+                    break
+                endpoint = self.pick()
+        return endpoint
+
+    def next_of(self, endpoints: Sequence[Endpoint]) -> int:
+        """Return which of other endpoints is the next: the first of ours in turn that is among them, else any."""
+        among = {endpoint: index for index, endpoint in enumerate(endpoints)}
+        for endpoint in (*self._endpoints[self._next :], *self._endpoints[: self._next]):
+            index = among.get(endpoint)
+            if index is not None:
+                return index
+        return 0
+
+
+def _weight(endpoint: Endpoint) -> float:
+    return endpoint.weight

@@ -1,0 +1,131 @@
+"""Endpoints that come, stay and go: by address, and nobody who stays loses anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xproxy.config.schema import EndpointConfig
+from xproxy.model.address import Address
+from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.membership import Membership
+
+
+def config(port: int, weight: int = 1, **metadata: str) -> EndpointConfig:
+    return EndpointConfig(address=Address("127.0.0.1", port), weight=weight, metadata=metadata)
+
+
+def ports(endpoints: Sequence[Endpoint]) -> list[int]:
+    return [endpoint.address.port for endpoint in endpoints]
+
+
+def known(endpoint: Endpoint) -> tuple[float, ...]:
+    """Return all that is known of an endpoint."""
+    return (
+        endpoint.active,
+        endpoint.connections,
+        endpoint.total,
+        endpoint.failed,
+        endpoint.failures_in_a_row,
+        endpoint.failing_until,
+    )
+
+
+def test_who_stays_is_the_same_with_the_weight_and_metadata_of_now() -> None:
+    membership = Membership([config(1), config(2, 2)])
+    one, two = membership.endpoints
+    one.total, one.failing_until = 7, 99.0
+    assert membership.change([config(3), config(1, 5, zone="a")]) == [two]
+    three, still = membership.endpoints
+    assert still is one
+    assert (one.weight, one.metadata, one.total, one.failing_until) == (5, {"zone": "a"}, 7, 99.0)
+    assert (three.address.port, three.total) == (3, 0)
+    assert (one.leaving, two.leaving, three.leaving) == (False, True, False)
+
+
+def test_who_goes_is_forgotten_once_it_has_drained() -> None:
+    membership = Membership([config(1), config(2)])
+    one, two = membership.endpoints
+    one.active = one.connections = two.connections = 1
+    membership.change([config(3)])
+    assert membership.leaving == [one, two]
+    assert membership.drained() == []
+    one.active = two.connections = 0
+    assert membership.drained() == [two]
+    one.connections = 0
+    assert membership.drained() == [one]
+    assert membership.leaving == []
+
+
+def test_who_comes_back_before_it_has_drained_is_the_one_it_was() -> None:
+    membership = Membership([config(1), config(2)])
+    one, _ = membership.endpoints
+    one.active = 3
+    membership.change([config(2)])
+    membership.change([config(2), config(1)])
+    assert membership.endpoints[1] is one
+    assert not one.leaving
+    assert membership.leaving == []
+    membership.change([config(2)])
+    one.active = 0
+    membership.drained()
+    membership.change([config(2), config(1)])
+    assert membership.endpoints[1] is not one
+
+
+def test_an_address_may_stand_several_times() -> None:
+    membership = Membership([config(1, 1), config(1, 2), config(1, 3)])
+    first, second, third = membership.endpoints
+    assert membership.change([config(1, 4), config(1, 5)]) == [third]
+    assert list(membership.endpoints) == [first, second]
+    assert (first.weight, second.weight) == (4, 5)
+    third.active = 1
+    membership.change([config(1)] * 4)
+    assert list(membership.endpoints[:3]) == [first, second, third]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.tuples(st.integers(1, 6), st.integers(1, 9)), min_size=1, max_size=8),
+            st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=8),
+        ),
+        max_size=12,
+    )
+)
+@settings(max_examples=200)
+def test_nothing_of_a_kept_endpoint_is_lost_and_removed_ones_are_kept_until_they_drain(
+    script: list[tuple[list[tuple[int, int]], list[tuple[int, bool]]]],
+) -> None:
+    membership = Membership([config(1)])
+    number = 0
+    for wanted, uses in script:
+        before = {id(one): (one, known(one)) for one in membership.endpoints}
+        draining = [one for one in membership.leaving if not one.drained]
+        removed = membership.change([config(port, weight) for port, weight in wanted])
+        now = membership.endpoints
+        assert ports(now) == [port for port, _ in wanted]
+        assert [one.weight for one in now] == [weight for _, weight in wanted]
+        assert len({id(one) for one in now}) == len(now)
+        kept = Counter(ports([one for one in now if id(one) in before]))
+        had, have = Counter(ports([one for one, _ in before.values()])), Counter(ports(now))
+        assert kept == had & have  # as many of each address as there can be
+        for one, knew in before.values():
+            assert known(one) == knew
+            assert (one in removed) is (one not in now)
+        assert not any(one.leaving for one in now)
+        assert all(one.leaving for one in removed)
+        # Whoever is in use is among those that stay or those that drain.
+        for one in (*(one for one, _ in before.values()), *draining):
+            assert one in now or one in membership.leaving or one.drained
+        membership.drained()
+        assert not any(one.drained for one in membership.leaving)
+        every = [*now, *membership.leaving]
+        for index, busy in uses:
+            number += 1
+            one = every[index % len(every)]
+            one.active = one.connections = int(busy)
+            one.total, one.failing_until = number, float(number)

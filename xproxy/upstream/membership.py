@@ -1,0 +1,61 @@
+"""Which endpoints a cluster has: those that stay keep all that is known of them, those that go drain.
+
+An endpoint is known by its address. Where an address stands several times, the first of them follows the first, and
+so on. One that comes back before it has drained is the one it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xproxy.config.schema import EndpointConfig
+from xproxy.model.address import Address
+from xproxy.upstream.endpoint import Endpoint
+
+
+class Membership:
+    """The endpoints of one cluster, at any time."""
+
+    __slots__ = ("endpoints", "leaving")
+
+    def __init__(self, configs: Sequence[EndpointConfig]) -> None:
+        self.endpoints: tuple[Endpoint, ...] = tuple([_new(config) for config in configs])
+        """Those that requests go to, in the order of the configuration."""
+        self.leaving: list[Endpoint] = []
+        """Those that were removed, and have requests or connections yet."""
+
+    def change(self, configs: Sequence[EndpointConfig]) -> list[Endpoint]:
+        """Take other endpoints, or other weights; return those that were removed by it."""
+        known: dict[Address, list[Endpoint]] = {}
+        for endpoint in (*self.endpoints, *self.leaving):
+            known.setdefault(endpoint.address, []).append(endpoint)
+        for endpoints in known.values():
+            endpoints.reverse()  # to be taken from the end
+        self.endpoints = tuple([_follow(known.get(config.address), config) for config in configs])
+        left = [endpoint for endpoints in known.values() for endpoint in reversed(endpoints)]
+        removed = [endpoint for endpoint in left if not endpoint.leaving]
+        for endpoint in removed:
+            endpoint.leaving = True
+        self.leaving = left
+        return removed
+
+    def drained(self) -> list[Endpoint]:
+        """Forget and return those that have neither requests nor connections any more."""
+        gone = [endpoint for endpoint in self.leaving if endpoint.drained]
+        if gone:
+            self.leaving = [endpoint for endpoint in self.leaving if not endpoint.drained]
+        return gone
+
+
+def _new(config: EndpointConfig) -> Endpoint:
+    return Endpoint(config.address, config.weight, config.metadata)
+
+
+def _follow(known: list[Endpoint] | None, config: EndpointConfig) -> Endpoint:
+    if not known:
+        return _new(config)
+    endpoint = known.pop()
+    endpoint.weight = config.weight
+    endpoint.metadata = config.metadata
+    endpoint.leaving = False
+    return endpoint
