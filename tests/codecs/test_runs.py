@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 import hpack
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.effort import times
 from xproxy.codecs.http1.chunked import ChunkReader, Phase
 from xproxy.codecs.http2.wire import (
     DATA,
@@ -77,20 +78,16 @@ def test_a_run_beyond_the_window_costs_no_more_than_its_frames() -> None:
     start = PREFACE + settings(()) + SETTINGS_ACK
     start += frame(HEADERS, END_HEADERS, 1, encoder.encode(pairs))
 
-    def seconds(count: int) -> float:
+    def taking(count: int) -> Callable[[], object]:
         # Nobody takes any of it, and the last frames are beyond the window.
         codec = default_registry().codec("http2").open(Role.SERVER, DEFAULT_LIMITS)
         codec.receive(start)
         for left in range(65536 - count, 0, -16384):
             codec.receive(frame(DATA, 0, 1, bytes(min(left, 16384))))
         run = frame(DATA, 0, 1, b"x") * (count + 2 * BLOCK)
-        before = time.thread_time()
-        codec.receive(run)
-        return time.thread_time() - before
+        return lambda: codec.receive(run)
 
-    few = min(seconds(1_000) for _ in range(5))
-    many = min(seconds(20_000) for _ in range(3))
-    assert many < 20 * 6 * few, "linear: 20 times as many, with room for a busy machine"
+    assert times(taking, 20_000, 1_000, 120) < 120, "linear: 20 times as many"
 
 
 @given(BODIES, st.lists(st.integers(1, 4000), max_size=4), st.sampled_from(["%x", "%X", "0%x"]))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import socket
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final
 
 from tests.docs.pages import ROOT, WORDS, Block
 from tests.docs.shell import Shell, expected
+from tests.process.product import unused_port
 from xproxy.config.document import read_document
 from xproxy.config.load import load_text
 from xproxy.model.errors import ConfigError
@@ -132,13 +132,7 @@ def completed(part: Mapping[str, object]) -> dict[str, object]:
 
 def free_ports(text: str) -> Mapping[str, str]:
     """Return a free port for each port on loopback that ``text`` names."""
-    named = {*_PORT.findall(text)}
-    sockets = {port: socket.create_server(("127.0.0.1", 0)) for port in named}
-    try:
-        return {port: str(sock.getsockname()[1]) for port, sock in sockets.items()}
-    finally:
-        for sock in sockets.values():
-            sock.close()
+    return {port: str(unused_port()) for port in {*_PORT.findall(text)}}
 
 
 def with_ports(text: str, ports: Mapping[str, str]) -> str:

@@ -321,9 +321,10 @@ class Found:
 
 
 def configuration(good: int, bad: int, timeouts: str = TIMEOUTS) -> str:
-    """Return the proxy's configuration: the good client's requests go to an upstream of their own."""
+    """Return the proxy's configuration: good clients have an upstream of their own, and time while it is busy."""
     return (
         "listeners:\n"
+        f"  - {{name: good, address: '127.0.0.1:0', routes: main, codecs: {CODECS}}}\n"
         f"  - {{name: edge, address: '127.0.0.1:0', routes: main, timeouts: {timeouts},"
         f" codecs: {CODECS}}}\n"
         "routes: {main: [{match: {path: /good}, cluster: good}, {cluster: bad}]}\n"
@@ -366,7 +367,7 @@ def under_attack(
     begin = time.perf_counter()
     try:
         while attackers.poll() is None:
-            taken += good_client(proxy.port, min(0.25, seconds), clock)
+            taken += good_client(proxy.ports["good"], min(0.25, seconds), clock)
             most = max(most, proxy.resident)
         assert attackers.stdout is not None
         outcome = Outcome(**json.loads(attackers.stdout.read()))
@@ -403,13 +404,13 @@ def report(name: str, alone: float, cost: float, found: Found) -> str:
 
 def measure(proxy: Product, names: Sequence[str], sizes: Sequence[int], seconds: float) -> None:
     """Run the attacks one after the other, and print what each did."""
-    good_client(proxy.port, 1.0)
+    good_client(proxy.ports["good"], 1.0)
     for connections in sizes:
         print(f"from {connections} connections, {seconds:g} s each")
         ratios = []
         for name in names:
             cpu = cpu_of(proxy.process.pid)
-            taken = good_client(proxy.port, min(3.0, seconds))
+            taken = good_client(proxy.ports["good"], min(3.0, seconds))
             alone = statistics.median(taken)
             cost = (cpu_of(proxy.process.pid) - cpu) / len(taken)
             found = under_attack(proxy, name, connections, seconds)

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -291,8 +292,14 @@ class Found:
         return self.taken[int(len(self.taken) * 0.99)]
 
 
-def under_attack(proxy: Product, name: str, connections: int, seconds: float) -> Found:
-    """Let hogs run beside a good client."""
+def under_attack(
+    proxy: Product,
+    name: str,
+    connections: int,
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Found:
+    """Let hogs run beside a good client, whose requests are timed by ``clock``."""
     command = [sys.executable, __file__, "--attack", name, str(proxy.port), str(connections)]
     hogs = subprocess.Popen([*command, str(seconds)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     taken: list[float] = []
@@ -300,7 +307,7 @@ def under_attack(proxy: Product, name: str, connections: int, seconds: float) ->
         assert hogs.stdout is not None
         assert hogs.stdout.readline() == "ready\n"
         while hogs.poll() is None:
-            taken += good_client(proxy.port, min(0.25, seconds))
+            taken += good_client(proxy.port, min(0.25, seconds), clock)
         outcome = Outcome(**json.loads(hogs.stdout.read()))
     finally:
         hogs.kill()

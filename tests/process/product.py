@@ -41,36 +41,41 @@ def eventually(holds: Callable[[], bool], what: str, within: float = PATIENCE) -
 _ports: Final = itertools.count(10_000 + os.getpid() % 500 * 40)
 
 
+_held: Final[list[socket.socket]] = []
+"""Until the test that asked for them ends: what refuses, and claims of ports."""
+
+
 def unused_port() -> int:
-    """Return a port that nobody listens on yet, to be bound soon; each time another one."""
+    """Return a port that nobody listens on yet, to be bound soon; no other test gets it before this one has ended."""
     for port in _ports:
-        with socket.socket() as probe:
-            try:
+        # Other processes run tests at the same time: the name says to them that the port is about to be bound.
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0xproxy-tests-port-{port}")
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        except OSError:
+            claim.close()
+            continue
+        _held.append(claim)
+        return port
     raise AssertionError("itertools.count ended")
-
-
-_refusing: Final[list[socket.socket]] = []
-"""Bound and not listening, until the test that asked for them ends."""
 
 
 def refusing_port() -> int:
     """Return a port that refuses connections, and that nobody else can take until the test ends."""
     holder = socket.socket()
     holder.bind(("127.0.0.1", 0))
-    _refusing.append(holder)
+    _held.append(holder)
     port = holder.getsockname()[1]
     assert isinstance(port, int)
     return port
 
 
 def release_ports() -> None:
-    """Close what ``refusing_port`` holds."""
-    while _refusing:
-        _refusing.pop().close()
+    """Close what ``refusing_port`` and ``unused_port`` hold."""
+    while _held:
+        _held.pop().close()
 
 
 def read_to_reset(client: socket.socket) -> bool:

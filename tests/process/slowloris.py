@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
-from tests.process.product import product  # noqa: E402  # the path is set above
+from tests.process.product import Product, product  # noqa: E402  # the path is set above
 from tests.process.upstreams import upstream  # noqa: E402  # as above
 
 HEAD: Final = b"GET /size/100 HTTP/1.1\r\nHost: a\r\n"
@@ -116,6 +116,15 @@ def good_client(
                 raise ConnectionError(f"the good client got {received[:100]!r}")
             taken.append(clock() - begin)
     return taken
+
+
+def work_alone(proxy: Product, port: int) -> float:
+    """Return what the proxy does for one request of a good client that is alone, in seconds: the median.
+
+    What it does for one beside others, for whomever, is told in multiples of it: they are the same on any machine.
+    """
+    good_client(port, 0.3)
+    return min(statistics.median(good_client(port, 0.2, proxy.work)) for _ in range(3))
 
 
 @contextmanager

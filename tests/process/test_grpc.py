@@ -34,7 +34,7 @@ routes:
       cluster: echo
       filters: [{{name: retry, on: [unavailable], attempts: 4, back_off: {{base: 1ms}}}}]
     - {{match: {{protocol: grpc, service: lab.Gone}}, cluster: gone}}
-    - {{match: {{protocol: grpc, service: lab.Slow}}, cluster: slow, timeout: 300ms}}
+    - {{match: {{protocol: grpc, service: lab.Slow}}, cluster: slow, timeout: 2s}}
     - {{match: {{protocol: grpc, service: {{prefix: lab.}}}}, cluster: echo}}
 clusters:
   echo: {{endpoints: ['127.0.0.1:{port}'], circuit_breakers: {{max_retries: 100}}}}

@@ -22,8 +22,9 @@ pytestmark = pytest.mark.slow
 MIB: Final = 1 << 20
 SIZE: Final = (200 if LOAD_SECONDS > 2 else 40) * MIB
 WINDOW: Final = 1 * MIB
-GROWTH: Final = 12 * MIB
-"""Of two hops: for each a window, an outbox and a read, and what the allocator keeps."""
+GROWTH: Final = SIZE // 2
+"""Of two hops: for each a window, an outbox and a read, whatever the size, and what the allocator keeps. Without
+windows it is all that is sent."""
 CODEC: Final = "{name: http2, stream_window_bytes: 1MiB, connection_window_bytes: 2MiB}"
 QUIET: Final = 0.3
 """Seconds without growth after which the proxy counts as full."""

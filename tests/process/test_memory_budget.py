@@ -206,7 +206,7 @@ def quiet(proxy: Product) -> None:
             before, since = size, now
         return now - since >= _QUIET
 
-    eventually(still, "quiet", 60)
+    eventually(still, "quiet", 4 * PATIENCE)
 
 
 def asks(client: socket.socket) -> bytes:

@@ -6,6 +6,7 @@ import re
 import smtplib
 import socket
 import ssl
+import statistics
 import subprocess
 import threading
 import time
@@ -270,17 +271,24 @@ def test_certificates_change_under_load_and_nobody_notices(
         secured(tmp_path, "reload_interval: 100ms") as proxy,
         Visitors(proxy.port, authority.ca) as visitors,
     ):
+
+        def told() -> int:
+            return proxy.said().count("the old certificates stay in use")
+
         for _ in range(2):
             before = len(visitors.seen)
             authority.issue(NAME, file="edge")
             eventually(lambda: len(visitors.seen) > before, "another certificate")  # noqa: B023  # called here
         visits = visitors.visits
+        before = (
+            told()
+        )  # it may have looked between the writing of a certificate and that of its key
         (tmp_path / "edge.key").write_text("broken")
-        eventually(lambda: "the old certificates stay in use" in proxy.said(), proxy.said())
+        eventually(lambda: told() > before, "the broken key is refused")
         eventually(lambda: visitors.visits > visits + 20, "the old one serves on")
         assert visitors.wrong == []
         assert len(visitors.seen) >= 2
-        assert proxy.said().count("the old certificates stay in use") == 1
+        assert told() == before + 1
 
 
 def test_sighup_takes_up_files_too_and_refuses_broken_ones(
@@ -315,8 +323,8 @@ def _first_flight() -> bytes:
     return out.read()
 
 
-def _work(proxy: Product, seconds: float) -> list[float]:
-    """Ask over one plaintext connection, again and again; return what the proxy did until each answer, in seconds."""
+def _work(proxy: Product, seconds: float) -> float:
+    """Ask over one plaintext connection, again and again; return what the proxy did until an answer: the median."""
     found = []
     with socket.create_connection(("127.0.0.1", proxy.port), PATIENCE) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -326,7 +334,7 @@ def _work(proxy: Product, seconds: float) -> list[float]:
             client.sendall(GET)
             assert client.recv(65536).startswith(b"HTTP/1.1 200")
             found.append(proxy.work() - began)
-    return sorted(found)
+    return statistics.median(found)
 
 
 def test_a_flood_of_handshakes_does_not_stall_an_open_connection(
@@ -338,6 +346,7 @@ def test_a_flood_of_handshakes_does_not_stall_an_open_connection(
     with secured(tmp_path, keys, routes=routes) as proxy:
         held: list[socket.socket] = []
         over = threading.Event()
+        alone = _work(proxy, 0.5)
 
         def flood() -> None:
             while not over.is_set() and len(held) < 3000:
@@ -354,8 +363,8 @@ def test_a_flood_of_handshakes_does_not_stall_an_open_connection(
             attack.join()
         stats = proxy.stats()
         assert stats["listener.edge.downstream_tls_failed.overflow"] > 0
-        # It waits for a few steps of handshakes at most, whatever their number; generous, as processors differ.
-        assert work[len(work) // 2] < 0.025
+        # It waits for a few steps of handshakes at most, each some ten answers' work, whatever their number.
+        assert work < 200 * alone
         for attacker in held:
             attacker.close()
         proxy.settled()
@@ -442,12 +451,12 @@ def test_nginx_chooses_the_protocol_and_sees_our_certificate(
 
 def test_a_mail_client_and_a_browser_on_one_port(tmp_path: Path, authority: Authority) -> None:
     with upstream("mail") as mail:
-        # Longer than anybody waits where it is known who listens first, however busy the machine is.
-        silent = "    server_first: {cluster: mail, wait: 1s}\n"
+        silent = "    server_first: {cluster: mail, wait: 2s}\n"
         cluster = f"  mail: {{endpoints: ['127.0.0.1:{mail}']}}\n"
         with secured(tmp_path, listener=silent, cluster=cluster) as proxy:
-            times = []
-            for _ in range(3):
+            times: list[float] = []
+            # Where it is known who listens first nobody waits so long: not every time, however busy the machine is.
+            while len(times) < 2 or (times[-1] >= 2.0 and len(times) < 10):
                 began = time.monotonic()
                 with smtplib.SMTP("127.0.0.1", proxy.port, timeout=PATIENCE) as client:
                     assert client.noop() == (250, b"fine")
@@ -455,13 +464,13 @@ def test_a_mail_client_and_a_browser_on_one_port(tmp_path: Path, authority: Auth
                 with socket.create_connection(("127.0.0.1", proxy.port), PATIENCE) as web:
                     web.sendall(GET)
                     assert web.recv(65536).startswith(b"HTTP/1.1 200 OK")
-            assert times[0] >= 1.0
-            assert min(times[1:]) < 1.0, "the destination is remembered"
+            assert times[0] >= 2.0
+            assert times[-1] < 2.0, "the destination is remembered"
             context = ssl.create_default_context(cafile=str(authority.ca))
             with (
                 socket.create_connection(("127.0.0.1", proxy.port), PATIENCE) as tcp,
                 context.wrap_socket(tcp, server_hostname=NAME) as secure,
             ):
                 assert re.match(rb"220 ", secure.recv(65536)), "inside TLS too"
-            assert proxy.stat("listener.edge.downstream_cx_silent") == 4
+            assert proxy.stat("listener.edge.downstream_cx_silent") == len(times) + 1
             assert proxy.said() == ""

@@ -316,7 +316,7 @@ def test_a_tunnel_ends_at_the_drains_deadline(version: int, tmp_path: Path) -> N
     with running([sys.executable, websocket_echo.__file__], int) as (port, _):
         text = (
             "listeners:\n"
-            "  - {name: edge, address: '127.0.0.1:0', routes: main, timeouts: {drain: 1s}}\n"
+            "  - {name: edge, address: '127.0.0.1:0', routes: main, timeouts: {drain: 3s}}\n"
             "routes: {main: [{cluster: echo, allow_upgrade: [websocket]}]}\n"
             f"clusters: {{echo: {{codec: http1, endpoints: ['127.0.0.1:{port}']}}}}\n"
         )
@@ -348,4 +348,4 @@ def _drain_http2(proxy: Product) -> None:
     with stream.socket as sock, contextlib.suppress(ConnectionResetError):
         while sock.recv(65536):
             pass
-    assert time.monotonic() - began > 0.9
+    assert time.monotonic() - began > 2.9

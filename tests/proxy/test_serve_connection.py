@@ -452,7 +452,7 @@ async def test_what_only_one_codec_can_mean_is_never_for_the_fallback() -> None:
 
 
 async def test_a_request_that_comes_slowly_is_served() -> None:
-    quick = "{detect: 5s, detect_silence: 20ms}"
+    quick = "{detect: 60s, detect_silence: 20ms}"
     async with (
         upstream() as known,
         upstream() as raw,

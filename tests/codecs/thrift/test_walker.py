@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from thrift.Thrift import TType  # type: ignore[import-untyped]  # ships no types
 
 from tests.codecs.thrift.values import STRUCTS, Value, write
+from tests.effort import rounds
 from xproxy.codecs.messages import Malformed
 from xproxy.codecs.thrift.compact import CompactWalker
 from xproxy.codecs.thrift.encoding import MAX_DEPTH, Walker
@@ -107,21 +107,24 @@ def test_lengths_are_checked_before_their_bytes_come() -> None:
 
 def test_a_large_body_is_skipped_and_not_looked_at() -> None:
     data = bytes.fromhex("0f 0001 0a 00080000") + bytes(8 << 19) + b"\0"
-    start = time.process_time()
     assert end_of(data) == len(data)
-    assert time.process_time() - start < 0.01
+    bound = 2e5  # it has 524,288 values
+    assert rounds(lambda: end_of(data), bound) < bound
 
 
 def test_a_walk_goes_on_where_it_was() -> None:
     element = b"\x0b\0\1\0\0\0\1x\0"
     data = b"\x0f\0\1\x0c\0\0\x4e\x20" + element * 20_000 + b"\0"
-    walker, held, walks = BinaryWalker(0, LIMIT), bytearray(), 0
-    start = time.process_time()
-    for at in range(0, len(data), 10):
-        held += data[at : at + 10]
-        walks += walker.walk(held, 0, len(held))
-    assert walks == 1
-    assert time.process_time() - start < 2.0  # 18,001 walks from the start would take minutes
+
+    def walk() -> None:
+        walker, held, walks = BinaryWalker(0, LIMIT), bytearray(), 0
+        for at in range(0, len(data), 10):
+            held += data[at : at + 10]
+            walks += walker.walk(held, 0, len(held))
+        assert walks == 1
+
+    bound = 6e7
+    assert rounds(walk, bound) < bound, "18,001 walks from the start would take minutes"
 
 
 SMALL: Final = st.sampled_from(
@@ -173,13 +176,7 @@ def test_runs_of_small_values_end_where_they_end(
 @pytest.mark.parametrize("family", sorted(WALKERS))
 def test_small_values_cost_little_a_byte(family: str) -> None:
     """What hangs on single bytes decides how long others wait; a loop of the same length is the measure."""
-
-    def loop() -> None:
-        left = 1 << 18
-        while left:
-            left -= 1
-
-    cost = _seconds(loop)
+    bound = 8 << 18
     for value in ((TType.STRUCT, []), (TType.STRING, b""), (TType.STRUCT, [(1, (TType.BYTE, 1))])):
         data = write([(1, (TType.LIST, [value] * 4000))], family)
         times = max(1, (1 << 18) // len(data))
@@ -188,16 +185,7 @@ def test_small_values_cost_little_a_byte(family: str) -> None:
             for _ in range(times):
                 assert WALKERS[family](0, LIMIT).walk(data, 0, len(data))
 
-        assert _seconds(walk) < 8 * cost
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    taken = []
-    for _ in range(3):
-        start = time.process_time()
-        work()
-        taken.append(time.process_time() - start)
-    return min(taken)
+        assert rounds(walk, bound) < bound
 
 
 @pytest.mark.parametrize("family", sorted(WALKERS))
@@ -208,7 +196,5 @@ def test_runs_that_break_off_are_not_searched_again_and_again(family: str) -> No
         [(TType.STRUCT, flat)] * 62 + [(TType.STRUCT, [(1, (TType.STRUCT, flat))])]
     ) * 3
     data = write([(1, (TType.LIST, values))], family)
-    work = WALKERS[family](0, LIMIT)
-    start = time.process_time()
-    assert work.walk(data, 0, len(data))
-    assert time.process_time() - start < 0.5
+    bound = 16e6
+    assert rounds(lambda: WALKERS[family](0, LIMIT).walk(data, 0, len(data)), bound) < bound
