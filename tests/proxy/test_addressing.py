@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
+
 import attrs
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.http2_peer import Http2Peer
-from tests.live import running, upstream
+from tests.live import answering, running, upstream
 from tests.live import web as web_text
 from tests.upstream.test_lane import request as plain_request
 from xproxy.config.schema import ListenerConfig, MatchConfig, PathMatch, RouteConfig, StringMatch
@@ -275,3 +278,27 @@ async def test_escaped_slashes_have_a_line_in_the_log(
 
 def ruled(port: int) -> str:
     return web_text(port).replace("    - cluster: web\n", RULES)
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        ("a.test", 200),
+        ("a.test:", 200),
+        ("a.test:80", 200),
+        ("A.Test.:080", 200),
+        ("a.test:81", 404),
+        ("b.test:80", 404),
+    ],
+)
+async def test_a_route_of_the_default_port_is_met_by_every_spelling_of_it(
+    host: str, code: int
+) -> None:
+    async with upstream() as up, trio.open_nursery() as nursery:
+        nursery.start_soon(up.serve, answering(b"ok"))
+        text = web_text(up.port).replace("- cluster", "- {hosts: ['a.test:80'], cluster")
+        async with running(text.replace("cluster: web\n", "cluster: web}\n")) as live:
+            client = await live.client()
+            await client.send(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            await client.expect(re.compile(b"HTTP/1.1 %d " % code))
+        nursery.cancel_scope.cancel()

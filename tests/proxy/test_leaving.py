@@ -13,6 +13,7 @@ from tests.live import PATIENCE, Live, answering, running, upstream, web
 from tests.secure import peer as secure_peer
 from tests.secure import tls
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
+from xproxy.codecs.http2.wire import PREFACE, settings
 from xproxy.model.errors import RouteNotFound
 from xproxy.model.limits import KIB
 from xproxy.stream.body import BytesBody
@@ -37,6 +38,8 @@ class Case:
     first: bytes = post()
     listener: str = ""
     secured: bool = False
+    last: bytes = b""
+    """What is in it besides."""
 
 
 CASES: Final = {
@@ -63,6 +66,20 @@ CASES: Final = {
         b"HTTP/1.1 403",
         listener=tls() + "    filters: [{name: direct_response, status: permission-denied}]\n",
         secured=True,
+    ),
+    # Zeros are DATA of no stream in HTTP/2, and no messages of an RPC protocol.
+    "a GOAWAY": Case(b"\0\0", PREFACE + settings(()), last=b"DATA on stream 0"),
+    "a GOAWAY, in TLS": Case(
+        b"\0\0", PREFACE + settings(()), tls(), secured=True, last=b"DATA on stream 0"
+    ),
+    "Bolt": Case(
+        bytes.fromhex("01 00 0002 01 00000007"),
+        bytes.fromhex("01 01 0001 01 00000007 01 00000BB8 0000 0000 00000000"),
+    ),
+    "Dubbo": Case(
+        bytes.fromhex("dabb 02 28 0000000000000001"),
+        bytes.fromhex("dabb c2 00 0000000000000001 7FFFFFFF"),
+        last=b"limit 16777216",
     ),
     "no request, in TLS": Case(
         b"HTTP/1.1 400", b"POST /a HTTP/1.1\r\nhost : a\r\n\r\n", tls(), secured=True
@@ -93,6 +110,7 @@ async def told(live: Live, case: Case) -> None:
         while data := await client.receive_some():
             got += data
     assert got.startswith(case.told), got
+    assert case.last in got
     await client.aclose()
 
 

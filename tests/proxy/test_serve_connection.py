@@ -22,6 +22,7 @@ from tests.live import (
     upstream,
     web,
 )
+from xproxy.codecs.http2.wire import DATA, PREFACE, frame, settings
 from xproxy.testing import END, NOTHING, Party, play
 
 OK = http_response(b"ok")
@@ -490,3 +491,31 @@ async def test_a_silent_client_that_speaks_http_after_all_is_cut_off() -> None:
             await client.send(b"GET /admin HTTP/1.1\r\nhost: a\r\n\r\n")
             assert await everything(server) == b""
             await everything(client)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "crime"),
+    [
+        ("http1", b"GET / HTTP/1.1\r\nhost x\r\n\r\n"),
+        ("http2", PREFACE + settings(()) + frame(DATA, 0, 0, b"x")),
+        ("bolt", BOLT + bytes(40)),
+        ("dubbo", bytes.fromhex("dabb c2 00 0000000000000001 7FFFFFFF")),
+        # A oneway call, and one with a field of a type that there is not.
+        (
+            "thrift",
+            bytes.fromhex("80010004 00000001 61 00000000 00 80010001 00000001 61 00000000 77 0001"),
+        ),
+    ],
+    ids=["http1", "http2", "bolt", "dubbo", "thrift"],
+)
+async def test_what_a_client_does_wrong_is_told_with_the_listeners_name(
+    protocol: str, crime: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with upstream() as up, running(web(up.port)) as live:
+        client = await live.connect()
+        await client.send_all(crime)
+        await eventually(
+            lambda: any(m.startswith(f"listener edge: {protocol}") for m in caplog.messages),
+            f"a line in {caplog.messages}",
+        )
