@@ -1,4 +1,4 @@
-"""A relay that keeps what clients say: between a real client, the proxy and a real server."""
+"""A relay that keeps what is said, between a real client, the proxy and a real server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PIECE = 65536
 
 @attrs.define(eq=False)
 class Said:
-    """What one client said."""
+    """What one side of a connection said."""
 
     data: bytearray = attrs.field(factory=bytearray)
     pieces: int = 0
@@ -30,16 +30,17 @@ class Tap:
 
     port: int
     said: list[Said] = attrs.field(factory=list)
-    """By connection, in their order."""
-
-    def bytes(self) -> list[bytes]:
-        """Return what was said, whoever came first."""
-        return sorted(bytes(one.data) for one in self.said)
+    """By clients, a connection each, in their order."""
+    answered: list[Said] = attrs.field(factory=list)
+    """By the server."""
 
 
 @contextmanager
-def tap(port: int) -> Iterator[Tap]:
-    """Run one; leaving ends its connections."""
+def tap(port: int, *, introduced: bool = False) -> Iterator[Tap]:
+    """Run one; leaving ends its connections.
+
+    ``introduced``: each begins with a PROXY header of version 1, which the server is not told.
+    """
     with contextlib.ExitStack() as sockets:
         listener = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=64))
         found = Tap(listener.getsockname()[1])
@@ -59,10 +60,12 @@ def tap(port: int) -> Iterator[Tap]:
                     for one in (client, server):
                         one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                         opened.append(sockets.enter_context(one))
-                    said = Said()
+                    said, answered = Said(), Said()
                     found.said.append(said)
-                    start(threading.Thread(target=_carry, args=(client, server, said)))
-                    start(threading.Thread(target=_carry, args=(server, client, Said())))
+                    found.answered.append(answered)
+                    there = (client, server, said, introduced)
+                    start(threading.Thread(target=_carry, args=there))
+                    start(threading.Thread(target=_carry, args=(server, client, answered, False)))
 
         start(threading.Thread(target=accept))
         try:
@@ -78,8 +81,10 @@ def tap(port: int) -> Iterator[Tap]:
                 thread.join(PATIENCE)
 
 
-def _carry(source: socket.socket, sink: socket.socket, said: Said) -> None:
+def _carry(source: socket.socket, sink: socket.socket, said: Said, introduced: bool) -> None:
     with contextlib.suppress(OSError):
+        while introduced:
+            introduced = source.recv(1) != b"\n"
         while data := source.recv(_PIECE):
             said.data += data
             said.pieces += 1
