@@ -27,11 +27,11 @@ def sofa_server() -> Iterator[dict[str, int]]:
         yield ports
 
 
-def call(peer: str, ports: dict[str, int], what: str = "call") -> dict[str, list[str]]:
+def call(peer: str, ports: dict[str, int], *what: str) -> dict[str, list[str]]:
     """Run a client, ``sofa_peer`` or ``dubbo_peer``; returns what came of its calls, by what it speaks."""
     arguments = [f"{name}:{port}" for name, port in ports.items()]
     done = subprocess.run(
-        ["node", str(NODE / f"{peer}.js"), what, *arguments],
+        ["node", str(NODE / f"{peer}.js"), *(what or ("call",)), *arguments],
         env=node_packages(),
         capture_output=True,
         text=True,

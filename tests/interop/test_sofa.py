@@ -7,12 +7,14 @@ Dubbo. The server is sofa-rpc-node in both.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.interop.sofa import call, sofa_server
-from tests.process.product import Product, product
+from tests.interop.tap import tap
+from tests.process.product import PATIENCE, Product, eventually, product
 
 pytestmark = [pytest.mark.slow, pytest.mark.tool("node"), pytest.mark.tool("npm")]
 
@@ -96,3 +98,42 @@ def test_a_filter_changes_attachments(name: str, servers: dict[str, int], proxy:
     (proxied,) = call("dubbo_peer", {name: proxy.port}, "attachments")[name]
     assert direct == 'attachments: ["undefined","blue","1.2.3","9000","demo.Greeter"]'
     assert proxied == 'attachments: ["blue-ones","green","1.2.3","9000","demo.Greeter"]'
+
+
+@pytest.mark.parametrize(
+    ("peer", "name"),
+    [
+        *(("sofa_peer", "bolt"), ("sofa_peer", "bolt-2-crc"), ("sofa_peer", "dubbo")),
+        *(("dubbo_peer", "apache-dubbo-js"), ("dubbo_peer", "dubbo2.js")),
+    ],
+)
+def test_a_call_that_keeps_the_servers_only_thread_is_not_given_up(
+    peer: str, name: str, servers: dict[str, int], tmp_path: Path
+) -> None:
+    protocol = "bolt" if name.startswith("bolt") else "dubbo"
+    busy = tmp_path / "busy"
+    busy.touch()
+    with tap(servers[protocol]) as server, ThreadPoolExecutor(1) as pool:
+        text = (
+            "listeners: [{name: edge, address: '127.0.0.1:0', routes: main}]\n"
+            "routes: {main: [{cluster: one, timeout: 60s}]}\n"
+            "clusters:\n"
+            "  one:\n"
+            f"    endpoints: ['127.0.0.1:{server.port}']\n"
+            "    keepalive: {interval: 50ms, timeout: 50ms, max_misses: 2}\n"
+        )
+        with product(text, tmp_path) as proxy:
+            calls = pool.submit(call, peer, {name: proxy.port}, "busy", str(busy))
+            try:
+                eventually((tmp_path / "busy.begun").exists, "the call has come")
+                (said,) = server.said
+                before = said.pieces
+                # What follows the call on its connection is heartbeats: twice as many as may be missed, and more.
+                eventually(lambda: said.pieces - before > 5, "it is asked again and again")
+            finally:
+                busy.unlink()
+            assert calls.result(2 * PATIENCE) == {name: ['busy: "free"', "add: 3"]}
+            assert len(server.said) == 2  # such a connection gets no more calls
+            assert proxy.stat("cluster.one.upstream_rq_reset") == 0
+            assert proxy.stat("cluster.one.endpoint_failing") == 0
+            proxy.settled()

@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +25,7 @@ from thriftpy2.rpc import client_context
 from thriftpy2.transport import TFramedTransportFactory
 
 from tests.interop.node_packages import NODE, node_packages
+from tests.interop.tap import tap
 from tests.process.product import PATIENCE, Product, product
 from tests.process.upstreams import running
 
@@ -218,9 +219,16 @@ def test_arguments_by_name_in_routes_and_logs(pypi: Kit, tmp_path: Path) -> None
     assert len(re.findall("rec - - rest", "\n".join(lines))) == 1
 
 
-ALL_ONEWAY: Final = IDL.read_text().replace("i32 add(", "oneway void add(")
-"""The interface as a client has it that sends an ordinary method as a oneway one: nobody reads the answer."""
-LANES: Final = ("connections: shared", "connections: bound")
+ALL_ONEWAY: Final = re.sub(
+    r"(i32|string|oneway void|void) (add|echo|fail)(\(.*?\))[^,;]*",
+    r"oneway void \2\3",
+    IDL.read_text(),
+).replace("service Calc {", "service Calc {\n  oneway void gone(1: i32 n)")
+"""The interface as a client has it that sends ordinary methods as oneway ones, and one that there is not.
+
+Nobody reads the answers: REPLY, REPLY with an exception of the interface, and EXCEPTION.
+"""
+LANES: Final = ("connections: shared", "connections: bound", "proxy_protocol: v1")
 
 
 def shouts(port: int, name: str, wrong: list[str]) -> None:
@@ -234,36 +242,53 @@ def shouts(port: int, name: str, wrong: list[str]) -> None:
         client_context(ordinary.Calc, "127.0.0.1", port, trans_factory=transport) as asking,
         client_context(oneway.Calc, "127.0.0.1", port, trans_factory=transport) as shouting,
     ):
+        aloud: tuple[Callable[[], object], ...] = (
+            lambda: shouting.add(1, 1),
+            lambda: shouting.echo("crash"),
+            lambda: shouting.fail("because"),
+            lambda: shouting.gone(1),
+        )
         for number in range(30):
-            shouting.add(number, 1)
+            aloud[number % len(aloud)]()
             said = asking.echo(f"{name} {number}")
             if said != f"{name} {number}":
                 wrong.append(f"{name} {number} was answered with {said}")
+        for number in range(5):  # each of them behind the others
+            for shout in aloud:
+                shout()
+            said = asking.echo(f"{name} at last {number}")
+            if said != f"{name} at last {number}":
+                wrong.append(f"{name} at last {number} was answered with {said}")
 
 
-def shouted(ports: dict[str, int], lane: str, work: Path) -> None:
-    """Let many clients do that beside each other, through the proxy."""
-    text = front({"framed-binary": ports["framed-binary"]})
-    text = text.replace("codec: same}", f"codec: same, {lane}}}")
+def shouted(ports: dict[str, int], lane: str, work: Path, *exceptions: bytes) -> None:
+    """Let many clients do that beside each other, through the proxy. ``exceptions``: what EXCEPTION answers."""
     wrong: list[str] = []
-    with product(text, work) as proxy, ThreadPoolExecutor(6) as pool:
-        port = proxy.ports["framed-binary"]
-        clients = [pool.submit(shouts, port, f"client {n}", wrong) for n in range(6)]
-        for client in clients:
-            client.result(4 * PATIENCE)
-        assert proxy.stat("cluster.framed-binary.upstream_rq_total") == 6 * 60
-        settled(proxy)
+    introduced = lane.startswith("proxy_protocol")
+    with tap(ports["framed-binary"], introduced=introduced) as server:
+        text = front({"framed-binary": server.port})
+        text = text.replace("codec: same}", f"codec: same, {lane}}}")
+        with product(text, work) as proxy, ThreadPoolExecutor(6) as pool:
+            port = proxy.ports["framed-binary"]
+            clients = [pool.submit(shouts, port, f"client {n}", wrong) for n in range(6)]
+            for client in clients:
+                client.result(4 * PATIENCE)
+            assert proxy.stat("cluster.framed-binary.upstream_rq_total") == 6 * (60 + 25)
+            settled(proxy)
+        answered = b"".join(bytes(one.data) for one in server.answered)
     assert not wrong
+    for method in exceptions:
+        assert b"\x80\1\0\3\0\0\0\4%b" % method in answered
 
 
 @pytest.mark.parametrize("lane", LANES)
 def test_thriftpy2_answers_what_nobody_asked(thriftpy2: Kit, lane: str, tmp_path: Path) -> None:
     with thriftpy2.server() as ports:
-        shouted(ports, lane, tmp_path)
+        shouted(ports, lane, tmp_path, b"gone")
 
 
 @pytest.mark.tool("thrift")
 @pytest.mark.parametrize("lane", LANES)
 def test_pypi_answers_what_nobody_asked(pypi: Kit, lane: str, tmp_path: Path) -> None:
     with pypi.server() as ports:
-        shouted(ports, lane, tmp_path)
+        shouted(ports, lane, tmp_path, b"gone", b"echo")

@@ -1,5 +1,5 @@
 // npm's Dubbo clients, apache-dubbo-js and dubbo2.js: `node dubbo_peer.js call PACKAGE:PORT …`, or `… attachments …` to
-// hear what the server was given beside the arguments.
+// hear what the server was given beside the arguments, or `… busy FILE PACKAGE:PORT` to keep it busy until the file is gone.
 'use strict';
 const java = require('js-to-java');
 
@@ -11,6 +11,7 @@ const METHODS = {
   boom: (why) => [java.String(why)],
   slow: (milliseconds) => [java.int(milliseconds)],
   attachments: (names) => [java.List(names)],
+  busy: (file) => [java.String(file)],
   gone: () => [],
 };
 
@@ -19,13 +20,13 @@ async function call(name, port) {
   const dubbo = DirectlyDubbo.from({
     dubboAddress: `127.0.0.1:${port}`,
     dubboVersion: '2.0.2',
-    dubboInvokeTimeout: 10,
+    dubboInvokeTimeout: 60,
   });
   const service = dubbo.proxyService({
     dubboInterface: INTERFACE,
     version: '1.2.3',
     group: 'blue',
-    timeout: 9000,
+    timeout: process.argv[2] === 'busy' ? 60000 : 9000,
     methods: METHODS,
   });
   const said = [];
@@ -38,6 +39,11 @@ async function call(name, port) {
   };
   if (process.argv[2] === 'attachments') {
     await note('attachments', 'attachments', ['tenant', 'group', 'version', 'timeout', 'path']);
+    return said;
+  }
+  if (process.argv[2] === 'busy') {
+    await note('busy', 'busy', process.argv[3]);
+    await note('add', 'add', 1, 2);
     return said;
   }
   await note('add', 'add', 1, 2);
@@ -54,7 +60,7 @@ async function call(name, port) {
 
 async function main() {
   const told = {};
-  for (const argument of process.argv.slice(3)) {
+  for (const argument of process.argv.slice(process.argv[2] === 'busy' ? 4 : 3)) {
     const [name, port] = argument.split(':');
     told[name] = await call(name, port);
   }

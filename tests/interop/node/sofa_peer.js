@@ -1,7 +1,9 @@
 // npm's sofa-rpc-node as a peer, in Bolt (sofa-bolt-node: version 1, or 2 with or without CRC) and in Dubbo
 // (dubbo-remoting): `node sofa_peer.js serve`, or `… call PROTOCOL:PORT …`. The server prints a port for each protocol
-// as one line of JSON, the client what came of its calls.
+// as one line of JSON, the client what came of its calls. `… busy FILE PROTOCOL:PORT` keeps the server busy until the file is
+// gone, and then calls it once more.
 'use strict';
+const fs = require('fs');
 const bolt = require('sofa-bolt-node');
 const dubbo = require('dubbo-remoting');
 const { RpcClient } = require('sofa-rpc-node').client;
@@ -57,6 +59,13 @@ const service = {
     await new Promise((ready) => setTimeout(ready, milliseconds));
     return milliseconds;
   },
+  // Keeps the only thread until the file is gone; says in another one that it has begun.
+  async busy(file) {
+    fs.writeFileSync(`${file}.begun`, '');
+    const never = new Int32Array(new SharedArrayBuffer(4));
+    while (fs.existsSync(file)) Atomics.wait(never, 0, 0, 5);
+    return 'free';
+  },
 };
 
 async function serve() {
@@ -79,7 +88,7 @@ async function call(name, port) {
   const consumer = client.createConsumer({
     interfaceName: INTERFACE,
     serverHost: `127.0.0.1:${port}`,
-    responseTimeout: 10000,
+    responseTimeout: 60000,
   });
   await consumer.ready();
   const said = [];
@@ -90,6 +99,12 @@ async function call(name, port) {
       said.push(`${what}: ${error.name} ${error.message.split('\n')[0]}`);
     }
   };
+  if (process.argv[2] === 'busy') {
+    await note('busy', 'busy', process.argv[3]);
+    await note('add', 'add', 1, 2);
+    await client.close();
+    return said;
+  }
   await note('add', 'add', 1, 2);
   await note('hello', 'hello', 'grüße 𝄞');
   await note('large', 'hello', 'x'.repeat(200000));
@@ -107,7 +122,7 @@ async function call(name, port) {
 async function main() {
   if (process.argv[2] === 'serve') return serve();
   const told = {};
-  for (const argument of process.argv.slice(3)) {
+  for (const argument of process.argv.slice(process.argv[2] === 'busy' ? 4 : 3)) {
     const [name, port] = argument.split(':');
     told[name] = await call(name, port);
   }
