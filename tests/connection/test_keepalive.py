@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import trio
 import trio.lowlevel
@@ -13,13 +14,14 @@ from tests.connection.rpc import outcome, reply, upstream
 from tests.connection.test_outbox import Sink
 from xproxy.connection.keepalive import keepalive
 from xproxy.connection.outbox import Outbox
+from xproxy.testing.fakes import LINES, LinesPlugin
 
 
 class Watched:
     def __init__(self) -> None:
         self.stream = Sink()
         self.outbox = Outbox(self.stream, 1000, 60)
-        self.read_at = trio.current_time()
+        self.read_at = self.spoken_at = trio.current_time()
         self.given_up = ""
         self.whole = True
         self.streams = 0
@@ -107,6 +109,34 @@ async def test_a_dialect_without_such_a_question_is_left_alone(autojump_clock: M
     await keepalive(watched, codec, 10, 2, 3)
     assert watched.given_up == ""
     assert watched.outbox.size == 0
+
+
+async def test_a_peer_that_takes_questions_for_abuse_is_asked_rarely(
+    autojump_clock: MockClock,
+) -> None:
+    watched, codec = Watched(), Asking()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keepalive, watched, codec, 10, 2, 3, 300)
+
+        async def answer(at: float, *, speaking: bool = False) -> None:
+            await trio.sleep_until(at)
+            watched.read_at = trio.current_time()
+            if speaking:
+                watched.spoken_at = trio.current_time()
+
+        await answer(11)
+        await answer(200)  # it asks us, say: that is no message
+        await answer(311)
+        await answer(400, speaking=True)
+        await answer(411)
+        await trio.sleep_until(700)
+        assert codec.asked == [10, 310, 410]
+        await trio.sleep_until(715)
+        # Once, and the answer may come as late as the last of three.
+        assert codec.asked == [10, 310, 410, 710]
+        assert watched.given_up == ""
+        await trio.sleep_until(717)
+        assert "none of 3 heartbeats" in watched.given_up
 
 
 @settings(max_examples=100)
@@ -206,6 +236,23 @@ async def test_a_connection_whose_peer_answers_lives(autojump_clock: MockClock) 
         await u.peer.send(reply(1, b"x"))
         await trio.sleep(1)
         assert results == [b"x"]
+
+
+async def test_a_message_lets_a_rarely_asked_peer_be_asked_again(
+    autojump_clock: MockClock,
+) -> None:
+    rare = LinesPlugin(name="rare", traits=attrs.evolve(LINES.traits, heartbeat_pause=300))
+    async with upstream(rare, heartbeat=(15, 1, 3)) as u, trio.open_nursery() as nursery:
+        await trio.sleep(15)
+        await u.peer.expect(b"~h\n")
+        await u.peer.send(b"~H\n")
+        await trio.sleep(85)
+        nursery.start_soon(outcome, u.connection)
+        await u.peer.expect(b"~q 1 s m 0 -\n")  # and no question before it
+        await u.peer.send(reply(1, b"x"))
+        await trio.sleep(15)
+        await u.peer.expect(b"~h\n")
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_peer_that_is_busy_taking_what_we_send_lives(autojump_clock: MockClock) -> None:

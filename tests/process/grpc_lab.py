@@ -24,6 +24,7 @@ from typing import Final
 import attrs
 import grpc
 
+from tests.interop.tap import tap
 from tests.process.grpc_peers import (
     LARGE,
     PIECE,
@@ -54,6 +55,8 @@ METADATA: Final = (
 )
 MANY: Final = tuple((f"x-many-{n}", str(n) * 20) for n in range(80))
 LONG: Final = (("x-long", "l" * 20_000),)
+PINGS: Final = 6
+"""The library sends one a second, at most."""
 
 
 def failing(number: int, via: grpc.Channel, _: Seen) -> object:
@@ -283,6 +286,43 @@ def given_up(port: int, seen: Seen) -> object:
         return [first.decode(), sorted(codes), next(chat).decode(), _small(via)]
 
 
+def pinging(port: int, seen: Seen) -> object:
+    """Ask as often as may be whether the connection lives, beside a stream that says nothing for long."""
+    more = threading.Event()
+    over = threading.Event()
+
+    def requests() -> Iterator[bytes]:
+        yield b"one"
+        more.wait(240)
+        yield b"two"
+
+    with tap(port) as between:
+        options = (
+            ("grpc.keepalive_time_ms", 10),
+            ("grpc.keepalive_timeout_ms", 60_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+        )
+        with channel(between.port, *options) as via:
+            chat = both_ways(via, "Chat")(requests(), timeout=240.0)
+            chat.add_callback(over.set)
+            first = next(chat)
+            (said,) = between.said
+            while _pings(bytes(said.data)) < PINGS and not over.wait(0.1):
+                pass
+            more.set()
+            return [first.decode(), next(chat).decode(), _small(via), len(between.said)]
+
+
+def _pings(said: bytes) -> int:
+    """Return how many PING frames, and no answers to such, a client has sent on a connection."""
+    count, at = 0, len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    while at + 9 <= len(said):
+        count += said[at + 3 : at + 5] == b"\6\0"
+        at += 9 + int.from_bytes(said[at : at + 3])
+    return count
+
+
 def _still(count: Callable[[], int]) -> None:
     """Return once nothing has moved for a second."""
     before = -1
@@ -300,8 +340,9 @@ WITH_NEIGHBOURS: Final[dict[str, Callable[[int, Seen], object]]] = {
     "slow readers": slow_readers,
     "stuck uploads": stuck_uploads,
     "given up": given_up,
+    "pinging": pinging,
 }
-"""Those with several clients: what one does must cost the others nothing."""
+"""Those that make their own channels."""
 
 
 def flood(port: int, count: int, seen: Seen) -> Generator[object, None, None]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import attrs
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import ConnectionTerminated, DataReceived, Event, PingAckReceived, StreamEnded
 
 from tests.certificates import Authority
 from tests.process.grpc_lab import SCENARIOS, Lab, lab
-from tests.process.product import Product, eventually, product, refusing_port
+from tests.process.product import PATIENCE, Product, eventually, product, refusing_port
 
 pytestmark = pytest.mark.slow
 
@@ -37,7 +42,10 @@ routes:
     - {{match: {{protocol: grpc, service: lab.Slow}}, cluster: slow, timeout: 2s}}
     - {{match: {{protocol: grpc, service: {{prefix: lab.}}}}, cluster: echo}}
 clusters:
-  echo: {{endpoints: ['127.0.0.1:{port}'], circuit_breakers: {{max_retries: 100}}}}
+  echo:
+    endpoints: ['127.0.0.1:{port}']
+    circuit_breakers: {{max_retries: 100}}
+    keepalive: {{interval: 50ms, timeout: 50ms, max_misses: 1200}}
   slow: {{endpoints: ['127.0.0.1:{silent}']}}
   gone: {{endpoints: ['127.0.0.1:{gone}']}}
 """
@@ -136,6 +144,62 @@ def test_each_call_is_counted_once_by_how_it_ended(scene: Scene) -> None:
 )
 def test_neighbours_cost_nothing(name: str, right: object, scene: Scene) -> None:
     assert scene.lab.run(name, scene.proxy.port, within=120) == right
+    scene.proxy.settled()
+
+
+def test_a_quiet_stream_outlives_keepalives(scene: Scene) -> None:
+    # Its server would end a connection on which we asked as often as the configuration says, and the stream with it.
+    assert scene.lab.run("pinging", scene.proxy.port, within=300) == ["eno", "owt", "OK", 1]
+    scene.proxy.settled()
+
+
+def test_a_client_may_ask_for_ever_whether_a_quiet_connection_lives(scene: Scene) -> None:
+    before = scene.proxy.stat("listener.edge.downstream_cx_protocol_error")
+    pings = 1200  # more control frames than a listener takes at once, and fewer a second than it takes for good
+    connection = H2Connection(H2Configuration(header_encoding="utf-8"))
+    with socket.create_connection(("127.0.0.1", scene.proxy.port), PATIENCE) as sock:
+        seen: list[Event] = []
+
+        def flush() -> None:
+            sock.sendall(connection.data_to_send())
+
+        def look(kind: type[Event], count: int, patience: float = PATIENCE) -> bool:
+            """Read until so many of a kind have come; False: not in time."""
+            end = time.monotonic() + patience
+            while sum(isinstance(event, kind) for event in seen) < count:
+                assert not any(isinstance(event, ConnectionTerminated) for event in seen)
+                sock.settimeout(max(end - time.monotonic(), 1e-4))
+                try:
+                    data = sock.recv(65536)
+                except TimeoutError:
+                    return False
+                assert data, "the proxy closed the connection"
+                seen.extend(connection.receive_data(data))
+                sock.settimeout(PATIENCE)
+                flush()
+            return True
+
+        def say(message: bytes, *, end: bool = False) -> None:
+            data = b"\0" + len(message).to_bytes(4, "big") + message
+            connection.send_data(1, data, end_stream=end)
+            flush()
+
+        connection.initiate_connection()
+        head = {":method": "POST", ":scheme": "http", ":authority": "a", ":path": "/lab.Echo/Chat"}
+        head |= {"te": "trailers", "content-type": "application/grpc"}
+        connection.send_headers(1, list(head.items()))
+        say(b"one")
+        assert look(DataReceived, 1)
+        for number in range(pings):
+            connection.ping(number.to_bytes(8, "big"))
+            flush()
+            look(PingAckReceived, pings + 1, 0.005)
+        assert look(PingAckReceived, pings)
+        say(b"two", end=True)
+        assert look(StreamEnded, 1)
+    said = b"".join(event.data for event in seen if isinstance(event, DataReceived))
+    assert said == b"\0\0\0\0\3eno\0\0\0\0\3owt"
+    assert scene.proxy.stat("listener.edge.downstream_cx_protocol_error") == before
     scene.proxy.settled()
 
 

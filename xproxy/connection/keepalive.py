@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import trio
@@ -16,6 +17,7 @@ class Watched(Protocol):
 
     outbox: Outbox
     read_at: float
+    spoken_at: float
     whole: bool
 
     @property
@@ -30,7 +32,12 @@ class Watched(Protocol):
 
 
 async def keepalive(
-    connection: Watched, codec: SupportsHeartbeat, interval: float, timeout: float, misses: int
+    connection: Watched,
+    codec: SupportsHeartbeat,
+    interval: float,
+    timeout: float,
+    misses: int,
+    pause: float = 0.0,
 ) -> None:
     """Ask after ``interval`` seconds of silence; give the connection up when ``misses`` questions stay unanswered.
 
@@ -38,22 +45,32 @@ async def keepalive(
     busy with one in its only thread: while some are in flight, within their time, the connection only gets no more of
     them, and the peer is asked again after ``interval``.
 
+    ``pause``: a peer that has said nothing but answers since it was asked is left alone for so long, and it is asked
+    once and not ``misses`` times (``Traits.heartbeat_pause``).
+
     Returns only where the peer's dialect has no such question, or when the connection was given up.
     """
+    asked = -math.inf
     while True:
         quiet_until = connection.read_at + interval
-        if trio.current_time() < quiet_until:
+        now = trio.current_time()
+        if connection.spoken_at <= asked and now < asked + pause:
+            # It may speak at any moment, and fall silent again.
+            quiet_until = max(quiet_until, min(asked + pause, now + interval))
+        if now < quiet_until:
             await trio.sleep_until(quiet_until)
             continue
-        for _ in range(misses):
-            question = codec.heartbeat()
-            if not question:
-                return
-            asked = trio.current_time()
+        for miss in range(misses):
             outbox = connection.outbox
+            waited = trio.current_time()
             taken = outbox.written if outbox.size else -1
-            outbox.put(question)
-            await trio.sleep_until(asked + timeout)
+            if not (miss and pause):
+                question = codec.heartbeat()
+                if not question:
+                    return
+                asked = waited
+                outbox.put(question)
+            await trio.sleep_until(waited + timeout)
             if connection.read_at >= asked or connection.stream.pending:
                 break  # or we are: what it has said is there, and waits to be read
             if 0 <= taken < outbox.written:

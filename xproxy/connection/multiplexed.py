@@ -101,6 +101,8 @@ class Multiplexed(Bindings):
         self.outflow = Outflow(codec, self.outbox)
         self.read_at = 0.0
         """When bytes last came (trio clock)."""
+        self.spoken_at = 0.0
+        """When a message last came, or a piece of one, and not only what says that the peer lives."""
         self.closing = False
         """No new streams: the peer said GoAway, we drain, or the connection ended."""
         self.deaf = False
@@ -148,7 +150,7 @@ class Multiplexed(Bindings):
         self, first: bytes = b"", heartbeat: tuple[float, float, int] | None = None
     ) -> None:
         """Serve the connection until it ends, then close it. ``heartbeat``: (interval s, timeout s, misses)."""
-        self.read_at = trio.current_time()
+        self.read_at = self.spoken_at = trio.current_time()
         self._first, first = first, b""
         if supports(self.codec, SupportsDeadline):
             self._acknowledgement = Acknowledgement(self, self.codec, self.timers)
@@ -157,7 +159,8 @@ class Multiplexed(Bindings):
                 async with trio.open_nursery() as outer:
                     outer.start_soon(self._write)
                     if heartbeat is not None and supports(self.codec, SupportsHeartbeat):
-                        outer.start_soon(keepalive, self, self.codec, *heartbeat)
+                        pause = self.facts.traits.heartbeat_pause
+                        outer.start_soon(keepalive, self, self.codec, *heartbeat, pause)
                     async with trio.open_nursery() as self._nursery:
                         for work in self._early:
                             self._nursery.start_soon(work)
@@ -381,6 +384,8 @@ class Multiplexed(Bindings):
                 if stats is not None:
                     stats.downstream_rx_bytes_total += len(data)
                 frames = receive(data)
+                if frames and type(frames[-1]) is not Reply:
+                    self.spoken_at = now
                 if not frames:
                     self._count_unfinished(self._unfinished + len(data))
                 elif self._unfinished or len(data) >= COUNTED:

@@ -66,6 +66,8 @@ class Traits:
     stateful: bool = False
     """What a client says holds for what it says next on a connection (Redis: MULTI, SELECT, AUTH). So each client has
     an upstream connection of its own, unless a cluster says ``connections: shared``."""
+    heartbeat_pause: float = 0.0
+    """Seconds between two heartbeats to a peer that says nothing else, and takes more for abuse. 0: it does not."""
     headless: bool = False
     """A stream begins with the connection and has no head on the wire (L4)."""
     api: int = API_VERSION

@@ -22,6 +22,10 @@ from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import WEB_FAMILY, Role, Sharing, Traits
 
+PING_PAUSE: Final = 310.0
+"""Seconds. gRPC's servers end a connection for the third PING that comes within 5 minutes of the one before, if they
+have sent no message since (``too_many_pings``, gRPC proposal A8); and 10 more, as PINGs are late at times."""
+
 
 @attrs.frozen(eq=False, kw_only=True)
 class Http2Plugin(Http2Limits):
@@ -37,6 +41,7 @@ class Http2Plugin(Http2Limits):
         interim=True,
         alpn=("h2",),
         rank=20,
+        heartbeat_pause=PING_PAUSE,
     )
     _memories: Memories = attrs.field(
         default=attrs.Factory(Memories, takes_self=True), repr=False, init=False
