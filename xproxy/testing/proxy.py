@@ -167,6 +167,7 @@ class Lane:
     def give_back(self, connection: SerialUpstream) -> None:
         """An exchange is over."""
         self.leased -= 1
+        connection.release()
         if connection.reusable and connection.finished:
             self.idle.append(connection)
         else:
