@@ -49,7 +49,7 @@ class Scene:
     ca: Path
 
     def url(self, way: str) -> str:
-        scheme = "http" if way == "clear" else "https"
+        scheme = "https" if way == "tls" else "http"
         return f"{scheme}://127.0.0.1:{self.proxy.ports[way]}"
 
 
@@ -67,6 +67,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         text = (
             "listeners:\n"
             "  - {name: clear, address: '127.0.0.1:0', routes: clear}\n"
+            "  - {name: brief, address: '127.0.0.1:0', routes: clear, timeouts: {linger: 100ms}}\n"
+            "  - {name: long, address: '127.0.0.1:0', routes: clear, timeouts: {linger: 20s}}\n"
             f"  - {{name: tls, address: '127.0.0.1:0', routes: tls, {certificate}}}\n"
             "routes:\n"
             "  clear:\n"
@@ -152,7 +154,11 @@ def test_a_refused_upload(client: str, way: str, size: int, chunked: bool, scene
 @pytest.mark.tool("curl")
 @pytest.mark.parametrize("size", SIZES)
 def test_a_refused_upload_in_a_tunnel(size: int, scene: Scene) -> None:
-    through = ["-p", "-x", scene.url("clear")]
+    through = [
+        "-p",
+        "-x",
+        scene.url("long"),
+    ]  # so long has curl to read, on a machine busy with other work
     for code in islice(cycle(CODES), TRIES):
         said = curl(*through, f"http://raw.example:80/{code}", body=bytes(size))
         assert said == f"{last_words.BODY.decode()}{code}"
@@ -193,7 +199,7 @@ def test_a_websocket_that_is_left_while_its_client_speaks(scene: Scene) -> None:
     # In clear, and by hand: what a client has not read when its own write fails, libraries drop, and so does OpenSSL.
     for _ in range(TRIES):
         protocol = ClientProtocol(parse_uri("ws://a.example/"))
-        with socket.create_connection(("127.0.0.1", scene.proxy.ports["clear"]), PATIENCE) as sock:
+        with socket.create_connection(("127.0.0.1", scene.proxy.ports["brief"]), PATIENCE) as sock:
             protocol.send_request(protocol.connect())
             sock.sendall(b"".join(protocol.data_to_send()))
             while protocol.state is State.CONNECTING:

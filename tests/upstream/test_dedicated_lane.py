@@ -14,6 +14,7 @@ from tests.live import (
     GET,
     Live,
     Upstream,
+    eventually,
     finish,
     hang_up,
     held_on_the_way,
@@ -125,6 +126,21 @@ async def test_an_upstream_that_resets_takes_the_client_with_it() -> None:
         server = Party("upstream", await up.accept())
         await play(server >> b"half a", client << b"half a")
         reset(server)
+        await client.expect(BROKEN)
+        await live.settled(clients=0, upstreams=0)
+
+
+async def test_a_client_has_time_to_read_what_the_upstream_said_before_it_reset() -> None:
+    async with upstream() as up, running(l4(up.port, "{linger: 60s}")) as live:
+        client = await live.client()
+        server = Party("upstream", await up.accept())
+        await play(client >> b"a", server << b"a", server >> b"enough", client << b"enough")
+        reset(server)
+        stats = live.cluster("raw").stats
+        await eventually(lambda: not stats.upstream_cx_active, "the upstream has gone")
+        for _ in range(100):  # a reset would not let it
+            await client.send(bytes(10_000))
+        await finish(client)
         await client.expect(BROKEN)
         await live.settled(clients=0, upstreams=0)
 

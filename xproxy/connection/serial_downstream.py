@@ -41,7 +41,7 @@ from xproxy.stream.exchange import (
     error_head,
 )
 from xproxy.stream.held import COUNTED, FREE, TOO_MUCH
-from xproxy.transport.farewell import linger
+from xproxy.transport.farewell import hear_out, linger
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers
 from xproxy.transport.turns import REQUEST, TINY
@@ -392,6 +392,10 @@ class SerialDownstream(SerialWriting, Bindings):
                 raise trio.BrokenResourceError("the connection broke") from broken
             finally:
                 del broken  # it knows this frame
+        if self._cut_off:
+            brief = self._port.service.timeouts.linger
+            await hear_out(self.side.stream, brief, brief, heard=self._heard)
+            self.side.stream.abort()
         if self.facts.traits.headless and isinstance(body, PulledBody) and not body.finished:
             self.side.closing = (
                 True  # the upstream takes no more of it, and has said all that it had to say

@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 class SerialWriting(StreamScope):
     """The way out of a connection; ``serial_downstream`` adds its life."""
 
-    __slots__ = ("_half_close", "_port", "_service", "_tunnel", "facts", "side")
+    __slots__ = ("_cut_off", "_half_close", "_port", "_service", "_tunnel", "facts", "side")
 
     def __init__(
         self, side: FramePuller, facts: ConnectionFacts, port: Port, timers: Timers
@@ -37,6 +37,8 @@ class SerialWriting(StreamScope):
         self._port = port
         self._service: Service = port.service
         self._half_close = False
+        self._cut_off = False
+        """A tunnel that its upstream broke off is to be reset, once its client has had time to read."""
         self._tunnel: TunnelBody | None = None
         """What the client sends into the tunnel that the request asks for, if it does."""
 
@@ -120,7 +122,12 @@ class SerialWriting(StreamScope):
             farewell = codec.send(Reset(1, error.status))
             if farewell:
                 await self._write(farewell)
-            self.side.stream.abort()
+            if self._half_close and self._nursery is not None and request.sent_bytes:
+                # It may be sending, and would hear of the reset before it has read what the upstream said.
+                self._cut_off = True
+                self._nursery.cancel_scope.cancel()
+            else:
+                self.side.stream.abort()
 
     async def _bypass(self, request: Request, body: PulledBody) -> None:
         stats = self._port.stats

@@ -26,7 +26,21 @@ async def linger(
     longest: float = LONGEST_FAREWELL,
     heard: Callable[[int], None] | None = None,
 ) -> None:
-    """Say that nothing more will come; then read and drop what comes. Close the stream afterwards.
+    """Say that nothing more will come; then read and drop what comes (``hear_out``). Close the stream afterwards."""
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        # Its hanging up is an end like any other here: what it sent before must be read, too.
+        stream.watch(None)
+        stream.shutdown_write()
+        await hear_out(stream, silence, longest, heard)
+
+
+async def hear_out(
+    stream: ByteStream,
+    silence: float = LINGER_SECONDS,
+    longest: float = LONGEST_FAREWELL,
+    heard: Callable[[int], None] | None = None,
+) -> None:
+    """Read and drop what comes, so that the peer has time to read. Close or abort the stream afterwards.
 
     Ends with the peer's input, after ``silence`` seconds without a byte, and after ``longest`` seconds in all.
     ``heard`` is told how many bytes each read brought.
@@ -36,9 +50,7 @@ async def linger(
         contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
         trio.CancelScope(deadline=begin + min(silence, longest)) as scope,
     ):
-        # Its hanging up is an end like any other here: what it sent before must be read, too.
         stream.watch(None)
-        stream.shutdown_write()
         while data := await stream.read():
             if heard is not None:
                 heard(len(data))
