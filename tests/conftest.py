@@ -160,6 +160,8 @@ def pytest_report_header() -> str:
         "gcc",
         "node",
         "npm",
+        "redis-benchmark",
+        "redis-cli",
         "redis-server",
         "thrift",
     )
