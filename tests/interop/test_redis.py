@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -10,9 +9,8 @@ import pytest
 
 from fuzz.run import run_loop
 from fuzz.targets.codec import target
+from tests.interop.redis_server import redis_server
 from tests.live import Live, hang_up, registry, running
-from tests.process.product import eventually, unused_port
-from tests.process.upstreams import connected
 from tests.redis_codec import PLUGIN, SERVICE
 from xproxy.api import DEFAULT_LIMITS, Head, RequestHead, Role
 from xproxy.registry import CODECS, Entry, Registry
@@ -31,15 +29,8 @@ def test_the_fuzzer_begins_with_the_plugins_own_samples() -> None:
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    port = unused_port()
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    folder = tmp_path_factory.mktemp("redis")
-    with subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL) as server:
-        try:
-            eventually(lambda: connected(port), "redis-server listens")
-            yield port
-        finally:
-            server.terminate()
+    with redis_server(tmp_path_factory.mktemp("redis")) as port:
+        yield port
 
 
 def with_redis() -> Registry:

@@ -29,9 +29,9 @@ from pika import frame as amqp
 from pika import spec
 from pymongo.driver_info import DriverInfo
 
+from tests.interop.redis_server import redis_server
 from tests.interop.tap import Tap, tap
 from tests.process.product import PATIENCE, Product, eventually, product, unused_port
-from tests.process.upstreams import connected
 
 pytestmark = pytest.mark.slow
 
@@ -112,15 +112,8 @@ def answering(answer: Answer) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    port = unused_port()
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-    folder = tmp_path_factory.mktemp("redis")
-    with subprocess.Popen([*command, "--dir", str(folder)], stdout=subprocess.DEVNULL) as server:
-        try:
-            eventually(lambda: connected(port), "redis-server listens")
-            yield port
-        finally:
-            server.terminate()
+    with redis_server(tmp_path_factory.mktemp("redis")) as port:
+        yield port
 
 
 def run(*command: str, said: str = "") -> str:
