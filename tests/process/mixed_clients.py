@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -73,9 +74,16 @@ class Target:
     """What to trust; None: in clear text."""
     over: threading.Event
     seconds: float
-    """How long it is to last, for programs that want to know before."""
+    """How long it is to last …"""
+    began: float = attrs.field(factory=time.monotonic)
+    """… from when on."""
     rpcload: Path
     random: random.Random
+
+    @property
+    def left(self) -> float:
+        """Seconds until it is over, for programs that want to know before: less if one is started again."""
+        return max(1.0, self.began + self.seconds - time.monotonic())
 
     def context(self, *alpn: str) -> ssl.SSLContext | None:
         """Return what TLS connections are made with."""
@@ -261,12 +269,13 @@ def rpc(protocol: str) -> Client:
     """Return rpcload as a client: it checks id, status, each byte, and a nonce that the server must echo."""
 
     def load(target: Target, tally: Tally) -> None:
+        left = target.left
         command = [
             *(str(target.rpcload), "load", "-proto", protocol, "-port", str(target.port)),
-            *(*_RPC_LOAD, "-nonce", "-d", f"{target.seconds:g}"),
+            *(*_RPC_LOAD, "-nonce", "-d", f"{left:g}"),
         ]
         done = subprocess.run(
-            command, capture_output=True, timeout=target.seconds + 4 * PATIENCE, check=False
+            command, capture_output=True, timeout=left + 4 * PATIENCE, check=False
         )
         said = json.loads(done.stdout)
         if "requests" not in said:
