@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 
 import pytest
@@ -9,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xproxy.codecs.messages import Malformed
+from xproxy.codecs.slices import at_once
 from xproxy.codecs.thrift.dialect import Protocol
 from xproxy.codecs.thrift.header import (
     FIXED,
     MEMO_BYTES,
+    UNPACKED_AT_ONCE,
     HeaderFacts,
     deflating,
     pack,
@@ -24,6 +27,11 @@ from xproxy.codecs.thrift.header import (
 )
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.headers import NO_HEADERS, Headers
+
+
+def unpacked(payload: bytes, limit: int) -> bytes:
+    return at_once(undo(payload, limit))
+
 
 FIELDS = Headers((("trace", "abc-1"), ("tenant", "blue"), ("trace", "")))
 
@@ -104,7 +112,7 @@ def test_transforms_are_applied_and_undone() -> None:
     block = write_header(Protocol.STRICT, (1,), NO_HEADERS)
     frame = wrap(pack(b"payload" * 100, (1,)), 5, 7, block)
     assert int.from_bytes(frame[:4]) == len(frame) - 4
-    assert undo(frame[FIXED + len(block) :], (1,), 700) == b"payload" * 100
+    assert unpacked(frame[FIXED + len(block) :], 700) == b"payload" * 100
 
 
 @pytest.mark.parametrize(
@@ -113,7 +121,7 @@ def test_transforms_are_applied_and_undone() -> None:
 )
 def test_what_does_not_unpack(payload: bytes) -> None:
     with pytest.raises(Malformed):
-        undo(payload, (1,), 1000)
+        unpacked(payload, 1000)
 
 
 @given(
@@ -130,9 +138,9 @@ def test_it_takes_one_whole_stream_of_zlib_and_nothing_else(
     payload = payload[: len(payload) - cut] + behind
     if cut or behind:
         with pytest.raises(Malformed, match="zlib"):
-            undo(payload, (1,), 1 << 20)
+            unpacked(payload, 1 << 20)
     else:
-        assert undo(payload, (1,), 1 << 20) == data
+        assert unpacked(payload, 1 << 20) == data
 
 
 @given(st.binary(min_size=1, max_size=5000), st.integers(1, 40), st.integers(0, 9))
@@ -142,7 +150,7 @@ def test_however_badly_it_is_packed(data: bytes, flushes: int, level: int) -> No
     parts = []
     for at in range(0, len(data), size):
         parts += [deflater.compress(data[at : at + size]), deflater.flush(zlib.Z_SYNC_FLUSH)]
-    assert undo(b"".join([*parts, deflater.flush()]), (1,), 5000) == data
+    assert unpacked(b"".join([*parts, deflater.flush()]), 5000) == data
 
 
 @given(st.binary(max_size=100), st.binary(max_size=3000), st.integers(1, 40))
@@ -161,17 +169,28 @@ def test_what_was_deflated_before_is_packed_like_the_rest(
         pauses += 1
     assert pauses >= len(data) // (32 * 1024)
     packed = pack_deflated(start, data, deflated)
-    assert undo(packed, (1,), 200_000) == start + data
+    assert unpacked(packed, 200_000) == start + data
 
 
 def test_what_makes_next_to_nothing_is_refused_early() -> None:
     # Empty blocks of deflate: 16 MiB of them would take a second.
     payload = zlib.compress(b"")[:2] + b"\0\0\0\xff\xff" * (1 << 18)
     with pytest.raises(Malformed, match="many times its size"):
-        undo(payload, (1,), 1 << 24)
+        unpacked(payload, 1 << 24)
+
+
+@pytest.mark.parametrize("byte", [b"a", None])
+def test_a_slice_of_it_makes_little(byte: bytes | None) -> None:
+    """What one slice makes is bounded, also where next to nothing is taken for it."""
+    size = 20 * UNPACKED_AT_ONCE
+    data = byte * size if byte else random.Random(1).randbytes(size)
+    work = undo(zlib.compress(data), size)
+    for _ in range(19):
+        next(work)
+    assert at_once(work) == data
 
 
 def test_a_bomb_is_not_unpacked() -> None:
     bomb = zlib.compress(bytes(50_000_000))
     with pytest.raises(Malformed, match="more than 1000 bytes"):
-        undo(bomb, (1,), 1000)
+        unpacked(bomb, 1000)

@@ -7,7 +7,7 @@ to a oneway call is known by its id, and dropped.
 from __future__ import annotations
 
 from xproxy.codecs.messages import Malformed
-from xproxy.codecs.slices import Work
+from xproxy.codecs.slices import Work, at_once
 from xproxy.codecs.thrift import wire
 from xproxy.codecs.thrift.codec import ThriftCodec
 from xproxy.codecs.thrift.dialect import FRAMED_STRICT, SAME, Upstreams
@@ -16,6 +16,7 @@ from xproxy.codecs.thrift.interface import Interface
 from xproxy.codecs.thrift.message import ThriftExtra
 from xproxy.codecs.thrift.snapshot import ClientState, pack_client
 from xproxy.codecs.thrift.state import Calls
+from xproxy.codecs.thrift.wire import Packed
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame, Head, Reset
 from xproxy.model.limits import Limits
@@ -42,7 +43,10 @@ class ClientCodec(ThriftCodec):
         while at < size:
             message = decode(buffer, at, size, limits)
             if type(message) is not tuple:
-                if not isinstance(message, int):
+                if type(message) is Packed:
+                    at += len(message.raw)
+                    message = at_once(message.unpacking())
+                elif not isinstance(message, int):
                     message = self._unframed(message, buffer, at, size)  # type: ignore[arg-type]  # no tuple
                 if isinstance(message, int):
                     self._need = message

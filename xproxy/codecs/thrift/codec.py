@@ -104,9 +104,12 @@ class ThriftCodec:
     def _end(self) -> Sequence[Frame]:
         if self._over:
             return ()
-        held = len(self._held)
+        held = self._unfinished_bytes()
         self._stop()
         return (Violation(f"{CODEC}: input ended {held} bytes into a message"),) if held else ()
+
+    def _unfinished_bytes(self) -> int:
+        return len(self._held)
 
     def _stop(self) -> None:
         self._over = True

@@ -37,7 +37,9 @@ MEMO_BYTES: Final = 2048
 """Longer headers are worked out each time: what is remembered must stay within a few MiB."""
 _PACKED_AT_ONCE: Final = 32 * 1024
 """Bytes that are packed at a time, before others may have their turn: a millisecond's worth, the worst of them."""
-_UNPACKED_AT_ONCE: Final = 64 * 1024
+UNPACKED_AT_ONCE: Final = 256 * 1024
+"""Bytes that are made of a packed payload at a time, likewise."""
+_TAKEN_AT_ONCE: Final = 64 * 1024
 _WORST_PACKED: Final = 4
 """Times as many bytes as it has a payload may be packed to: who packs badly, or flushes often, stays below."""
 _ZLIB_START: Final = b"\x78\x9c"
@@ -197,29 +199,35 @@ def wrap(payload: bytes, flags: int, seqid: int, block: bytes) -> bytes:
     return _FIXED.pack(size, MAGIC, flags, seqid, len(block) // 4) + block + payload
 
 
-def undo(payload: bytes, transforms: tuple[int, ...], limit: int) -> bytes:
-    """Undo the transforms. Raises Malformed, also above ``limit`` bytes, which are never made.
+def undo(payload: bytes | memoryview, limit: int) -> Work[bytes]:
+    """Unpack a payload, ``UNPACKED_AT_ONCE`` bytes at most in a slice.
 
-    And for what makes next to nothing: a block of deflate may be empty, and millions of them would take their time.
+    Raises Malformed, also above ``limit`` bytes, which are never made; and for what makes next to nothing: a block of
+    deflate may be empty, and millions of them would take their time.
     """
-    if not transforms:  # one, which is ZLIB, at most
-        return payload
     inflater = zlib.decompressobj()
     parts: list[bytes] = []
-    made = taken = 0
-    with memoryview(payload) as view:
-        while taken < len(view) and not inflater.eof:
-            chunk = view[taken : taken + _UNPACKED_AT_ONCE]
-            taken += len(chunk)
+    made = taken = most = 0
+    with memoryview(payload) as rest:
+        while not inflater.eof:
+            chunk: bytes | memoryview = inflater.unconsumed_tail
+            if not chunk:
+                chunk = rest[taken : taken + _TAKEN_AT_ONCE]
+                taken += len(chunk)
+                if not chunk and not (parts and len(parts[-1]) == most):
+                    break  # else it may have more to give
+            if parts:
+                yield
+            most = min(UNPACKED_AT_ONCE, limit + 1 - made)
             try:
-                part = inflater.decompress(chunk, limit + 1 - made)
+                part = inflater.decompress(chunk, most)
             except zlib.error as exc:
                 raise Malformed("a payload that is not zlib's") from exc
             parts.append(part)
             made += len(part)
             if made > limit:
                 raise Malformed(f"a payload that unpacks to more than {limit} bytes")
-            if taken > _WORST_PACKED * made + _UNPACKED_AT_ONCE:
+            if taken > _WORST_PACKED * made + _TAKEN_AT_ONCE:
                 raise Malformed("a payload that is packed to many times its size")
     if not inflater.eof or inflater.unused_data or taken < len(payload):
         raise Malformed("a payload that is not one whole stream of zlib's")

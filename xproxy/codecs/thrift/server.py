@@ -12,10 +12,12 @@ from xproxy.codecs.thrift import wire
 from xproxy.codecs.thrift.arguments import Arguments
 from xproxy.codecs.thrift.codec import ThriftCodec
 from xproxy.codecs.thrift.encoding import CALL, MASK, ONEWAY
+from xproxy.codecs.thrift.header import UNPACKED_AT_ONCE
 from xproxy.codecs.thrift.interface import Interface
 from xproxy.codecs.thrift.message import ThriftExtra
 from xproxy.codecs.thrift.snapshot import ServerState, pack_server
 from xproxy.codecs.thrift.state import Answers
+from xproxy.codecs.thrift.wire import Message, Packed
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame, Head, Reply, Reset
 from xproxy.model.limits import MIB, Limits
@@ -46,13 +48,24 @@ _REFUSALS: Final = {
 class ServerCodec(ThriftCodec):
     """Thrift towards a downstream."""
 
-    __slots__ = ("_answers", "_backlog", "_interface", "refused")
+    __slots__ = (
+        "_answers",
+        "_backlog",
+        "_interface",
+        "_packed",
+        "_unpacked",
+        "_unpacking",
+        "refused",
+    )
 
     def __init__(self, limits: Limits, interface: Interface | None = None) -> None:
         super().__init__(limits)
         self._answers = Answers(limits)
         self._interface = interface
         self._backlog = False
+        self._unpacking: Work[Message] | None = None
+        self._unpacked = 0  # bytes that it has made
+        self._packed = b""  # what of; the messages behind it are held
         self.refused = 0
         """Calls answered with an overload: too many waited, or too much."""
 
@@ -64,11 +77,15 @@ class ServerCodec(ThriftCodec):
     @property
     def backlog_bytes(self) -> int:
         """See SupportsBacklog."""
-        return len(self._held)
+        return len(self._held) + len(self._packed) + self._unpacked
+
+    def _unfinished_bytes(self) -> int:
+        return len(self._packed) + len(self._held)
 
     def _stop(self) -> None:
         super()._stop()
         self._backlog = False
+        self._unpacking, self._packed, self._unpacked = None, b"", 0
 
     def _read(self, buffer: bytes, frames: list[Frame]) -> int:
         limits, answers, append, decode = self._limits, self._answers, frames.append, wire.decode
@@ -76,14 +93,21 @@ class ServerCodec(ThriftCodec):
         at, size = 0, len(buffer)
         unpacked = 0
         self._backlog = False
-        while at < size:
+        while at < size or self._unpacking is not None:
             if unpacked >= MOST_UNPACKED:
                 # A MiB of packed calls would be a GiB at once: the rest when it is asked for.
                 self._need = 0
                 self._backlog = True
                 break
-            message = decode(buffer, at, size, limits)
+            message = self._go_on() if self._unpacking else decode(buffer, at, size, limits)
             if type(message) is not tuple:
+                if type(message) is Packed:
+                    at += len(message.raw)
+                    self._unpacking, self._packed = message.unpacking(), message.raw
+                    continue
+                if message is None:
+                    unpacked += UNPACKED_AT_ONCE
+                    continue
                 if not isinstance(message, int):
                     message = self._unframed(message, buffer, at, size)  # type: ignore[arg-type]  # no tuple
                 if isinstance(message, int):
@@ -91,8 +115,8 @@ class ServerCodec(ThriftCodec):
                     break
             kind, outer, inner, head, data, length = message
             at += length
-            if len(data) > length:
-                unpacked += len(data)
+            if not length:
+                unpacked += len(data) % UNPACKED_AT_ONCE  # its last slice
             if kind == CALL:
                 extra: ThriftExtra = head.extra
                 if len(owed) < most and not answers.ordered and extra.name not in DECLINED:
@@ -115,6 +139,18 @@ class ServerCodec(ThriftCodec):
                 head = self._described(head, data)  # type: ignore[arg-type]  # by kind
             append(Head(stream_id, head, data, True))
         return at
+
+    def _go_on(self) -> Message | None:
+        """Unpack more of the message that is unpacked; None: not all of it yet. Its bytes have been read."""
+        assert self._unpacking is not None
+        try:
+            next(self._unpacking)
+        except StopIteration as done:
+            message: Message = done.value
+            self._unpacking, self._packed, self._unpacked = None, b"", 0
+            return message
+        self._unpacked += UNPACKED_AT_ONCE
+        return None
 
     def _described(self, head: RequestHead, data: bytes) -> RequestHead:
         """Return a head with this call's arguments, if the interface has its method."""
@@ -179,7 +215,7 @@ class ServerCodec(ThriftCodec):
         """Return the state for the plugin's ``restore``."""
         answers = self._answers
         state = ServerState(
-            bytes(self._held),
+            self._packed + self._held,
             self._over,
             self.refused,
             answers.save(),

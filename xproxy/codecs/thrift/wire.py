@@ -88,11 +88,11 @@ _known: Final[dict[bytes, _Known]] = {}
 _KNOWN_HEADS: Final = 2048
 
 
-def decode(buffer: bytes, at: int, size: int, limits: Limits) -> Message | Dialect | int:
+def decode(buffer: bytes, at: int, size: int, limits: Limits) -> Message | Packed | Dialect | int:
     """Read the message that begins at ``at`` in the first ``size`` bytes of ``buffer``; ``at < size``.
 
-    Returns its dialect, if that has no frame and the message must be walked; or how many bytes from ``at`` are needed
-    to go on. Raises Malformed.
+    Returns it as it is, if it is packed; its dialect, if that has no frame and the message must be walked; or how
+    many bytes from ``at`` are needed to go on. Raises Malformed.
     """
     if size - at >= _SHORTEST:
         length, _, name = _START(buffer, at)
@@ -110,7 +110,7 @@ def decode(buffer: bytes, at: int, size: int, limits: Limits) -> Message | Diale
     return _decode(buffer, at, size, limits)
 
 
-def _decode(buffer: bytes, at: int, size: int, limits: Limits) -> Message | Dialect | int:
+def _decode(buffer: bytes, at: int, size: int, limits: Limits) -> Message | Packed | Dialect | int:
     dialect = _FIRST_BYTES.get(buffer[at])
     if dialect is not None:
         return dialect
@@ -230,7 +230,7 @@ def read_payload(
     return kind, inner if outer is None else outer, inner, head, data, end - at
 
 
-def _with_header(buffer: bytes, at: int, end: int, limits: Limits) -> Message:
+def _with_header(buffer: bytes, at: int, end: int, limits: Limits) -> Message | Packed:
     if end - at < header.FIXED:
         raise Malformed(f"a THeader in a frame of {end - at - 4} bytes")
     try:
@@ -241,7 +241,7 @@ def _with_header(buffer: bytes, at: int, end: int, limits: Limits) -> Message:
         raise _refused_header(str(exc), buffer, at, end) from exc
 
 
-def _within_header(buffer: bytes, at: int, end: int, limits: Limits) -> Message:
+def _within_header(buffer: bytes, at: int, end: int, limits: Limits) -> Message | Packed:
     flags = int.from_bytes(buffer[at + 6 : at + 8])
     seqid = _U32(buffer, at + 8)[0]
     size = 4 * int.from_bytes(buffer[at + 12 : at + 14])
@@ -252,14 +252,42 @@ def _within_header(buffer: bytes, at: int, end: int, limits: Limits) -> Message:
         raise Malformed(f"a header of {size} bytes that ends behind its frame")
     block = buffer[at + header.FIXED : start]
     facts = header.read_header(block, limits.max_headers)
-    if facts.transforms:
-        payload = header.undo(buffer[start:end], facts.transforms, limits.max_message_bytes)
-        dialect = _inside(facts, payload[:1])
-        whole = len(payload)
-        message = read_payload(dialect, payload, 0, 0, whole, limits, block, flags, seqid)
-        return (*message[:5], end - at)
+    if facts.transforms:  # one, which is ZLIB
+        return Packed(buffer[at:end], start - at, facts, block, flags, seqid, limits)
     dialect = _inside(facts, buffer[start : start + 1])
     return read_payload(dialect, buffer, at, start, end, limits, block, flags, seqid)
+
+
+@attrs.frozen(eq=False)
+class Packed:
+    """A message that is there as a whole, and packed."""
+
+    raw: bytes
+    """All of it."""
+    start: int
+    """Where in it the payload begins."""
+    facts: header.HeaderFacts
+    block: bytes
+    flags: int
+    seqid: int
+    limits: Limits
+
+    def unpacking(self) -> Work[Message]:
+        """Return the work of reading it, whose bytes have been read: its length is 0. Raises Malformed in it."""
+        raw, limits = self.raw, self.limits
+        try:
+            payload = yield from header.undo(
+                memoryview(raw)[self.start :], limits.max_message_bytes
+            )
+            dialect = _inside(self.facts, payload[:1])
+            whole = len(payload)
+            said = self.block, self.flags, self.seqid
+            message = read_payload(dialect, payload, 0, 0, whole, limits, *said)
+        except Refused:
+            raise
+        except Malformed as exc:
+            raise _refused_header(str(exc), raw, 0, len(raw)) from exc
+        return (*message[:5], 0)
 
 
 def _inside(facts: header.HeaderFacts, first: bytes) -> Dialect:
