@@ -21,6 +21,7 @@ from xproxy.model.limits import File, Limits
 from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
+from xproxy.testing.received import received
 from xproxy.testing.subject import Broken
 
 CONVERTED = 8
@@ -83,7 +84,7 @@ def _converted(seeds: object) -> list[Seed]:
 def convert(reader: ThriftPlugin, writer: ThriftPlugin, data: bytes) -> None:
     """Pass on what a server reads, and answer it. Raises Broken where another peer cannot read what was written."""
     server = reader.open(Role.SERVER, _LIMITS)
-    for number, frame in enumerate(server.receive(data)):
+    for number, frame in enumerate(received(server, data)):
         if not isinstance(frame, Head):
             continue
         head = frame.message
@@ -97,7 +98,7 @@ def convert(reader: ThriftPlugin, writer: ThriftPlugin, data: bytes) -> None:
         except LocalProtocolError:
             wire = b""
         if wire:
-            again = writer.open(Role.SERVER, Limits()).receive(wire)
+            again = received(writer.open(Role.SERVER, Limits()), wire)
             if len(again) != 1 or not isinstance(again[0], Head):
                 last = again[-1].detail if again and isinstance(again[-1], Violation) else again
                 raise Broken(f"what was converted is not one call: {last}", data)

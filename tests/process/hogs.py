@@ -158,6 +158,22 @@ def _thrift_packed() -> Iterator[bytes]:
     return itertools.repeat(len(frame).to_bytes(4) + frame)
 
 
+def _dubbo_maps() -> Iterator[bytes]:
+    # A list of empty maps, which may name another service: it must be walked through.
+    body = b"\x052.0.2\x04demo\x050.0.0\x03add\x10Ljava/util/List;"
+    body += b"WR\0\x01p\x01p" + b"HZ" * 60_000 + b"ZH\x04path\x04demoZ"
+    head = b"\xda\xbb\x82\0"  # one-way, in hessian2
+    return _for_ever(head + bytes(7) + b"\1" + len(body).to_bytes(4) + body)
+
+
+def _dubbo_texts() -> Iterator[bytes]:
+    # A long text in chunks, which is looked through.
+    body = b"\x052.0.2\x04demo\x050.0.0\x03add\x10Ljava/util/List;"
+    body += b"W" + (b"R\x80\0" + b"a" * 0x7FFF + b"\xe0\xa4\x85") * 400 + b"\0ZH\x04path\x04demoZ"
+    head = b"\xda\xbb\x82\0"
+    return itertools.repeat(head + bytes(7) + b"\1" + len(body).to_bytes(4) + body)
+
+
 @attrs.frozen
 class Hog:
     """What is sent, as fast as it is taken. What comes back is read and dropped."""
@@ -176,6 +192,8 @@ HOGS: Final[dict[str, Hog]] = {
     "Thrift lists of empty structs": Hog(_thrift_structs),
     "Thrift lists converted": Hog(_thrift_converted),
     "Thrift packed": Hog(_thrift_packed),
+    "Dubbo lists of maps": Hog(_dubbo_maps),
+    "Dubbo long texts": Hog(_dubbo_texts),
 }
 
 
@@ -265,6 +283,7 @@ def configuration(good: int, sink: int) -> str:
         "    - {match: {path: /local}, filters: [{name: direct_response, status: ok}]}\n"
         "    - {match: {protocol: thrift, method: converted}, cluster: converted}\n"
         "    - {match: {protocol: thrift}, cluster: plain}\n"
+        "    - {match: {protocol: dubbo}, cluster: plain}\n"
         "    - {cluster: sink}\n"
         "clusters:\n"
         f"  good: {{endpoints: ['127.0.0.1:{good}'], codec: http1}}\n"

@@ -10,10 +10,13 @@ heartbeats, goaway, refusals when too many streams are open, local error replies
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol, TypeAlias, cast, runtime_checkable
 
+import attrs
+
 from xproxy.codecs.packing import pack_state, unpack_state
+from xproxy.codecs.slices import Work
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame, GoAway, Head, Origin, Reply, Reset, Violation, whole
 from xproxy.model.headers import Headers
@@ -86,6 +89,25 @@ version, a serialization id. The engine keeps it for every request in flight; 0 
 """
 
 
+@attrs.frozen(eq=False)
+class Lengthy:
+    """A message that is there as a whole, and takes a while to read."""
+
+    length: int
+    """Bytes of it on the wire."""
+    work: Work[Message]
+
+
+def begun(length: int, work: Work[Message]) -> Message | Lengthy:
+    """Do the first slice of reading a message, which may be all of it. Raises what the work raises."""
+    try:
+        next(work)
+    except StopIteration as done:
+        message: Message = done.value
+        return message
+    return Lengthy(length, work)
+
+
 class MessageWire(Protocol):
     """A message protocol as pure functions. Ids are written modulo the width of their field."""
 
@@ -94,12 +116,13 @@ class MessageWire(Protocol):
         """The codec's name."""
         ...
 
-    def decode(self, buffer: bytes, at: int, size: int, limits: Limits) -> Message | int:
+    def decode(self, buffer: bytes, at: int, size: int, limits: Limits) -> Message | Lengthy | int:
         """Read the message that begins at ``at`` in the first ``size`` bytes of ``buffer``; ``at < size``.
 
         Returns how many bytes from ``at`` are needed to go on, if there are fewer: at most ``max_message_bytes`` (a
-        fixed head aside). The same bytes give the same answer however many follow. Raises Malformed, and of a message
-        whose kind and id are known MalformedMessage.
+        fixed head aside); or the rest of the work, where that takes a while (only for a ``SlicedMessageCodec``). The
+        same bytes give the same answer however many follow. Raises Malformed, and of a message whose kind and id are
+        known MalformedMessage.
         """
         ...
 
@@ -155,6 +178,7 @@ _OVERLOADED: Final = ResponseHead(
 )
 
 
+Decode: TypeAlias = Callable[[bytes, int, int, Limits], Message | Lengthy | int]
 _PACKED: Final = 1 << 63
 _LONGEST_ID: Final = 4000
 """Digits that Python reads."""
@@ -178,6 +202,8 @@ class MessageCodec:
         "_need",
         "_over",
         "_owed",
+        "_read_raw",
+        "_reading",
         "_skip",
         "_takes_requests",
         "_takes_responses",
@@ -204,6 +230,8 @@ class MessageCodec:
         self._need = 0
         self._skip = 0  # bytes of a message that could not be taken, still to come
         self._owed: dict[int, int] = {}
+        self._reading: Work[Message] | None = None  # of a message that takes a while …
+        self._read_raw = b""  # … its bytes; those behind them are held
         self._dialect = 0
         self._goaway_heard = False
         self._over = False
@@ -251,10 +279,25 @@ class MessageCodec:
                 held += memoryview(data)[at:]
         return frames
 
-    def _read(self, buffer: bytes, frames: list[Frame]) -> int:
+    def _go_on(self, frames: list[Frame]) -> bool:
+        """Do a slice of the message that takes a while; True: it has been read."""
+        reading, raw = self._reading, self._read_raw
+        assert reading is not None
+        try:
+            next(reading)
+        except StopIteration as done:
+            self._reading, self._read_raw = None, b""
+            message: Message = done.value
+            self._read(raw, frames, lambda *_: message)
+            return True
+        return False
+
+    def _read(self, buffer: bytes, frames: list[Frame], decode: Decode | None = None) -> int:
         """Append a frame for every whole message; return where the first unfinished one begins."""
+        if self._reading is not None and not self._go_on(frames):
+            return 0
         wire, limits, owed, append = self._wire, self._limits, self._owed, frames.append
-        decode, name = wire.decode, wire.name
+        decode, name = decode or wire.decode, wire.name
         at, size, dialect = 0, len(buffer), self._dialect
         while at < size:
             try:
@@ -266,8 +309,13 @@ class MessageCodec:
                 at = min(end, size)
                 self._skip = end - at
                 continue
-            if isinstance(message, int):
-                self._need = message
+            if type(message) is not tuple:
+                if type(message) is Lengthy:
+                    # Others may have their turn first.
+                    end = at + message.length
+                    self._reading, self._read_raw = message.work, buffer[at:end]
+                    at, message = end, 0
+                self._need = message  # type: ignore[assignment]  # what else it may be
                 break
             kind, stream_id, head, data, length, dialect = message
             end = at + length
@@ -351,7 +399,8 @@ class MessageCodec:
         if self._over:
             return ()
         self._over = True
-        held = len(self._held)
+        held = len(self._read_raw) + len(self._held)
+        self._reading = None
         if self._skip:
             return (Violation(f"{self._wire.name}: input ended within a message"),)
         if not held:
@@ -414,7 +463,7 @@ class MessageCodec:
             self._wire.name,
             VERSION,
             (
-                bytes(self._held),
+                self._read_raw + self._held,
                 # An id that stands for a text may be larger than any number of msgpack's.
                 {(n if n < _PACKED else str(n)): dialect for n, dialect in self._owed.items()},
                 self._dialect,
@@ -446,6 +495,22 @@ class MessageCodec:
         self._over = cast("bool", over)
         self.refused = cast("int", refused)
         self._skip = cast("int", skip)
+
+
+class SlicedMessageCodec(MessageCodec):
+    """A message protocol some of whose messages take a while to read."""
+
+    __slots__ = ()
+
+    @property
+    def backlog(self) -> bool:
+        """See SupportsBacklog."""
+        return self._reading is not None
+
+    @property
+    def backlog_bytes(self) -> int:
+        """See SupportsBacklog."""
+        return len(self._read_raw) + len(self._held)
 
 
 class HeartbeatMessageCodec(MessageCodec):

@@ -159,6 +159,10 @@ class LazyHeaders(Headers):
         """Return the fields in wire order; called once. Total: what cannot be read is no fields."""
         raise NotImplementedError
 
+    def put(self, pairs: tuple[tuple[str, str], ...]) -> None:
+        """Note what ``find`` would return: for who has found it before anybody asked."""
+        _set_pairs(self, pairs)
+
     def __getattr__(self, name: str) -> Any:  # Any: what a missing attribute has for a type
         # Python comes here only while the slot is empty.
         if name != "pairs":

@@ -11,6 +11,7 @@ from xproxy.codecs.api import Codec, SupportsFlow
 from xproxy.model.frames import Data, Frame, Head, Reply, Violation
 from xproxy.model.limits import DEFAULT_LIMITS, Limits
 from xproxy.model.traits import Role
+from xproxy.testing.received import received
 from xproxy.testing.subject import Broken, Subject
 from xproxy.testing.traffic import ends
 
@@ -54,7 +55,7 @@ class Pair:
             for piece in self._cut(side, frame):
                 self.deliver(side, side.codec.send(piece))
             if ends(frame) and side.headless:
-                self._take(self.peer_of(side), self.peer_of(side).codec.receive(None))
+                self._take(self.peer_of(side), received(self.peer_of(side).codec, None))
         # A serial codec may hold back what came after the message it has just answered.
         self._hand_over(side, b"")
 
@@ -65,7 +66,7 @@ class Pair:
             self._hand_over(self.peer_of(sender), data)
 
     def _hand_over(self, receiver: Side, data: bytes) -> None:
-        self._take(receiver, receiver.codec.receive(data))
+        self._take(receiver, received(receiver.codec, data))
 
     def _take(self, receiver: Side, frames: Sequence[Frame]) -> None:
         if len(receiver.frames) > _MOST_ROUNDS:

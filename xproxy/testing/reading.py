@@ -20,6 +20,7 @@ from xproxy.model.limits import DEFAULT_LIMITS, Limits
 from xproxy.model.message import RequestHead
 from xproxy.model.traits import Role, Sharing
 from xproxy.testing.pair import Pair
+from xproxy.testing.received import received
 from xproxy.testing.subject import Subject
 from xproxy.testing.traffic import Event, ends, normal_form
 
@@ -67,7 +68,7 @@ class Reader:
         self._oneway: set[int] = set()
         self._tunnels: set[int] = set()
         self._segment = 0
-        self._take(self.codec.receive(b""))
+        self._take(received(self.codec, b""))
         if stream.role is Role.CLIENT:
             self._ask()
 
@@ -86,7 +87,7 @@ class Reader:
 
     def look(self, data: bytes | None) -> None:
         """Receive only; what is to be done about it waits for ``act``."""
-        self._take(self.codec.receive(data))
+        self._take(received(self.codec, data))
 
     def act(self) -> None:
         """Answer what is complete, ask for what was held back, until nothing is left to do."""
@@ -95,7 +96,7 @@ class Reader:
             if stream_id not in self._oneway:
                 self._send(*self._answer(stream_id))
             self._oneway.discard(stream_id)
-            self._take(self.codec.receive(b""))
+            self._take(received(self.codec, b""))
 
     def next_segment(self) -> None:
         """A serial client has its response and sends the next request."""
@@ -114,7 +115,7 @@ class Reader:
             requests = requests[self._segment : self._segment + 1]
         for request in requests:
             self._send(*request)
-        self._take(self.codec.receive(b""))
+        self._take(received(self.codec, b""))
 
     def _send(self, *frames: Frame) -> None:
         for frame in frames:

@@ -22,6 +22,7 @@ from xproxy.model.limits import DEFAULT_LIMITS, Limits
 from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 from xproxy.model.traits import Role, Sharing, Traits
+from xproxy.testing.received import received
 from xproxy.testing.traffic import carried, greet
 
 _SHOWN_BYTES: Final = 256
@@ -133,7 +134,7 @@ class Subject:
         verdict = self.plugin.detect(wire, NO_HINT)
         if verdict.kind is VerdictKind.NO:
             return "detect says NO to it"
-        frames = server.receive(wire)
+        frames = received(server, wire)
         heads = [f.message for f in frames if isinstance(f, Head)]
         if len(heads) != 1:
             crimes = [f.detail for f in frames if isinstance(f, Violation)]

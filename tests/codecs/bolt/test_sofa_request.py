@@ -62,6 +62,12 @@ def test_methods(content: bytes, method: str) -> None:
     assert method_of(content) == method
 
 
+def test_what_is_called_is_not_looked_for_far_behind() -> None:
+    items = b"\x58\xc9\0" + (b"S\x04\0" + b"x" * 1024) * 256
+    assert method_of(request(items, text("say"))) == ""
+    assert method_of(request(b"\x58\x98" + text("x" * 30) * 8, text("say"))) == "say"
+
+
 def test_a_cut_request_has_no_method() -> None:
     for content in (request(text("app"), text("say")), draft(text("app"), text("say"))):
         assert {method_of(content[:size]) for size in range(len(content))} == {""}

@@ -12,6 +12,7 @@ from xproxy.codecs.dubbo.arguments import (
     MAX_DEPTH,
     MAX_FIELDS,
     Walk,
+    passing,
     past,
     past_plain,
 )
@@ -145,6 +146,29 @@ def test_the_number_of_values_is_bounded_and_so_is_the_time() -> None:
     assert past(b"N" * 10, 0, 10, walk) == 10
     with pytest.raises(HessianError, match="too many values"):
         past(b"N", 0, 1, walk)
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "slices"),
+    [
+        (b"N", 65_000, 65),
+        (b"HZ", 65_000, 65),
+        (b"\x78", 65_000, 65),
+        (b"S\xff\xff" + b"x" * 65_535, 40, 12),
+        (b"B\xff\xff" + b"x" * 65_535, 40, 12),
+        ((b"R\x80\0" + b"x" * 0x8000) * 10 + b"\0", 4, 8),
+    ],
+)
+def test_a_long_walk_is_done_in_slices(value: bytes, count: int, slices: int) -> None:
+    data = value * count
+    work, walk = passing(data, 0, count, Walk()), Walk()
+    taken = 0
+    for _ in work:
+        taken += 1
+    assert slices - 2 <= taken <= 2 * slices
+    assert past(data, 0, count, walk) == len(data)
+    assert walk.values <= Walk().values - count, "what was taken and not spent comes back"
+    assert walk.values > 0
 
 
 def test_definitions_and_their_fields_are_bounded() -> None:

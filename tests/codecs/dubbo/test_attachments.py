@@ -16,6 +16,7 @@ from xproxy.codecs.dubbo.attachments import (
     write_map,
 )
 from xproxy.codecs.hessian2 import HessianError, write_text
+from xproxy.codecs.slices import at_once
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.headers import Headers
 
@@ -41,7 +42,7 @@ def kept(found: Attachments) -> bool:
 
 
 def parsed(raw: bytes) -> Map:
-    return read_map(raw, 0, Walk(), 100)
+    return at_once(read_map(raw, 0, Walk(), 100))
 
 
 def test_nothing_is_read_before_somebody_looks() -> None:
@@ -209,7 +210,7 @@ def test_the_map_is_found_in_another_body_too() -> None:
 
 def test_too_many_are_refused() -> None:
     with pytest.raises(HessianError, match="more than 2"):
-        read_map(many(3), 0, Walk(), 2)
+        at_once(read_map(many(3), 0, Walk(), 2))
 
 
 texts = st.text(st.characters(), max_size=8)

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from xproxy.codecs.api import SupportsGoAway, SupportsHeartbeat, SupportsSnapshot
+from xproxy.codecs.dubbo import attachments, heads
 from xproxy.codecs.dubbo.attachments import write_map
 from xproxy.codecs.dubbo.codec import DubboCodec
 from xproxy.codecs.dubbo.plugin import PLUGIN
@@ -210,3 +211,82 @@ def test_who_knows_what_it_does_may_pass_them() -> None:
     codec = attrs.evolve(PLUGIN, strict_target=False).open(Role.SERVER, DEFAULT_LIMITS)
     (frame,) = codec.receive(asking(LYING[0]))
     assert isinstance(frame, Head)
+
+
+def lengthy(stream_id: int, path: bytes = b"demo") -> bytes:
+    """Return a request of which it takes a while to tell that prefix and attachments agree."""
+    unusual = b"R\0\x01p\x01p"
+    body = b"\x052.0.2\x04demo\x050.0.0\x03add\x10Ljava/util/List;"
+    body += b"W" + unusual + b"HZ" * 20_000 + b"ZH\x04path" + bytes((len(path),)) + path + b"Z"
+    return b"\xda\xbb\xc2\0" + stream_id.to_bytes(8) + len(body).to_bytes(4) + body
+
+
+def short(stream_id: int) -> bytes:
+    body = b"\x052.0.2\x04demo\x00\x03add\x00HZ"
+    return b"\xda\xbb\xc2\0" + stream_id.to_bytes(8) + len(body).to_bytes(4) + body
+
+
+def drained(codec: DubboCodec, data: bytes) -> tuple[list[Frame], int]:
+    """Return what comes of the bytes, and in how many slices."""
+    frames, slices = list(codec.receive(data)), 1
+    while codec.backlog:
+        frames += codec.receive(b"")
+        slices += 1
+    return frames, slices
+
+
+def test_a_request_that_takes_a_while_to_read_is_read_in_slices(server: DubboCodec) -> None:
+    wire = short(1) + lengthy(2) + short(3) + lengthy(4, b"evil") + short(5)
+    frames, slices = drained(server, wire)
+    assert slices > 40
+    kinds = [(type(frame), getattr(frame, "stream_id", None)) for frame in frames]
+    assert kinds == [(Head, 1), (Head, 2), (Head, 3), (Reply, None), (Head, 5)]
+    assert server.backlog_bytes == 0
+
+
+@pytest.mark.parametrize("cut", [0, 1, 17])
+def test_it_moves_amid_such_a_request(server: DubboCodec, cut: int) -> None:
+    wire = lengthy(2) + short(3)
+    frames = list(server.receive(wire))
+    for _ in range(cut):
+        frames += server.receive(b"")
+    assert server.backlog_bytes == len(wire)
+    moved = PLUGIN.restore(server.snapshot(), Role.SERVER, DEFAULT_LIMITS)
+    assert isinstance(moved, DubboCodec)
+    frames, _ = drained(moved, b"")
+    assert [frame.stream_id for frame in frames if isinstance(frame, Head)] == [2, 3]
+    frames, _ = drained(server, b"")
+    assert [frame.stream_id for frame in frames if isinstance(frame, Head)] == [2, 3]
+
+
+def test_input_that_ends_amid_such_a_request_is_a_violation(server: DubboCodec) -> None:
+    server.receive(lengthy(2))
+    (frame,) = server.receive(None)
+    assert isinstance(frame, Violation)
+    assert not server.backlog
+
+
+def test_answers_are_read_in_slices_too(client: DubboCodec) -> None:
+    client.send(Head(1, REQUEST, b"", end=True))
+    body = b"\x94W" + b"HZ" * 20_000 + b"ZH\x01a\x01bZ"
+    wire = b"\xda\xbb\x02\x14" + (1).to_bytes(8) + len(body).to_bytes(4) + body
+    frames, slices = drained(client, wire)
+    assert slices > 10
+    assert only(frames).message.headers.get("a") == "b"
+
+
+def test_where_attachments_are_asked_for_they_are_looked_for_in_slices(
+    server: DubboCodec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long list whose attachments no name makes unusual: nobody walks through it before somebody asks."""
+    monkeypatch.setattr(attachments, "DEMAND", attachments.Demand())
+    monkeypatch.setattr(heads, "DEMAND", attachments.DEMAND)
+    usual = lengthy(1).replace(b"R\0\x01p\x01p", b"\x05other")[: 16 + 30_000]
+    body = usual[16:].rstrip(b"Z") + b"ZZH\x01a\x01bZ"
+    wires = [usual[:4] + number.to_bytes(8) + len(body).to_bytes(4) + body for number in (1, 2)]
+    frames, slices = drained(server, wires[0])
+    assert slices == 1
+    assert only(frames).message.headers.get("a") == "b"
+    frames, slices = drained(server, wires[1])
+    assert slices > 10
+    assert only(frames).message.headers.get("a") == "b"

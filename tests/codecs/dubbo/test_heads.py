@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import TypeVar
+
 import attrs
 import pytest
 
@@ -19,10 +22,12 @@ from xproxy.codecs.dubbo.heads import (
 from xproxy.codecs.dubbo.json_prefix import Address
 from xproxy.codecs.dubbo.prefix import MEMO_BYTES, Prefix, make_prefix
 from xproxy.codecs.hessian2 import write_binary, write_text
+from xproxy.codecs.slices import Work, at_once
 from xproxy.model.limits import DEFAULT_LIMITS
-from xproxy.model.message import RequestHead
+from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 
+T = TypeVar("T")
 MAP = write_map((("group", "blue"),))
 STRING = make_prefix("s", "m", "Ljava/lang/String;")
 OBJECT = b"C\x01x\x91\x01a\x60\x90"
@@ -31,8 +36,17 @@ GENERIC = make_prefix(
 )
 
 
-def call(prefix: Prefix, data: bytes) -> tuple[RequestHead, bytes]:
-    return read_call(False, prefix, data, DEFAULT_LIMITS)
+def done(found: T | Work[T]) -> T:
+    """Return what was read, by work or without."""
+    return at_once(found) if isinstance(found, Generator) else found
+
+
+def call(prefix: Prefix, data: bytes, *, oneway: bool = False) -> tuple[RequestHead, bytes]:
+    return done(read_call(oneway, prefix, data, DEFAULT_LIMITS))
+
+
+def answer(data: bytes) -> tuple[ResponseHead, bytes]:
+    return done(read_answer(data, DEFAULT_LIMITS))
 
 
 def test_plain_arguments_and_equal_attachments_make_one_head() -> None:
@@ -42,7 +56,7 @@ def test_plain_arguments_and_equal_attachments_make_one_head() -> None:
     assert data == b"\x02bc" + MAP
     assert first.headers.get("group") == "blue"
     assert call(STRING, b"\x01a" + write_map((("group", "red"),)))[0] is not first
-    assert read_call(True, STRING, b"\x01a" + MAP, DEFAULT_LIMITS)[0].oneway
+    assert call(STRING, b"\x01a" + MAP, oneway=True)[0].oneway
 
 
 @pytest.mark.parametrize(
@@ -127,37 +141,37 @@ def test_for_whom_it_is_may_be_known_all_the_same() -> None:
 )
 def test_answers_without_attachments(first: int, *, exception: bool) -> None:
     body = bytes((first,)) + b"\x01x"
-    head, data = read_answer(body, DEFAULT_LIMITS)
+    head, data = answer(body)
     assert (data, head.extra.exception, len(head.headers)) == (body, exception, 0)
     assert (head.status, head.native_status) == (Status.OK, 20)
-    assert read_answer(body + b"more", DEFAULT_LIMITS)[0] is head
+    assert answer(body + b"more")[0] is head
 
 
 @pytest.mark.parametrize("value", [b"\x93\x01x", b"\x94\x01x", b"\x95", b"\x94" + OBJECT])
 def test_answers_with_attachments(value: bytes) -> None:
-    head, data = read_answer(value + MAP, DEFAULT_LIMITS)
+    head, data = answer(value + MAP)
     assert data == value + MAP
     assert list(head.headers) == [("group", "blue")]
     assert head.extra.exception == (value[0] == 0x93)
     plain = OBJECT not in value
-    assert (read_answer(value + MAP, DEFAULT_LIMITS)[0] is head) == plain
+    assert (answer(value + MAP)[0] is head) == plain
 
 
 def test_a_large_answer_is_not_kept() -> None:
     value = b"\x94\x7a" + write_text("y" * 40_000) + b"N"
-    head, _ = read_answer(value + MAP, DEFAULT_LIMITS)
+    head, _ = answer(value + MAP)
     assert isinstance(head.headers, Attachments)
     assert head.headers._body is None
     assert list(head.headers) == [("group", "blue")]
 
 
 def test_answers_of_byte_arrays() -> None:
-    head, data = read_answer(b"\x91\x21a", DEFAULT_LIMITS)
+    head, data = answer(b"\x91\x21a")
     assert (data, head.extra.tail) == (b"a", b"")
-    head, data = read_answer(b"\x94\x21a" + MAP, DEFAULT_LIMITS)
+    head, data = answer(b"\x94\x21a" + MAP)
     assert (data, head.extra.tail, list(head.headers)) == (b"a", MAP, [("group", "blue")])
     long = write_map((("k", "v" * MEMO_BYTES),))
-    head, data = read_answer(b"\x94\x21a" + long, DEFAULT_LIMITS)
+    head, data = answer(b"\x94\x21a" + long)
     assert (data, head.extra.tail, len(head.headers)) == (b"a", long, 1)
 
 

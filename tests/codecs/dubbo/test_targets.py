@@ -6,14 +6,20 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from xproxy.codecs.dubbo import targets
 from xproxy.codecs.dubbo.attachments import Attachments, write_map
-from xproxy.codecs.dubbo.prefix import make_prefix
-from xproxy.codecs.dubbo.targets import LONGEST_SEARCH, agrees
+from xproxy.codecs.dubbo.prefix import Prefix, make_prefix
+from xproxy.codecs.dubbo.targets import LONGEST_SEARCH
 from xproxy.codecs.hessian2 import write_text
+from xproxy.codecs.slices import at_once
 
 PREFIX = make_prefix("a.Good", "m", "Lx;", version="1.0")
 OBJECT = b"C\x01x\x91\x01a\x60\x90"
 GOOD = write_map([("path", "a.Good"), ("interface", "a.Good"), ("version", "1.0"), ("g", "b")])
+
+
+def agrees(data: bytes, prefix: Prefix) -> bool:
+    return at_once(targets.agrees(data, prefix))
 
 
 def walked(data: bytes) -> str:
@@ -110,3 +116,16 @@ def test_what_is_told_to_agree_is_what_the_walk_finds(
     conflict = walked(data)
     if agrees(data, PREFIX):
         assert "says another" not in conflict
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.large_base_example])
+@given(argument=_VALUES, attachments=_MAPS, piece=st.integers(1, 9))
+def test_it_is_the_same_however_long_a_slice_is(
+    argument: bytes, attachments: bytes, piece: int
+) -> None:
+    data = argument + attachments
+    whole = agrees(data, PREFIX)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(targets, "_AT_ONCE", piece)
+        patch.setattr(targets, "_SEARCHED_AT_ONCE", piece)
+        assert agrees(data, PREFIX) is whole

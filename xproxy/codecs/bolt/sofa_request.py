@@ -19,6 +19,8 @@ _SERVICE: Final = "targetServiceUniqueName"
 _MOST_ITEMS: Final = 256
 _MAX_FIELDS: Final = 32
 _MAX_TEXT_BYTES: Final = 1024
+_FARTHEST: Final = 16 * 1024
+"""Bytes that are stepped over, some milliseconds: clients write three short fields before the last of the two."""
 _NULL: Final = 0x4E
 _ATOMS: Final = frozenset(b"NTF")
 _DEFINITION: Final = 0x43  # 'C'
@@ -183,6 +185,8 @@ def _past_items(content: bytes, at: int, count: int) -> int:
 
 def _string(content: bytes, at: int) -> tuple[str, int]:
     """Read a string of one chunk. Raises ValueError for anything else, IndexError at the end of the bytes."""
+    if at > _FARTHEST:
+        raise ValueError("too far")
     lead = content[at]
     if lead <= 0x1F:
         units, at = lead, at + 1

@@ -17,10 +17,15 @@ from xproxy.codecs.hessian2 import (
     past_units,
     read_int,
 )
+from xproxy.codecs.slices import Work, at_once
 
 MAX_DEPTH: Final = 64
 MAX_VALUES: Final = 65_536
-"""In one walk, which then takes some 10 ms."""
+"""In one walk, which then takes some 10 ms, containers some 50."""
+_VALUES_AT_ONCE: Final = 1024
+"""Values of a slice of it: a millisecond's worth, the worst of them …"""
+_BYTES_AT_ONCE: Final = 128 * 1024
+"""… and bytes, where they are long."""
 MAX_DEFINITIONS: Final = 1000
 MAX_FIELDS: Final = 1000
 """Of one class."""
@@ -86,6 +91,12 @@ class Walk:
         self.values = values
         """How many more may be passed over."""
 
+    def take(self) -> int:
+        """Return how many may be passed over at once, and count them as spent."""
+        taken = min(self.values, _VALUES_AT_ONCE)
+        self.values -= taken
+        return taken
+
 
 def past_plain(data: bytes, at: int, count: int) -> int:
     """Return where ``count`` plain values, numbers and the like or strings in one chunk, end; -1 if one is not plain.
@@ -127,8 +138,13 @@ def past_plain(data: bytes, at: int, count: int) -> int:
 
 def past(data: bytes, at: int, count: int, walk: Walk) -> int:
     """Return where ``count`` values that begin at ``at`` end. Raises HessianError."""
+    return at_once(passing(data, at, count, walk))
+
+
+def passing(data: bytes, at: int, count: int, walk: Walk) -> Work[int]:
+    """Return ``past``, as work."""
     try:
-        at = _past(data, at, count, walk)
+        at = yield from _passing(data, at, count, walk)
     except IndexError:
         raise HessianError("ends within a value") from None
     if at > len(data):
@@ -136,13 +152,15 @@ def past(data: bytes, at: int, count: int, walk: Walk) -> int:
     return at
 
 
-def _past(data: bytes, at: int, count: int, walk: Walk) -> int:
-    left, values, sizes = count, walk.values, _ATOMS
+def _passing(data: bytes, at: int, count: int, walk: Walk) -> Work[int]:
+    left, sizes = count, _ATOMS
     stack: list[int] = []
+    values = walk.take()
+    pause = at + _BYTES_AT_ONCE
     while True:
         while left == 0:
             if not stack:
-                walk.values = values
+                walk.values += values
                 return at
             left = stack.pop()
         lead = data[at]
@@ -153,8 +171,13 @@ def _past(data: bytes, at: int, count: int, walk: Walk) -> int:
             left = stack.pop()
             continue
         values -= 1
-        if values < 0:
-            raise HessianError("too many values")
+        if values < 0 or at > pause:
+            yield
+            pause = at + _BYTES_AT_ONCE
+            if values < 0:
+                values += walk.take()
+                if values < 0:
+                    raise HessianError("too many values")
         size = sizes[lead]
         if size:
             at += size

@@ -17,8 +17,9 @@ from typing import Final
 
 import attrs
 
-from xproxy.codecs.dubbo.arguments import Walk, past
+from xproxy.codecs.dubbo.arguments import Walk, passing, past
 from xproxy.codecs.hessian2 import HessianError, past_type, read_scalar, read_text, write_text
+from xproxy.codecs.slices import Work, at_once
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.headers import Headers, LazyHeaders
 from xproxy.model.message import Fields
@@ -27,6 +28,8 @@ TARGETS: Final = frozenset({"path", "interface"})
 VERSION: Final = "version"
 TIMEOUT: Final = "timeout"
 
+LONG: Final = 2048
+"""Bytes of arguments that may take a while to walk through, small values as they can be."""
 _END: Final = 0x5A  # 'Z'
 
 Entry = tuple[str, str | None, bytes]
@@ -57,8 +60,8 @@ _NO_MAP: Final = Map(b"")
 _NULL_MAP: Final = Map(b"N")
 
 
-def read_map(body: bytes, at: int, walk: Walk, most: int) -> Map:
-    """Read the map that begins at ``at`` and ends the body; there may be none. Raises HessianError.
+def read_map(body: bytes, at: int, walk: Walk, most: int) -> Work[Map]:
+    """Read the map that begins at ``at`` and ends the body; there may be none. Raises HessianError in it.
 
     ``walk`` was used for the values before it; ``most`` is how many attachments there may be.
     """
@@ -66,12 +69,12 @@ def read_map(body: bytes, at: int, walk: Walk, most: int) -> Map:
         return _NO_MAP
     walk.has_references = False
     try:
-        return _read_map(body, at, walk, most)
+        return (yield from _read_map(body, at, walk, most))
     except IndexError:
         raise HessianError("ends within the attachments") from None
 
 
-def _read_map(body: bytes, at: int, walk: Walk, most: int) -> Map:
+def _read_map(body: bytes, at: int, walk: Walk, most: int) -> Work[Map]:
     begin = at
     if body[at] == 0x4D:  # 'M', with a type
         at = past_type(body, at + 1)
@@ -91,7 +94,7 @@ def _read_map(body: bytes, at: int, walk: Walk, most: int) -> Map:
         key, at = read_text(body, at)
         text, end = read_scalar(body, at)
         if text is None:
-            end = past(body, at, 1, walk)
+            end = yield from passing(body, at, 1, walk)
         elif end > len(body):
             raise HessianError("ends within an attachment")
         earlier = entries.pop(key, None)
@@ -101,6 +104,16 @@ def _read_map(body: bytes, at: int, walk: Walk, most: int) -> Map:
         at = end
     rigid = rigid or walk.has_references
     return Map(body[begin:], opening, tuple(entries.values()), body[at:], rigid)
+
+
+class Demand:
+    """Whether attachments behind long arguments are asked for, as by a route or a log."""
+
+    arose = False
+
+
+DEMAND: Final = Demand()
+"""Where there is one, they are looked for before somebody asks, so that others can have their turn meanwhile."""
 
 
 class Attachments(LazyHeaders):
@@ -147,16 +160,27 @@ class Attachments(LazyHeaders):
     def find(self) -> tuple[tuple[str, str], ...]:
         """See LazyHeaders."""
         body = self._body
+        if body is not None and len(body) - self._at > LONG:
+            DEMAND.arose = True
+        return at_once(self._finding())
+
+    def reading(self) -> Work[None]:
+        """Return the work of finding them before somebody asks."""
+        if self._body is not None:
+            self.put((yield from self._finding()))
+
+    def _finding(self) -> Work[tuple[tuple[str, str], ...]]:
+        body = self._body
         assert body is not None
         self._body = None  # whoever remembers a head must not keep its message with it
         walk = Walk()
         try:
             if self._values < 0:
                 raise HessianError("nobody knows how many arguments there are")
-            at = past(body, self._at, self._values, walk)
+            at = yield from passing(body, self._at, self._values, walk)
             if len(body) - at > self._max_bytes:
                 raise HessianError("attachments above the limit of a head")
-            found = read_map(body, at, walk, self._max_headers)
+            found = yield from read_map(body, at, walk, self._max_headers)
         except HessianError:
             return ()
         self._map = found

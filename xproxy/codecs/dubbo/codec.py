@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from xproxy.codecs.dubbo.wire import DubboWire
-from xproxy.codecs.messages import FullMessageCodec
+from xproxy.codecs.messages import FullMessageCodec, SlicedMessageCodec
 from xproxy.model.limits import Limits
 from xproxy.model.traits import Role
 
@@ -20,7 +20,7 @@ _WIRES: Final = {
 }
 
 
-class DubboCodec(FullMessageCodec):
+class DubboCodec(SlicedMessageCodec, FullMessageCodec):
     """One Dubbo connection: either side may call. The read-only event is known to every Dubbo since 2.0."""
 
     __slots__ = ()

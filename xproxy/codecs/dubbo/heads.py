@@ -10,18 +10,19 @@ when asked.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
 from xproxy.codecs.dubbo.arguments import past_plain
-from xproxy.codecs.dubbo.attachments import VERSION, Attachments
+from xproxy.codecs.dubbo.attachments import DEMAND, LONG, VERSION, Attachments
 from xproxy.codecs.dubbo.json_prefix import Address
 from xproxy.codecs.dubbo.prefix import BYTES, MEMO_BYTES, Prefix, read_prefix
 from xproxy.codecs.dubbo.status import OK, from_native
 from xproxy.codecs.dubbo.targets import agrees
 from xproxy.codecs.hessian2 import HessianError, is_binary, read_binary, read_text
 from xproxy.codecs.messages import ORIGIN_MAX_BYTES
+from xproxy.codecs.slices import Work
 from xproxy.model.headers import NO_HEADERS, Headers
 from xproxy.model.limits import Limits
 from xproxy.model.message import RequestHead, ResponseHead, recurring
@@ -160,12 +161,23 @@ def _response(first: int, attachments: Attachments, tail: bytes | None) -> Respo
     )
 
 
+Read: TypeAlias = tuple[RequestHead, bytes] | Work[tuple[RequestHead, bytes]]
+"""A head and its data, or the work of reading them: it may be short."""
+ReadAnswer: TypeAlias = tuple[ResponseHead, bytes] | Work[tuple[ResponseHead, bytes]]
+
+
 def read_call(
-    oneway: bool, prefix: Prefix, data: bytes, limits: Limits, *, strict: bool = True
-) -> tuple[RequestHead, bytes]:
+    oneway: bool,
+    prefix: Prefix,
+    data: bytes,
+    limits: Limits,
+    *,
+    strict: bool = True,
+    further: bool = False,
+) -> Read:
     """Return the head of a request whose body has ``data`` after its prefix, and its data.
 
-    ``strict``: look for a conflict also where that costs something.
+    ``strict``: look for a conflict also where that costs something. ``further``: much has been read at once already.
     """
     method = _meant(prefix, data) if prefix.generic else prefix.method
     count = prefix.parameters
@@ -191,14 +203,36 @@ def read_call(
         prefix.path,
         prefix.version,
     )
+    searchable = at < 0 <= count
+    rest = data if content is None else content, None if content is None else data[at:]
+    further = further or len(data) - max(at, 0) > LONG
+    return _reading_call(
+        oneway, prefix, method, attachments, data, *rest, strict, searchable, further
+    )
+
+
+def _reading_call(
+    oneway: bool,
+    prefix: Prefix,
+    method: str,
+    attachments: Attachments,
+    data: bytes,
+    content: bytes,
+    tail: bytes | None,
+    strict: bool,
+    searchable: bool,
+    further: bool,
+) -> Work[tuple[RequestHead, bytes]]:
     conflict = ""
-    if strict and not (at < 0 <= count and agrees(data, prefix)):
+    if strict and not (searchable and (yield from agrees(data, prefix))):
+        if further:
+            yield  # many that are walked through may come at once
+        yield from attachments.reading()
         conflict = attachments.conflict()
-    if len(data) > ORIGIN_MAX_BYTES:
-        len(attachments)  # now, as the head must not keep so large a body
-    if content is not None:
-        return _request(oneway, prefix, method, attachments, data[at:], conflict), content
-    return _request(oneway, prefix, method, attachments, None, conflict), data
+    # Of a long one now, as the head must not keep so large a body.
+    if len(data) > (LONG if DEMAND.arose else ORIGIN_MAX_BYTES):
+        yield from attachments.reading()
+    return _request(oneway, prefix, method, attachments, tail, conflict), content
 
 
 def _meant(prefix: Prefix, data: bytes) -> str:
@@ -220,7 +254,7 @@ def _byte_array(data: bytes, at: int) -> tuple[bytes | None, int]:
     return None, -1
 
 
-def read_answer(data: bytes, limits: Limits) -> tuple[ResponseHead, bytes]:
+def read_answer(data: bytes, limits: Limits) -> ReadAnswer:
     """Return the head of a good answer, and its data."""
     first = data[0]
     content, at = None, -1
@@ -239,7 +273,14 @@ def read_answer(data: bytes, limits: Limits) -> tuple[ResponseHead, bytes]:
         head = _shared_response(first, tail, content is not None, max_headers, max_bytes)
     else:
         attachments = Attachments(data, 1, values, max_headers, max_bytes)
-        if len(data) > ORIGIN_MAX_BYTES:
-            len(attachments)
         head = _response(first, attachments, tail if content is not None else None)
+        if len(data) > (LONG if DEMAND.arose else ORIGIN_MAX_BYTES):
+            return _reading_answer(head, attachments, data if content is None else content)
     return head, data if content is None else content
+
+
+def _reading_answer(
+    head: ResponseHead, attachments: Attachments, data: bytes
+) -> Work[tuple[ResponseHead, bytes]]:
+    yield from attachments.reading()
+    return head, data

@@ -36,6 +36,8 @@ _GENERIC: Final = ("$invoke", "$invokeAsync")
 _GENERIC_TYPES: Final = "Ljava/lang/String;[Ljava/lang/String;[Ljava/lang/Object;"
 _PARAMETER: Final = re.compile(r"\[*(?:[ZBCDFIJS]|L[^;]+;)")
 _NULL: Final = 0x4E
+_MOST_PARAMETERS: Final = 255
+"""Of a method (JVMS §4.3.3)."""
 _FIRST_WITH_ATTACHMENTS: Final = (2, 0, 2)
 _LAST_WITH_ATTACHMENTS: Final = (2, 0, 99)
 
@@ -81,11 +83,11 @@ class Prefix:
 
 
 def count_parameters(types: str) -> int:
-    """Return how many parameters a method with these descriptors has; -1 if they are none."""
+    """Return how many parameters a method with these descriptors has; -1 if they are none, or too many for Java."""
     count = at = 0
     while at < len(types):
         found = _PARAMETER.match(types, at)
-        if found is None:
+        if found is None or count == _MOST_PARAMETERS:
             return -1
         at = found.end()
         count += 1

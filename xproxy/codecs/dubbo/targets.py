@@ -12,9 +12,15 @@ import re
 from typing import Final
 
 from xproxy.codecs.dubbo.prefix import Prefix
+from xproxy.codecs.slices import Work
 
 LONGEST_SEARCH: Final = 1 << 20
-"""Of bodies that hold bytes of unusual forms: searched in some 10 ms. Longer ones are walked through."""
+"""Of bodies that hold bytes of unusual forms: searched in some 20 ms. Longer ones are walked through."""
+
+_AT_ONCE: Final = 256 * 1024
+"""Bytes of a slice …"""
+_SEARCHED_AT_ONCE: Final = 32 * 1024
+"""… and of one of that search: each takes a millisecond at most."""
 
 _WIDE: Final = bytes((0xC1, 0xE0, *range(0xF0, 0xF8)))
 """First bytes of what a lenient reader may take for a letter of ASCII."""
@@ -28,6 +34,8 @@ def _unusual(name: bytes) -> bytes:
 
 
 _NAMES: Final = (b"path", b"interface", b"version")
+_LONGEST_NAME: Final = 1 + 4 * max(map(len, _NAMES))
+"""Bytes that what is searched for may have."""
 _search_unusual: Final = re.compile(
     b"|".join(
         # In chunks: the first that holds anything holds the first letter.
@@ -37,17 +45,32 @@ _search_unusual: Final = re.compile(
 ).search
 
 
-def agrees(data: bytes, prefix: Prefix) -> bool:
+def agrees(data: bytes, prefix: Prefix) -> Work[bool]:
     """Tell whether nothing in ``data`` can name another service than ``prefix``; False: perhaps something does.
 
-    ``data`` is all that follows the prefix. Some nanoseconds a byte.
+    ``data`` is all that follows the prefix. Some nanoseconds a byte, of unusual bytes twenty.
     """
     if not prefix.path:
         return False  # its name in chunks would look like an entry
-    for name, entry in prefix.agreeing:
-        found = data.count(name)
-        if found and found != data.count(entry):
-            return False
-    if _CHUNK not in data and len(data.translate(None, _WIDE)) == len(data):
+    usual, size = True, len(data)
+    for at in range(0, size, _AT_ONCE):
+        if at:
+            yield
+        end = at + _AT_ONCE
+        for name, entry in prefix.agreeing:
+            found = data.count(name, at, end + len(name) - 1)
+            if found and found != data.count(entry, at, end + len(entry) - 1):
+                return False
+        if usual:
+            piece = data[at : end + len(_CHUNK) - 1]
+            usual = _CHUNK not in piece and len(piece.translate(None, _WIDE)) == len(piece)
+    if usual:
         return True
-    return len(data) <= LONGEST_SEARCH and _search_unusual(data) is None
+    if size > LONGEST_SEARCH:
+        return False
+    for at in range(0, size, _SEARCHED_AT_ONCE):
+        if at:
+            yield
+        if _search_unusual(data, at, at + _SEARCHED_AT_ONCE + _LONGEST_NAME):
+            return False
+    return True

@@ -13,7 +13,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import Final
 
-from xproxy.codecs.dubbo.attachments import write_map
+from xproxy.codecs.dubbo.attachments import LONG, write_map
 from xproxy.codecs.dubbo.bodies import ATTACHABLE, answer_again, call_again, new_call, value_of
 from xproxy.codecs.dubbo.heads import (
     HESSIAN2,
@@ -41,10 +41,13 @@ from xproxy.codecs.messages import (
     REQUEST,
     RESPONSE,
     Kind,
+    Lengthy,
     Malformed,
     MalformedMessage,
     Message,
+    begun,
 )
+from xproxy.codecs.slices import Work
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.limits import Limits
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
@@ -91,6 +94,13 @@ def _refused(oneway: bool, stream_id: int, detail: str, length: int, serializati
     return Kind.REFUSED, stream_id, _refusal(detail), b"", length, serialization
 
 
+def _answered(
+    work: Work[tuple[ResponseHead, bytes]], stream_id: int, length: int, serialization: int
+) -> Work[Message]:
+    response, data = yield from work
+    return RESPONSE, stream_id, response, data, length, serialization
+
+
 class DubboWire:
     """See the module; no state but two options."""
 
@@ -105,7 +115,7 @@ class DubboWire:
         self._strict = strict
         self._unread = unread
 
-    def decode(self, buffer: bytes, at: int, size: int, limits: Limits) -> Message | int:
+    def decode(self, buffer: bytes, at: int, size: int, limits: Limits) -> Message | Lengthy | int:
         """Read a message; the usual request, with short strings of ASCII in front, by the shortest way."""
         start = at + 16
         if start > size:
@@ -134,7 +144,10 @@ class DubboWire:
         if not flag & 0x80:
             data = buffer[start:end]
             if status == OK and serialization == HESSIAN2 and data:
-                response, data = read_answer(data, limits)
+                answer = read_answer(data, limits)
+                if not isinstance(answer, tuple):
+                    return begun(length, _answered(answer, stream_id, length, serialization))
+                response, data = answer
             else:
                 response = bare_response(serialization, status, 0)
             return RESPONSE, stream_id, response, data, length, serialization
@@ -170,11 +183,28 @@ class DubboWire:
                 if prefix is None:
                     return _refused(oneway, stream_id, UNREADABLE, length, serialization)
                 after = start + len(prefix.block)
-            head, data = read_call(oneway, prefix, buffer[after:end], limits, strict=self._strict)
-            if head.extra.conflict and self._strict:
-                return _refused(oneway, stream_id, head.extra.conflict, length, serialization)
             if prefix.attachable:
                 serialization |= ATTACHABLE
+            data = buffer[after:end]
+            call = read_call(oneway, prefix, data, limits, strict=self._strict, further=at > LONG)
+            if not isinstance(call, tuple):
+                return begun(length, self._called(call, oneway, stream_id, length, serialization))
+            head, data = call
+            if head.extra.conflict and self._strict:
+                return _refused(oneway, stream_id, head.extra.conflict, length, serialization)
+        return ONEWAY if oneway else REQUEST, stream_id, head, data, length, serialization
+
+    def _called(
+        self,
+        work: Work[tuple[RequestHead, bytes]],
+        oneway: bool,
+        stream_id: int,
+        length: int,
+        serialization: int,
+    ) -> Work[Message]:
+        head, data = yield from work
+        if head.extra.conflict and self._strict:
+            return _refused(oneway, stream_id, head.extra.conflict, length, serialization)
         return ONEWAY if oneway else REQUEST, stream_id, head, data, length, serialization
 
     def _conflict(

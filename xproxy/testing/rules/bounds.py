@@ -18,6 +18,7 @@ from xproxy.model.headers import Headers
 from xproxy.model.limits import KIB, MIB, Limits
 from xproxy.model.traits import Role, Sharing
 from xproxy.testing.reading import Reader, Stream
+from xproxy.testing.received import received
 from xproxy.testing.subject import Broken, Subject
 from xproxy.testing.traffic import greet, replies_in
 
@@ -140,7 +141,7 @@ def _pour(subject: Subject, stream: Stream, prefix: bytes, filler: bytes) -> int
         codec.receive(prefix)
         for _ in range(64):
             # A copy each time, or bytes that are kept whole would count only once.
-            frames = codec.receive(bytes(bytearray(piece)))
+            frames = received(codec, bytes(bytearray(piece)))
             if frames and isinstance(frames[-1], Violation):
                 break
         del frames

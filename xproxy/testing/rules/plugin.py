@@ -21,6 +21,7 @@ from xproxy.model.status import Status
 from xproxy.model.traits import API_VERSION, Role, Sharing, Traits
 from xproxy.testing.foreign import FOREIGN
 from xproxy.testing.reading import Stream
+from xproxy.testing.received import received
 from xproxy.testing.subject import Broken, Subject
 from xproxy.testing.traffic import violations_in
 
@@ -139,7 +140,7 @@ def claim(subject: Subject, data: bytes) -> int:
 
 def refusal(subject: Subject, data: bytes) -> str:
     """Say why the codec does not take these bytes as the first of a connection; empty: it does."""
-    crimes = violations_in(subject.open(Role.SERVER, _UNLIMITED).receive(data))
+    crimes = violations_in(received(subject.open(Role.SERVER, _UNLIMITED), data))
     return crimes[0] if crimes else ""
 
 
