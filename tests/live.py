@@ -277,9 +277,9 @@ def held_on_the_way(*streams: trio.SocketStream) -> int:
     return ours + sum(map(int, most)) + 4 * LimitsConfig().max_outbox_bytes
 
 
-async def taken_from(stream: trio.SocketStream, most: int) -> int:
+async def taken_from(stream: trio.SocketStream, most: int, piece: bytes = bytes(_BUFFER)) -> int:
     """Send until nothing more is taken for a while, or more than ``most`` bytes are; return how many were."""
-    taken, piece = 0, bytes(_BUFFER)
+    taken = 0
     while taken <= most:
         with trio.move_on_after(_STALLED) as scope:
             await stream.send_all(piece)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 
 import pytest
 import trio
@@ -19,8 +20,11 @@ from tests.connection.rpc import (
     reply,
     upstream,
 )
+from xproxy.codecs.api import CodecPlugin
 from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
 from xproxy.codecs.bolt.wire import V1_HESSIAN, BoltWire
+from xproxy.codecs.dubbo.plugin import PLUGIN as DUBBO
+from xproxy.codecs.dubbo.wire import DubboWire
 from xproxy.codecs.http2.plugin import PLUGIN as HTTP2
 from xproxy.codecs.http2.wire import (
     DATA,
@@ -202,10 +206,34 @@ async def test_an_upstream_that_takes_no_more_is_heard_out(
         assert trio.current_time() - begin == (0 if answers else LAST_WORDS_SECONDS)
 
 
+def bolt_answer(number: int, *, good: bool) -> bytes:
+    many = ResponseHead(status=Status.OK, headers=Headers((str(n), "") for n in range(101)))
+    return BoltWire().response(number, OK if good else many, b"x", V1_HESSIAN)
+
+
+def dubbo_answer(number: int, *, good: bool) -> bytes:
+    if good:
+        return DubboWire().response(number, OK, b"x", 2)
+    size = DEFAULT_LIMITS.max_message_bytes
+    return b"\xda\xbb\x02\x14" + number.to_bytes(8) + size.to_bytes(4) + bytes(size)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "answer", "why", "bad"),
+    [
+        (BOLT, bolt_answer, "more than 100 header pairs", range(10, 51, 10)),
+        (DUBBO, dubbo_answer, "limit 16777216", [25]),
+    ],
+    ids=["bolt", "dubbo"],
+)
 async def test_an_answer_that_cannot_be_read_fails_its_call_alone(
+    plugin: CodecPlugin,
+    answer: Callable[..., bytes],
+    why: str,
+    bad: Sequence[int],
     autojump_clock: MockClock,
 ) -> None:
-    async with upstream(BOLT) as u, trio.open_nursery() as nursery:
+    async with upstream(plugin) as u, trio.open_nursery() as nursery:
         results: dict[int, object] = {}
 
         async def call(number: int) -> None:
@@ -214,19 +242,15 @@ async def test_an_answer_that_cannot_be_read_fails_its_call_alone(
         for number in range(1, 51):
             nursery.start_soon(call, number)
             await wait_all_tasks_blocked()
-        wire = BoltWire()
-        many = ResponseHead(status=Status.OK, headers=Headers((str(n), "") for n in range(101)))
-        answers = [
-            wire.response(n, many if n % 10 == 0 else OK, b"x", V1_HESSIAN) for n in range(1, 51)
-        ]
+        answers = [answer(number, good=number not in bad) for number in range(1, 51)]
         await u.peer.send(b"".join(answers))
         await wait_all_tasks_blocked()
         for number, result in results.items():
-            if number % 10:
+            if number not in bad:
                 assert result == b"x"
             else:
                 assert isinstance(result, UpstreamProtocolError)
-                assert "more than 100 header pairs" in result.detail
+                assert why in result.detail
         assert len(results) == 50
         assert not u.connection.closing
 

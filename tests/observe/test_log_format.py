@@ -6,8 +6,9 @@ import attrs
 import pytest
 
 from xproxy.model.headers import Headers
-from xproxy.model.message import RequestHead, Target
+from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.secrets import SecretNames
+from xproxy.model.status import Status
 from xproxy.observe.log_format import (
     DEFAULT_FIELDS,
     dropped_json,
@@ -89,6 +90,17 @@ def test_a_value_has_a_bound(record: Record) -> None:
     assert json.loads(json_format({"d": "%detail%"}, 20)(record))["d"] == "x" * 20 + "…"
     record.request.detail = "\u00c3\u00a9" * 100  # is not cut in the middle of a character
     assert text_format("%detail%", 21)(record) == "é" * 10 + "…"
+
+
+def test_the_secrets_of_a_redirect_are_not_told(record: Record) -> None:
+    where = "https://a.test/back?token=s3cret&page=1#access_token=s3cret"
+    head = ResponseHead(
+        status=Status.OK, native_status=302, headers=Headers((("location", where),))
+    )
+    record = attrs.evolve(record, response=head)
+    shown = text_format("%RESP(location)%")(record)
+    assert shown == "https://a.test/back?token=[redacted]&page=1#access_token=[redacted]"
+    assert "s3cret" not in json_format({"a": "%RESP(Location)%"})(record)
 
 
 def test_secrets_are_not_told(record: Record) -> None:

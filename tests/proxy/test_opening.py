@@ -25,7 +25,7 @@ from tests.live import (
 )
 from tests.proxy.test_serve_connection import BOLT, HEAD, V1, V2
 from tests.secure import NAME, ca, context, hello, pair, party, peer, tls
-from tests.transport.tls.kit import issued
+from tests.transport.tls.kit import authority, issued
 from xproxy.testing import END, NOTHING, Party, play
 
 OK = http_response(b"ok")
@@ -114,6 +114,19 @@ async def test_what_tls_knows_is_for_routes_filters_and_logs() -> None:
             assert b"x-forwarded-proto: https\r\n" in head
             plain = await live.client()
             await play(plain >> GET, plain << re.compile(rb"HTTP/1.1 403 .*", re.DOTALL))
+
+
+async def test_a_common_name_is_no_name_that_is_asked_for() -> None:
+    """A certificate that has only that is refused where names are asked for (RFC 9525 §2)."""
+    wanted = f"client_certificates: {{mode: require, ca: {ca()}, sans: ['*.clients.test']}}"
+    found = authority().issue(common_name="one.clients.test", file="common-only")
+    made = context()
+    made.load_cert_chain(found.cert, found.key)
+    async with upstream() as up, running(web(up.port, listener=tls(wanted))) as live:
+        client = await peer(live, made)
+        with pytest.raises(ssl.SSLError, match="alert"), trio.fail_after(PATIENCE):
+            await client.receive_some()
+        await live.settled(clients=0)
 
 
 async def test_alpn_decides_and_the_servers_side_may_speak_first() -> None:

@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.http2_peer import Http2Peer
 from tests.live import (
     GET,
     PATIENCE,
@@ -16,10 +17,14 @@ from tests.live import (
     answering,
     eventually,
     hang_up,
+    held_on_the_way,
     http_response,
     read_head,
     reset,
     running,
+    small_buffers,
+    socket_of,
+    taken_from,
     upstream,
     web,
 )
@@ -502,6 +507,30 @@ async def test_a_client_that_leaves_at_any_step_leaves_nothing_behind() -> None:
                 nursery.cancel_scope.cancel()
             await hang_up(client)
             await live.settled(clients=0)
+
+
+@pytest.mark.parametrize("version", ["http1", "http2"])
+async def test_interim_responses_that_nobody_reads_stop_the_endpoint(version: str) -> None:
+    """However many it sends: what is not read does not pile up."""
+    async with upstream() as up, running(web(up.port)) as live:
+        if version == "http1":
+            client = await live.client()
+            await client.send(GET)
+            reader = socket_of(client)
+        else:
+            reader = await live.connect()
+            peer = Http2Peer(reader, client=True)
+            await peer.ask()
+        sender = await up.accept()
+        await sender.receive_some(1000)
+        small_buffers(sender, reader)
+        most = held_on_the_way(sender, reader)
+        if version == "http2":
+            most *= 4  # where a hint is shorter by as much
+        assert await taken_from(sender, most, HINT * 100) <= most
+        assert live.stats().downstream_rq_active == 1
+        await reader.aclose()
+        await live.settled(clients=0, upstreams=0)
 
 
 async def test_a_client_that_resets_during_interim_responses_is_not_the_endpoints_fault(
