@@ -24,6 +24,8 @@ from tests.transport.tls.kit import (
     server_tls,
     tls_pair,
 )
+from tests.transport.tls.test_aead import pair
+from tests.transport.tls.test_aead import peer as writer_of
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
 from xproxy.connection.pull import FramePuller
 from xproxy.model.frames import Data, Head
@@ -33,6 +35,9 @@ from xproxy.model.traits import Role
 from xproxy.transport.stream import write_all
 from xproxy.transport.tls.alerts import TlsError
 from xproxy.transport.tls.client import ClientTls, connect
+from xproxy.transport.tls.facts import TlsFacts
+from xproxy.transport.tls.keys import TLS12
+from xproxy.transport.tls.records import APPLICATION_DATA, HANDSHAKE
 from xproxy.transport.tls.stream import MAX_BACKLOG_BYTES, TlsStream, Truncated, resume
 
 BIG = bytes(range(256)) * 1024
@@ -384,6 +389,35 @@ async def test_an_answer_still_owed_goes_along(suite: str) -> None:
         await peer.send_all(b"and that")
         assert await read_exactly(second, 8) == b"and that"
         await talk(resume(stream._under, second.export()), peer)
+
+
+async def test_a_record_that_is_sealed_and_not_sent_goes_along() -> None:
+    """Its number is spent: without it the peer would take no later one for authentic."""
+    ours, theirs = pair(TLS12)
+    asking = writer_of(TLS12)
+    async with connection() as two:
+        facts = TlsFacts(version=TLS12, cipher="ECDHE-ECDSA-AES128-GCM-SHA256")
+        stream = TlsStream(two.under, ours, facts, b"")
+        wish = asking.seal(HANDSHAKE, b"\0\0\0\0")  # to renegotiate, which is declined
+        await two.socket.send_all(wish + asking.seal(APPLICATION_DATA, b"x"))
+        assert await stream.read() == b"x"
+        state = stream.export()
+        assert stream.export() == state
+        second = resume(two.under, state)
+        third = resume(two.under, second.export())
+        await write_all(third, b"y")
+        got = b""
+        while whole_records(got) < 2:
+            got += await two.socket.receive_some()
+        assert theirs.decrypt(got) == b"y"
+
+
+def whole_records(records: bytes) -> int:
+    count = at = 0
+    while at + 5 <= len(records):
+        at += 5 + int.from_bytes(records[at + 3 : at + 5])
+        count += at <= len(records)
+    return count
 
 
 async def test_a_half_written_record_goes_along() -> None:

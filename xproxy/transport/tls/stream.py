@@ -359,16 +359,21 @@ class TlsStream:
         self._under.abort()
 
     def export(self) -> bytes:
-        """Return all that ``resume`` needs, beside the socket. Changes nothing.
+        """Return all that ``resume`` needs, beside the socket. What is owed counts as unsent from here on.
 
         Raises TlsError where the session cannot be moved: by its cipher suite, or as its keys are not kept. Not to
         be called while somebody reads or writes; afterwards one of the two goes on, never both.
         """
         if self._closed or self._failure is not None:
             raise TlsError("the session cannot be moved: it has ended")
+        session = self._cipher.export()
+        owed = self._cipher.owed()
+        if owed:  # it is sealed: without it the peer would miss a record
+            self._backlog += owed
+            self._blocked = True
         return dump(
             StreamState(
-                session=self._cipher.export(),
+                session=session,
                 facts=self.facts,
                 rest=self._rest,
                 ahead=self._ahead,
