@@ -193,3 +193,26 @@ def test_forged_states_are_refused(place: int, value: object) -> None:
 def test_the_other_roles_state_is_refused() -> None:
     with pytest.raises(ValueError):
         PLUGIN.restore(serving().codec.snapshot(), Role.CLIENT, DEFAULT_LIMITS)
+
+
+def test_connections_that_shared_a_table_share_one_when_they_have_moved() -> None:
+    """What is remembered of blocks goes by the table: one each would be a memory each, for good."""
+    hands = [serving() for _ in range(5)]
+    for hand in hands:
+        hand.ask(1, (*POST, ("x-a", "1")))
+        hand.codec.send(Head(1, RESPONSE, b"", end=True))
+    hands[4].ask(3, (*POST, ("x-a", "2")))
+    for hand in hands:
+        for _ in range(2):
+            move(hand)
+    for end in ("_decoder", "_encoder"):
+        tables = [getattr(hand.codec, end) for hand in hands]
+        assert len({id(table) for table in tables[:4]}) == 1
+    assert hands[0].codec._decoder.entries
+    assert tables_of(hands[4]) != tables_of(hands[0])
+    hands[0].ask(3, (*POST, ("x-a", "3")))
+    assert tables_of(hands[0]) != tables_of(hands[1]), "and part where they change"
+
+
+def tables_of(hand: Hand) -> int:
+    return id(hand.codec._decoder)

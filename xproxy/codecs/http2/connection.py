@@ -301,17 +301,14 @@ class Connection:
         ) = snapshot.numbers
         self._buffer = None if snapshot.buffer is None else bytearray(snapshot.buffer)
         self._block = None if snapshot.block is None else bytearray(snapshot.block)
-        # Its tables are its own from here on: nothing that follows from them would be of use to others.
+        # It shares its tables with those that moved with the same ones; what changes them from here on is its own.
         self._moves_in = self._moves_out = MOVES
         overdue = self._acknowledged and snapshot.decoder.maximum > self._own.table_bytes
-        self._decoder = snapshot.decoder if overdue else self._known(snapshot.decoder)
-        self._encoder = self._known(snapshot.encoder)
+        self._decoder = snapshot.decoder if overdue else self._memory.shared(snapshot.decoder)
+        self._encoder = self._memory.shared(snapshot.encoder)
         self._resizes = snapshot.resizes
         self._streams = snapshot.streams
         self._held = snapshot.held
         self._past = snapshot.past
         for name, value in zip(Guard.COUNTERS, snapshot.counters, strict=True):
             setattr(self._guard, name, value)
-
-    def _known(self, table: Table) -> Table:
-        return table if table.entries else self._memory.root(table.maximum)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from xproxy.codecs.grpc.call import dialect_of_fields
 from xproxy.codecs.http2.block import decode
@@ -156,7 +157,15 @@ def _secret(fields: list[Field]) -> bool:
 class Memory:
     """Everything remembered of connections with the same limits."""
 
-    __slots__ = ("_roots", "limits", "outgoing", "requests", "responses", "trailers")
+    __slots__ = (
+        "_restored",
+        "_roots",
+        "limits",
+        "outgoing",
+        "requests",
+        "responses",
+        "trailers",
+    )
 
     def __init__(self, limits: Limits, own: Http2Limits) -> None:
         def request(fields: list[Field]) -> ParsedRequest:
@@ -180,6 +189,9 @@ class Memory:
         self.responses: Blocks[ParsedResponse] = Blocks(response, response_recurs)
         self.trailers: Blocks[Headers] = Blocks(trailer)
         self.outgoing: IdentityMemo[Outgoing] = IdentityMemo()
+        self._restored: WeakValueDictionary[tuple[tuple[Field, ...], int], Table] = (
+            WeakValueDictionary()
+        )
         self._roots: dict[int, Table] = {FIRST_TABLE_BYTES: Table((), FIRST_TABLE_BYTES)}
 
     def keep(self, source: object, outgoing: Outgoing) -> Outgoing:
@@ -200,6 +212,12 @@ class Memory:
                 return Table((), maximum)
             table = self._roots[maximum] = Table((), maximum)
         return table
+
+    def shared(self, table: Table) -> Table:
+        """Return the one table with these entries, of all that were restored: it is what memory goes by."""
+        if not table.entries:
+            return self.root(table.maximum)
+        return self._restored.setdefault((table.entries, table.maximum), table)
 
 
 class Memories:

@@ -49,7 +49,7 @@ def size_of(field: Field) -> int:
 class Table:
     """A dynamic table. Immutable; compared by identity."""
 
-    __slots__ = ("_fields", "_names", "entries", "maximum", "size")
+    __slots__ = ("__weakref__", "_fields", "_names", "entries", "maximum", "size")
 
     def __init__(self, entries: Sequence[Field], maximum: int, size: int = -1) -> None:
         """Hold ``entries``, which fit within ``maximum``; ``size`` is what they count, if that is known."""
