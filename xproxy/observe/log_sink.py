@@ -12,8 +12,9 @@ import logging
 import os
 import select
 import stat
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Protocol, final
 
 import attrs
@@ -126,7 +127,7 @@ class Sink:
                     source.emptied()
                     break
                 some = True
-                written = self._write(b"\n".join([*lines, b""]))
+                written = self._write(lines)
                 if written:
                     self.stats.lines_written += count
                 else:
@@ -139,18 +140,22 @@ class Sink:
                 self._leaving = tuple(one for one in self._leaving if one not in leaving)
         return some
 
-    def _write(self, text: bytes) -> bool:
-        data = memoryview(text)
+    def _write(self, lines: Sequence[bytes]) -> bool:
         try:
             if self._path not in _STREAMS and self._rotated():
                 fresh = _open(self._path)
                 os.close(self._fd)
                 self._fd = fresh
-            while data:
-                try:
-                    data = data[os.write(self._fd, data) :]
-                except BlockingIOError:  # a terminal or pipe that another program made non-blocking
-                    select.select([], [self._fd], [], 1.0)
+            pipe = stat.S_ISFIFO(os.fstat(self._fd).st_mode)
+            for text in whole_lines(lines, select.PIPE_BUF if pipe else sys.maxsize):
+                data = memoryview(text)
+                while data:
+                    try:
+                        data = data[os.write(self._fd, data) :]
+                    except (
+                        BlockingIOError
+                    ):  # a terminal or pipe that another program made non-blocking
+                        select.select([], [self._fd], [], 1.0)
         except OSError as exc:
             self.stats.write_failures += 1
             if not self._failing:
@@ -195,6 +200,24 @@ class Sink:
             self._hurry.set()
         self.wake()
         return self._ended
+
+
+def whole_lines(lines: Sequence[bytes], most: int) -> Iterator[bytes]:
+    """Join lines to texts of at most ``most`` bytes, each line whole; a longer one is a text of its own.
+
+    What a pipe takes at once, ``PIPE_BUF`` bytes, stays together though several processes write to it (POSIX write):
+    two of ours do while one takes over from the other.
+    """
+    text: list[bytes] = []
+    size = 0
+    for line in lines:
+        size += len(line) + 1
+        if text and size > most:
+            yield b"\n".join([*text, b""])
+            text, size = [], len(line) + 1
+        text.append(line)
+    if text:
+        yield b"\n".join([*text, b""])
 
 
 _sinks: Final[dict[str, Sink]] = {}
