@@ -263,7 +263,11 @@ class SupportsSnapshot(Protocol):
     """A codec whose state can be written down at any byte."""
 
     def snapshot(self) -> bytes:
-        """Return the state, as versioned msgpack, for the plugin's ``restore``; the codec is not used after it."""
+        """Return the state, as versioned msgpack, for the plugin's ``restore``.
+
+        It changes nothing, at any byte: the codec can go on. The same state gives the same bytes, also of a codec
+        that ``restore`` made of them.
+        """
         ...
 
 

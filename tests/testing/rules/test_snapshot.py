@@ -18,6 +18,35 @@ class ForgetsItsBuffer(LinesCodec):
         return super().snapshot()
 
 
+class CountsItsSnapshots(LinesCodec):
+    def snapshot(self) -> bytes:
+        state = super().snapshot()
+        self._buffer += b"~"
+        return state
+
+
+class LosesWhenAsked(LinesCodec):
+    """The state is right, twice, and the original is not what it was."""
+
+    def snapshot(self) -> bytes:
+        state = super().snapshot()
+        self._violated = self._violated or bool(self._buffer)
+        self.snapshot = lambda: state  # type: ignore[method-assign]  # on purpose
+        return state
+
+
+class Wordy(LinesCodec):
+    def snapshot(self) -> bytes:
+        return super().snapshot() + b"\xc0"
+
+
+class OtherWords(LinesPlugin):
+    def restore(self, state: bytes, role: Role, limits: Limits) -> LinesCodec:
+        right, codec = super().restore(state, role, limits), Wordy(role, limits)
+        codec._buffer, codec._violated = right._buffer, right._violated
+        return codec
+
+
 class CredulousRestore(LinesPlugin):
     def restore(self, state: bytes, role: Role, limits: Limits) -> LinesCodec:
         if not state:
@@ -35,6 +64,9 @@ class LenientRestore(LinesPlugin):
 
 CASES: Sequence[Case] = [
     (Broken(codec=ForgetsItsBuffer), "snapshots", "moved after"),
+    (Broken(codec=CountsItsSnapshots), "snapshots", "snapshot() changes what it writes down"),
+    (Broken(codec=LosesWhenAsked), "snapshots", "the original goes on otherwise"),
+    (OtherWords(), "snapshots", "another snapshot()"),
     (CredulousRestore(), "hostile-states", "IndexError"),
     (LenientRestore(), "hostile-states", "too long or too short"),
 ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import attrs
 
-from xproxy.codecs.api import RestoringPlugin, SupportsSnapshot
+from xproxy.codecs.api import Codec, RestoringPlugin, SupportsSnapshot
 from xproxy.model.limits import DEFAULT_LIMITS, Limits
 from xproxy.model.traits import Role, Sharing
 from xproxy.testing.reading import Reader, Stream, read, whole
@@ -21,7 +22,7 @@ _HOSTILE = 400
 
 
 def snapshots(subject: Subject, streams: list[Stream]) -> None:
-    """At every offset, ``restore(snapshot())`` goes on as the original would have."""
+    """At every offset, ``restore(snapshot())`` goes on as the original would have, and so does the original."""
     plugin = subject.plugin
     if not isinstance(plugin, RestoringPlugin):
         return
@@ -40,12 +41,22 @@ def parting_when_moved(
     ``patient``: see ``read``.
     """
     expected = read(subject, stream, whole, limits, patient=patient).events
-    got = _read_across(subject, stream, offset, limits, patient).events
-    return None if got == expected else difference(expected, got)
+    got = _read_across(subject, stream, offset, limits, patient, _move).events
+    if got != expected:
+        return difference(expected, got)
+    got = _read_across(subject, stream, offset, limits, patient, _stay).events
+    if got != expected:
+        return f"after snapshot() the original goes on otherwise: {difference(expected, got)}"
+    return None
 
 
 def _read_across(
-    subject: Subject, stream: Stream, offset: int, limits: Limits, patient: bool
+    subject: Subject,
+    stream: Stream,
+    offset: int,
+    limits: Limits,
+    patient: bool,
+    move: Callable[[Subject, Reader], None],
 ) -> Reader:
     """Read the stream with a move after ``offset`` bytes, before what is to be done there is done."""
     patient = patient and subject.sharing is not Sharing.SERIAL
@@ -57,7 +68,7 @@ def _read_across(
             reader.next_segment()
         if not moved and position <= offset <= position + len(segment):
             reader.look(segment[: offset - position])
-            _move(subject, reader)
+            move(subject, reader)
             if not patient:
                 reader.act()
             feed(segment[offset - position :])
@@ -70,14 +81,31 @@ def _read_across(
     return reader
 
 
-def _move(subject: Subject, reader: Reader) -> None:
-    assert isinstance(subject.plugin, RestoringPlugin)
-    if not isinstance(reader.codec, SupportsSnapshot):
+def _state_of(codec: Codec) -> bytes:
+    if not isinstance(codec, SupportsSnapshot):
         raise Broken("the plugin has restore(), its codec has no snapshot()")
-    state = reader.codec.snapshot()
+    state = codec.snapshot()
     if not isinstance(state, bytes):
         raise Broken(f"snapshot() returns a {type(state).__name__}")
-    reader.codec = subject.plugin.restore(state, reader.stream.role, reader.limits)
+    if codec.snapshot() != state:
+        raise Broken("snapshot() changes what it writes down: the next one is another", state)
+    return state
+
+
+def _move(subject: Subject, reader: Reader) -> None:
+    """Move twice in a row, as in two upgrades."""
+    assert isinstance(subject.plugin, RestoringPlugin)
+    state = _state_of(reader.codec)
+    for _ in range(2):
+        reader.codec = subject.plugin.restore(state, reader.stream.role, reader.limits)
+        again = _state_of(reader.codec)
+        if again != state:
+            raise Broken("what restore() makes of a state has another snapshot()", state)
+
+
+def _stay(_subject: Subject, reader: Reader) -> None:
+    """Write the state down, as in a rehearsal, and go on."""
+    _state_of(reader.codec)
 
 
 def hostile_states(subject: Subject, streams: list[Stream]) -> None:
