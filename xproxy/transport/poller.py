@@ -23,6 +23,7 @@ from xproxy.model.address import Address
 from xproxy.stream.held import Held
 from xproxy.transport.descriptors import Descriptors
 from xproxy.transport.parking import Reason
+from xproxy.transport.stream import Moved
 from xproxy.transport.turns import LIGHT, SLICE, Account, Turns
 
 R = TypeVar("R")
@@ -127,13 +128,17 @@ class Poller:
     def add(self, sock: socket.socket, peer: Address, local: Address) -> PolledSocket:
         """Take over a non-blocking socket."""
         polled = PolledSocket(self, sock, peer, local)
-        self._sockets[sock.fileno()] = polled
-        try:
-            self._epoll.register(sock.fileno(), _INTEREST)
-        except BaseException:
-            del self._sockets[sock.fileno()]
-            raise
+        self.register(polled, sock.fileno())
         return polled
+
+    def register(self, polled: PolledSocket, fd: int) -> None:
+        """Report what happens to a socket from now on, and at once what is there already."""
+        self._sockets[fd] = polled
+        try:
+            self._epoll.register(fd, _INTEREST)
+        except BaseException:
+            del self._sockets[fd]
+            raise
 
     def forget(self, polled: PolledSocket, fd: int) -> None:
         """Drop a socket that is about to be closed."""
@@ -165,6 +170,7 @@ class PolledSocket:
         "_row_begun",
         "_size",
         "_streak",
+        "_suspended",
         "_turns",
         "_unread",
         "_unwritten",
@@ -195,6 +201,7 @@ class PolledSocket:
         self._watch: trio.CancelScope | None = None
         self.upstream = False
         """What comes here belongs to many clients (see Turns); set by who connects."""
+        self._suspended: socket.socket | None = None
         self._reset = False
         self._heavy = False  # its last turn was not light, if nobody had to wait for it
         self._size = _SMALL_READ
@@ -457,24 +464,55 @@ class PolledSocket:
                 # The peer reset the connection before: there is nobody left to tell, and read says so.
                 self.hung_up = self.pending = True
 
+    # ---- moving to another process
+
+    def suspend(self) -> socket.socket:
+        """See MovableStream. Before the descriptor is sent: an epoll follows the open file, also after our close."""
+        sock = self.sock
+        if sock is None:
+            raise trio.ClosedResourceError("socket was closed")
+        self._poller.forget(self, sock.fileno())
+        self._suspended, self.sock = sock, None
+        return sock
+
+    def resume(self) -> None:
+        """See MovableStream."""
+        sock, self._suspended = self._suspended, None
+        if sock is not None:
+            self.sock = sock
+            self._poller.register(self, sock.fileno())
+
+    def leave(self) -> None:
+        """See MovableStream."""
+        if self._suspended is None:
+            raise RuntimeError("only what was suspended can leave")
+        self._end(Moved("another process has the connection"))
+
     def close(self) -> None:
         """See ByteStream."""
+        if self.sock is not None or self._suspended is not None:
+            self._end(trio.ClosedResourceError("socket was closed"))
+
+    def _end(self, reason: trio.ClosedResourceError) -> None:
         sock, self.sock = self.sock, None
-        if sock is None:
-            return
-        self._poller.forget(self, sock.fileno())
-        sock.close()
+        if sock is not None:
+            self._poller.forget(self, sock.fileno())
+            sock.close()
+        if self._suspended is not None:
+            self._suspended.close()
+            self._suspended = None
         self._watch = None
         self._unread = self._unwritten = _OVER
         for task in (self._reader, self._writer):
             if task is not None:
-                trio.lowlevel.reschedule(task, Error(trio.ClosedResourceError("socket was closed")))
+                trio.lowlevel.reschedule(task, Error(reason))
         self._reader = self._writer = None
         if self._account is not None:
             self._poller.turns.release(self._account)
 
     def abort(self) -> None:
         """See ByteStream: SO_LINGER with a time of 0 makes close send RST."""
+        self.resume()
         if self.sock is not None and self.sock.family != socket.AF_UNIX:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         self.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import socket
+from typing import Protocol, runtime_checkable
 
 import trio
 
@@ -83,6 +84,30 @@ class ByteStream(Protocol):
 
     def abort(self) -> None:
         """Close with a reset, so that the peer cannot take what it got for the whole. Idempotent."""
+        ...
+
+
+class Moved(trio.ClosedResourceError):
+    """Another process has the connection now: what was waited for happens there."""
+
+
+@runtime_checkable
+class MovableStream(ByteStream, Protocol):
+    """A stream whose socket may be given to another process: suspended first, then resumed or left."""
+
+    def suspend(self) -> socket.socket:
+        """Report nothing and take nothing from here on; who waits goes on waiting. Returns the socket, to be sent.
+
+        Reading and writing meanwhile raise trio.ClosedResourceError, as does this for a stream that was closed.
+        """
+        ...
+
+    def resume(self) -> None:
+        """Go on as if nothing had been: what came meanwhile is reported at once. Idempotent."""
+        ...
+
+    def leave(self) -> None:
+        """The other process has it: close our copy, of which its peer notices nothing, and wake who waits: Moved."""
         ...
 
 

@@ -13,12 +13,13 @@ Rules:
 
 from __future__ import annotations
 
+import socket
 from typing import Final
 
 import trio
 
 from xproxy.model.address import Address
-from xproxy.transport.stream import ByteStream
+from xproxy.transport.stream import ByteStream, MovableStream
 from xproxy.transport.tls.aead import AeadCipher
 from xproxy.transport.tls.alerts import TlsError
 from xproxy.transport.tls.facts import TlsFacts
@@ -357,6 +358,27 @@ class TlsStream:
         self._backlog = b""
         self._failure = None
         self._under.abort()
+
+    def suspend(self) -> socket.socket:
+        """See MovableStream. What moves is the socket, and beside it what ``export`` returns."""
+        return self._movable().suspend()
+
+    def resume(self) -> None:
+        """See MovableStream."""
+        self._movable().resume()
+
+    def leave(self) -> None:
+        """See MovableStream: no close_notify, as the session goes on elsewhere."""
+        self._movable().leave()
+        self._closed = self._blocked = self._early = True
+        self._backlog = b""
+        self._failure = None
+
+    def _movable(self) -> MovableStream:
+        under = self._under
+        if not isinstance(under, MovableStream):
+            raise TypeError(f"a {type(under).__name__} cannot be moved")
+        return under
 
     def export(self) -> bytes:
         """Return all that ``resume`` needs, beside the socket. What is owed counts as unsent from here on.
