@@ -26,9 +26,10 @@ class Relay:
     sink: PolledSocket
     receiver: trio.SocketStream
     moved: list[int] = attrs.field(factory=list)
+    kept: list[bytes] = attrs.field(factory=list)
 
     async def run(self, stall: float = 10) -> None:
-        await splice(self.source, self.sink, stall, self.moved.append)
+        await splice(self.source, self.sink, stall, self.moved.append, self.kept.append)
 
 
 @contextlib.asynccontextmanager
@@ -179,3 +180,27 @@ async def test_without_a_descriptor_nothing_is_moved_and_nothing_lost() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert r.moved == []
         assert await r.source.read() == b"data"
+
+
+async def test_nothing_is_lost_where_it_is_cancelled() -> None:
+    """What waits in the pipe comes between what has gone and what is still to be read."""
+    async with relay() as r, trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            await r.sender.send_all(BULK)
+            await r.sender.send_eof()
+
+        nursery.start_soon(send)
+        async with trio.open_nursery() as moving:
+            moving.start_soon(r.run)
+            await wait_all_tasks_blocked(0.01)
+            moving.cancel_scope.cancel()
+        (kept,) = r.kept
+        assert kept
+        got = bytearray()
+        while len(got) < sum(r.moved):
+            got += await r.receiver.receive_some(sum(r.moved) - len(got))
+        got += kept
+        while piece := await r.source.read():
+            got += piece
+        assert got == BULK

@@ -183,8 +183,8 @@ class PulledBody(ReceiveChannel[bytes | Trailers]):
     async def bypass(self, sink: FramePuller, stall: float, moved: Callable[[int], None]) -> None:
         """Move what is left to ``sink`` inside the kernel, if both codecs have nothing to do with the bytes.
 
-        Afterwards go on with ``receive``, in any case. Raises what ``receive`` raises; trio.BrokenResourceError is
-        the sink's.
+        Afterwards go on with ``receive``, in any case: where it was cancelled nothing is lost. Raises what
+        ``receive`` raises; trio.BrokenResourceError is the sink's.
         """
         side = self._side
         if (
@@ -203,8 +203,13 @@ class PulledBody(ReceiveChannel[bytes | Trailers]):
                     stats.downstream_rx_bytes_total += count
                 moved(count)
 
+            def kept(data: bytes) -> None:
+                if stats is not None:
+                    stats.downstream_rx_bytes_total += len(data)
+                self._first = data
+
             try:
-                await splice(side.stream, sink.stream, stall, counted)
+                await splice(side.stream, sink.stream, stall, counted, kept)
             except SourceBroken as exc:
                 raise self._break_off(str(exc)) from exc
 

@@ -20,12 +20,16 @@ class SourceBroken(trio.BrokenResourceError):
 
 
 async def splice(
-    source: PolledSocket, sink: PolledSocket, stall: float, moved: Callable[[int], None]
+    source: PolledSocket,
+    sink: PolledSocket,
+    stall: float,
+    moved: Callable[[int], None],
+    kept: Callable[[bytes], None],
 ) -> None:
     """Move bytes until ``source`` has none left for good; its end is then still to be read.
 
     ``moved`` is told of every piece. Raises SourceBroken, and trio.BrokenResourceError for the sink, also if that
-    takes nothing for ``stall`` seconds. What is on its way when it is cancelled is lost with the stream. Returns at
+    takes nothing for ``stall`` seconds. When it is cancelled ``kept`` gets what was read and not written. Returns at
     once where the process has no file descriptor left for it.
     """
     try:
@@ -33,6 +37,7 @@ async def splice(
     except OSError:
         return
     flags = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
+    count = 0
     try:
         try:
             size = fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
@@ -72,9 +77,21 @@ async def splice(
             await source.turn()
     except OSError as exc:
         raise trio.BrokenResourceError(f"splice: {exc.strerror}") from exc
+    except trio.Cancelled:
+        if count:
+            kept(_read(out, count))
+        raise
     finally:
         os.close(out)
         os.close(into)
+
+
+def _read(pipe: int, count: int) -> bytes:
+    pieces: list[bytes] = []
+    while count:
+        pieces.append(os.read(pipe, count))
+        count -= len(pieces[-1])
+    return b"".join(pieces)
 
 
 async def _data(source: PolledSocket) -> None:
