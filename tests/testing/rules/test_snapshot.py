@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.testing.broken import Broken, Case, check_case, ids
-from xproxy.model.limits import Limits
+from xproxy.model.limits import DEFAULT_LIMITS, Limits
 from xproxy.model.traits import Role
 from xproxy.testing.fakes.lines import LinesCodec, LinesPlugin
 
@@ -47,6 +47,15 @@ class OtherWords(LinesPlugin):
         return codec
 
 
+class KnowsOneLimit(LinesPlugin):
+    """As if what a connection was opened with were what a new one gets."""
+
+    def restore(self, state: bytes, role: Role, limits: Limits) -> LinesCodec:
+        if limits != DEFAULT_LIMITS:
+            return LinesCodec(role, limits)
+        return super().restore(state, role, limits)
+
+
 class CredulousRestore(LinesPlugin):
     def restore(self, state: bytes, role: Role, limits: Limits) -> LinesCodec:
         if not state:
@@ -67,6 +76,7 @@ CASES: Sequence[Case] = [
     (Broken(codec=CountsItsSnapshots), "snapshots", "snapshot() changes what it writes down"),
     (Broken(codec=LosesWhenAsked), "snapshots", "the original goes on otherwise"),
     (OtherWords(), "snapshots", "another snapshot()"),
+    (KnowsOneLimit(), "snapshots", "another snapshot()"),
     (CredulousRestore(), "hostile-states", "IndexError"),
     (LenientRestore(), "hostile-states", "too long or too short"),
 ]

@@ -17,6 +17,14 @@ from xproxy.testing.traffic import difference
 
 _OFFSETS = 300
 """Offsets tried in each stream; all, if it is shorter."""
+_OTHERS = Limits(
+    max_head_bytes=2 * DEFAULT_LIMITS.max_head_bytes,
+    max_headers=2 * DEFAULT_LIMITS.max_headers,
+    max_message_bytes=2 * DEFAULT_LIMITS.max_message_bytes,
+    max_streams=2 * DEFAULT_LIMITS.max_streams,
+)
+"""A connection moves with the limits it was opened with, whatever new ones have."""
+_OTHER_OFFSETS = 30
 _HOSTILE = 400
 """Changed states tried."""
 
@@ -28,9 +36,11 @@ def snapshots(subject: Subject, streams: list[Stream]) -> None:
         return
     for stream in streams:
         size = len(stream.data)
-        for offset in range(0, size + 1, max(1, size // _OFFSETS)):
-            if parting := parting_when_moved(subject, stream, offset, DEFAULT_LIMITS):
-                raise Broken(f"{stream.name}, moved after {offset} bytes: {parting}", stream.data)
+        for limits, offsets in ((DEFAULT_LIMITS, _OFFSETS), (_OTHERS, _OTHER_OFFSETS)):
+            for offset in range(0, size + 1, max(1, size // offsets)):
+                if parting := parting_when_moved(subject, stream, offset, limits):
+                    where = f"{stream.name}, moved after {offset} bytes"
+                    raise Broken(f"{where}, {limits}: {parting}", stream.data)
 
 
 def parting_when_moved(
