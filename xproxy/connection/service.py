@@ -97,6 +97,8 @@ class Service:
     max_message_bytes: int
     refusals: tuple[Callable[[Request, ResponseHead], None], ...] = ()
     """Who is told of requests that were refused before any filter could see them; see ``SupportsRefusals``."""
+    direct: Handler = attrs.field(default=attrs.Factory(lambda self: self.handler, takes_self=True))
+    """The same for requests of protocols that have no targets (RFC 9110 §7.1): none is to be put into one form."""
     streams: int = 0
     """In flight."""
     _drained: trio.Event | None = None

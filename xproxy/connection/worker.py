@@ -23,6 +23,7 @@ from xproxy.model.errors import LocalProtocolError, StreamError
 from xproxy.model.frames import Head, Reset, Trailers, whole
 from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
+from xproxy.model.traits import WEB_FAMILY, Sharing
 from xproxy.stream.body import Body, BytesBody, read_whole
 from xproxy.stream.exchange import ConnectionFacts, Request, Response, error_head
 from xproxy.stream.held import COUNTED
@@ -73,6 +74,7 @@ class Worker(StreamScope):
 
     __slots__ = (
         "_connection",
+        "_direct",
         "_dispatcher",
         "_frame",
         "_port",
@@ -96,6 +98,9 @@ class Worker(StreamScope):
         self._port = port
         self._frame: Head | None = frame
         self._task: trio.lowlevel.Task | None = None
+        traits = connection.facts.traits
+        self._direct = traits.sharing is Sharing.MESSAGES and traits.family != WEB_FAMILY
+        """Its requests have no targets: see Service."""
         self._reset = False
         self.key = key
         """Under which the dispatcher knows its stream: mostly the stream's id."""
@@ -263,7 +268,8 @@ class Worker(StreamScope):
         self._begin(now, service.timeouts.stream_idle)
         try:
             if type(body) is BytesBody:
-                response = await answer(service.handler, request, service.refusals)
+                handler = service.direct if self._direct else service.handler
+                response = await answer(handler, request, service.refusals)
                 await self._respond(frame.stream_id, request, response)
             else:
                 await self._serve_streaming(frame.stream_id, request, service)

@@ -191,7 +191,10 @@ def codec_limits(config: LimitsConfig) -> Limits:
 
 
 def make_service(
-    config: ListenerConfig, handler: Handler, filters: Sequence[Filter] = ()
+    config: ListenerConfig,
+    handler: Handler,
+    filters: Sequence[Filter] = (),
+    direct: Handler | None = None,
 ) -> Service:
     """Return the service of a listener in a new snapshot."""
     limits = config.limits
@@ -202,6 +205,7 @@ def make_service(
         limits.max_streams,
         limits.max_message_bytes,
         tuple(one.refused for one in filters if isinstance(one, SupportsRefusals)),
+        direct=direct or handler,
     )
 
 
@@ -216,10 +220,10 @@ def _build_listener(
     rules = PathRules.of(config)
 
     def serve(handler: Handler) -> Service:
-        whole = compose(filters, handler)
+        whole = direct = compose(filters, handler)
         if config.tls is not None or not rules.idle:
             whole = Addressed(whole, rules, compose(filters, reject), compose(filters, redirect))
-        return make_service(config, whole, filters)
+        return make_service(config, whole, filters, direct)
 
     fallback: Service | None = None
     if config.fallback != "close":
