@@ -11,6 +11,7 @@ from thrift.Thrift import TType  # type: ignore[import-untyped]  # ships no type
 
 from tests.codecs.thrift.values import STRUCTS, Value, write
 from tests.effort import rounds
+from xproxy.codecs.slices import Work, at_once
 from xproxy.codecs.thrift import arguments as module
 from xproxy.codecs.thrift.arguments import (
     MAX_SHOWN,
@@ -29,10 +30,16 @@ from xproxy.codecs.thrift.dialect import (
 )
 from xproxy.codecs.thrift.interface import Shape
 from xproxy.codecs.thrift.plugin import ThriftPlugin
-from xproxy.model.frames import Head
+from xproxy.codecs.thrift.server import ServerCodec
+from xproxy.model.frames import Frame, Head
 from xproxy.model.limits import DEFAULT_LIMITS, File
 from xproxy.model.message import RequestHead
 from xproxy.model.traits import Role
+
+
+def arguments_in(data: bytes, dialect: Dialect, shape: Shape) -> dict[str, str]:
+    return at_once(read_arguments(data, dialect, shape))
+
 
 USER = Shape(12)
 USER.fields.update(
@@ -78,13 +85,13 @@ framed = pytest.mark.parametrize(
 def test_scalars_and_those_inside_structs(dialect: Dialect) -> None:
     source = dialect_of(Transport.FRAMED, Protocol.JSON)
     data = converted(JSON, source, dialect, 10_000, lambda: USER)
-    assert read_arguments(data, dialect, USER) == SHOWN
+    assert arguments_in(data, dialect, USER) == SHOWN
 
 
 def test_they_are_read_at_the_first_look_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
 
-    def read(data: bytes, dialect: Dialect, shape: Shape) -> dict[str, str]:
+    def read(data: bytes, dialect: Dialect, shape: Shape) -> Work[dict[str, str]]:
         reads.append(data)
         return read_arguments(data, dialect, shape)
 
@@ -96,27 +103,60 @@ def test_they_are_read_at_the_first_look_and_only_then(monkeypatch: pytest.Monke
     assert found.get("name") is None
     assert len(reads) == 1
     long = Arguments(b"\x0b\0\2\0\1\0\0" + bytes(0x10000) + b"\0", FRAMED_STRICT, USER)
-    assert len(reads) == 2  # a large body is not kept
+    at_once(long.reading())
+    at_once(long.reading())
+    assert len(reads) == 2
     assert long.get("name") is None
+
+
+def test_those_of_a_long_call_are_looked_for_in_slices(tmp_path: Path) -> None:
+    """And no head keeps it, whoever remembers that; others have their turn meanwhile, and it can move."""
+    path = tmp_path / "users.thrift"
+    path.write_text("service Users { void rename(1: i64 id, 2: string name) }")
+    plugin = ThriftPlugin(idl=(File(path),))
+    small: Value = (TType.STRUCT, [(1, (TType.LIST, [(TType.BYTE, 1)]))])
+    body = write([(9, (TType.LIST, [small] * 10_000)), (1, (TType.I64, 7))], "binary")
+    client = plugin.open(Role.CLIENT, DEFAULT_LIMITS)
+    head = RequestHead(service="Users", method="rename")
+    wire = b"".join(client.send(Head(number, head, body, end=True)) for number in (1, 2))
+    codec = plugin.open(Role.SERVER, DEFAULT_LIMITS)
+    assert isinstance(codec, ServerCodec)
+    assert not codec.receive(wire)
+    assert codec.backlog_bytes == len(wire)
+    moved = plugin.restore(codec.snapshot(), Role.SERVER, DEFAULT_LIMITS)
+    for each in (codec, moved):
+        frames: list[Frame] = []
+        slices = 0
+        while len(frames) < 2:
+            frames += each.receive(b"")
+            slices += 1
+        assert slices > 40
+        for frame in frames:
+            assert isinstance(frame, Head)
+            assert isinstance(frame.message, RequestHead)
+            found = frame.message.arguments
+            assert isinstance(found, Arguments)
+            assert found._data is None
+            assert found.get("id") == "7"
 
 
 def test_bounds() -> None:
     longest = b"x" * MAX_TEXT_BYTES
     for text, shown in ((longest, longest.decode()), (longest + b"x", None)):
         data = b"\x0b\0\2" + len(text).to_bytes(4) + text + b"\0"
-        assert read_arguments(data, FRAMED_STRICT, USER).get("name") == shown
+        assert arguments_in(data, FRAMED_STRICT, USER).get("name") == shown
     wide = Shape(12, fields={n: (f"a{n}", Shape(3)) for n in range(1000)})
     data = b"".join(b"\3" + n.to_bytes(2) + b"\1" for n in range(1000)) + b"\0"
-    assert len(read_arguments(data, FRAMED_STRICT, wide)) == MAX_SHOWN
+    assert len(arguments_in(data, FRAMED_STRICT, wide)) == MAX_SHOWN
     deep = b"\x0c\0\x08" * 100 + b"\0" * 101
-    assert read_arguments(deep, FRAMED_STRICT, USER) == {}
+    assert arguments_in(deep, FRAMED_STRICT, USER) == {}
 
 
 @framed
 @settings(max_examples=60)
 @given(data=st.binary(max_size=60))
 def test_no_bytes_make_them_raise(dialect: Dialect, data: bytes) -> None:
-    assert isinstance(read_arguments(data, dialect, USER), dict)
+    assert isinstance(arguments_in(data, dialect, USER), dict)
 
 
 @settings(max_examples=60)
@@ -124,7 +164,7 @@ def test_no_bytes_make_them_raise(dialect: Dialect, data: bytes) -> None:
 def test_no_values_of_other_types_make_them_raise(fields: list[tuple[int, Value]]) -> None:
     for dialect in DIALECTS[:4]:
         data = write(fields, dialect.encoding.family)
-        assert isinstance(read_arguments(data, dialect, USER), dict)
+        assert isinstance(arguments_in(data, dialect, USER), dict)
 
 
 def test_a_request_shows_them_and_passes_as_it_came(tmp_path: Path) -> None:
@@ -172,11 +212,11 @@ def test_what_is_looked_at_for_arguments_is_bounded() -> None:
             ((TType.LIST, [small] * 200_000), None),
         ):
             data = write([(1, before), user], family)
-            assert read_arguments(data, dialect, shape).get("user") == shown
-            cost = rounds(lambda: read_arguments(data, dialect, shape), bound)  # noqa: B023  # called here
+            assert arguments_in(data, dialect, shape).get("user") == shown
+            cost = rounds(lambda: arguments_in(data, dialect, shape), bound)  # noqa: B023  # called here
             assert cost < bound
     many = write([*((n, (TType.BYTE, 1)) for n in range(10, 20_000)), user], "binary")
-    assert read_arguments(many, FRAMED_STRICT, shape) == {}
-    assert read_arguments(write([user, (10, small)], "binary"), FRAMED_STRICT, shape) == {
+    assert arguments_in(many, FRAMED_STRICT, shape) == {}
+    assert arguments_in(write([user, (10, small)], "binary"), FRAMED_STRICT, shape) == {
         "user": "me"
     }

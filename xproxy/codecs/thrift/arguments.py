@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from struct import Struct
 from typing import Any, Final, final
 
-from xproxy.codecs.messages import ORIGIN_MAX_BYTES
+from xproxy.codecs.slices import Work, at_once
 from xproxy.codecs.thrift.dialect import Dialect
-from xproxy.codecs.thrift.encoding import is_struct
+from xproxy.codecs.thrift.encoding import looked_within
 from xproxy.codecs.thrift.interface import Shape
 from xproxy.codecs.thrift.json_values import TYPES, parsed
 from xproxy.codecs.thrift.values import (
@@ -37,6 +37,8 @@ MAX_WALKED_BYTES: Final = 256 * 1024
 MAX_FIELDS: Final = 4096
 """Arguments, and fields of them, that are looked at; those after them do not show."""
 
+_FIELDS_AT_ONCE: Final = 256
+"""Of a slice."""
 _NESTED: Final = frozenset({STRUCT, LIST, SET, MAP})
 
 _double_of: Final = Struct(">d").unpack
@@ -58,31 +60,34 @@ class Arguments:
         self._dialect = dialect
         self._shape = shape
         self._texts: dict[str, str] = {}
-        if len(data) > ORIGIN_MAX_BYTES:
-            self.get("")  # now, as whoever remembers a head must not keep so large a body
 
     def get(self, name: str) -> str | None:
         """Return an argument as text, or None. Total."""
         if self._data is not None:
-            data, self._data = self._data, None
-            self._texts = read_arguments(data, self._dialect, self._shape)
+            at_once(self.reading())
         return self._texts.get(name)
+
+    def reading(self) -> Work[None]:
+        """Return the work of reading them before somebody asks: for long ones, which no head should keep."""
+        data, self._data = self._data, None
+        if data is not None:
+            self._texts = yield from read_arguments(data, self._dialect, self._shape)
 
     def __repr__(self) -> str:
         return "Arguments()"  # a peer's payload is in no log
 
 
-def read_arguments(data: bytes, dialect: Dialect, shape: Shape) -> dict[str, str]:
-    """Return all that show. Total."""
+def read_arguments(data: bytes, dialect: Dialect, shape: Shape) -> Work[dict[str, str]]:
+    """Return all that show, after a look at some KiB in each slice. Total."""
     found: dict[str, str] = {}
     encoding = dialect.encoding
     try:
         if encoding.family == "json":
             _show_json(parsed(data), shape, "", found)
-        elif is_struct(encoding, data, MAX_WALKED_BYTES):
+        elif (yield from looked_within(encoding, data, MAX_WALKED_BYTES)):
             reader = BinaryReader(data) if encoding.family == "binary" else CompactReader(data)
             reader.enter()
-            _show(reader, shape, "", found, iter(range(MAX_FIELDS)))
+            yield from _show(reader, shape, "", found, iter(range(MAX_FIELDS)))
     except _Enough:
         pass
     except ValueError:
@@ -92,20 +97,22 @@ def read_arguments(data: bytes, dialect: Dialect, shape: Shape) -> dict[str, str
 
 def _show(
     reader: Reader, shape: Shape, prefix: str, found: dict[str, str], left: Iterator[int]
-) -> None:
+) -> Work[None]:
     """Read a struct that was walked before: so it is not too deep for this."""
-    for _ in left:
+    for place in left:
+        if place % _FIELDS_AT_ONCE == _FIELDS_AT_ONCE - 1:
+            yield
         kind, number = reader.field()
         if kind == STOP:
             reader.leave()
             return
         name, inner = shape.fields.get(number, ("", None))
         if kind in _NESTED and (inner is None or inner.kind != kind or kind != STRUCT):
-            reader.skip(kind)
+            yield from reader.skip(kind)
         elif kind == STRUCT:
             assert inner is not None  # else it was skipped
             reader.enter()
-            _show(reader, inner, f"{prefix}{name}.", found, left)
+            yield from _show(reader, inner, f"{prefix}{name}.", found, left)
         elif inner is None or inner.kind != kind:
             _scalar(reader, kind)
         else:

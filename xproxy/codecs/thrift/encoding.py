@@ -9,7 +9,7 @@ import re
 from typing import Final, Protocol, TypeAlias
 
 from xproxy.codecs.messages import Malformed
-from xproxy.codecs.slices import Work
+from xproxy.codecs.slices import Work, at_once
 
 CALL: Final = 1
 REPLY: Final = 2
@@ -124,21 +124,24 @@ def check_depth(depth: int) -> None:
         raise Malformed(f"nested deeper than {MAX_DEPTH}")
 
 
-def is_struct(encoding: Encoding, data: bytes, most: int | None = None) -> bool:
-    """Tell whether ``data`` is exactly one struct. What is sent without a frame must be: else it hides a message.
+def is_struct(encoding: Encoding, data: bytes) -> bool:
+    """Tell whether ``data`` is exactly one struct. What is sent without a frame must be: else it hides a message."""
+    return at_once(looked_through(encoding, data))
 
-    False also where it takes looking at more than ``most`` bytes, those of longer strings not counted.
-    """
+
+def looked_within(encoding: Encoding, data: bytes, most: int) -> Work[bool]:
+    """Tell the same; False also where it takes looking at more than ``most`` bytes, longer strings not counted."""
     work = looked_through(encoding, data)
-    left = most if most is not None else len(data)
-    try:
-        while True:
-            if left < 0:
-                return False
+    left = most
+    while True:
+        try:
             next(work)
-            left -= LOOKED_AT
-    except StopIteration as done:
-        return bool(done.value)
+        except StopIteration as done:
+            return bool(done.value)
+        left -= LOOKED_AT
+        if left < 0:
+            return False
+        yield
 
 
 def looked_through(encoding: Encoding, data: bytes) -> Work[bool]:

@@ -11,7 +11,7 @@ from xproxy.codecs.slices import Work
 from xproxy.codecs.thrift import wire
 from xproxy.codecs.thrift.arguments import Arguments
 from xproxy.codecs.thrift.codec import ThriftCodec
-from xproxy.codecs.thrift.encoding import CALL, MASK, ONEWAY
+from xproxy.codecs.thrift.encoding import CALL, LOOKED_AT, MASK, ONEWAY
 from xproxy.codecs.thrift.header import UNPACKED_AT_ONCE
 from xproxy.codecs.thrift.interface import Interface
 from xproxy.codecs.thrift.message import ThriftExtra
@@ -51,6 +51,7 @@ class ServerCodec(ThriftCodec):
     __slots__ = (
         "_answers",
         "_backlog",
+        "_describing",
         "_interface",
         "_packed",
         "_unpacked",
@@ -64,6 +65,7 @@ class ServerCodec(ThriftCodec):
         self._interface = interface
         self._backlog = False
         self._unpacking: Work[Message] | None = None
+        self._describing = False  # it looks for arguments by now
         self._unpacked = 0  # bytes that it has made
         self._packed = b""  # what of; the messages behind it are held
         self.refused = 0
@@ -84,7 +86,7 @@ class ServerCodec(ThriftCodec):
 
     def _stop(self) -> None:
         super()._stop()
-        self._backlog = False
+        self._backlog = self._describing = False
         self._unpacking, self._packed, self._unpacked = None, b"", 0
 
     def _read(self, buffer: bytes, frames: list[Frame]) -> int:
@@ -103,10 +105,11 @@ class ServerCodec(ThriftCodec):
             if type(message) is not tuple:
                 if type(message) is Packed:
                     at += len(message.raw)
-                    self._unpacking, self._packed = message.unpacking(), message.raw
+                    self._unpacking, self._packed = self._unpacked_from(message), message.raw
                     continue
                 if message is None:
-                    unpacked += UNPACKED_AT_ONCE
+                    # A look at arguments is no unpacking, and takes as long.
+                    unpacked += MOST_UNPACKED if self._describing else UNPACKED_AT_ONCE
                     continue
                 if not isinstance(message, int):
                     message = self._unframed(message, buffer, at, size)  # type: ignore[arg-type]  # no tuple
@@ -117,6 +120,12 @@ class ServerCodec(ThriftCodec):
             at += length
             if not length:
                 unpacked += len(data) % UNPACKED_AT_ONCE  # its last slice
+            elif described and kind in (CALL, ONEWAY):
+                if len(data) > LOOKED_AT:
+                    self._unpacking = self._described_from(message)
+                    self._packed = buffer[at - length : at]
+                    continue
+                head = self._described(head, data)  # type: ignore[arg-type]  # by kind
             if kind == CALL:
                 extra: ThriftExtra = head.extra
                 if len(owed) < most and not answers.ordered and extra.name not in DECLINED:
@@ -135,8 +144,6 @@ class ServerCodec(ThriftCodec):
                 stream_id = answers.oneway(outer)
             else:
                 raise Malformed("an answer from a client")
-            if described:
-                head = self._described(head, data)  # type: ignore[arg-type]  # by kind
             append(Head(stream_id, head, data, True))
         return at
 
@@ -148,9 +155,26 @@ class ServerCodec(ThriftCodec):
         except StopIteration as done:
             message: Message = done.value
             self._unpacking, self._packed, self._unpacked = None, b"", 0
+            self._describing = False
             return message
-        self._unpacked += UNPACKED_AT_ONCE
+        if not self._describing:
+            self._unpacked += UNPACKED_AT_ONCE
         return None
+
+    def _unpacked_from(self, packed: Packed) -> Work[Message]:
+        message = yield from packed.unpacking()
+        if self._interface is None or message[0] not in (CALL, ONEWAY):
+            return message
+        return (yield from self._described_from(message))
+
+    def _described_from(self, message: Message) -> Work[Message]:
+        """Read a call's arguments before somebody asks: no head should keep a long message."""
+        kind, outer, inner, head, data, _ = message
+        self._describing = True
+        head = self._described(head, data)  # type: ignore[arg-type]  # by kind
+        if isinstance(head.extra.arguments, Arguments):
+            yield from head.extra.arguments.reading()
+        return kind, outer, inner, head, data, 0
 
     def _described(self, head: RequestHead, data: bytes) -> RequestHead:
         """Return a head with this call's arguments, if the interface has its method."""

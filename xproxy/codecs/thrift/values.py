@@ -8,8 +8,10 @@ from __future__ import annotations
 import struct
 from typing import Final, TypeAlias
 
+from xproxy.codecs.slices import Work
 from xproxy.codecs.thrift import compact as c
 from xproxy.codecs.thrift import walker as b
+from xproxy.codecs.thrift.encoding import LOOKED_AT, Walker
 
 BOOL: Final = 2
 BYTE: Final = 3
@@ -87,10 +89,10 @@ class BinaryReader:
         """Take the type of elements, and their number."""
         return _LIST.unpack(self.raw(5))
 
-    def skip(self, kind: int) -> None:
-        """Pass over a struct or a container."""
+    def skip(self, kind: int) -> Work[None]:
+        """Pass over a struct or a container, ``LOOKED_AT`` bytes at a time."""
         walker = b.BinaryWalker(self._at, len(self._data), kind)
-        walker.walk(self._data, 0, len(self._data))
+        yield from _walked(walker, self._data)
         self._at = walker.pos
 
 
@@ -155,10 +157,20 @@ class CompactReader:
         count = byte >> 4
         return _BINARY.get(byte & 15, 0), count if count != c.LONG_COUNT else self._varint()
 
-    def skip(self, kind: int) -> None:
+    def skip(self, kind: int) -> Work[None]:
         walker = c.CompactWalker(self._at, len(self._data), _COMPACT[kind])
-        walker.walk(self._data, 0, len(self._data))
+        yield from _walked(walker, self._data)
         self._at = walker.pos
+
+
+def _walked(walker: Walker, data: bytes) -> Work[None]:
+    # The struct round it has been walked: it ends within the data.
+    end, size = walker.pos, len(data)
+    while True:
+        end = min(max(end, walker.pos) + LOOKED_AT, size)
+        if walker.walk(data, 0, end) or end == size:
+            return
+        yield
 
 
 class BinaryWriter:
