@@ -13,7 +13,7 @@ from xproxy.model.traits import Role, Sharing
 from xproxy.testing.reading import Reader, Stream, read, whole
 from xproxy.testing.rules.reading import mutate
 from xproxy.testing.subject import Broken, Subject
-from xproxy.testing.traffic import difference
+from xproxy.testing.traffic import Event, difference
 
 _OFFSETS = 300
 """Offsets tried in each stream; all, if it is shorter."""
@@ -25,6 +25,8 @@ _OTHERS = Limits(
 )
 """A connection moves with the limits it was opened with, whatever new ones have."""
 _OTHER_OFFSETS = 30
+_STAYS = 5
+"""Of so many offsets one at which the original goes on, too: a move tries the same, but for that."""
 _HOSTILE = 400
 """Changed states tried."""
 
@@ -37,8 +39,12 @@ def snapshots(subject: Subject, streams: list[Stream]) -> None:
     for stream in streams:
         size = len(stream.data)
         for limits, offsets in ((DEFAULT_LIMITS, _OFFSETS), (_OTHERS, _OTHER_OFFSETS)):
-            for offset in range(0, size + 1, max(1, size // offsets)):
-                if parting := parting_when_moved(subject, stream, offset, limits):
+            expected = read(subject, stream, whole, limits).events
+            for number, offset in enumerate(range(0, size + 1, max(1, size // offsets))):
+                parting = _parting(subject, stream, offset, limits, expected, _move)
+                if not parting and number % _STAYS == 0:
+                    parting = _parting(subject, stream, offset, limits, expected, _stay)
+                if parting:
                     where = f"{stream.name}, moved after {offset} bytes"
                     raise Broken(f"{where}, {limits}: {parting}", stream.data)
 
@@ -51,13 +57,31 @@ def parting_when_moved(
     ``patient``: see ``read``.
     """
     expected = read(subject, stream, whole, limits, patient=patient).events
-    got = _read_across(subject, stream, offset, limits, patient, _move).events
-    if got != expected:
-        return difference(expected, got)
-    got = _read_across(subject, stream, offset, limits, patient, _stay).events
-    if got != expected:
-        return f"after snapshot() the original goes on otherwise: {difference(expected, got)}"
+    for move in (_move, _stay):
+        if parting := _parting(subject, stream, offset, limits, expected, move, patient=patient):
+            return parting
     return None
+
+
+def _parting(
+    subject: Subject,
+    stream: Stream,
+    offset: int,
+    limits: Limits,
+    expected: list[Event],
+    move: Callable[[Subject, Reader], None],
+    *,
+    patient: bool = False,
+) -> str | None:
+    got = _read_across(subject, stream, offset, limits, patient, move).events
+    if got == expected:
+        return None
+    otherwise = difference(expected, got)
+    return (
+        otherwise
+        if move is _move
+        else f"after snapshot() the original goes on otherwise: {otherwise}"
+    )
 
 
 def _read_across(
