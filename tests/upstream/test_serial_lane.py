@@ -512,7 +512,12 @@ async def test_a_client_that_leaves_at_any_step_leaves_nothing_behind() -> None:
 @pytest.mark.parametrize("version", ["http1", "http2"])
 async def test_interim_responses_that_nobody_reads_stop_the_endpoint(version: str) -> None:
     """However many it sends: what is not read does not pile up."""
-    async with upstream() as up, running(web(up.port)) as live:
+    # A busy machine takes its time until all that lies on the way is full.
+    patient = "- {cluster: web, timeout: 10m}"
+    async with (
+        upstream() as up,
+        running(web(up.port).replace("- cluster: web", patient)) as live,
+    ):
         if version == "http1":
             client = await live.client()
             await client.send(GET)
