@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import attrs
 import pytest
 import trio
@@ -29,6 +32,7 @@ from xproxy.model.message import RequestHead, Rpc, Target
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 from xproxy.stream.body import BytesBody
+from xproxy.stream.exchange import Request
 from xproxy.testing.fakes import PIECES
 
 
@@ -345,3 +349,30 @@ async def test_interim_responses_that_nobody_takes_are_bounded(autojump_clock: M
         (call,) = u.connection._calls._by_id.values()
         assert len(call.frames) <= calls.MOST_INTERIM
         nursery.cancel_scope.cancel()
+
+
+async def test_calls_that_serve_again_keep_no_request(autojump_clock: MockClock) -> None:
+    """Also where more are in flight than are kept: what a call leaves behind goes without a collection."""
+    seen: list[weakref.ref[Request]] = []
+    gc.disable()
+    try:
+        async with upstream() as u:
+            for burst in range(3):
+                first = 100 * burst + 1
+
+                async def call() -> None:
+                    request = request_of(ASK)
+                    seen.append(weakref.ref(request))
+                    assert await outcome(u.connection, request) == b"x"
+
+                async with trio.open_nursery() as nursery:
+                    for _ in range(100):
+                        nursery.start_soon(call)
+                    await wait_all_tasks_blocked()
+                    # The last first: of those that were made anew, so that the others find no room.
+                    answers = [reply(number, b"x") for number in range(first + 99, first - 1, -1)]
+                    await u.peer.send(b"".join(answers))
+                assert len(seen) == 100 * (burst + 1)
+                assert not [request for request in seen if request() is not None]
+    finally:
+        gc.enable()

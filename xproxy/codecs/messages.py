@@ -273,6 +273,7 @@ class MessageCodec:
             at = self._read(data, frames)
         except Malformed as exc:
             self._over = True
+            self._reading, self._read_raw = None, b""
             frames.append(Violation(f"{self._wire.name}: {exc}", self._farewell(exc)))
         else:
             if at < len(data):
@@ -400,7 +401,7 @@ class MessageCodec:
             return ()
         self._over = True
         held = len(self._read_raw) + len(self._held)
-        self._reading = None
+        self._reading, self._read_raw = None, b""
         if self._skip:
             return (Violation(f"{self._wire.name}: input ended within a message"),)
         if not held:

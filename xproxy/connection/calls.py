@@ -244,7 +244,7 @@ class Calls:
             raise
         message: ResponseHead = frame.message  # type: ignore[assignment]  # as above
         if frame.end:
-            if connection.whole and len(self._spare) < _MOST_SPARE:
+            if connection.whole:
                 self._keep(call)
             return Response(message, BytesBody(frame.data), frame.origin)
         assert call.body is not None
@@ -255,11 +255,16 @@ class Calls:
         return Response(message, call.body, None, call.body)
 
     def _keep(self, call: Call) -> None:
-        if call.over and not call.frames and self.lost is None:
+        spare = self._spare
+        if call.over and not call.frames and self.lost is None and len(spare) < _MOST_SPARE:
             del call.request
             if call.waiting is None:
                 call.waiting = Reason(call.abort)
-            self._spare.append(call)
+            spare.append(call)
+        else:
+            call.waiting = (
+                None  # it knows the call, which would keep its message until a collection
+            )
 
     def _refused(self) -> UpstreamRefused:
         # Nothing was sent: the lane had it when it was good, which was a moment ago.

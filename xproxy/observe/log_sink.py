@@ -152,9 +152,8 @@ class Sink:
                 while data:
                     try:
                         data = data[os.write(self._fd, data) :]
-                    except (
-                        BlockingIOError
-                    ):  # a terminal or pipe that another program made non-blocking
+                    except BlockingIOError:
+                        # A terminal or pipe that another program made non-blocking.
                         select.select([], [self._fd], [], 1.0)
         except OSError as exc:
             self.stats.write_failures += 1
