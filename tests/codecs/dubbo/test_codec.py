@@ -15,6 +15,8 @@ from xproxy.codecs.dubbo.codec import DubboCodec
 from xproxy.codecs.dubbo.plugin import PLUGIN
 from xproxy.codecs.dubbo.prefix import make_prefix
 from xproxy.codecs.hessian2 import write_text
+from xproxy.codecs.messages import Malformed, Message
+from xproxy.codecs.slices import Work
 from xproxy.model.frames import Frame, GoAway, Head, Reply, Reset, Violation
 from xproxy.model.limits import DEFAULT_LIMITS, Limits
 from xproxy.model.message import RequestHead, ResponseHead
@@ -264,6 +266,21 @@ def test_input_that_ends_amid_such_a_request_is_a_violation(server: DubboCodec) 
     (frame,) = server.receive(None)
     assert isinstance(frame, Violation)
     assert not server.backlog
+
+
+def test_a_crime_that_is_found_amid_it_ends_the_connection_and_the_backlog(
+    server: DubboCodec,
+) -> None:
+    def work() -> Work[Message]:
+        yield
+        raise Malformed("nothing of ours")
+
+    server._reading = work()
+    assert not server.receive(b"")
+    (frame,) = server.receive(b"")
+    assert isinstance(frame, Violation)
+    assert not server.backlog
+    assert server.receive(b"") == ()
 
 
 def test_answers_are_read_in_slices_too(client: DubboCodec) -> None:
