@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xproxy.codecs.packing import pack_state, unpack_state
+from xproxy.codecs.packing import (
+    MAX_STATE_BYTES,
+    check_types,
+    open_state,
+    pack_state,
+    unpack_state,
+)
 
 STATE = pack_state("c", 1, (b"held", {7: 1}, True, 3, "x"))
 TYPES = (bytes, dict, bool, int, str)
@@ -44,3 +50,15 @@ def test_anything_else_is_a_value_error(
 def test_no_bytes_raise_anything_else(data: bytes) -> None:
     with pytest.raises(ValueError, match="snapshot of c"):
         unpack_state("c", 1, TYPES, data)
+
+
+def test_a_state_is_opened_by_its_version() -> None:
+    assert open_state("c", pack_state("c", 7, ({"a": 1},))) == (7, [{"a": 1}])
+    assert check_types("c", (int,), [1]) == [1]
+    with pytest.raises(ValueError, match="other fields"):
+        check_types("c", (int,), [True])
+
+
+def test_a_state_that_is_too_long_is_not_looked_at() -> None:
+    with pytest.raises(ValueError, match="MAX_STATE_BYTES"):
+        open_state("c", bytes(MAX_STATE_BYTES + 1))
