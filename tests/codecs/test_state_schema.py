@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xproxy.codecs.packing import MAX_STATE_BYTES, check_types, pack_state
 from xproxy.codecs.state_kinds import FLAG, mapping, number, octets, sequence
-from xproxy.codecs.state_schema import SKIPPABLE, StateRecord, StateSchema, state_field
+from xproxy.codecs.state_schema import SKIPPABLE, StateRecord, StateSchema, by_place, state_field
 
 
 @attrs.define
@@ -147,6 +147,13 @@ def test_no_bytes_raise_anything_else(patch: bytes, place: int) -> None:
 def test_a_record_of_one_field() -> None:
     record = StateRecord(Row, state_field("id", number(1, 99)))
     assert record.read(record.write(Row(5))) == Row(5)
+
+
+def test_fields_that_had_places_get_names() -> None:
+    assert by_place(("a", "b"), [1, 2]) == {"a": 1, "b": 2}
+    for parts in ([1], [1, 2, 3]):
+        with pytest.raises(ValueError, match="fields, not 2"):
+            by_place(("a", "b"), parts)
 
 
 def test_mistakes_in_a_declaration_are_found() -> None:

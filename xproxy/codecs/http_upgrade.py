@@ -28,7 +28,8 @@ NEVER: Final = frozenset({"h2c", "h2", "http"})
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64
 _KEY_BYTES: Final = 16
-_LONGEST: Final = 64
+LONGEST_NAME: Final = 64
+"""Characters of the name of a protocol that is asked for."""
 
 
 def asked(value: str, headers: Headers) -> tuple[str, str]:
@@ -50,7 +51,7 @@ def asked(value: str, headers: Headers) -> tuple[str, str]:
 
 def granted(value: str) -> str:
     """Return the one protocol that an Upgrade field names, in lower case; empty if it names several or a version."""
-    return value.lower() if len(value) <= _LONGEST and TOKEN.fullmatch(value) is not None else ""
+    return value.lower() if len(value) <= LONGEST_NAME and TOKEN.fullmatch(value) is not None else ""
 
 
 def key_of(headers: Headers) -> str | None:

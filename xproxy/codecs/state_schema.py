@@ -12,7 +12,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Final, Generic, TypeAlias, TypeVar, cast
 
@@ -124,6 +124,16 @@ class StateRecord(Generic[T]):
             missing = next(key for key, (name, _) in readers.items() if name not in values)
             raise ValueError(f"has no {missing}")
         return self._make(**values)
+
+
+def by_place(names: Sequence[str], parts: Sequence[object]) -> dict[str, object]:
+    """Return the map of a state whose fields had places and no names. Raises ValueError for more or fewer of them.
+
+    For readers of the version before: the map is a record's to read.
+    """
+    if len(parts) != len(names):
+        raise ValueError(f"has {len(parts)} fields, not {len(names)}")
+    return dict(zip(names, parts, strict=True))
 
 
 Previous: TypeAlias = Callable[[list[object]], T]

@@ -15,7 +15,7 @@ from typing import ClassVar, Final
 from xproxy.codecs.grpc.status import status_in
 from xproxy.codecs.http1.chunked import ChunkReader, Phase
 from xproxy.codecs.http1.memory import HeadMemory, remembered_bytes
-from xproxy.codecs.http1.snapshot import Snapshot, pack
+from xproxy.codecs.http1.snapshot import SCHEMA, Snapshot
 from xproxy.codecs.http1.state import STREAM_ID, Reading, Writing
 from xproxy.codecs.http1.wire import LAST_CHUNK, encode_trailers
 from xproxy.model.errors import LocalProtocolError
@@ -255,8 +255,9 @@ class Http1Codec:
     def snapshot(self) -> bytes:
         """Return the state for the plugin's ``restore``."""
         chunks = self._chunks
-        return pack(
+        return SCHEMA.pack(
             Snapshot(
+                role=self.role,
                 reading=self._reading,
                 writing=self._writing,
                 flags=self._flags,
@@ -271,8 +272,7 @@ class Http1Codec:
                 buffer=bytes(self._buffer or b""),
                 upgrade=self._upgrade,
                 accept=self._accept,
-            ),
-            self.role,
+            )
         )
 
     def resume(self, snapshot: Snapshot) -> None:

@@ -7,34 +7,35 @@ be in, within the limits, or it raises ValueError.
 from __future__ import annotations
 
 import re
-from typing import Final, TypeVar
+from typing import Final
 
 import attrs
 
 from xproxy.codecs.http1.chunked import ChunkReader, Phase
 from xproxy.codecs.http1.state import ALL_FLAGS, STATES, UPGRADE, Reading, Writing
-from xproxy.codecs.http_upgrade import WEBSOCKET, granted
+from xproxy.codecs.http_upgrade import LONGEST_NAME, WEBSOCKET, granted
 from xproxy.codecs.http_values import MAX_LENGTH
-from xproxy.codecs.packing import pack_state, unpack_state
+from xproxy.codecs.packing import MAX_STATE_BYTES
+from xproxy.codecs.state_kinds import FLAG, choice, number, octets, text
+from xproxy.codecs.state_schema import StateRecord, StateSchema, by_place, state_field
 from xproxy.model.limits import Limits
 from xproxy.model.traits import Role
 
 NAME: Final = "http1"
-VERSION: Final = 2
+VERSION: Final = 3
 MAX_BLANK_LINES: Final = 2
 """Empty lines that may stand before a request (RFC 9112 §2.2)."""
 _HELD_HEADS: Final = 4
-_NO_PHASE: Final = ""
+_ACCEPT_CHARS: Final = 28
 _ACCEPT: Final = re.compile(r"[A-Za-z0-9+/]{27}=")  # a SHA-1 in base64
 _NOTHING: Final = re.compile(r"")
-
-T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
 class Snapshot:
     """Everything that a codec's future depends on, besides its limits."""
 
+    role: Role
     reading: Reading
     writing: Writing
     flags: int
@@ -63,6 +64,53 @@ class Snapshot:
     """What proves that it was understood, in an upgrade that has such a thing; else empty."""
 
 
+_RECORD: Final = StateRecord(
+    Snapshot,
+    state_field("role", choice(Role)),
+    state_field("reading", choice(Reading), Reading.IDLE),
+    state_field("writing", choice(Writing), Writing.IDLE),
+    state_field("flags", number(0, ALL_FLAGS), 0),
+    state_field("draining", FLAG, False),
+    state_field("ended", FLAG, False),
+    state_field("blank_lines", number(0, MAX_BLANK_LINES), 0),
+    state_field("left", number(0, MAX_LENGTH), 0),
+    state_field("owed", number(0, MAX_LENGTH), 0),
+    state_field("phase", choice(Phase), None),
+    state_field("chunk_left", number(0, MAX_LENGTH), 0),
+    state_field("extensions", number(0, MAX_STATE_BYTES), 0),
+    state_field("buffer", octets(MAX_STATE_BYTES), b""),
+    state_field("upgrade", text(LONGEST_NAME), ""),
+    state_field("accept", text(_ACCEPT_CHARS), ""),
+)
+# In version 2 these were the fields, by their place; no phase was an empty text.
+_PLACES: Final = (
+    "role",
+    "reading",
+    "writing",
+    "flags",
+    "draining",
+    "ended",
+    "blank_lines",
+    "left",
+    "owed",
+    "phase",
+    "chunk_left",
+    "extensions",
+    "buffer",
+    "upgrade",
+    "accept",
+)
+
+
+def _read_version_2(parts: list[object]) -> Snapshot:
+    fields = by_place(_PLACES, parts)
+    if fields["phase"] == "":
+        del fields["phase"]
+    return _RECORD.read(fields)
+
+
+SCHEMA: Final = StateSchema(NAME, VERSION, _RECORD, {2: _read_version_2})
+
 LARGEST_READ: Final = 256 * 1024
 """Bytes that one call may bring beyond what is held back; a codec that was given more at once cannot be moved."""
 
@@ -72,72 +120,11 @@ def held_limit(limits: Limits) -> int:
     return _HELD_HEADS * limits.max_head_bytes
 
 
-def pack(snapshot: Snapshot, role: Role) -> bytes:
-    """Write a snapshot down."""
-    phase = snapshot.phase
-    fields = (
-        role.value,
-        snapshot.reading.value,
-        snapshot.writing.value,
-        snapshot.flags,
-        snapshot.draining,
-        snapshot.ended,
-        snapshot.blank_lines,
-        snapshot.left,
-        snapshot.owed,
-        phase.value if phase is not None else _NO_PHASE,
-        snapshot.chunk_left,
-        snapshot.extensions,
-        snapshot.buffer,
-        snapshot.upgrade,
-        snapshot.accept,
-    )
-    return pack_state(NAME, VERSION, fields)
-
-
-_TYPES: Final = (str, str, str, int, bool, bool, int, int, int, str, int, int, bytes, str, str)
-
-
-class _Fields:
-    """The fields of a snapshot, one after another, each with its type and range checked."""
-
-    def __init__(self, fields: list[object]) -> None:
-        self._rest = iter(fields)
-
-    def take(self, kind: type[T]) -> T:
-        field = next(self._rest)
-        if not isinstance(field, kind):
-            raise ValueError(f"a field is not {kind.__name__}")
-        return field
-
-    def number(self, highest: int) -> int:
-        value = self.take(int)
-        if not 0 <= value <= highest:
-            raise ValueError(f"a number is not from 0 to {highest}")
-        return value
-
-
 def unpack(state: bytes, role: Role, limits: Limits) -> Snapshot:
     """Read a snapshot of a codec of this role. Raises ValueError for anything else."""
-    fields = _Fields(unpack_state(NAME, VERSION, _TYPES, state))
-    if fields.take(str) != role.value:
-        raise ValueError("a snapshot of the other role")
-    snapshot = Snapshot(
-        reading=Reading(fields.take(str)),
-        writing=Writing(fields.take(str)),
-        flags=fields.number(ALL_FLAGS),
-        draining=fields.take(bool),
-        ended=fields.take(bool),
-        blank_lines=fields.number(MAX_BLANK_LINES),
-        left=fields.number(MAX_LENGTH),
-        owed=fields.number(MAX_LENGTH),
-        phase=Phase(text) if (text := fields.take(str)) != _NO_PHASE else None,
-        chunk_left=fields.number(MAX_LENGTH),
-        extensions=fields.number(limits.max_chunk_extensions_bytes),
-        buffer=fields.take(bytes),
-        upgrade=fields.take(str),
-        accept=fields.take(str),
-    )
+    snapshot = SCHEMA.unpack(state)
+    if snapshot.role is not role:
+        raise ValueError(f"a snapshot of a {snapshot.role.value}, not of a {role.value}")
     _check(snapshot, role, limits)
     return snapshot
 
@@ -157,6 +144,8 @@ def _check(snapshot: Snapshot, role: Role, limits: Limits) -> None:
         snapshot.extensions and phase is None
     ):
         raise ValueError("chunk does not fit its phase")
+    if snapshot.extensions > limits.max_chunk_extensions_bytes:
+        raise ValueError("extensions are longer than the limits allow")
     _check_upgrade(snapshot, role)
     if snapshot.flags and reading is Reading.IDLE:
         raise ValueError("flags without an exchange")
