@@ -15,11 +15,11 @@ LEFT_OUT: Final = {
     "opaque": {"wire": "its bytes have no form"},
     "bolt": {
         "state": "codecs/messages.py has it for every protocol of messages",
-        "snapshot": "codecs/messages.py, likewise",
+        "snapshot": "codecs/message_state.py, likewise",
     },
     "dubbo": {
         "state": "codecs/messages.py has it for every protocol of messages",
-        "snapshot": "codecs/messages.py, likewise",
+        "snapshot": "codecs/message_state.py, likewise",
     },
 }
 """What a codec has no use for, with the reason."""

@@ -18,7 +18,6 @@ from xproxy.codecs.messages import (
     NO_HEAD,
     ORIGIN_MAX_BYTES,
     SKIPPED_MESSAGES,
-    VERSION,
     FullMessageCodec,
     GoAwayMessageCodec,
     HeartbeatMessageCodec,
@@ -26,7 +25,6 @@ from xproxy.codecs.messages import (
     Message,
     MessageCodec,
 )
-from xproxy.codecs.packing import pack_state
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
 from xproxy.model.headers import NO_HEADERS, Headers
@@ -174,29 +172,15 @@ def test_a_connection_moves_at_any_byte(offset: int) -> None:
         assert moved.send(Head(stream_id, OK, b"", end=True)) != b""
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        (b"", {"1": 1}, 0, False, False, 0, 0),
-        (b"", {1: "1"}, 0, False, False, 0, 0),
-        (b"", {1: -1}, 0, False, False, 0, 0),
-        (b"", {}, -1, False, False, 0, 0),
-        (b"", {}, 0, 0, False, 0, 0),
-        ("", {}, 0, False, False, 0, 0),
-        (b"", {}, 0, False, False, 0),
-    ],
-)
-def test_other_states_are_refused(fields: tuple[object, ...]) -> None:
-    with pytest.raises(ValueError, match="a snapshot of bolt has"):
-        opened().load(pack_state("bolt", VERSION, fields))
-
-
-@pytest.mark.parametrize(
-    ("held", "over", "skip"), [(b"x", False, 1), (b"", True, 1), (b"", False, -1)]
-)
-def test_other_bytes_are_not_skipped(held: bytes, over: bool, skip: int) -> None:
-    with pytest.raises(ValueError, match="skips other bytes"):
-        opened().load(pack_state("bolt", VERSION, (held, {}, 0, False, over, 0, skip)))
+def test_what_a_state_owes_and_skips_is_within_the_limits() -> None:
+    codec = opened(limits=SMALL)
+    codec.receive(request(1) + request(2) + request(3, b"x" * SMALL.max_message_bytes)[:60])
+    state = codec.snapshot()
+    opened(limits=SMALL).load(state)
+    with pytest.raises(ValueError, match="owes 2 answers, limit 1 "):
+        opened(limits=attrs.evolve(SMALL, max_streams=1)).load(state)
+    with pytest.raises(ValueError, match=r"skips .* bytes, limit 400 "):
+        opened(limits=attrs.evolve(SMALL, max_message_bytes=100)).load(state)
 
 
 def test_a_codec_has_only_what_its_protocol_has() -> None:

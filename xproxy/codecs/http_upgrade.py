@@ -51,7 +51,9 @@ def asked(value: str, headers: Headers) -> tuple[str, str]:
 
 def granted(value: str) -> str:
     """Return the one protocol that an Upgrade field names, in lower case; empty if it names several or a version."""
-    return value.lower() if len(value) <= LONGEST_NAME and TOKEN.fullmatch(value) is not None else ""
+    return (
+        value.lower() if len(value) <= LONGEST_NAME and TOKEN.fullmatch(value) is not None else ""
+    )
 
 
 def key_of(headers: Headers) -> str | None:

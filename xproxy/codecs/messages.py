@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
-from xproxy.codecs.packing import pack_state, unpack_state
+from xproxy.codecs.message_state import MessageState, schema
 from xproxy.codecs.slices import Work
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame, GoAway, Head, Origin, Reply, Reset, Violation, whole
@@ -165,9 +165,6 @@ WIDE_IDS: Final = 0x7FFF_FFFF
 ORIGIN_MAX_BYTES: Final = 32 * 1024 - 1
 """Longer messages carry no ``Origin``: a second copy of a large body costs more than writing its head anew."""
 
-VERSION: Final = 2
-"""Of the snapshot."""
-
 OVERLOADED_HEADERS: Final = Headers((("x-envoy-overloaded", "true"),))
 """What a refusal for want of room says where a protocol has headers: a proxy in front must not send it again."""
 
@@ -179,15 +176,6 @@ _OVERLOADED: Final = ResponseHead(
 
 
 Decode: TypeAlias = Callable[[bytes, int, int, Limits], Message | Lengthy | int]
-_PACKED: Final = 1 << 63
-_LONGEST_ID: Final = 4000
-"""Digits that Python reads."""
-
-
-def _is_id(key: object) -> bool:
-    if isinstance(key, str):
-        return key.isascii() and key.isdigit() and len(key) < _LONGEST_ID and int(key) >= _PACKED
-    return type(key) is int
 
 
 class MessageCodec:
@@ -460,42 +448,40 @@ class MessageCodec:
 
     def snapshot(self) -> bytes:
         """Return the state for ``restored``."""
-        return pack_state(
-            self._wire.name,
-            VERSION,
-            (
-                self._read_raw + self._held,
-                # An id that stands for a text may be larger than any number of msgpack's.
-                {(n if n < _PACKED else str(n)): dialect for n, dialect in self._owed.items()},
-                self._dialect,
-                self._goaway_heard,
-                self._over,
-                self.refused,
-                self._skip,
-            ),
+        return schema(self._wire.name).pack(
+            MessageState(
+                held=self._read_raw + self._held,
+                owed=self._owed,
+                dialect=self._dialect,
+                goaway_heard=self._goaway_heard,
+                over=self._over,
+                refused=self.refused,
+                skip=self._skip,
+            )
         )
 
     def load(self, state: bytes) -> None:
         """Continue as the codec that wrote ``state``. Raises ValueError for anything else."""
-        types = (bytes, dict, int, bool, bool, int, int)
-        held, owed, dialect, goaway_heard, over, refused, skip = unpack_state(
-            self._wire.name, VERSION, types, state
-        )
-        # casts: unpack_state has checked each of them
-        pairs = cast("dict[object, object]", owed).items()
-        if not all(_is_id(key) and type(value) is int and value >= 0 for key, value in pairs):
-            raise ValueError(f"a snapshot of {self._wire.name} has other requests in flight")
-        if cast("int", dialect) < 0:
-            raise ValueError(f"a snapshot of {self._wire.name} has another dialect")
-        if cast("int", skip) < 0 or (skip and (held or over)):
-            raise ValueError(f"a snapshot of {self._wire.name} skips other bytes")
-        self._held = bytearray(cast("bytes", held))
-        self._owed = {int(key): value for key, value in cast("dict[int, int]", owed).items()}
-        self._dialect = cast("int", dialect)
-        self._goaway_heard = cast("bool", goaway_heard)
-        self._over = cast("bool", over)
-        self.refused = cast("int", refused)
-        self._skip = cast("int", skip)
+        name, limits = self._wire.name, self._limits
+        found = schema(name).unpack(state)
+        most_owed = limits.max_streams
+        if len(found.owed) > most_owed:
+            raise ValueError(
+                f"a snapshot of {name} owes {len(found.owed)} answers, limit {most_owed} (max_streams)"
+            )
+        most_skipped = SKIPPED_MESSAGES * limits.max_message_bytes
+        if found.skip > most_skipped:
+            raise ValueError(
+                f"a snapshot of {name} skips {found.skip} bytes, limit {most_skipped}"
+                " (max_message_bytes)"
+            )
+        self._held = bytearray(found.held)
+        self._owed = found.owed
+        self._dialect = found.dialect
+        self._goaway_heard = found.goaway_heard
+        self._over = found.over
+        self.refused = found.refused
+        self._skip = found.skip
 
 
 class SlicedMessageCodec(MessageCodec):
