@@ -14,7 +14,7 @@ from xproxy.codecs.thrift.dialect import FRAMED_STRICT, SAME, Upstreams
 from xproxy.codecs.thrift.encoding import EXCEPTION, MASK, REPLY
 from xproxy.codecs.thrift.interface import Interface
 from xproxy.codecs.thrift.message import ThriftExtra
-from xproxy.codecs.thrift.snapshot import ClientState, pack_client
+from xproxy.codecs.thrift.snapshot import CLIENT, ClientState
 from xproxy.codecs.thrift.state import Calls
 from xproxy.codecs.thrift.wire import Packed
 from xproxy.model.errors import LocalProtocolError
@@ -101,9 +101,9 @@ class ClientCodec(ThriftCodec):
     def snapshot(self) -> bytes:
         """Return the state for the plugin's ``restore``."""
         calls = self._calls
-        return pack_client(
+        return CLIENT.pack(
             ClientState(
-                bytes(self._held), self._over, calls.asked, tuple(calls.oneways), calls.last_id
+                bytes(self._held), self._over, calls.asked, list(calls.oneways), calls.last_id
             )
         )
 
@@ -111,6 +111,6 @@ class ClientCodec(ThriftCodec):
         """Continue as the codec of that state."""
         self._held = bytearray(state.held)
         self._over = state.over
-        self._calls.asked = dict(state.asked)
+        self._calls.asked = state.asked
         self._calls.oneways = dict.fromkeys(state.oneways)
         self._calls.last_id = state.last_id

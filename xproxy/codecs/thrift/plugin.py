@@ -20,7 +20,7 @@ from xproxy.codecs.thrift.first_bytes import judge
 from xproxy.codecs.thrift.interface import Interface, load
 from xproxy.codecs.thrift.message import CODEC, ThriftExtra
 from xproxy.codecs.thrift.server import ServerCodec
-from xproxy.codecs.thrift.snapshot import unpack_client, unpack_server
+from xproxy.codecs.thrift.snapshot import CLIENT, SERVER
 from xproxy.codecs.thrift.status import from_native, to_native
 from xproxy.model.limits import File, Limits
 from xproxy.model.message import RequestHead, ResponseHead
@@ -88,10 +88,10 @@ class ThriftPlugin:
         """Continue as the codec that wrote ``state`` would. Raises ValueError."""
         if role is Role.SERVER:
             server = ServerCodec(limits, self._interface)
-            server.load(unpack_server(state))
+            server.load(SERVER.unpack(state))
             return server
         client = ClientCodec(limits, self._upstreams, self._interface)
-        client.load(unpack_client(state))
+        client.load(CLIENT.unpack(state))
         return client
 
     def pool_of(self, head: RequestHead) -> Dialect:

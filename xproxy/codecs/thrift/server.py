@@ -15,7 +15,7 @@ from xproxy.codecs.thrift.encoding import CALL, LOOKED_AT, MASK, ONEWAY
 from xproxy.codecs.thrift.header import UNPACKED_AT_ONCE
 from xproxy.codecs.thrift.interface import Interface
 from xproxy.codecs.thrift.message import ThriftExtra
-from xproxy.codecs.thrift.snapshot import ServerState, pack_server
+from xproxy.codecs.thrift.snapshot import SERVER, ServerState
 from xproxy.codecs.thrift.state import Answers
 from xproxy.codecs.thrift.wire import Message, Packed
 from xproxy.model.errors import LocalProtocolError
@@ -246,7 +246,7 @@ class ServerCodec(ThriftCodec):
             answers.ordered,
             *answers.last_ids,
         )
-        return pack_server(state)
+        return SERVER.pack(state)
 
     def load(self, state: ServerState) -> None:
         """Continue as the codec of that state. Raises ValueError."""

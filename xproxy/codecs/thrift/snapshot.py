@@ -7,22 +7,21 @@ state is not written down.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, cast
+from typing import Final
 
 import attrs
 
-from xproxy.codecs.packing import pack_state, unpack_state
-from xproxy.codecs.thrift.dialect import DIALECTS, Dialect
+from xproxy.codecs.packing import MAX_STATE_BYTES
+from xproxy.codecs.state_kinds import FLAG, Kind, choice, mapping, number, octets, sequence
+from xproxy.codecs.state_schema import StateRecord, StateSchema, by_place, state_field
+from xproxy.codecs.thrift.dialect import DIALECTS, FRAMED_STRICT, Dialect
 from xproxy.codecs.thrift.encoding import MASK, MAX_NAME_BYTES, is_name
 from xproxy.codecs.thrift.message import CODEC, ThriftExtra
 from xproxy.codecs.thrift.state import MAX_ONEWAYS, SPARE, Waiting
 from xproxy.model.traits import Role
 
-VERSION: Final = 2
-_SERVER_TYPES: Final = (str, bytes, bool, int, list, bool, int, int)
-_CLIENT_TYPES: Final = (str, bytes, bool, dict, list, int)
-_WAITING_TYPES: Final = (int, int, int, bytes, int)
+VERSION: Final = 3
+_MOST: Final = (1 << 64) - 1
 
 
 @attrs.frozen
@@ -41,6 +40,10 @@ class ServerState:
     """Of the sequence ids so far; -1: none."""
     spare: int
     """The number of the next spare stream id."""
+    role: Role = Role.SERVER
+
+    def __attrs_post_init__(self) -> None:
+        _nothing_after_the_end(self.held, self.over)
 
 
 @attrs.frozen
@@ -49,111 +52,117 @@ class ClientState:
 
     held: bytes
     over: bool
-    asked: Mapping[int, Dialect]
+    asked: dict[int, Dialect]
     """Calls that wait for an answer, by sequence id."""
-    oneways: tuple[int, ...] = ()
+    oneways: list[int] = attrs.field(factory=list)
     """Sequence ids of oneway calls, oldest first."""
     last_id: int = 0
     """The last sequence id that the codec gave itself; 0: none yet."""
+    role: Role = Role.CLIENT
+
+    def __attrs_post_init__(self) -> None:
+        _nothing_after_the_end(self.held, self.over)
+        if any(seqid in self.asked for seqid in self.oneways):
+            raise ValueError("has a call that is oneway and waits for an answer")
 
 
-def pack_server(state: ServerState) -> bytes:
-    """Write a server's state down."""
-    waiting = [
-        [
-            call.stream_id,
-            call.inner,
-            call.extra.dialect.number,
-            call.extra.wire_name,
-            call.extra.flags,
-            call.ready,
-        ]
-        for call in state.waiting
-    ]
-    return pack_state(
-        CODEC,
-        VERSION,
-        (
-            Role.SERVER.value,
-            state.held,
-            state.over,
-            state.refused,
-            waiting,
-            state.ordered,
-            state.highest,
-            state.spare,
-        ),
-    )
+def _nothing_after_the_end(held: bytes, over: bool) -> None:
+    if over and held:
+        raise ValueError("has held bytes after the end")
 
 
-def pack_client(state: ClientState) -> bytes:
-    """Write a client's state down."""
-    asked = {seqid: dialect.number for seqid, dialect in state.asked.items()}
-    fields = (Role.CLIENT.value, state.held, state.over, asked, list(state.oneways), state.last_id)
-    return pack_state(CODEC, VERSION, fields)
+def _read_dialect(found: object) -> Dialect:
+    return DIALECTS[_PLACE.read(found)]
 
 
-def unpack_server(data: bytes) -> ServerState:
-    """Read a server's state. Raises ValueError for anything else."""
-    fields = unpack_state(CODEC, VERSION, _SERVER_TYPES, data)
-    role, held, over, refused, waiting, ordered, highest, spare = fields
-    _check(role == Role.SERVER.value, "role")
-    # casts: unpack_state has checked each of them
-    _check(0 < cast("int", spare) < SPARE and cast("int", refused) >= 0, "number")
-    _check(-1 <= cast("int", highest) <= MASK, "highest id")
-    _check(not (over and held), "held")
-    return ServerState(
-        cast("bytes", held),
-        cast("bool", over),
-        cast("int", refused),
-        [_waiting(call) for call in cast("list[object]", waiting)],
-        cast("bool", ordered),
-        cast("int", highest),
-        cast("int", spare),
-    )
+def _read_name(found: object) -> bytes:
+    name = _NAME.read(found)
+    if not name or not is_name(name):
+        raise ValueError("is no method's name")
+    return name
 
 
-def _waiting(call: object) -> Waiting:
-    if not isinstance(call, list) or [type(field) for field in call[:-1]] != [*_WAITING_TYPES]:
-        raise ValueError(f"a snapshot of {CODEC} has other calls")
-    stream_id, inner, number, name, flags, ready = call
-    _check(ready is None or type(ready) is bytes, "answer")
-    _check(stream_id >= 0 and 0 <= inner <= MASK, "id")
-    _check(0 < len(name) <= MAX_NAME_BYTES and is_name(name), "name")
-    _check(0 <= flags <= 0xFFFF, "flags")
-    extra = ThriftExtra(_dialect(number), name.decode(), flags=flags)
-    return Waiting(stream_id, inner, extra, ready)
+_PLACE: Final = number(0, len(DIALECTS) - 1)
+_NAME: Final = octets(MAX_NAME_BYTES)
+_DIALECT: Final = Kind(_read_dialect, lambda dialect: dialect.number)
+_SEQID: Final = number(0, MASK)
 
 
-def unpack_client(data: bytes) -> ClientState:
-    """Read a client's state. Raises ValueError for anything else."""
-    fields = unpack_state(CODEC, VERSION, _CLIENT_TYPES, data)
-    role, held, over, asked, oneways, last_id = fields
-    _check(role == Role.CLIENT.value, "role")
-    _check(not (over and held), "held")
-    waiting: dict[int, Dialect] = {}
-    for seqid, number in cast("dict[object, object]", asked).items():
-        if type(seqid) is not int or type(number) is not int:
-            raise ValueError(f"a snapshot of {CODEC} has other calls")
-        _check(0 <= seqid <= MASK, "id")
-        waiting[seqid] = _dialect(number)
-    told: list[int] = []
-    for seqid in cast("list[object]", oneways):
-        if type(seqid) is not int or not 0 <= seqid <= MASK or seqid in waiting:
-            raise ValueError(f"a snapshot of {CODEC} has other oneway calls")
-        told.append(seqid)
-    _check(len(told) <= MAX_ONEWAYS, "number of oneway calls")
-    _check(0 <= cast("int", last_id) <= MASK >> 1, "last id")
-    return ClientState(
-        cast("bytes", held), cast("bool", over), waiting, tuple(told), cast("int", last_id)
-    )
+def _make_extra(*, dialect: Dialect, wire_name: bytes, flags: int) -> ThriftExtra:
+    return ThriftExtra(dialect, wire_name.decode(), flags=flags)
 
 
-def _dialect(number: int) -> Dialect:
-    _check(0 <= number < len(DIALECTS), "dialect")
-    return DIALECTS[number]
+_EXTRA: Final = StateRecord(
+    _make_extra,
+    state_field("dialect", _DIALECT, FRAMED_STRICT),
+    state_field("wire_name", Kind(_read_name), key="name"),
+    state_field("flags", number(0, 0xFFFF), 0),
+)
+_WAITING: Final = StateRecord(
+    Waiting,
+    state_field("stream_id", number(0, _MOST), key="id"),
+    state_field("inner", _SEQID),
+    state_field("extra", _EXTRA.kind),
+    state_field("ready", octets(MAX_STATE_BYTES), None),
+)
+_SERVER: Final = StateRecord(
+    ServerState,
+    state_field("role", choice((Role.SERVER,))),
+    state_field("held", octets(MAX_STATE_BYTES), b""),
+    state_field("over", FLAG, False),
+    state_field("refused", number(0, _MOST), 0),
+    state_field("waiting", sequence(_WAITING.kind, MAX_STATE_BYTES), []),
+    state_field("ordered", FLAG, False),
+    state_field("highest", number(-1, MASK), -1),
+    state_field("spare", number(1, SPARE - 1), 1),
+)
+_CLIENT: Final = StateRecord(
+    ClientState,
+    state_field("role", choice((Role.CLIENT,))),
+    state_field("held", octets(MAX_STATE_BYTES), b""),
+    state_field("over", FLAG, False),
+    state_field("asked", mapping(_SEQID, _DIALECT, MAX_STATE_BYTES), {}),
+    state_field("oneways", sequence(_SEQID, MAX_ONEWAYS), []),
+    state_field("last_id", number(0, MASK >> 1), 0),
+)
+
+# In version 2 these were the fields, by their place.
+_SERVER_PLACES: Final = (
+    "role",
+    "held",
+    "over",
+    "refused",
+    "waiting",
+    "ordered",
+    "highest",
+    "spare",
+)
+_CLIENT_PLACES: Final = ("role", "held", "over", "asked", "oneways", "last_id")
+_WAITING_PLACES: Final = ("id", "inner", "dialect", "name", "flags", "ready")
 
 
-def _check(right: bool, what: str) -> None:
-    if not right:
-        raise ValueError(f"a snapshot of {CODEC} has another {what}")
+def _waiting_2(found: object) -> object:
+    """Return the map of a call that waited, as version 2 wrote it."""
+    if type(found) is not list:
+        raise ValueError("has another call")
+    call = by_place(_WAITING_PLACES, found)
+    call["extra"] = {name: call.pop(name) for name in ("dialect", "name", "flags")}
+    if call["ready"] is None:
+        del call["ready"]
+    return call
+
+
+def _read_server_2(parts: list[object]) -> ServerState:
+    fields = by_place(_SERVER_PLACES, parts)
+    waiting = fields["waiting"]
+    if type(waiting) is list:
+        fields["waiting"] = [_waiting_2(call) for call in waiting]
+    return _SERVER.read(fields)
+
+
+def _read_client_2(parts: list[object]) -> ClientState:
+    return _CLIENT.read(by_place(_CLIENT_PLACES, parts))
+
+
+SERVER: Final = StateSchema(CODEC, VERSION, _SERVER, {2: _read_server_2})
+CLIENT: Final = StateSchema(CODEC, VERSION, _CLIENT, {2: _read_client_2})
