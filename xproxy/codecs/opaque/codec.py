@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from xproxy.codecs.opaque.snapshot import dump
+from xproxy.codecs.opaque.snapshot import SCHEMA
 from xproxy.codecs.opaque.state import State
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, Frame, GoAway, Head, Reset, Trailers
@@ -85,7 +85,7 @@ class OpaqueCodec:
 
     def snapshot(self) -> bytes:
         """Return the state for ``restore``."""
-        return dump(self._state)
+        return SCHEMA.pack(self._state)
 
     def _send_head(self, frame: Head) -> bytes:
         message = frame.message

@@ -8,7 +8,7 @@ import attrs
 
 from xproxy.codecs.api import MAYBE, Codec, Hint, Verdict
 from xproxy.codecs.opaque.codec import OpaqueCodec
-from xproxy.codecs.opaque.snapshot import NAME, load
+from xproxy.codecs.opaque.snapshot import NAME, SCHEMA
 from xproxy.codecs.opaque.state import State
 from xproxy.codecs.opaque.status import from_native
 from xproxy.model.limits import Limits
@@ -37,7 +37,7 @@ class OpaquePlugin:
 
     def restore(self, state: bytes, role: Role, limits: Limits) -> Codec:
         """Continue where ``snapshot`` was taken. Raises ValueError."""
-        return OpaqueCodec(role, load(state))
+        return OpaqueCodec(role, SCHEMA.unpack(state))
 
     def status_of(self, native_status: int) -> Status:
         return from_native(native_status)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Final, cast
-
-import attrs
+from typing import Final
 
 from xproxy.codecs.opaque.state import State
-from xproxy.codecs.packing import pack_state, unpack_state
+from xproxy.codecs.state_kinds import FLAG
+from xproxy.codecs.state_schema import StateRecord, StateSchema, by_place, state_field
 
 NAME: Final = "opaque"
-VERSION: Final = 1
+VERSION: Final = 2
+
+_RECORD: Final = StateRecord(
+    State,
+    state_field("started", FLAG, False),
+    state_field("peer_ended", FLAG, False),
+    state_field("ended", FLAG, False),
+    state_field("over", FLAG, False),
+)
+# In version 1 these were the fields, by their place.
+_PLACES: Final = ("started", "peer_ended", "ended", "over")
 
 
-def dump(state: State) -> bytes:
-    """Write the state down."""
-    return pack_state(NAME, VERSION, attrs.astuple(state))
+def _read_version_1(parts: list[object]) -> State:
+    return _RECORD.read(by_place(_PLACES, parts))
 
 
-def load(data: bytes) -> State:
-    """Read what ``dump`` wrote. Raises ValueError for anything else."""
-    # cast: unpack_state has checked each of them
-    flags = cast("list[bool]", unpack_state(NAME, VERSION, (bool,) * 4, data))
-    return State(*flags)
+SCHEMA: Final = StateSchema(NAME, VERSION, _RECORD, {1: _read_version_1})
