@@ -5,20 +5,20 @@ Nobody writes it to a disk or a log: it goes from memory to memory over a socket
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
+from typing import Final
 
 import attrs
 import msgpack
 
+from xproxy.codecs.state_kinds import FLAG, number, octets, text
+from xproxy.codecs.state_schema import StateRecord, StateSchema, state_field
 from xproxy.transport.tls.facts import TlsFacts
-from xproxy.transport.tls.keys import suite_of
+from xproxy.transport.tls.keys import IV_BYTES, suite_of
 from xproxy.transport.tls.posthandshake import MAX_MESSAGE_BYTES
 from xproxy.transport.tls.protection import DirectionState
 from xproxy.transport.tls.session import SessionState
 
-T = TypeVar("T")
-
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_STATE_BYTES: Final = 4 * 1024 * 1024
 """A state with all that may be unread or unsent; beyond it, it is none of ours."""
 
@@ -43,95 +43,79 @@ class StreamState:
     """We have said close_notify."""
 
 
-class _Fields:
-    """A map of which nothing is known yet."""
+_NAME: Final = text(0xFFFF)
+_SEQUENCE: Final = number(0, 2**64 - 1)
+_BYTES: Final = octets(MAX_STATE_BYTES)
+_DIRECTION: Final = StateRecord(
+    DirectionState,
+    state_field("secret", octets(64)),
+    state_field("iv", octets(IV_BYTES), b""),
+    state_field("count", _SEQUENCE, 0),
+    state_field("explicit", _SEQUENCE, 0),
+)
+_SESSION: Final = StateRecord(
+    SessionState,
+    state_field("version", _NAME),
+    state_field("read", _DIRECTION.kind),
+    state_field("write", _DIRECTION.kind),
+    state_field("owes_update", FLAG, False),
+    state_field("message", octets(MAX_MESSAGE_BYTES), b""),
+)
+_FACTS: Final = StateRecord(
+    TlsFacts,
+    state_field("sni", _NAME, None),
+    state_field("alpn", _NAME, None),
+    state_field("version", _NAME, ""),
+    state_field("cipher", _NAME, ""),
+    state_field("peer_identity", _NAME, None),
+    state_field("resumed", FLAG, False),
+)
+_RECORD: Final = StateRecord(
+    StreamState,
+    state_field("session", _SESSION.kind),
+    state_field("facts", _FACTS.kind),
+    state_field("rest", _BYTES, b""),
+    state_field("ahead", _BYTES, b""),
+    state_field("backlog", _BYTES, b""),
+    state_field("held", number(-1, 255), -1),
+    state_field("ended", FLAG, False),
+    state_field("finished", FLAG, False),
+)
+SCHEMA: Final = StateSchema("tls", VERSION, _RECORD)
 
-    def __init__(self, found: object) -> None:
-        if not isinstance(found, dict):
-            raise ValueError("a TLS state that is no map")
-        self._found = found
-
-    def get(self, name: str, kind: type[T]) -> T:
-        """Return a field of exactly this type. Raises ValueError."""
-        value = self._found.get(name)
-        if type(value) is not kind:
-            raise ValueError(f"a TLS state without a right {name}")
-        return value
-
-    def optional(self, name: str) -> str | None:
-        """Return a text that may be missing."""
-        return None if self._found.get(name) is None else self.get(name, str)
+_VERSION_1: Final = b"\x89"
+"""Version 1 was a map of nine with its version in it, and wrote down everything, as None where there is none."""
 
 
 def dump(state: StreamState) -> bytes:
     """Return ``state`` for ``load``."""
-    return bytes(
-        msgpack.packb(
-            {
-                "v": VERSION,
-                "session": attrs.asdict(state.session),
-                "facts": attrs.asdict(state.facts),
-                "rest": state.rest,
-                "ahead": state.ahead,
-                "backlog": state.backlog,
-                "held": state.held,
-                "ended": state.ended,
-                "finished": state.finished,
-            }
-        )
-    )
+    return SCHEMA.pack(state)
 
 
 def load(data: bytes) -> StreamState:
     """Return what ``dump`` wrote. Raises ValueError for anything else, whoever sent it."""
     if len(data) > MAX_STATE_BYTES:
-        raise ValueError(f"a TLS state of {len(data)} bytes, limit {MAX_STATE_BYTES}")
-    try:
-        found = msgpack.unpackb(data, strict_map_key=True)
-    except (ValueError, msgpack.UnpackException) as exc:
-        raise ValueError("a TLS state that is not msgpack") from exc
-    fields = _Fields(found)
-    if fields.get("v", int) != VERSION:
-        raise ValueError("a TLS state of another version")
-    session = _Fields(fields.get("session", dict))
-    facts = _Fields(fields.get("facts", dict))
-    state = StreamState(
-        session=SessionState(
-            version=session.get("version", str),
-            read=_direction(session.get("read", dict)),
-            write=_direction(session.get("write", dict)),
-            owes_update=session.get("owes_update", bool),
-            message=session.get("message", bytes),
-        ),
-        facts=TlsFacts(
-            sni=facts.optional("sni"),
-            alpn=facts.optional("alpn"),
-            version=facts.get("version", str),
-            cipher=facts.get("cipher", str),
-            peer_identity=facts.optional("peer_identity"),
-            resumed=facts.get("resumed", bool),
-        ),
-        rest=fields.get("rest", bytes),
-        ahead=fields.get("ahead", bytes),
-        backlog=fields.get("backlog", bytes),
-        held=fields.get("held", int),
-        ended=fields.get("ended", bool),
-        finished=fields.get("finished", bool),
-    )
-    if not -1 <= state.held <= 255 or len(state.session.message) > MAX_MESSAGE_BYTES:
-        raise ValueError("a TLS state out of range")
+        raise ValueError(f"a snapshot of tls is {len(data)} bytes, limit {MAX_STATE_BYTES}")
+    state = _load_version_1(data) if data.startswith(_VERSION_1) else SCHEMA.unpack(data)
     if state.session.version != state.facts.version or (
         suite_of(state.facts.version, state.facts.cipher) is None
     ):
-        raise ValueError("a TLS state of a cipher suite that cannot be continued")
+        raise ValueError("a snapshot of tls with a cipher suite that cannot be continued")
     return state
 
 
-def _direction(found: dict[str, object]) -> DirectionState:
-    fields = _Fields(found)
-    return DirectionState(
-        secret=fields.get("secret", bytes),
-        iv=fields.get("iv", bytes),
-        count=fields.get("count", int),
-        explicit=fields.get("explicit", int),
-    )
+def _load_version_1(data: bytes) -> StreamState:
+    try:
+        found = msgpack.unpackb(data, strict_map_key=True)
+    except (ValueError, msgpack.UnpackException) as exc:
+        raise ValueError("not a snapshot of tls") from exc
+    version = found.pop("v", None)
+    if type(version) is not int or version != 1:
+        raise ValueError("not version 1 of a snapshot of tls")
+    facts = found.get("facts")
+    if isinstance(facts, dict):
+        found["facts"] = {name: value for name, value in facts.items() if value is not None}
+    try:
+        return _RECORD.read(found)
+    except ValueError as exc:
+        raise ValueError(f"a snapshot of tls {exc}") from exc
