@@ -1,5 +1,6 @@
 """ALL that third parties import (beside ``xproxy.testing``). Re-exports only; semantic versioning holds here."""
 
+from xproxy.codecs import state_kinds
 from xproxy.codecs.api import (
     MAYBE,
     NO,
@@ -44,7 +45,7 @@ from xproxy.codecs.messages import (
     MessageCodec,
     MessageWire,
 )
-from xproxy.codecs.packing import pack_state, unpack_state
+from xproxy.codecs.state_schema import StateRecord, StateSchema, state_field
 from xproxy.model.address import Address
 from xproxy.model.errors import (
     BodyTooLarge,
@@ -204,6 +205,8 @@ __all__ = [
     "Samples",
     "Sharing",
     "Size",
+    "StateRecord",
+    "StateSchema",
     "Status",
     "StreamControl",
     "StreamError",
@@ -237,12 +240,12 @@ __all__ = [
     "Violation",
     "XproxyError",
     "local_response",
-    "pack_state",
     "read_sized",
     "read_varint",
     "read_whole",
     "recurring",
-    "unpack_state",
+    "state_field",
+    "state_kinds",
     "write_sized",
     "write_varint",
 ]

@@ -276,7 +276,13 @@ class RestoringPlugin(Protocol):
     """The plugin's half of SupportsSnapshot."""
 
     def restore(self, state: bytes, role: Role, limits: Limits) -> Codec:
-        """Continue as the codec that wrote ``state`` would. Raises ValueError for anything else, whoever sent it."""
+        """Continue as the codec that wrote ``state`` would. Raises ValueError for anything else, whoever sent it.
+
+        ``limits`` are those that the codec was opened with, and so are the options of this plugin, which are made the
+        same by ``attrs.evolve``: a peer was told some of them, and goes by them. They hold for the connection's life
+        and belong to whoever moves it, not to the state: thousands of connections share them. Under other ones
+        a state is refused where it does not fit, or continued within them.
+        """
         ...
 
 
