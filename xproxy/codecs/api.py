@@ -356,10 +356,14 @@ class Samples:
     """Requests worth sending, with the codec's own ``extra``. The first that arrives as it was sent is used."""
     recorded: tuple[bytes, ...] = ()
     """Whole streams of bytes that real clients sent; each must be readable without a violation."""
+    states: tuple[tuple[Role, bytes], ...] = ()
+    """What ``snapshot`` returned at some time, in this release or an earlier one; each must be restored."""
 
     def __add__(self, other: Samples) -> Samples:
         return Samples(
-            requests=self.requests + other.requests, recorded=self.recorded + other.recorded
+            requests=self.requests + other.requests,
+            recorded=self.recorded + other.recorded,
+            states=self.states + other.states,
         )
 
 

@@ -39,6 +39,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "long-heads": bounds.long_heads,
     "streamed-body": bounds.streamed_body,
     "linear-time": bounds.linear_time,
+    "kept-states": snapshot.kept_states,
 }
 
 _STREAM_RULES: Final[Mapping[str, StreamRule]] = {

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 import pytest
 
 from tests.testing.broken import Broken, Case, check_case, ids
+from xproxy.codecs.api import Samples
 from xproxy.model.limits import DEFAULT_LIMITS, Limits
 from xproxy.model.traits import Role
-from xproxy.testing.fakes.lines import LinesCodec, LinesPlugin
+from xproxy.testing import check_codec
+from xproxy.testing.fakes.lines import LINES, LinesCodec, LinesPlugin
+from xproxy.testing.rules.snapshot import kept_states
+from xproxy.testing.subject import Broken as Breach
+from xproxy.testing.subject import Subject
 
 
 class ForgetsItsBuffer(LinesCodec):
@@ -71,17 +76,71 @@ class LenientRestore(LinesPlugin):
             return LinesCodec(role, limits)
 
 
+class FallsOverTightLimits(LinesPlugin):
+    def restore(self, state: bytes, role: Role, limits: Limits) -> LinesCodec:
+        if limits.max_message_bytes < DEFAULT_LIMITS.max_message_bytes:
+            raise KeyError("no such limit")
+        return super().restore(state, role, limits)
+
+
+KEPT = bytes.fromhex("93a56c696e65730182a4726f6c65a6736572766572a468656c64c4047e712031")
+"""What a server wrote that had read ``~q 1``."""
+
+
+class Keeps(LinesPlugin):
+    def samples(self) -> Samples:
+        return Samples(states=((Role.SERVER, KEPT),))
+
+
+class ReadsItNoMore(Keeps):
+    def restore(self, state: bytes, role: Role, limits: Limits) -> LinesCodec:
+        if state == KEPT:
+            raise ValueError("of an earlier release")
+        return super().restore(state, role, limits)
+
+
+class WritesItAnewEachTime(Keeps):
+    """What it makes of a state that was kept is not what it makes of that."""
+
+    def restore(self, state: bytes, role: Role, limits: Limits) -> LinesCodec:
+        codec = super().restore(state, role, limits)
+        if bytes(codec._buffer) in (b"~q 1", b"~q 1 "):
+            codec._buffer += b" "
+        return codec
+
+
 CASES: Sequence[Case] = [
     (Broken(codec=ForgetsItsBuffer), "snapshots", "moved after"),
     (Broken(codec=CountsItsSnapshots), "snapshots", "snapshot() changes what it writes down"),
     (Broken(codec=LosesWhenAsked), "snapshots", "the original goes on otherwise"),
     (OtherWords(), "snapshots", "another snapshot()"),
     (KnowsOneLimit(), "snapshots", "another snapshot()"),
+    (FallsOverTightLimits(), "hostile-states", "KeyError"),
     (CredulousRestore(), "hostile-states", "IndexError"),
     (LenientRestore(), "hostile-states", "too long or too short"),
+    (ReadsItNoMore(), "kept-states", "a server's state is refused: of an earlier release"),
+    (WritesItAnewEachTime(), "kept-states", "another snapshot()"),
 ]
 
 
 @pytest.mark.parametrize("case", CASES, ids=ids(CASES))
 def test_is_caught(case: Case) -> None:
     check_case(case)
+
+
+def test_states_that_were_kept_are_restored() -> None:
+    check_codec(Keeps())
+
+
+def test_states_of_a_plugin_that_restores_none_are_told() -> None:
+    class Plain:
+        def __init__(self) -> None:
+            self.name, self.traits, self.detect = LINES.name, LINES.traits, LINES.detect
+            self.status_of = LINES.status_of
+
+        def open(self, role: Role, limits: Limits) -> LinesCodec:
+            return LINES.open(role, limits)
+
+    subject = Subject(Plain(), Samples(states=((Role.SERVER, KEPT),)))
+    with pytest.raises(Breach, match="no restore"):
+        kept_states(subject)

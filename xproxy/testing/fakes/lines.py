@@ -18,9 +18,11 @@ from typing import Final
 from urllib.parse import quote, unquote
 
 import attrs
-import msgpack
 
 from xproxy.codecs.api import NO, YES, Hint, Verdict
+from xproxy.codecs.packing import MAX_STATE_BYTES
+from xproxy.codecs.state_kinds import FLAG, choice, octets
+from xproxy.codecs.state_schema import StateRecord, StateSchema, state_field
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame, GoAway, Head, Origin, Reply, Violation
 from xproxy.model.headers import NO_HEADERS, Headers
@@ -30,7 +32,6 @@ from xproxy.model.status import Status
 from xproxy.model.traits import Role, Sharing, Traits
 
 _NAME: Final = "lines"
-_SNAPSHOT_VERSION: Final = 1
 _NUMBER: Final = re.compile(rb"[0-9]{1,10}")
 
 
@@ -204,9 +205,28 @@ class LinesCodec:
 
     def snapshot(self) -> bytes:
         """See SupportsSnapshot."""
-        state = (_SNAPSHOT_VERSION, self.role.value, bytes(self._buffer), self._violated)
-        packed: bytes = msgpack.packb(state)
-        return packed
+        return _STATE.pack(_State(self.role, bytes(self._buffer), self._violated))
+
+
+@attrs.frozen
+class _State:
+    """All that a codec's future depends on."""
+
+    role: Role
+    held: bytes
+    violated: bool
+
+
+_STATE: Final = StateSchema(
+    _NAME,
+    1,
+    StateRecord(
+        _State,
+        state_field("role", choice(Role)),
+        state_field("held", octets(MAX_STATE_BYTES), b""),
+        state_field("violated", FLAG, False),
+    ),
+)
 
 
 def status_of(native_status: int) -> Status:
@@ -240,17 +260,10 @@ class LinesPlugin:
 
     def restore(self, state: bytes, role: Role, limits: Limits) -> LinesCodec:
         """See RestoringPlugin."""
-        try:
-            unpacked = msgpack.unpackb(state)
-        except (ValueError, msgpack.UnpackException) as exc:
-            raise ValueError("not a snapshot of lines") from exc
-        match unpacked:
-            case [version, side, bytes(buffer), bool(violated)] if (
-                version == _SNAPSHOT_VERSION and side == role.value
-            ):
-                return LinesCodec(role, limits, bytearray(buffer), 0, violated)
-            case _:
-                raise ValueError("not a snapshot of lines, or of the other side")
+        found = _STATE.unpack(state)
+        if found.role is not role:
+            raise ValueError("a snapshot of the other side")
+        return LinesCodec(role, limits, bytearray(found.held), 0, found.violated)
 
 
 LINES: Final = LinesPlugin()

@@ -24,9 +24,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import attrs
-import msgpack
 
 from xproxy.codecs.api import NO, YES, Hint, Verdict
+from xproxy.codecs.packing import MAX_STATE_BYTES
+from xproxy.codecs.state_kinds import FLAG, choice, mapping, number, octets
+from xproxy.codecs.state_schema import StateRecord, StateSchema, state_field
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import (
     Credit,
@@ -60,7 +62,6 @@ from xproxy.testing.fakes.pieces_wire import (
 )
 
 _MAX_WINDOW: Final = 2**31 - 1
-_SNAPSHOT_VERSION: Final = 1
 
 
 @attrs.define(eq=False)
@@ -333,16 +334,55 @@ class PiecesCodec:
 
     def snapshot(self) -> bytes:
         """See SupportsSnapshot."""
-        streams = [[id_, *attrs.astuple(stream)] for id_, stream in self._streams.items()]
-        flags = (self._greeted, self._violated)
-        packed: bytes = msgpack.packb(
-            (_SNAPSHOT_VERSION, self.role.value, streams, self._highest, bytes(self._buffer), flags)
+        return _STATE.pack(
+            _State(
+                role=self.role,
+                streams=self._streams,
+                highest=self._highest,
+                held=bytes(self._buffer),
+                greeted=self._greeted,
+                violated=self._violated,
+            )
         )
-        return packed
 
 
-_FIELDS: Final = (int, int, int, int, bool, bool, bool, bool)
-"""The types of a stream in a snapshot: id, and the fields of Window."""
+@attrs.frozen(kw_only=True)
+class _State:
+    """All that a codec's future depends on, beside limits and options."""
+
+    role: Role
+    streams: dict[int, Window]
+    highest: int
+    held: bytes
+    greeted: bool
+    violated: bool
+
+
+_ID: Final = number(0, 2**32 - 1)
+_BYTES: Final = number(-(2**62), 2**62)
+_WINDOW: Final = StateRecord(
+    Window,
+    state_field("sendable", _BYTES),
+    state_field("receivable", _BYTES),
+    state_field("owed", _BYTES, 0),
+    state_field("receiving", FLAG, True),
+    state_field("headed", FLAG, False),
+    state_field("sending", FLAG, True),
+    state_field("spoken", FLAG, False),
+)
+_STATE: Final = StateSchema(
+    "pieces",
+    1,
+    StateRecord(
+        _State,
+        state_field("role", choice(Role)),
+        state_field("streams", mapping(_ID, _WINDOW.kind, MAX_STATE_BYTES), {}),
+        state_field("highest", _ID, 0),
+        state_field("held", octets(MAX_STATE_BYTES), b""),
+        state_field("greeted", FLAG, False),
+        state_field("violated", FLAG, False),
+    ),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -372,27 +412,19 @@ class PiecesPlugin:
 
     def restore(self, state: bytes, role: Role, limits: Limits) -> PiecesCodec:
         """See RestoringPlugin."""
-        refused = ValueError("not a snapshot of pieces, or of the other side")
-        try:
-            unpacked = msgpack.unpackb(state)
-        except (ValueError, TypeError, msgpack.UnpackException) as exc:
-            raise refused from exc
-        match unpacked:
-            case [version, side, list(rows), int(highest), bytes(buffer), [bool(a), bool(b)]] if (
-                version == _SNAPSHOT_VERSION
-                and side == role.value
-                and len(rows) <= limits.max_streams
-            ):
-                streams = {}
-                for row in rows:
-                    if not isinstance(row, list) or tuple(map(type, row)) != _FIELDS:
-                        raise refused
-                    streams[row[0]] = Window(*row[1:])
-                return PiecesCodec(
-                    role, limits, self.window, streams, highest, bytearray(buffer), a, b
-                )
-            case _:
-                raise refused
+        found = _STATE.unpack(state)
+        if found.role is not role or len(found.streams) > limits.max_streams:
+            raise ValueError("a snapshot of the other side, or of more streams than there may be")
+        return PiecesCodec(
+            role,
+            limits,
+            self.window,
+            found.streams,
+            found.highest,
+            bytearray(found.held),
+            found.greeted,
+            found.violated,
+        )
 
 
 PIECES: Final = PiecesPlugin()

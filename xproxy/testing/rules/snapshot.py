@@ -25,6 +25,14 @@ _OTHERS = Limits(
 )
 """A connection moves with the limits it was opened with, whatever new ones have."""
 _OTHER_OFFSETS = 30
+_TIGHT = Limits(
+    max_head_bytes=64,
+    max_headers=1,
+    max_target_bytes=16,
+    max_message_bytes=64,
+    max_streams=1,
+)
+"""Nothing was opened with these: what does not fit is refused, and nothing else comes of it."""
 _STAYS = 5
 """Of so many offsets one at which the original goes on, too: a move tries the same, but for that."""
 _HOSTILE = 400
@@ -142,8 +150,28 @@ def _stay(_subject: Subject, reader: Reader) -> None:
     _state_of(reader.codec)
 
 
+def kept_states(subject: Subject) -> None:
+    """What was written once, maybe by an earlier release, is restored, and from then on written as it is now."""
+    plugin = subject.plugin
+    if not subject.samples.states:
+        return
+    if not isinstance(plugin, RestoringPlugin):
+        raise Broken("there are states among the samples, and the plugin has no restore()")
+    for role, state in subject.samples.states:
+        try:
+            again = _state_of(plugin.restore(state, role, DEFAULT_LIMITS))
+            last = _state_of(plugin.restore(again, role, DEFAULT_LIMITS))
+        except ValueError as exc:
+            raise Broken(f"a {role.value}'s state is refused: {exc}", state) from exc
+        if again != last:
+            raise Broken("what restore() makes of a state has another snapshot()", again)
+
+
 def hostile_states(subject: Subject, streams: list[Stream]) -> None:
-    """``restore`` refuses what no codec wrote with ValueError; what it takes still reads anything."""
+    """``restore`` refuses with ValueError what no codec wrote, or not under such limits.
+
+    What it takes still reads anything.
+    """
     plugin = subject.plugin
     if not isinstance(plugin, RestoringPlugin):
         return
@@ -154,16 +182,18 @@ def hostile_states(subject: Subject, streams: list[Stream]) -> None:
     hostile += [mutate(chance.choice(states), chance) for _ in range(_HOSTILE)]
     for state in hostile:
         survives(plugin, state)
+    for state in states:
+        survives(plugin, state, _TIGHT)
     for state in states[:1]:
         for damaged in (state + b"\0", state[:-1]):
             _refuses(plugin, damaged)
 
 
-def survives(plugin: RestoringPlugin, state: bytes) -> None:
+def survives(plugin: RestoringPlugin, state: bytes, limits: Limits = DEFAULT_LIMITS) -> None:
     """Restore any bytes. Raises Broken unless ValueError is raised, or a codec comes out that reads anything."""
     for role in Role:
         try:
-            codec = plugin.restore(state, role, DEFAULT_LIMITS)
+            codec = plugin.restore(state, role, limits)
         except ValueError:
             continue
         except Exception as exc:
