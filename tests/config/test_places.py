@@ -6,6 +6,8 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xproxy.config.load import load_text
 from xproxy.config.places import clashes, not_here
@@ -34,6 +36,25 @@ def test_two_of_one_place(one: str, other: str, clash: bool) -> None:
     listeners = [{"address": one}, {"address": other}]
     assert len(list(clashes(listeners, None))) == clash
     assert len(list(clashes(listeners[:1], {"address": other}))) == clash
+
+
+HOSTS = ["0.0.0.0", "127.0.0.1", "localhost", "a.test", "[::]", "[::1]"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(HOSTS), st.sampled_from([1, 2])), max_size=8))
+def test_the_first_that_is_in_the_way_is_named(wanted: list[tuple[str, int]]) -> None:
+    expected = []
+    for index, (host, port) in enumerate(wanted):
+        for before, (other, its_port) in enumerate(wanted[:index]):
+            one, two = ("127.0.0.1" if one == "localhost" else one for one in (host, other))
+            same = one == two or ((":" in one) == (":" in two) and {one, two} & {"0.0.0.0", "[::]"})
+            if port == its_port and same:
+                expected.append((index, f"is taken by listeners[{before}] already"))
+                break
+    listeners = [{"address": f"{host}:{port}"} for host, port in wanted]
+    found = [(one.at[1], one.message) for one in clashes(listeners, None)]
+    assert [index for index, _ in found] == [index for index, _ in expected]
+    assert all(said in message for (_, message), (_, said) in zip(found, expected, strict=True))
 
 
 def test_the_admins_own_address_counts_unwritten() -> None:

@@ -9,40 +9,42 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Final
 
+import attrs
+
 from xproxy.config.findings import Path, Problem, show
 from xproxy.config.schema import AdminConfig, Config
 from xproxy.model.address import Address
 from xproxy.stream.lifetime import SupportsProbe
 
 _LOOPBACK: Final = {"localhost": "127.0.0.1"}
-_EVERY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # compared with, and not listened on
+_EVERY: Final = ("0.0.0.0", "::")  # noqa: S104  # compared with, and not listened on
+"""All addresses of IPv4, and of IPv6."""
 
 
 def clashes(listeners: Sequence[object], admin: object) -> Iterator[Problem]:
     """Give the listeners, and the admin interface, that cannot have their address as another one has it."""
-    before: dict[tuple[bool, str | int], list[tuple[Address, str]]] = {}
+    taken: dict[tuple[bool, str | int], _Taken] = {}
     for index, item in enumerate(listeners):
         if isinstance(item, Mapping):
-            yield from _take(item.get("address"), ("listeners", index, "address"), before)
+            yield from _take(item.get("address"), ("listeners", index, "address"), taken)
     if isinstance(admin, Mapping):
         default = str(AdminConfig().address)
-        yield from _take(admin.get("address", default), ("admin", "address"), before)
+        yield from _take(admin.get("address", default), ("admin", "address"), taken)
 
 
 def _take(
-    written: object, at: Path, before: dict[tuple[bool, str | int], list[tuple[Address, str]]]
+    written: object, at: Path, taken: dict[tuple[bool, str | int], _Taken]
 ) -> Iterator[Problem]:
     address = _parse(written)
     if address is None or (not address.is_unix and address.port == 0):
         return
-    others = before.setdefault((address.is_unix, address.path or address.port), [])
-    for other, name in others:
-        if _exclude(address, other):
-            same = "" if address == other else f", which listens on {other}"
-            yield Problem(f"address {show(str(address))} is taken by {name} already{same}", at=at)
-            break
     name = f"listeners[{at[1]}]" if at[0] == "listeners" else "admin"
-    others.append((address, name))
+    place = taken.setdefault((address.is_unix, address.path or address.port), _Taken())
+    before = place.by(address, name)
+    if before is not None:
+        other, its_name = before
+        same = "" if address == other else f", which listens on {other}"
+        yield Problem(f"address {show(str(address))} is taken by {its_name} already{same}", at=at)
 
 
 def _parse(value: object) -> Address | None:
@@ -52,14 +54,28 @@ def _parse(value: object) -> Address | None:
         return None
 
 
-def _exclude(one: Address, other: Address) -> bool:
-    # Of one path, or of one port.
-    if one.is_unix:
-        return True
-    hosts = [_LOOPBACK.get(address.host, address.host) for address in (one, other)]
-    if len({":" in host for host in hosts}) == 2:
-        return False  # IPv6 sockets take no IPv4 connections here
-    return hosts[0] == hosts[1] or not _EVERY.isdisjoint(hosts)
+@attrs.define(eq=False)
+class _Taken:
+    """Who has one path, or one port. A look-up each, as thousands of listeners may share a port."""
+
+    _first: dict[str | bool, tuple[int, Address, str]] = attrs.field(factory=dict)
+    """The first one of each host; under ``_EVERY`` the first of all that have every address of a family, and under
+    True and False the first of all in IPv6 and in IPv4."""
+    _count: int = 0
+
+    def by(self, address: Address, name: str) -> tuple[Address, str] | None:
+        """Return the first one that excludes this address, and note that ``name`` wants it."""
+        host = _LOOPBACK.get(address.host, address.host)
+        of_six = ":" in host  # IPv6 sockets take no IPv4 connections here
+        every = _EVERY[of_six]
+        # Who wants every address has any other of the family against it; else its like, or who has them all.
+        against = (of_six,) if host == every else (host, every)
+        found = [self._first[key] for key in against if key in self._first]
+        entry = (self._count, address, name)
+        self._count += 1
+        self._first.setdefault(host, entry)
+        self._first.setdefault(of_six, entry)
+        return min(found, key=lambda one: one[0])[1:] if found else None
 
 
 def not_here(config: Config) -> Iterator[tuple[Path, str]]:
