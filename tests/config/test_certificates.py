@@ -18,6 +18,7 @@ from xproxy.config.certificates import (
     validity,
 )
 from xproxy.config.findings import Problem
+from xproxy.config.partial import UNREAD
 
 
 def test_a_file_is_read_up_to_a_bound(tmp_path: Path) -> None:
@@ -33,8 +34,19 @@ def test_a_file_is_read_up_to_a_bound(tmp_path: Path) -> None:
 def test_a_chain_and_its_key(tmp_path: Path) -> None:
     issued = Authority(tmp_path).issue("a.test")
     assert len(certificates(issued.cert)) == 2
-    assert list(mismatches(tmp_path, {"cert": "a.test.pem", "key": "a.test.key"})) == []
-    assert list(mismatches(tmp_path, {"cert": 7})) == [], "that is for the types to say"
+    assert list(mismatches(issued.cert, issued.key)) == []
+    assert list(mismatches(issued.cert, UNREAD)) == [], "that is told elsewhere"
+
+
+def test_another_ones_key_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    one, two = Authority(tmp_path).issue("a.test"), Authority(tmp_path).issue("b.test")
+    (problem,) = mismatches(one.cert, two.key)
+    assert problem.at == ("key",)
+    assert problem.message == '"b.test.key" is not the key of the certificate "a.test.pem"'
+    elsewhere = two.key.rename(tmp_path / "other" / "a.test.key")
+    (problem,) = mismatches(one.cert, elsewhere)
+    assert problem.message == f'"{elsewhere}" is not the key of the certificate "{one.cert}"'
 
 
 def test_an_encrypted_key_is_refused(tmp_path: Path) -> None:

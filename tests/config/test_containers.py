@@ -8,12 +8,13 @@ from typing import Any, Literal
 import pytest
 
 from xproxy.config.findings import Problem, show_path
+from xproxy.config.partial import problems_of
 from xproxy.config.schema import EndpointConfig, StringMatch
-from xproxy.config.structure import build_converter, walk
+from xproxy.config.structure import build_converter
 
 
 def _read(value: object, type_: Any) -> object:  # Any: a type form
-    return build_converter({}, {}).structure(value, type_)
+    return build_converter().structure(value, type_)
 
 
 @pytest.mark.parametrize(
@@ -52,5 +53,5 @@ def test_what_fits(type_: object, value: object, read: object) -> None:
 def test_what_does_not_fit(type_: object, value: object, path: str, message: str) -> None:
     with pytest.raises((Problem, ExceptionGroup)) as caught:
         _read(value, type_)
-    ((found, problem),) = walk(caught.value)
-    assert (show_path(found), problem.message) == (path, message)
+    (problem,) = problems_of(caught.value)
+    assert (show_path(problem.at), problem.message) == (path, message)

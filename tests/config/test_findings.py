@@ -6,6 +6,7 @@ import pytest
 
 from xproxy.config.findings import (
     MAX_COMPARED,
+    MAX_FINDINGS,
     Finding,
     InvalidConfig,
     Path,
@@ -16,6 +17,7 @@ from xproxy.config.findings import (
     show,
     show_path,
     suggestions,
+    unknown,
 )
 
 
@@ -103,6 +105,20 @@ def test_so_many_names_are_compared_in_all() -> None:
         Problem("", suggestion="as found"),
     ]
     assert list(suggestions(problems)) == ["name", "as found", "", "name", "", "as found"]
+
+
+def test_a_name_that_nothing_has() -> None:
+    assert str(unknown("cluster", "x", [])) == 'unknown cluster "x"; there is none'
+    problem = unknown("cluster", "x", ["y"], at=("z",), key=True)
+    assert (problem.at, problem.on_key, problem.allowed) == (("z",), True, ["y"])
+
+
+def test_without_a_text_there_are_paths() -> None:
+    problems = [Problem("wrong", at=("a", 0)), *[Problem("wrong")] * MAX_FINDINGS]
+    assert str(InvalidConfig.of(problems[:1])) == "a[0]: wrong"
+    many = InvalidConfig.of(problems)
+    assert (len(many.findings), many.omitted) == (MAX_FINDINGS, 1)
+    assert many.findings[0].shown() == "a[0]: wrong"
 
 
 @pytest.mark.parametrize(

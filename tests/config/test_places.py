@@ -5,12 +5,16 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xproxy.config.load import load_text
+from xproxy.config.partial import UNREAD
 from xproxy.config.places import clashes, not_here
+from xproxy.config.schema import AdminConfig, Config, ListenerConfig
+from xproxy.model.address import Address
 from xproxy.registry import default_registry
 from xproxy.transport.listener import ListenError, open_listener
 
@@ -29,13 +33,25 @@ from xproxy.transport.listener import ListenError, open_listener
         ("127.0.0.1:0", "127.0.0.1:0", False),
         ("[::]:80", "0.0.0.0:80", False),
         ("unix:/a", "unix:/b", False),
-        ("nonsense", "nonsense", False),
     ],
 )
 def test_two_of_one_place(one: str, other: str, clash: bool) -> None:
-    listeners = [{"address": one}, {"address": other}]
-    assert len(list(clashes(listeners, None))) == clash
-    assert len(list(clashes(listeners[:1], {"address": other}))) == clash
+    assert len(list(clashes(listening([one, other])))) == clash
+    assert len(list(clashes(listening([one], other)))) == clash
+
+
+def listening(addresses: list[str], admin: str | None = None) -> Config:
+    """Return a configuration of which only the addresses count."""
+    return Config(
+        listeners=tuple(ListenerConfig(name="a", address=Address.parse(one)) for one in addresses),
+        admin=None if admin is None else AdminConfig(address=Address.parse(admin)),
+    )
+
+
+def test_an_address_that_could_not_be_read_is_in_nobodys_way() -> None:
+    config = listening(["127.0.0.1:80"])
+    for unread in (UNREAD, attrs.evolve(config.listeners[0], address=UNREAD)):
+        assert not list(clashes(attrs.evolve(config, listeners=(*config.listeners, unread))))
 
 
 HOSTS = ["0.0.0.0", "127.0.0.1", "localhost", "a.test", "[::]", "[::1]"]
@@ -51,14 +67,14 @@ def test_the_first_that_is_in_the_way_is_named(wanted: list[tuple[str, int]]) ->
             if port == its_port and same:
                 expected.append((index, f"is taken by listeners[{before}] already"))
                 break
-    listeners = [{"address": f"{host}:{port}"} for host, port in wanted]
-    found = [(one.at[1], one.message) for one in clashes(listeners, None)]
+    config = listening([f"{host}:{port}" for host, port in wanted or [("a", 0)]])
+    found = [(one.at[1], one.message) for one in clashes(config)]
     assert [index for index, _ in found] == [index for index, _ in expected]
     assert all(said in message for (_, message), (_, said) in zip(found, expected, strict=True))
 
 
 def test_the_admins_own_address_counts_unwritten() -> None:
-    (problem,) = clashes([{"address": "0.0.0.0:9901"}], {})
+    (problem,) = clashes(attrs.evolve(listening(["0.0.0.0:9901"]), admin=AdminConfig()))
     assert problem.at == ("admin", "address")
     assert "taken by listeners[0] already, which listens on 0.0.0.0:9901" in problem.message
 

@@ -28,7 +28,7 @@ def test_everything_is_documented(cls: type) -> None:
 
 @pytest.mark.parametrize("cls", [c for c in CLASSES if c is not schema.FilterConfig])
 def test_defaults_can_be_written(cls: type) -> None:
-    converter = build_converter({}, {})
+    converter = build_converter()
     for field in config_fields(cls):
         if not is_required(field) and not attrs.has(type(default_of(field))):
             written = plain(default_of(field), field.type)
@@ -39,7 +39,7 @@ def test_defaults_can_be_written(cls: type) -> None:
 @pytest.mark.parametrize("cls", CLASSES)
 def test_configurations_are_values(cls: type) -> None:
     # Two equal clusters are one cluster across a reload, and keys are given by name.
-    decorators = [f.eq for f in attrs.fields(cls)]
+    decorators = [f.eq for f in config_fields(cls)]
     assert all(decorators)
     assert "__eq__" in vars(cls)
     assert all(f.kw_only for f in attrs.fields(cls))

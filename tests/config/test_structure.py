@@ -13,7 +13,8 @@ from attrs import field
 from attrs.validators import ge, le
 
 from xproxy.config.findings import Problem, allowed_names, show_path
-from xproxy.config.structure import build_converter, walk
+from xproxy.config.partial import problems_of
+from xproxy.config.structure import build_converter
 from xproxy.model.address import Address
 from xproxy.model.limits import Duration, Size
 
@@ -52,15 +53,15 @@ class Everything:
 
 
 def _read(value: object) -> Everything:
-    return build_converter({}, {}).structure(value, Everything)
+    return build_converter().structure(value, Everything)
 
 
 def _problems(value: object) -> list[str]:
     with pytest.raises((Problem, ExceptionGroup)) as caught:
         _read(value)
     return [
-        f"{show_path(path)}: {p.message}" + (f"; allowed: {allowed_names(p)}" if p.allowed else "")
-        for path, p in walk(caught.value)
+        f"{show_path(p.at)}: {p.message}" + (f"; allowed: {allowed_names(p)}" if p.allowed else "")
+        for p in problems_of(caught.value)
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Final
 
@@ -16,8 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from xproxy.config.findings import Problem, show
+from xproxy.config.findings import Problem
 from xproxy.config.kinds import unexpected
+from xproxy.config.partial import UNREAD
 from xproxy.model.limits import File
 
 MAX_FILE_BYTES: Final = 4 * 1024 * 1024
@@ -65,30 +66,26 @@ def ticket_key(path: FilePath) -> None:
         raise Problem(f'"{path}" has {size} bytes, expected {TICKET_KEY_BYTES} random ones')
 
 
-def mismatches(base: FilePath, value: Mapping[str, object]) -> Iterator[Problem]:
-    """Check the pair of ``cert`` and ``key`` of a mapping as it was written, with paths relative to ``base``."""
-    cert, key = value.get("cert"), value.get("key")
-    found: list[object] = []
-    for name, text in (("cert", cert), ("key", key)):
-        if not isinstance(text, str):
+def mismatches(cert: FilePath, key: FilePath) -> Iterator[Problem]:
+    """Check a certificate and its key, with ``cert`` and ``key`` as paths. What could not be read is passed over."""
+    found: list[bytes] = []
+    for name, path in (("cert", cert), ("key", key)):
+        if path is UNREAD:
             continue
         try:
-            if name == "cert":
-                found.append(_spki(certificates(base / text)[0]))
-            else:
-                public = private_key(base / text).public_key()
-                found.append(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+            public = (
+                certificates(path)[0].public_key()
+                if name == "cert"
+                else private_key(path).public_key()
+            )
         except Problem as problem:
             problem.at = (name,)
             yield problem
+        else:
+            found.append(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
     if len(found) == 2 and found[0] != found[1]:
-        yield Problem(
-            f"{show(str(key))} is not the key of the certificate {show(str(cert))}", at=("key",)
-        )
-
-
-def _spki(certificate: x509.Certificate) -> bytes:
-    return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        one, other = (key, cert) if cert.parent != key.parent else (key.name, cert.name)
+        yield Problem(f'"{one}" is not the key of the certificate "{other}"', at=("key",))
 
 
 def validity(path: FilePath, now: datetime.datetime) -> str:

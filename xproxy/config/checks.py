@@ -1,27 +1,30 @@
-"""Checks that need more than one value: names that must exist, keys that exclude each other, totals.
+"""What is wrong with a configuration beyond its types: names that nothing has, keys that exclude each other, files.
 
-They look at what was written, not at what could be built of it, so that one mistake does not hide another.
+This is the only place that looks for it, whether the configuration comes from a file or is made by a program: the
+loader adds where each problem stands, and the builder relies on there being none. All of them are found at once, also
+in a configuration that could be read in part only: what is UNREAD is not doubted (``partial.py``).
 """
 
 from __future__ import annotations
 
-import functools
 import ipaddress
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path as FilePath
+import re
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from xproxy.config.findings import Path, Problem, is_like, show
-from xproxy.config.never import never
+from xproxy.config.codecs import ALPN, AUTO, SAME, plugin_of
+from xproxy.config.findings import InvalidConfig, Path, Problem, show, under, unknown
+from xproxy.config.kinds import EXCLUSIVE
+from xproxy.config.partial import UNREAD, entries, parts
 from xproxy.config.places import clashes
 from xproxy.config.schema import (
     ClusterConfig,
     CodecConfig,
     Config,
     FallbackConfig,
+    FilterConfig,
     ListenerConfig,
     MatchConfig,
     PathMatch,
@@ -31,10 +34,7 @@ from xproxy.config.schema import (
     StringMatch,
     codec_name,
 )
-from xproxy.config.shared_states import clusters_of
-from xproxy.config.structure import ClassCheck, FieldCheck
-from xproxy.config.tls_checks import nameless, tls_class_checks, tls_field_checks, tls_oddities
-from xproxy.model.address import Address
+from xproxy.config.tls_checks import cluster_tls, listener_tls, nameless
 from xproxy.model.errors import PluginError
 from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Registry
 from xproxy.routing.hosts import check_host_pattern
@@ -42,147 +42,275 @@ from xproxy.routing.patterns import compile_pattern, cost_of
 
 MAX_TOTAL_WEIGHT: Final = 2**32 - 1
 """Of one route's weighted clusters together (semantics of Envoy: fits in 32 bits)."""
-_PATH_KEYS: Final = ("exact", "prefix", "segment_prefix", "regex")
-_STRING_KEYS: Final = ("exact", "prefix", "suffix", "contains", "regex", "present")
+_UPGRADE: Final = re.compile(
+    r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}"
+)  # RFC 9110 §16.7, without a version
 
 
-@attrs.frozen(kw_only=True)
-class Names:
-    """What a document defines, and what is installed."""
+def check(config: Config, registry: Registry) -> Generator[None, None, None]:
+    """Check a configuration in small steps. Raises InvalidConfig with all that is wrong, by path.
 
-    clusters: tuple[str, ...] | None
-    """None: not known, as what stands there is no mapping; then no reference is doubted."""
-    tables: tuple[str, ...] | None
+    No step is taken for one that was found right before, with this registry.
+    """
+    if config.checked_with is registry:
+        return
+    problems: list[Problem] = []
+    for found in problems_by_part(config, registry):
+        problems += found
+        yield
+    if problems:
+        raise InvalidConfig.of(problems)
+    note_as_right(config, registry)
+
+
+def note_as_right(config: Config, registry: Registry) -> None:
+    """Remember that a configuration has no problems, so that it is not checked again."""
+    # The value stays what it was; one that is evolved from it is another, and has not been looked at.
+    object.__setattr__(config, "checked_with", registry)
+
+
+def problems_by_part(config: Config, registry: Registry) -> Iterator[Sequence[Problem]]:
+    """Give what is wrong with one part after the other, which mostly is nothing. Paths begin at the top."""
+    names = _Names.of(config, registry)
+    yield list(_ports(config))
+    for index, listener in parts(config.listeners):
+        yield list(under(("listeners", index), _listener(names, listener)))
+    for table, routes in entries(config.routes):
+        for index, route in parts(routes):
+            yield list(under(("routes", table, index), _route(names, route)))
+    for name, cluster in entries(config.clusters):
+        yield list(under(("clusters", name), _cluster(names, cluster)))
+
+
+@attrs.frozen(eq=False)
+class _Names:
+    """What a configuration defines, and what is installed."""
+
     registry: Registry
-    base: FilePath
-    """The folder that relative paths of files begin in."""
-    _known_clusters: frozenset[str] = attrs.field(
-        default=attrs.Factory(lambda self: frozenset(self.clusters or ()), takes_self=True),
-        init=False,
-    )
-
-    def lack_cluster(self, name: str) -> bool:
-        """Say whether a cluster is surely not there."""
-        # Each of thousands of routes asks this of thousands of clusters.
-        return self.clusters is not None and name not in self._known_clusters
+    clusters: Collection[str] | None
+    """None: not known, as what stands there could not be read; then no reference is doubted."""
+    tables: Collection[str] | None
+    codecs: Sequence[str]
+    listener_codecs: Sequence[str]
+    cluster_codecs: Sequence[str]
+    balancers: Sequence[str]
 
     @classmethod
-    def of(cls, document: object, registry: Registry, base: FilePath = FilePath()) -> Names:
-        """Collect them from a document as it was written."""
-        top = document if isinstance(document, dict) else {}
+    def of(cls, config: Config, registry: Registry) -> _Names:
+        """Collect them."""
+        codecs = registry.names(CODECS)
         return cls(
-            clusters=_keys(top.get("clusters", {})),
-            tables=_keys(top.get("routes", {})),
-            registry=registry,
-            base=base,
+            registry,
+            None if config.clusters is UNREAD else config.clusters.keys(),
+            None if config.routes is UNREAD else config.routes.keys(),
+            codecs,
+            (AUTO, *codecs),
+            (AUTO, SAME, ALPN, *codecs),
+            registry.names(LOAD_BALANCERS),
         )
 
-
-def _keys(value: object) -> tuple[str, ...] | None:
-    return tuple(value) if isinstance(value, dict) else None
-
-
-def field_checks(names: Names) -> Mapping[tuple[type, str], FieldCheck]:
-    """Return the checks of single fields."""
-    return {
-        **tls_field_checks(),
-        (FallbackConfig, "cluster"): functools.partial(_cluster, names),
-        (ServerFirstConfig, "cluster"): functools.partial(_cluster, names),
-        (ListenerConfig, "routes"): functools.partial(_table, names),
-        (ListenerConfig, "codecs"): functools.partial(_codecs, names),
-        (RouteConfig, "cluster"): functools.partial(_clusters, names),
-        (RouteConfig, "hosts"): _hosts,
-        (MatchConfig, "protocol"): functools.partial(_protocols, names),
-        (MatchConfig, "source"): _networks,
-        (ProxyProtocolConfig, "allow"): _networks,
-        (ClusterConfig, "codec"): functools.partial(_codec, names),
-        (ClusterConfig, "load_balancer"): functools.partial(_load_balancer, names),
-        (StringMatch, "regex"): _regex,
-        (PathMatch, "regex"): _regex,
-    }
+    def cluster(self, name: str | None, *at: str) -> Iterator[Problem]:
+        """Look for a cluster; None names none."""
+        if name is None or name is UNREAD or self.clusters is None or name in self.clusters:
+            return
+        yield unknown("cluster", name, tuple(self.clusters), at=at)
 
 
-def class_checks(names: Names) -> Mapping[type, ClassCheck]:
-    """Return the checks of whole mappings."""
-    return {
-        **tls_class_checks(names.base),
-        StringMatch: functools.partial(_exactly_one, _STRING_KEYS, StringMatch),
-        PathMatch: functools.partial(_exactly_one, _PATH_KEYS, PathMatch),
-        RouteConfig: functools.partial(_route, names),
-        ListenerConfig: _listener,
-        ClusterConfig: _cluster_keys,
-        Config: _config,
-    }
+def _ports(config: Config) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for index, listener in parts(config.listeners):
+        if not listener.name or listener.name is UNREAD:
+            continue
+        before = first.setdefault(listener.name, index)
+        if before != index:
+            message = f"name {show(listener.name)} is taken by listeners[{before}] already"
+            yield Problem(message, at=("listeners", index, "name"))
+    yield from clashes(config)
 
 
-def unknown(
-    kind: str, name: str, allowed: Sequence[str], *, at: Path = (), key: bool = False
-) -> Problem:
-    """Return the problem of a name that nothing has."""
-    if not allowed:
-        return Problem(f"unknown {kind} {show(name)}; there is none", at=at, on_key=key)
-    return Problem(f"unknown {kind} {show(name)}", at=at, on_key=key, name=name, allowed=allowed)
+def _listener(names: _Names, listener: ListenerConfig) -> Iterator[Problem]:
+    if isinstance(listener.codecs, tuple):
+        yield from _listed_codecs(names, listener.codecs)
+    fallback, silent = listener.fallback, listener.server_first
+    if isinstance(fallback, FallbackConfig):
+        yield from names.cluster(fallback.cluster, "fallback", "cluster")
+    if isinstance(silent, ServerFirstConfig):
+        yield from names.cluster(silent.cluster, "server_first", "cluster")
+        if silent.cluster is None and fallback == "close":
+            yield Problem(
+                "name a cluster for silent clients here, or a fallback to one", at=("server_first",)
+            )
+    if isinstance(listener.routes, str) and names.tables is not None:
+        if listener.routes not in names.tables:
+            yield unknown("route table", listener.routes, tuple(names.tables), at=("routes",))
+    elif listener.routes is None and fallback == "close":
+        yield Problem("a listener needs routes, or a fallback to a cluster")
+    if isinstance(listener.proxy_protocol, ProxyProtocolConfig):
+        allowed = listener.proxy_protocol.allow
+        yield from under(("proxy_protocol", "allow"), _networks(allowed))
+    if listener.tls is not None and listener.tls is not UNREAD:
+        yield from under(("tls",), listener_tls(listener.tls))
+    yield from _filters(listener.filters)
 
 
-def _raise_all(problems: Iterable[Problem]) -> None:
-    found = list(problems)
-    if found:
-        raise ExceptionGroup("several", found)
+def _listed_codecs(names: _Names, listed: Sequence[str | CodecConfig]) -> Iterator[Problem]:
+    if not listed:
+        yield Problem(
+            "an empty list recognises nothing; write auto or the names of codecs", at=("codecs",)
+        )
+    allowed = names.listener_codecs
+    before: set[str] = set()
+    for index, codec in parts(listed):
+        name = codec_name(codec)
+        if name not in allowed:
+            yield unknown("codec", name, allowed, at=("codecs", index))
+        elif name in before:
+            yield Problem(f"codec {show(name)} is listed twice", at=("codecs", index))
+        else:
+            yield from _options(names, codec, ("codecs", index))
+        before.add(name)
 
 
-def _cluster(names: Names, name: str | None) -> None:
-    if name is not None and names.lack_cluster(name):
-        raise unknown("cluster", name, names.clusters or ())
+def _options(names: _Names, codec: str | CodecConfig, at: Path) -> Iterator[Problem]:
+    if isinstance(codec, CodecConfig) and codec.options is not UNREAD:
+        try:
+            plugin_of(codec, names.registry)
+        except PluginError as exc:
+            yield Problem(str(exc), at=at)
 
 
-def _clusters(names: Names, value: str | dict[str, int] | None) -> None:
-    if isinstance(value, str):
-        _cluster(names, value)
-    elif isinstance(value, dict):
-        _raise_all(_weights(names, value))
+def _filters(filters: Sequence[FilterConfig]) -> Iterator[Problem]:
+    for index, one in parts(filters):
+        if one.options is not UNREAD and not callable(one.options):
+            yield Problem(
+                f"filter {show(one.name)} is not an instance of its class", at=("filters", index)
+            )
 
 
-def _weights(names: Names, weights: Mapping[str, int]) -> Iterator[Problem]:
-    for name, weight in weights.items():
-        if names.lack_cluster(name):
-            yield unknown("cluster", name, names.clusters or (), at=(name,), key=True)
+def _route(names: _Names, route: RouteConfig) -> Iterator[Problem]:
+    cluster = route.cluster
+    if isinstance(cluster, str):
+        yield from names.cluster(cluster, "cluster")
+    elif isinstance(cluster, dict):
+        yield from under(("cluster",), _weights(names, cluster))
+    elif (
+        cluster is None
+        and route.filters is not UNREAD
+        and not any(_may_answer(names.registry, one) for one in route.filters)
+    ):
+        yield Problem(
+            "a route needs a cluster, or a filter that answers by itself (direct_response, redirect)"
+        )
+    for index, host in parts(route.hosts):
+        try:
+            check_host_pattern(host)
+        except ValueError:
+            yield Problem(
+                f"{show(host)} is not a host pattern; expected host, host:port, *.suffix, prefix.* or *",
+                at=("hosts", index),
+            )
+    if route.match is not _ANY and route.match is not UNREAD:
+        yield from under(("match",), _match(names, route.match))
+    for index, name in parts(route.allow_upgrade):
+        if _UPGRADE.fullmatch(name) is None:
+            yield Problem(
+                f"{show(name)} is not the name of a protocol", at=("allow_upgrade", index)
+            )
+    yield from _filters(route.filters)
+
+
+_ANY: Final = attrs.fields(RouteConfig).match.default
+"""Most routes have no other tests than by host, and this very object."""
+
+
+def _may_answer(registry: Registry, filter_: FilterConfig) -> bool:
+    """Say whether a filter answers by itself; True also if that cannot be known, as it is no known filter."""
+    # ``terminal`` is a class attribute of filters.
+    if filter_ is UNREAD:
+        return True
+    if filter_.options is not UNREAD:
+        return bool(getattr(filter_.options, "terminal", False))
+    try:
+        return bool(getattr(registry.load(FILTERS, filter_.name), "terminal", False))
+    except PluginError:
+        return True
+
+
+def _weights(names: _Names, weights: Mapping[str, int]) -> Iterator[Problem]:
+    for name in weights:
+        if names.clusters is not None and name not in names.clusters:
+            yield unknown("cluster", name, tuple(names.clusters), at=(name,), key=True)
+    known = dict(entries(weights))
+    for name, weight in known.items():
         if weight < 0:
             yield Problem(f"a weight must be 0 or more, found {weight}", at=(name,))
-    total = sum(weights.values())
-    if min(weights.values(), default=0) >= 0 and not 0 < total <= MAX_TOTAL_WEIGHT:
+    total = sum(known.values())
+    if (
+        len(known) == len(weights)
+        and min(known.values(), default=0) >= 0
+        and not 0 < total <= MAX_TOTAL_WEIGHT
+    ):
         yield Problem(f"the weights together must be 1 … {MAX_TOTAL_WEIGHT}, found {total}")
 
 
-def _table(names: Names, name: str | None) -> None:
-    if name is not None and names.tables is not None and name not in names.tables:
-        raise unknown("route table", name, names.tables)
+def _match(names: _Names, match: MatchConfig) -> Iterator[Problem]:
+    for key, test in (
+        ("path", match.path),
+        ("service", match.service),
+        ("sni", match.sni),
+        ("peer_identity", match.peer_identity),
+    ):
+        if test is not None and test is not UNREAD:
+            yield from under((key,), _text(test))
+    for key, tests in (
+        ("headers", match.headers),
+        ("query", match.query),
+        ("arguments", match.arguments),
+    ):
+        for name, test in entries(tests):
+            yield from under((key, name), _text(test))
+    for key, wanted in (
+        ("method", match.method),
+        ("protocol", match.protocol),
+        ("alpn", match.alpn),
+        ("source", match.source),
+    ):
+        if wanted is not None and not wanted:
+            yield Problem("must not be an empty list", at=(key,))
+    yield from under(("protocol",), _protocols(names, match.protocol))
+    yield from under(("source",), _networks(match.source))
 
 
-def _codecs(names: Names, value: str | tuple[str | CodecConfig, ...]) -> None:
-    if isinstance(value, tuple):
-        _raise_all(_listed_codecs(value, ["auto", *names.registry.names(CODECS)]))
+def _text(test: StringMatch | PathMatch) -> Iterator[Problem]:
+    keys = EXCLUSIVE[type(test)]
+    given = [key for key in keys if getattr(test, key) is not None]
+    if len(given) > 1:
+        yield Problem(f"exactly one of {', '.join(keys)} may be given, found {', '.join(given)}")
+    elif not given:
+        yield Problem(f"exactly one of {', '.join(keys)} must be given")
+    if isinstance(test.regex, str):
+        yield from _regex(test.regex)
 
 
-def _listed_codecs(value: Sequence[str | CodecConfig], allowed: Sequence[str]) -> Iterator[Problem]:
-    if not value:
-        yield Problem("an empty list recognises nothing; write auto or the names of codecs")
-    listed = [codec_name(codec) for codec in value]
-    for index, name in enumerate(listed):
+def _regex(pattern: str) -> Iterator[Problem]:
+    try:
+        compile_pattern(pattern)
+    except ValueError as exc:
+        message = str(exc)
+        try:
+            cost_of(pattern)
+        except ValueError as why:
+            message = f"{show(pattern)} is not a regular expression: {_first_line(why)}"
+        yield Problem(message, at=("regex",))
+
+
+def _protocols(names: _Names, wanted: Sequence[str] | None) -> Iterator[Problem]:
+    if not wanted or wanted is UNREAD or set(names.codecs).issuperset(wanted):
+        return  # no codec need be loaded for it
+    allowed = sorted({*names.codecs, *dialects(names.registry)})
+    for index, name in parts(wanted):
         if name not in allowed:
-            yield unknown("codec", name, allowed, at=(index,))
-        elif name in listed[:index]:
-            yield Problem(f"codec {show(name)} is listed twice", at=(index,))
-
-
-def _protocols(names: Names, value: tuple[str, ...] | None) -> None:
-    codecs = names.registry.names(CODECS)
-    if not set(codecs).issuperset(value or ()):  # else no codec need be loaded for it
-        allowed = sorted({*codecs, *dialects(names.registry)})
-        _raise_all(
-            unknown("protocol", name, allowed, at=(index,))
-            for index, name in enumerate(value or ())
-            if name not in allowed
-        )
+            yield unknown("protocol", name, allowed, at=(index,))
 
 
 def dialects(registry: Registry) -> set[str]:
@@ -196,25 +324,8 @@ def dialects(registry: Registry) -> set[str]:
     return found
 
 
-def _codec(names: Names, codec: str | CodecConfig) -> None:
-    name = codec_name(codec)
-    allowed = ["auto", "same", "alpn", *names.registry.names(CODECS)]
-    if name not in allowed:
-        raise unknown("codec", name, allowed)
-
-
-def _load_balancer(names: Names, name: str) -> None:
-    allowed = names.registry.names(LOAD_BALANCERS)
-    if name not in allowed:
-        raise unknown("load balancer", name, allowed)
-
-
-def _networks(value: tuple[str, ...] | None) -> None:
-    _raise_all(_bad_networks(value or ()))
-
-
-def _bad_networks(value: Sequence[str]) -> Iterator[Problem]:
-    for index, text in enumerate(value):
+def _networks(texts: Sequence[str] | None) -> Iterator[Problem]:
+    for index, text in parts(texts):
         try:
             ipaddress.ip_network(text)
         except ValueError as exc:
@@ -236,188 +347,17 @@ def _first_line(exc: Exception) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-def _hosts(value: tuple[str, ...]) -> None:
-    _raise_all(_bad_hosts(value))
-
-
-def _bad_hosts(value: Sequence[str]) -> Iterator[Problem]:
-    for index, host in enumerate(value):
-        try:
-            check_host_pattern(host)
-        except ValueError:
-            yield Problem(
-                f"{show(host)} is not a host pattern; expected host, host:port, *.suffix, prefix.* or *",
-                at=(index,),
-            )
-
-
-def _regex(pattern: str | None) -> None:
-    if pattern is None:
-        return
-    try:
-        compile_pattern(pattern)
-    except ValueError as exc:
-        try:
-            cost_of(pattern)
-        except ValueError as why:
-            text = _first_line(why)
-            raise Problem(f"{show(pattern)} is not a regular expression: {text}") from why
-        raise Problem(str(exc)) from exc
-
-
-def _exactly_one(keys: Sequence[str], cls: type, value: Mapping[str, object]) -> Iterator[Problem]:
-    known = {field.name for field in attrs.fields(cls)}
-    given = [key for key in keys if value.get(key) is not None]
-    if len(given) > 1:
-        yield Problem(f"exactly one of {', '.join(keys)} may be given, found {', '.join(given)}")
-    elif not given and known.issuperset(
-        value
-    ):  # else the unknown key is likely the one that is missing
-        yield Problem(f"exactly one of {', '.join(keys)} must be given")
-
-
-def _route(names: Names, value: Mapping[str, object]) -> Iterator[Problem]:
-    if value.get("cluster") is not None or _misspelt(value, "cluster", RouteConfig):
-        return
-    filters = value.get("filters", [])
-    if not isinstance(filters, list) or not any(_answers(names.registry, item) for item in filters):
-        yield Problem(
-            "a route needs a cluster, or a filter that answers by itself (direct_response, redirect)"
-        )
-
-
-def _answers(registry: Registry, item: object) -> bool:
-    """Say whether a filter answers by itself; True also if that cannot be known, as it is no known filter."""
-    name = item.get("name") if isinstance(item, dict) else item
-    if not isinstance(name, str) or name not in registry.names(FILTERS):
-        return True
-    try:
-        return bool(getattr(registry.load(FILTERS, name), "terminal", False))
-    except PluginError:
-        return True
-
-
-def _listener(value: Mapping[str, object]) -> Iterator[Problem]:
-    silent, fallback = value.get("server_first"), value.get("fallback", "close")
-    if (
-        silent is True or (isinstance(silent, dict) and silent.get("cluster") is None)
-    ) and fallback == "close":
-        yield Problem(
-            "name a cluster for silent clients here, or a fallback to one", at=("server_first",)
-        )
-    if value.get("routes") is not None or _misspelt(value, "routes", ListenerConfig):
-        return
-    if value.get("fallback", "close") == "close" and not _misspelt(
-        value, "fallback", ListenerConfig
-    ):
-        yield Problem("a listener needs routes, or a fallback to a cluster")
-
-
-def _cluster_keys(value: Mapping[str, object]) -> Iterator[Problem]:
-    if (
-        value.get("codec") == "alpn"
-        and not value.get("tls")
-        and not _misspelt(value, "tls", ClusterConfig)
-    ):
-        yield Problem("alpn needs `tls` beside it: the choice is made there", at=("codec",))
-    yield from nameless(value)
-
-
-def _misspelt(value: Mapping[str, object], key: str, cls: type) -> bool:
-    """Say whether an unknown key is probably ``key``: then its absence is no second mistake."""
-    known = {field.name for field in attrs.fields(cls)}
-    return any(name not in known and is_like(name, key) for name in value)
-
-
-def _config(value: Mapping[str, object]) -> Iterator[Problem]:
-    listeners = value.get("listeners")
-    if not isinstance(listeners, list):
-        return
-    mappings = [(i, item) for i, item in enumerate(listeners) if isinstance(item, dict)]
-    yield from _twice("name", "name", [(i, item.get("name")) for i, item in mappings])
-    yield from clashes(listeners, value.get("admin"))
-
-
-def _twice(kind: str, key: str, values: Iterable[tuple[int, object]]) -> Iterator[Problem]:
-    first: dict[str, int] = {}
-    for index, value in values:
-        if not isinstance(value, str) or not value:
-            continue
-        before = first.setdefault(value, index)
-        if before != index:
-            message = f"{kind} {show(value)} is taken by listeners[{before}] already"
-            yield Problem(message, at=("listeners", index, key))
-
-
-def oddities(config: Config) -> Iterator[tuple[Path, str]]:
-    """Give what is allowed but hardly meant, with its path."""
-    used_tables = {listener.routes for listener in config.listeners}
-    used_clusters = {
-        listener.fallback.cluster
-        for listener in config.listeners
-        if isinstance(listener.fallback, FallbackConfig)
-    }
-    used_clusters |= {
-        listener.server_first.cluster
-        for listener in config.listeners
-        if listener.server_first is not None and listener.server_first.cluster is not None
-    }
-    for table, routes in config.routes.items():
-        if table not in used_tables:
-            yield ("routes", table), "no listener uses this route table"
-        if not routes:
-            yield ("routes", table), "no routes: every request is answered with not found"
-        yield from _unreachable(table, routes)
-        yield from never(config, table, routes)
-        for route in routes:
-            used_clusters.update(clusters_of(route))
-    for_browsers = _for_browsers(config)
-    for name, cluster in config.clusters.items():
-        if name not in used_clusters:
-            yield ("clusters", name), "no route and no listener uses this cluster"
-        if cluster.codec == "same" and cluster.tls is None and name in for_browsers:
-            yield (
-                ("clusters", name, "codec"),
-                "browsers agree on a newer HTTP with a listener that has TLS, and its endpoints must speak it then: "
-                "leave `codec` out where they are ordinary web servers",
-            )
-        counted = Counter(str(endpoint.address) for endpoint in cluster.endpoints)
-        for address, count in counted.items():
-            if count > 1:
-                yield ("clusters", name, "endpoints"), f"{address} stands here {count} times"
-    yield from tls_oddities(config)
-    if config.admin is not None and not _is_private(config.admin.address):
-        yield (
-            ("admin", "address"),
-            "not a loopback address: anybody who reaches it may use the admin interface",
-        )
-
-
-def _for_browsers(config: Config) -> set[str]:
-    """Return the clusters that a listener leads to which ends TLS and recognises whatever is installed."""
-    tables = {
-        listener.routes
-        for listener in config.listeners
-        if listener.tls is not None and listener.tls.certificates and listener.codecs == "auto"
-    }
-    routes = [route for table in tables for route in config.routes.get(table or "", ())]
-    return {name for route in routes for name in clusters_of(route)}
-
-
-def _unreachable(table: str, routes: Sequence[RouteConfig]) -> Iterator[tuple[Path, str]]:
-    for index, route in enumerate(routes[:-1]):
-        if (not route.hosts or "*" in route.hosts) and route.match == MatchConfig():
-            yield (
-                ("routes", table, index + 1),
-                f"never reached: routes.{table}[{index}] matches everything",
-            )
-            return
-
-
-def _is_private(address: Address) -> bool:
-    if address.is_unix or address.host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address.host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
+def _cluster(names: _Names, cluster: ClusterConfig) -> Iterator[Problem]:
+    codec, balancer, tls = cluster.codec, cluster.load_balancer, cluster.tls
+    if codec is not UNREAD:
+        if codec_name(codec) not in names.cluster_codecs:
+            yield unknown("codec", codec_name(codec), names.cluster_codecs, at=("codec",))
+        else:
+            yield from _options(names, codec, ("codec",))
+        if codec == ALPN and tls is None:
+            yield Problem("alpn needs `tls` beside it: the choice is made there", at=("codec",))
+    if balancer is not UNREAD and balancer not in names.balancers:
+        yield unknown("load balancer", balancer, names.balancers, at=("load_balancer",))
+    if tls is not None and tls is not UNREAD:
+        yield from under(("tls",), cluster_tls(tls))
+        yield from nameless(tls, cluster.endpoints)

@@ -15,9 +15,9 @@ from cattrs import Converter
 from cattrs.errors import StructureHandlerNotFoundError
 
 from xproxy.codecs.api import CodecPlugin
-from xproxy.config.checks import unknown
 from xproxy.config.fields import DESCRIBED_BY, config_fields
-from xproxy.config.findings import Problem, show
+from xproxy.config.findings import Problem, show, unknown
+from xproxy.config.partial import UNREAD, PartlyRead
 from xproxy.config.schema import ClusterConfig, CodecConfig, ListenerConfig, codec_name
 from xproxy.model.errors import PluginError
 from xproxy.model.traits import WEB_FAMILY, Sharing
@@ -113,17 +113,14 @@ def _read(
 ) -> CodecConfig:
     try:
         options: object = converter.structure(given, options_class(registry.codec(name)))
+    except PartlyRead as exc:
+        raise PartlyRead(exc.problems, CodecConfig(name=name, options=UNREAD)) from exc
     except PluginError as exc:
         raise Problem(str(exc), at=("name",)) from exc
     except (StructureHandlerNotFoundError, NameError) as exc:
         # A field of a type that nothing can be read into, or an annotation that names nothing at run time.
         raise Problem(f"codec {name} cannot be configured: {exc}", at=("name",)) from exc
-    config = CodecConfig(name=name, options=options)
-    try:
-        plugin_of(config, registry)
-    except PluginError as exc:
-        raise Problem(str(exc)) from exc
-    return config
+    return CodecConfig(name=name, options=options)
 
 
 def plugin_of(codec: str | CodecConfig, registry: Registry) -> CodecPlugin:

@@ -6,7 +6,6 @@ import typing
 from typing import Any, Literal
 
 from cattrs import Converter
-from cattrs.cols import list_structure_factory, mapping_structure_factory
 
 from xproxy.config.fields import alternatives
 from xproxy.config.findings import Problem, show
@@ -19,14 +18,15 @@ from xproxy.config.kinds import (
     label,
     unexpected,
 )
+from xproxy.config.partial import UNREAD, PartlyRead, problems_of, rest_of
 from xproxy.config.scalars import Hook
 
 
 def sequence_hook(type_: Any, converter: Converter) -> Hook:  # Any: a type form, not always a class
     """Read a list. Where its items are single texts, one text stands for a list of one."""
     item = item_type(type_)
-    inner = list_structure_factory(list[item], converter)  # type: ignore[valid-type]  # built at run time
-    make = container_of(type_)
+    hook = converter.get_structure_hook(item)
+    make = container_of(type_) or list
     one_will_do = accepts(item, "text") and not is_class(item)
 
     def structure(value: object, _: object) -> object:
@@ -34,19 +34,46 @@ def sequence_hook(type_: Any, converter: Converter) -> Hook:  # Any: a type form
             value = [value]
         if not isinstance(value, list):
             raise unexpected(type_, value)
-        return make(inner(value, type_)) if make else inner(value, type_)
+        items: list[object] = []
+        problems: list[Problem] = []
+        for index, written in enumerate(value):
+            try:
+                items.append(hook(written, item))
+            except Exception as exc:  # a plugin's class may raise anything
+                problems += problems_of(exc, (index,))
+                items.append(rest_of(exc))
+        if problems:
+            # What could be read in part cannot be told apart in a set.
+            raise PartlyRead(problems, make(items) if make in (tuple, list) else UNREAD)
+        return make(items)
 
     return structure
 
 
 def mapping_hook(type_: Any, converter: Converter) -> Hook:  # Any: as above
     """Read a mapping with free keys."""
-    inner = mapping_structure_factory(type_, converter, structure_to=dict)
+    key_type, item = (*typing.get_args(type_), Any, Any)[:2]
+    key_hook, hook = (converter.get_structure_hook(one) for one in (key_type, item))
 
     def structure(value: object, _: object) -> object:
         if not isinstance(value, dict):
             raise unexpected(type_, value)
-        return inner(value, type_)
+        items: dict[object, object] = {}
+        problems: list[Problem] = []
+        for key, written in value.items():
+            try:
+                read = key_hook(key, key_type)
+            except Exception as exc:  # as above
+                problems += problems_of(exc, (key,))
+                continue
+            try:
+                items[read] = hook(written, item)
+            except Exception as exc:  # as above
+                problems += problems_of(exc, (key,))
+                items[read] = rest_of(exc)
+        if problems:
+            raise PartlyRead(problems, items)
+        return items
 
     return structure
 

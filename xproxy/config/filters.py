@@ -5,8 +5,8 @@ from __future__ import annotations
 from cattrs import Converter
 from cattrs.errors import StructureHandlerNotFoundError
 
-from xproxy.config.checks import unknown
-from xproxy.config.findings import Problem, show
+from xproxy.config.findings import Problem, show, unknown
+from xproxy.config.partial import UNREAD, PartlyRead
 from xproxy.config.schema import FilterConfig
 from xproxy.model.errors import PluginError
 from xproxy.registry import FILTERS, Registry
@@ -38,6 +38,8 @@ def _instance(
 ) -> object:
     try:
         return converter.structure(options, registry.filter(name))
+    except PartlyRead as exc:
+        raise PartlyRead(exc.problems, FilterConfig(name=name, options=UNREAD)) from exc
     except PluginError as exc:
         raise Problem(str(exc), at=("name",)) from exc
     except (StructureHandlerNotFoundError, NameError) as exc:

@@ -6,7 +6,7 @@ import difflib
 import functools
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, TypeAlias
 
 import attrs
@@ -34,9 +34,9 @@ class Finding:
     """One thing that is wrong (or, as a warning, odd) in a configuration."""
 
     file: str
-    """Path of the file as the user gave it, or the name of another source."""
+    """Path of the file as the user gave it, or the name of another source; empty where there is none."""
     line: int
-    """From 1; 0 where the source has no lines (a file that cannot be read, command line arguments)."""
+    """From 1; 0 where the source has no lines (a file that cannot be read, command line arguments, a program)."""
     column: int
     """From 1, in characters; 0 as above."""
     path: str
@@ -52,10 +52,11 @@ class Finding:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        place = f"{place}: " if place else ""
         where = f"{self.path}: " if self.path else ""
         hint = f" (did you mean `{self.suggestion}`?)" if self.suggestion else ""
         allowed = f"; allowed: {self.allowed}" if self.allowed else ""
-        return f"{place}: {where}{self.message}{hint}{allowed}"
+        return f"{place}{where}{self.message}{hint}{allowed}"
 
     def shown(self) -> str:
         """Return the finding with the line it stands in, and a caret under the place."""
@@ -74,13 +75,32 @@ class InvalidConfig(ConfigError):
 
     def __init__(self, findings: Sequence[Finding], omitted: int = 0) -> None:
         self.findings: tuple[Finding, ...] = tuple(findings)
-        """In the order of the file."""
+        """In the order of the file, or of the configuration where there is none."""
         self.omitted = omitted
         """How many more there are, past ``MAX_FINDINGS``."""
         lines = [str(finding) for finding in self.findings]
         if omitted:
             lines.append(f"… and {omitted} more")
         super().__init__("\n".join(lines))
+
+    @classmethod
+    def of(
+        cls,
+        problems: Sequence[Problem],
+        place: Callable[[Problem, str, str], Finding] | None = None,
+    ) -> InvalidConfig:
+        """Word the first ``MAX_FINDINGS`` of ``problems``, whose ``at`` begins at the top of the configuration.
+
+        ``place`` makes a finding of one, with what to write instead and what is allowed. Without it: a configuration
+        that no text was read for, where a path is all there is.
+        """
+        shown = problems[:MAX_FINDINGS]
+        make = place or _unplaced
+        findings = [
+            make(problem, near, allowed_names(problem))
+            for problem, near in zip(shown, suggestions(shown), strict=True)
+        ]
+        return cls(findings, len(problems) - len(shown))
 
     def shown(self) -> str:
         """Return every finding with its line of the text, for people at a terminal."""
@@ -115,6 +135,26 @@ class Problem(ValueError):
         self.name = name
         self.allowed = allowed
         self.suggestion = suggestion
+
+
+def _unplaced(problem: Problem, suggestion: str, allowed: str) -> Finding:
+    return Finding("", 0, 0, show_path(problem.at), problem.message, suggestion, allowed)
+
+
+def unknown(
+    kind: str, name: str, allowed: Sequence[str], *, at: Path = (), key: bool = False
+) -> Problem:
+    """Return the problem of a name that nothing has."""
+    if not allowed:
+        return Problem(f"unknown {kind} {show(name)}; there is none", at=at, on_key=key)
+    return Problem(f"unknown {kind} {show(name)}", at=at, on_key=key, name=name, allowed=allowed)
+
+
+def under(path: Path, problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Give the problems of a part that stands at ``path``, as those of the whole."""
+    for problem in problems:
+        problem.at = path + problem.at
+        yield problem
 
 
 def allowed_names(problem: Problem) -> str:

@@ -36,6 +36,12 @@ SHORTHANDS: Final[Mapping[type, tuple[str, Callable[[object], object]]]] = {
 }
 """What may be written instead of a class's mapping, and the mapping it stands for."""
 
+EXCLUSIVE: Final[Mapping[type, tuple[str, ...]]] = {
+    StringMatch: ("exact", "prefix", "suffix", "contains", "regex", "present"),
+    PathMatch: ("exact", "prefix", "segment_prefix", "regex"),
+}
+"""The keys of a class of which exactly one must be given."""
+
 _CONTAINERS: Final[Mapping[object, Callable[[list[object]], object]]] = {
     tuple: tuple,
     list: list,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path as FilePath
+from typing import Any
 
 import attrs
-from cattrs import Converter
 
 from xproxy.config.certificates import register_files
-from xproxy.config.checks import Names, class_checks, field_checks, oddities
+from xproxy.config.checks import note_as_right, problems_by_part
 from xproxy.config.codecs import register_codecs
 from xproxy.config.document import (
     MAX_TEXT_BYTES,
@@ -21,15 +21,9 @@ from xproxy.config.document import (
     split_lines,
 )
 from xproxy.config.filters import register_filters
-from xproxy.config.findings import (
-    MAX_FINDINGS,
-    Finding,
-    InvalidConfig,
-    Path,
-    Problem,
-    allowed_names,
-    suggestions,
-)
+from xproxy.config.findings import MAX_FINDINGS, Finding, InvalidConfig, Problem
+from xproxy.config.oddities import oddities
+from xproxy.config.partial import UNREAD, PartlyRead, problems_of, rest_of
 from xproxy.config.places import not_here
 from xproxy.config.schema import (
     ClusterConfig,
@@ -40,7 +34,7 @@ from xproxy.config.schema import (
     RouteConfig,
 )
 from xproxy.config.shared_states import shared_states
-from xproxy.config.structure import build_converter, walk
+from xproxy.config.structure import build_converter
 from xproxy.model.address import Address, NotAnAddress
 from xproxy.registry import Registry
 
@@ -68,14 +62,10 @@ def read_text(
     does not have (an address, a folder for a log) is a mistake.
     """
     document = read_document(text, source)
-    try:
-        config: Config = _converter(document, registry, base.absolute()).structure(
-            document.value, Config
-        )
-    except (Problem, ExceptionGroup) as exc:
-        raise _invalid(
-            document, walk(exc)
-        ) from None  # the findings say all that the exceptions know
+    config, problems = _read(document, registry, base.absolute())
+    if problems:
+        raise _invalid(document, problems)
+    note_as_right(config, registry)
     if here:
         impossible = [document.finding(path, message) for path, message in not_here(config)]
         if impossible:
@@ -147,32 +137,39 @@ def simple(listen: str, upstreams: Sequence[str]) -> Config:
     )
 
 
-def _converter(document: Document, registry: Registry, base: FilePath) -> Converter:
-    names = Names.of(document.value, registry, base)
-    converter = build_converter(field_checks(names), class_checks(names))
+def _read(document: Document, registry: Registry, base: FilePath) -> tuple[Config, list[Problem]]:
+    """Return the configuration, or what could be read of it, and all that is wrong with it."""
+    converter = build_converter()
     register_codecs(converter, registry)
     register_filters(converter, registry)
     register_files(converter, base)
-    return converter
+    problems: list[Problem] = []
+    config: Any = UNREAD  # Any: as what could be read in part
+    try:
+        config = converter.structure(document.value, Config)
+    except (Problem, PartlyRead) as exc:
+        config = rest_of(exc)
+        problems += problems_of(exc)
+    if isinstance(config, Config):
+        for found in problems_by_part(config, registry):
+            problems += found
+    return config, problems
 
 
-def _invalid(document: Document, problems: Iterable[tuple[Path, Problem]]) -> InvalidConfig:
+def _invalid(document: Document, problems: Iterable[Problem]) -> InvalidConfig:
     """Place every problem, sort them, and word those that are shown."""
     # What stands behind an anchor is read once for each alias of it, but is to be mended, and told, once.
-    found: dict[tuple[int, int, str], tuple[Path, Problem]] = {}
-    for path, problem in problems:
-        place = document.position(path, of_key=problem.on_key)
-        found.setdefault((place.line, place.column, problem.message), (path, problem))
-    placed = sorted(found.items(), key=lambda item: item[0][:2])
-    shown = [item for _, item in placed[:MAX_FINDINGS]]
-    near = suggestions(problem for _, problem in shown)
-    findings = [
-        document.finding(
-            path, problem.message, suggestion, allowed_names(problem), of_key=problem.on_key
-        )
-        for (path, problem), suggestion in zip(shown, near, strict=True)
-    ]
-    return InvalidConfig(findings, max(0, len(placed) - MAX_FINDINGS))
+    found: dict[tuple[int, int, str], Problem] = {}
+    for problem in problems:
+        place = document.position(problem.at, of_key=problem.on_key)
+        found.setdefault((place.line, place.column, problem.message), problem)
+    placed = [problem for _, problem in sorted(found.items(), key=lambda item: item[0][:2])]
+    return InvalidConfig.of(
+        placed,
+        lambda problem, near, allowed: document.finding(
+            problem.at, problem.message, near, allowed, of_key=problem.on_key
+        ),
+    )
 
 
 def _in_order(findings: Iterable[Finding]) -> list[Finding]:

@@ -41,21 +41,11 @@ def never(config: Config, table: str, routes: Sequence[RouteConfig]) -> Iterator
                     yield (*where, "match", kind, name), f"never holds: {why}"
         for key, why in _whole(route, match, listeners):
             yield (*where, "match", key), f"never holds: {why}"
-        for key, value in _lists(match):
-            if value is not None and not value:
-                yield (*where, "match", key), "never holds: the list is empty"
         # By its text: what a condition holds need not be hashable.
         same = repr((route.hosts, match))
         if same in seen and match != MatchConfig():
             yield where, f"never reached: routes.{table}[{seen[same]}] matches the same"
         seen.setdefault(same, index)
-
-
-def _lists(match: MatchConfig) -> Iterator[tuple[str, tuple[str, ...] | None]]:
-    yield "method", match.method
-    yield "protocol", match.protocol
-    yield "alpn", match.alpn
-    yield "source", match.source
 
 
 def _path(match: PathMatch, listeners: Sequence[ListenerConfig]) -> Iterator[tuple[str, str]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Final
 
 import attrs
 
 from xproxy.config.findings import Path, Problem, show
+from xproxy.config.partial import parts
 from xproxy.config.schema import AdminConfig, Config
 from xproxy.model.address import Address
 from xproxy.stream.lifetime import SupportsProbe
@@ -21,37 +22,25 @@ _EVERY: Final = ("0.0.0.0", "::")  # noqa: S104  # compared with, and not listen
 """All addresses of IPv4, and of IPv6."""
 
 
-def clashes(listeners: Sequence[object], admin: object) -> Iterator[Problem]:
+def clashes(config: Config) -> Iterator[Problem]:
     """Give the listeners, and the admin interface, that cannot have their address as another one has it."""
+    wanted: list[tuple[Path, str, object]] = [
+        (("listeners", index, "address"), f"listeners[{index}]", listener.address)
+        for index, listener in parts(config.listeners)
+    ]
+    if isinstance(config.admin, AdminConfig):
+        wanted.append((("admin", "address"), "admin", config.admin.address))
     taken: dict[tuple[bool, str | int], _Taken] = {}
-    for index, item in enumerate(listeners):
-        if isinstance(item, Mapping):
-            yield from _take(item.get("address"), ("listeners", index, "address"), taken)
-    if isinstance(admin, Mapping):
-        default = str(AdminConfig().address)
-        yield from _take(admin.get("address", default), ("admin", "address"), taken)
-
-
-def _take(
-    written: object, at: Path, taken: dict[tuple[bool, str | int], _Taken]
-) -> Iterator[Problem]:
-    address = _parse(written)
-    if address is None or (not address.is_unix and address.port == 0):
-        return
-    name = f"listeners[{at[1]}]" if at[0] == "listeners" else "admin"
-    place = taken.setdefault((address.is_unix, address.path or address.port), _Taken())
-    before = place.by(address, name)
-    if before is not None:
-        other, its_name = before
-        same = "" if address == other else f", which listens on {other}"
-        yield Problem(f"address {show(str(address))} is taken by {its_name} already{same}", at=at)
-
-
-def _parse(value: object) -> Address | None:
-    try:
-        return Address.parse(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
+    for at, name, address in wanted:
+        if not isinstance(address, Address) or (not address.is_unix and address.port == 0):
+            continue
+        place = taken.setdefault((address.is_unix, address.path or address.port), _Taken())
+        before = place.by(address, name)
+        if before is not None:
+            other, its_name = before
+            same = "" if address == other else f", which listens on {other}"
+            message = f"address {show(str(address))} is taken by {its_name} already{same}"
+            yield Problem(message, at=at)
 
 
 @attrs.define(eq=False)

@@ -403,3 +403,5 @@ class Config:
     """What is hidden where this configuration is shown. Access logs have a ``redaction`` of their own."""
     workers: int = field(default=1, validator=in_([1]))
     """Processes that share the ports. This version runs one."""
+    checked_with: object = field(default=None, init=False, eq=False, repr=False)
+    """The registry with which this very value was found to be right; None: it has not been checked. No key."""

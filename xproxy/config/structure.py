@@ -1,6 +1,8 @@
-"""Plain values → attrs classes, by cattrs, with every mistake of a document found in one go.
+"""Plain values → attrs classes, by cattrs, with every mistake in them found in one go.
 
-Each field's validators run by themselves, so that each of them is reported, at its own place.
+Here are types, unknown and missing keys, and each class's own bounds; what takes more than one value, or what is
+installed, is looked at in ``checks.py``. A class of which a part cannot be read is made without its ``__init__``, for
+those checks; see ``partial.py``.
 """
 
 from __future__ import annotations
@@ -8,18 +10,16 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
-import attrs
 from cattrs import Converter
-from cattrs.errors import AttributeValidationNote, ForbiddenExtraKeysError, IterableValidationNote
-from cattrs.gen import make_dict_structure_fn, override
 
 from xproxy.config.containers import mapping_hook, sequence_hook, union_hook
-from xproxy.config.fields import alternatives, config_fields, is_required, key_of
-from xproxy.config.findings import Path, Problem, is_like, show
+from xproxy.config.fields import alternatives, config_fields, default_of, is_required, key_of
+from xproxy.config.findings import Problem, is_like, show
 from xproxy.config.kinds import (
+    EXCLUSIVE,
     SHORTHANDS,
     is_class,
     is_enum,
@@ -28,6 +28,7 @@ from xproxy.config.kinds import (
     is_sequence,
     unexpected,
 )
+from xproxy.config.partial import UNREAD, PartlyRead, problems_of, rest_of, text_of
 from xproxy.config.scalars import (
     BUILTIN_HOOKS,
     SCALAR_HOOKS,
@@ -36,16 +37,12 @@ from xproxy.config.scalars import (
     structure_literal,
 )
 
-FieldCheck: TypeAlias = Callable[[Any], None]  # Any: takes what the field holds; raises Problem(s)
-ClassCheck: TypeAlias = Callable[[Mapping[str, object]], Iterator[Problem]]
-"""Looks at a mapping as it was written, also where parts of it are wrong."""
 
+def build_converter() -> Converter:
+    """Return a converter for the schema's classes and any attrs class.
 
-def build_converter(
-    field_checks: Mapping[tuple[type, str], FieldCheck],
-    class_checks: Mapping[type, ClassCheck],
-) -> Converter:
-    """Return a converter for the schema's classes and any attrs class. ``walk`` reads the errors it raises."""
+    ``problems_of`` reads the errors it raises, and ``rest_of`` what could be read nevertheless.
+    """
     converter = Converter(detailed_validation=True, forbid_extra_keys=True)
     for builtin, hook in BUILTIN_HOOKS.items():
         converter.register_structure_hook(builtin, hook)
@@ -56,47 +53,8 @@ def build_converter(
     converter.register_structure_hook_factory(is_sequence, sequence_hook)
     converter.register_structure_hook_factory(is_mapping, mapping_hook)
     converter.register_structure_hook_factory(lambda t: alternatives(t) is not None, union_hook)
-    converter.register_structure_hook_factory(
-        is_class,
-        lambda t, c: _class_hook(t, c, field_checks, class_checks),
-    )
+    converter.register_structure_hook_factory(is_class, _class_hook)
     return converter
-
-
-def walk(error: Exception, path: Path = ()) -> Iterator[tuple[Path, Problem]]:
-    """Give every problem in what the converter raised, with its path."""
-    match error:
-        case ForbiddenExtraKeysError():
-            allowed = [key_of(field) for field in config_fields(error.cl)]
-            for key in sorted(error.extra_fields):
-                message = "unknown key" if allowed else "unknown key; none is allowed here"
-                yield (
-                    (*path, key),
-                    Problem(message, on_key=True, name=key, allowed=allowed),
-                )
-        case ExceptionGroup():
-            for inner in error.exceptions:
-                yield from walk(inner, path + _step(inner))
-        case Problem():
-            yield path + error.at, error
-        case _:
-            known = isinstance(error, ValueError | TypeError | re.error)
-            text = _text_of(error)
-            yield path, Problem(text if known else f"{type(error).__name__}: {text}")
-
-
-def _step(error: Exception) -> Path:
-    for note in getattr(error, "__notes__", ()):
-        if isinstance(note, AttributeValidationNote):
-            return (note.name,)
-        if isinstance(note, IterableValidationNote):
-            return (note.index,)
-    return ()
-
-
-def _text_of(error: Exception) -> str:
-    # attrs' validators hand over (message, attribute, …); KeyError would show the repr of its key.
-    return str(error.args[0]) if error.args else type(error).__name__
 
 
 _ATTRS_BOUND: Final = re.compile(r"'\w+' (must be [<>=]+ [^:]+): .*")
@@ -118,99 +76,112 @@ def _refusal(message: str, value: object) -> str:
     return message
 
 
-def _class_hook(
-    cls: type,
-    converter: Converter,
-    field_checks: Mapping[tuple[type, str], FieldCheck],
-    class_checks: Mapping[type, ClassCheck],
-) -> Hook:
-    fields = config_fields(cls)
-    written = {field.name for field in fields}
-    overrides = {
-        field.name: override(
-            struct_hook=_field_hook(field, converter, field_checks.get((cls, field.name))),
-        )
-        if field.name in written
-        else override(omit=True)
-        for field in attrs.fields(cls)
-        if field.init
-    }
-    inner: Hook = make_dict_structure_fn(
-        cls,
-        converter,
-        _cattrs_forbid_extra_keys=True,
-        _cattrs_detailed_validation=True,
-        _cattrs_use_alias=True,
-        **overrides,  # type: ignore[arg-type]  # the keywords above are not overrides
-    )
-    renamed = {f.name: key_of(f) for f in fields if f.name != key_of(f)}
-    known = {key_of(field) for field in fields}
-    required = [key_of(field) for field in fields if is_required(field)]
-    check = class_checks.get(cls)
-    short = SHORTHANDS.get(cls)
+def _class_hook(cls: type, converter: Converter) -> Hook:
+    reader = _ClassReader(cls, converter)
+    return lambda value, _: reader.read(value)
 
-    def structure(value: object, _: object) -> object:
-        if short is not None:
-            value = short[1](value)
+
+class _ClassReader:
+    """Reads mappings into instances of one class."""
+
+    def __init__(self, cls: type, converter: Converter) -> None:
+        self._cls = cls
+        self._converter = converter
+        self._fields = {key_of(field): field for field in config_fields(cls)}
+        self._required = {key for key, field in self._fields.items() if is_required(field)}
+        self._exclusive = EXCLUSIVE.get(cls, ())
+        self._short = SHORTHANDS.get(cls)
+        # Found when first needed: a class may have fields of its own kind.
+        self._hooks: dict[str, Hook] = {}
+
+    def read(self, value: object) -> object:
+        """Return the instance. Raises PartlyRead, or Problem where there is no mapping."""
+        if self._short is not None:
+            value = self._short[1](value)
         if not isinstance(value, dict):
-            raise unexpected(cls, value)
-        if "on" in known and "on" not in value:
+            raise unexpected(self._cls, value)
+        fields = self._fields
+        if "on" in fields and "on" not in value:
             value = _on(value)
-        missing = [key for key in required if key not in value]
-        problems: list[Exception] = [
-            Problem(f"key `{key}` is missing")
-            for key in missing
-            if not any(name not in known and is_like(name, key) for name in value)
-        ]
-        if check is not None:
-            problems += check(value)
-        try:
-            result = inner(value, cls)
-        except ExceptionGroup as group:
-            _spell(group.exceptions, renamed)
-            problems += [exc for exc in group.exceptions if not _is_missing(exc, missing)]
-        if problems:
-            raise ExceptionGroup(cls.__name__, problems)
-        return result
+        problems: list[Problem] = []
+        read: dict[str, Any] = {}  # Any: what fields hold
+        wrong: set[str] = set()
+        for key, written in value.items():
+            field = fields.get(key)
+            if field is None:
+                continue
+            try:
+                read[key] = (self._hooks.get(key) or self._hook(key))(written, field.type)
+            except Exception as exc:  # the hooks of types, and plugins' classes, may raise anything
+                problems += problems_of(exc, (key,))
+                read[key] = rest_of(exc)
+                wrong.add(key)
+        if len(read) < len(value) or not self._required <= read.keys():
+            problems += self._other_keys(value, read)
+        if not problems:
+            try:
+                return self._cls(**read)
+            except Exception as exc:  # somebody else's class may raise anything
+                problems += self._refused(value, read, wrong) or problems_of(exc)
+        else:
+            problems += self._refused(value, read, wrong)
+        raise PartlyRead(problems, self._partial(read))
 
-    return structure
+    def _hook(self, key: str) -> Hook:
+        hook: Hook = self._converter.get_structure_hook(self._fields[key].type)
+        self._hooks[key] = hook
+        return hook
+
+    def _other_keys(self, value: Mapping[str, object], read: dict[str, Any]) -> Iterator[Problem]:
+        """Give the keys that are unknown or missing; what an unknown one may be meant for counts as unread."""
+        unknown = sorted(key for key in value if key not in self._fields)
+        missing = [key for key in self._fields if key not in value]
+        misspelt = {key for key in missing if any(is_like(name, key) for name in unknown)}
+        for key in missing:
+            if key in self._required and key not in misspelt:
+                yield Problem(f"key `{key}` is missing")
+            if key in self._required or (key in misspelt and key not in self._exclusive):
+                read[key] = UNREAD
+        if unknown and all(value.get(key) is None for key in self._exclusive):
+            # One of them is to be given: whatever stands there is likely that one.
+            read.update(dict.fromkeys(self._exclusive[:1], UNREAD))
+        allowed = list(self._fields)
+        message = "unknown key" if allowed else "unknown key; none is allowed here"
+        for key in unknown:
+            yield Problem(message, at=(key,), on_key=True, name=key, allowed=allowed)
+
+    def _refused(
+        self, value: Mapping[str, object], read: Mapping[str, object], wrong: set[str]
+    ) -> list[Problem]:
+        """Return what the validators say of each field that could be read: all of them, not the first alone."""
+        found: list[Problem] = []
+        for key, written in value.items():
+            field = self._fields.get(key)
+            if field is None or field.validator is None or key in wrong or read[key] is UNREAD:
+                continue
+            try:
+                field.validator(None, field, read[key])
+            except (ValueError, TypeError, re.error) as exc:
+                found.append(Problem(_refusal(text_of(exc), written), at=(key,)))
+            except AttributeError:
+                # A validator that looks at the other fields too: it reports when the object is made.
+                pass
+            except Exception as exc:  # likewise
+                found += problems_of(exc, (key,))
+        return found
+
+    def _partial(self, read: Mapping[str, object]) -> object:
+        """Return an instance with what could be read, and defaults where nothing was written."""
+        try:
+            made: object = object.__new__(self._cls)
+            for key, field in self._fields.items():
+                value = read[key] if key in read else default_of(field)
+                object.__setattr__(made, field.name, value)
+        except Exception:  # likewise; it is a plugin's class, whose parts nothing looks at
+            return UNREAD
+        return made
 
 
 def _on(value: dict[str, object]) -> dict[str, object]:
     # Tools of YAML 1.1 take the key `on` for the truth, and write `true` for it.
     return {"on" if key in ("true", "True") else key: one for key, one in value.items()}
-
-
-def _spell(errors: Sequence[Exception], renamed: Mapping[str, str]) -> None:
-    # cattrs notes the name of the attribute; the user wrote its alias.
-    for error in errors if renamed else ():
-        for note in getattr(error, "__notes__", ()):
-            if isinstance(note, AttributeValidationNote):
-                note.name = renamed.get(note.name, note.name)
-
-
-def _is_missing(exc: Exception, missing: Sequence[str]) -> bool:
-    # cattrs reports a missing key as the KeyError of looking it up; that one has been reported already.
-    return isinstance(exc, KeyError) and _step(exc)[:1] in [(key,) for key in missing]
-
-
-def _field_hook(
-    field: attrs.Attribute[Any],  # Any: a field of any type
-    converter: Converter,
-    check: FieldCheck | None,
-) -> Hook:
-    def structure(value: object, type_: Any) -> object:  # Any: a type form
-        result = converter.structure(value, type_)
-        if field.validator is not None:
-            try:
-                field.validator(None, field, result)
-            except (ValueError, TypeError, re.error) as exc:
-                raise Problem(_refusal(_text_of(exc), value)) from exc
-            except AttributeError:
-                # A validator that looks at the other fields too: it runs, and reports, when the object is made.
-                pass
-        if check is not None:
-            check(result)
-        return result
-
-    return structure

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import datetime
-import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path as FilePath
-from typing import Final, TypeVar
+from typing import Final
 
 from xproxy.config.certificates import (
     certificates,
@@ -16,17 +15,11 @@ from xproxy.config.certificates import (
     ticket_key,
     validity,
 )
-from xproxy.config.findings import Path, Problem, show
-from xproxy.config.schema import Config, ListenerConfig
-from xproxy.config.structure import ClassCheck, FieldCheck
-from xproxy.config.tls import (
-    CertificateConfig,
-    ClientCertificatesConfig,
-    ClusterTlsConfig,
-    ListenerTlsConfig,
-)
-
-T = TypeVar("T")
+from xproxy.config.findings import Path, Problem, show, under
+from xproxy.config.partial import parts
+from xproxy.config.schema import Config, EndpointConfig, ListenerConfig
+from xproxy.config.tls import ClientCertificatesConfig, ClusterTlsConfig, ListenerTlsConfig
+from xproxy.model.address import Address
 
 _NAME: Final = re.compile(
     r"(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*"
@@ -34,117 +27,84 @@ _NAME: Final = re.compile(
 """A host name in lower case, its first label possibly a wildcard."""
 
 
-def tls_field_checks() -> Mapping[tuple[type, str], FieldCheck]:
-    """Return the checks of single fields."""
-    return {
-        (ListenerTlsConfig, "passthrough"): _names,
-        (ListenerTlsConfig, "ticket_keys"): functools.partial(_each, ticket_key),
-        (ClientCertificatesConfig, "ca"): _authorities,
-        (ClusterTlsConfig, "ca"): _authorities,
-        (ClusterTlsConfig, "sni"): _name,
-    }
+def listener_tls(tls: ListenerTlsConfig) -> Iterator[Problem]:
+    """Check the TLS of a listener, its files included."""
+    ended, clients = bool(tls.certificates), tls.client_certificates
+    if not ended and not tls.passthrough:
+        yield Problem("needs certificates, or names to pass through")
+    for index, one in parts(tls.certificates):
+        yield from under(("certificates", index), mismatches(one.cert, one.key))
+    for index, name in parts(tls.passthrough):
+        yield from under(("passthrough", index), _pattern(name))
+    if not ended and clients is not None:
+        yield Problem(
+            "clients can only be asked for certificates where there is a certificate of ours",
+            at=("client_certificates",),
+        )
+    if isinstance(clients, ClientCertificatesConfig):
+        yield from under(("client_certificates", "ca"), _read(certificates, clients.ca))
+        if clients.mode == "require" and tls.mode == "permissive":
+            yield Problem(
+                "clients must show a certificate, and plaintext has none: leave `mode` out, or write strict",
+                at=("mode",),
+                suggestion="strict",
+            )
+    if tls.tickets is False and tls.ticket_keys:
+        yield Problem("tickets are switched off: there is nothing to encrypt", at=("ticket_keys",))
+    for index, file in parts(tls.ticket_keys):
+        yield from under(("ticket_keys", index), _read(ticket_key, file))
+    yield from _versions(tls)
 
 
-def tls_class_checks(base: FilePath) -> Mapping[type, ClassCheck]:
-    """Return the checks of whole mappings; relative paths begin in ``base``."""
-    return {
-        CertificateConfig: functools.partial(mismatches, base),
-        ListenerTlsConfig: _listener,
-        ClusterTlsConfig: functools.partial(_cluster, base),
-    }
+def cluster_tls(tls: ClusterTlsConfig) -> Iterator[Problem]:
+    """Check the TLS of a cluster, its files included."""
+    for one, other in (("cert", "key"), ("key", "cert")):
+        if getattr(tls, one) is not None and getattr(tls, other) is None:
+            yield Problem(f"needs `{other}` beside it", at=(one,))
+    if tls.cert is not None and tls.key is not None:
+        yield from mismatches(tls.cert, tls.key)
+    yield from under(("ca",), _read(certificates, tls.ca))
+    if isinstance(tls.sni, str) and (_NAME.fullmatch(tls.sni) is None or tls.sni.startswith("*")):
+        yield Problem(f"{show(tls.sni)} is not a host name in lower case", at=("sni",))
+    if tls.verify is False:
+        for key in ("ca", "sans"):
+            if getattr(tls, key):
+                yield Problem("is not looked at with verify: false", at=(key,))
+    yield from _versions(tls)
 
 
-def _each(check: Callable[[T], object], values: Sequence[T]) -> None:
-    found: list[Problem] = []
-    for index, value in enumerate(values):
+def nameless(tls: ClusterTlsConfig, endpoints: Sequence[EndpointConfig]) -> Iterator[Problem]:
+    """Check that a cluster's endpoints have a name to verify their certificates by. Paths begin at the cluster."""
+    if tls.verify is False or tls.sni or tls.sans:
+        return
+    for _, endpoint in parts(endpoints):
+        if isinstance(endpoint.address, Address) and endpoint.address.is_unix:
+            yield Problem(
+                f"needs `sni` or `sans`: {show(str(endpoint.address))} has no name to verify a certificate by",
+                at=("tls",),
+            )
+
+
+def _read(check: Callable[[FilePath], object], path: FilePath | None) -> Iterator[Problem]:
+    if isinstance(path, FilePath):
         try:
-            check(value)
+            check(path)
         except Problem as problem:
-            problem.at = (index, *problem.at)
-            found.append(problem)
-    if found:
-        raise ExceptionGroup("several", found)
+            yield problem
 
 
-def _authorities(path: FilePath | None) -> None:
-    if path is not None:
-        certificates(path)
-
-
-def _names(patterns: Sequence[str]) -> None:
-    _each(_pattern, patterns)
-
-
-def _pattern(text: str) -> None:
+def _pattern(text: str) -> Iterator[Problem]:
     if text != "*" and _NAME.fullmatch(text) is None:
         lower = text.lower().rstrip(".")
-        raise Problem(
+        yield Problem(
             f"{show(text)} is not a server name; expected a host name in lower case, *.suffix or *",
             suggestion=lower if _NAME.fullmatch(lower) else "",
         )
 
 
-def _name(text: str | None) -> None:
-    if text is not None and (_NAME.fullmatch(text) is None or text.startswith("*")):
-        raise Problem(f"{show(text)} is not a host name in lower case")
-
-
-def _listener(value: Mapping[str, object]) -> Iterator[Problem]:
-    ended = bool(value.get("certificates"))
-    if not ended and not value.get("passthrough"):
-        yield Problem("needs certificates, or names to pass through")
-    if not ended and value.get("client_certificates") is not None:
-        yield Problem(
-            "clients can only be asked for certificates where there is a certificate of ours",
-            at=("client_certificates",),
-        )
-    clients = value.get("client_certificates")
-    if (
-        isinstance(clients, dict)
-        and clients.get("mode") == "require"
-        and value.get("mode") == "permissive"
-    ):
-        yield Problem(
-            "clients must show a certificate, and plaintext has none: leave `mode` out, or write strict",
-            at=("mode",),
-            suggestion="strict",
-        )
-    if value.get("tickets") is False and value.get("ticket_keys"):
-        yield Problem("tickets are switched off: there is nothing to encrypt", at=("ticket_keys",))
-    yield from _versions(value)
-
-
-def _cluster(base: FilePath, value: Mapping[str, object]) -> Iterator[Problem]:
-    for one, other in (("cert", "key"), ("key", "cert")):
-        if value.get(one) is not None and value.get(other) is None:
-            yield Problem(f"needs `{other}` beside it", at=(one,))
-    if value.get("cert") is not None and value.get("key") is not None:
-        yield from mismatches(base, value)
-    if value.get("verify") is False:
-        for key in ("ca", "sans"):
-            if value.get(key):
-                yield Problem("is not looked at with verify: false", at=(key,))
-    yield from _versions(value)
-
-
-def _versions(value: Mapping[str, object]) -> Iterator[Problem]:
-    if value.get("min_version") == "TLSv1.3" and value.get("max_version") == "TLSv1.2":
+def _versions(tls: ListenerTlsConfig | ClusterTlsConfig) -> Iterator[Problem]:
+    if tls.min_version == "TLSv1.3" and tls.max_version == "TLSv1.2":
         yield Problem("min_version is above max_version", at=("min_version",))
-
-
-def nameless(cluster: Mapping[str, object]) -> Iterator[Problem]:
-    """Check that a cluster's endpoints have a name to verify their certificates by."""
-    tls, endpoints = cluster.get("tls"), cluster.get("endpoints")
-    options = tls if isinstance(tls, dict) else {}
-    if not tls or options.get("verify") is False or options.get("sni") or options.get("sans"):
-        return
-    for endpoint in endpoints if isinstance(endpoints, list) else ():
-        address = endpoint.get("address") if isinstance(endpoint, dict) else endpoint
-        if isinstance(address, str) and address.startswith("unix:"):
-            yield Problem(
-                f"needs `sni` or `sans`: {show(address)} has no name to verify a certificate by",
-                at=("tls",),
-            )
 
 
 def _unchecked(index: int, listener: ListenerConfig) -> Iterator[tuple[Path, str]]:
