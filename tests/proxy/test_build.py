@@ -10,10 +10,10 @@ import trio
 
 from tests.live import registry
 from xproxy.codecs.detect import DetectCounters
+from xproxy.config.findings import InvalidConfig
 from xproxy.config.load import load_text
-from xproxy.config.schema import Config, FilterConfig
+from xproxy.config.schema import Config, FilterConfig, RouteConfig
 from xproxy.filters.access_log import AccessLog
-from xproxy.model.errors import PluginError
 from xproxy.proxy.build import Tools, assemble, build, codec_limits
 from xproxy.proxy.snapshot import Snapshot
 from xproxy.transport.poller import Poller
@@ -156,8 +156,37 @@ def test_an_unknown_balancer_is_refused(tools: Tools) -> None:
     whole = config()
     clusters = {"web": attrs.evolve(whole.clusters["web"], load_balancer="round_robbin")}
     routes_only = tuple(x for x in whole.listeners if x.name == "plain")
-    with pytest.raises(PluginError, match="did you mean 'round_robin'"):
+    with pytest.raises(InvalidConfig, match=r"did you mean `round_robin`") as caught:
         build(attrs.evolve(whole, clusters=clusters, listeners=routes_only), tools)
+    assert [one.path for one in caught.value.findings] == ["clusters.web.load_balancer"]
+
+
+def test_values_of_a_program_are_checked_and_all_mistakes_told(tools: Tools) -> None:
+    whole = config()
+    relay = attrs.evolve(whole.listeners[2], fallback="close", name="edge")
+    wrong = attrs.evolve(
+        whole,
+        listeners=(*whole.listeners, relay),
+        routes={"main": (RouteConfig(cluster="wbe"), RouteConfig(hosts=("a*b",), cluster="raw"))},
+    )
+    with pytest.raises(InvalidConfig) as caught:
+        build(wrong, tools)
+    assert str(caught.value).split("\n") == [
+        'listeners[4].name: name "edge" is taken by listeners[0] already',
+        'listeners[4].address: address "127.0.0.1:3" is taken by listeners[2] already',
+        "listeners[4]: a listener needs routes, or a fallback to a cluster",
+        'routes.main[0].cluster: unknown cluster "wbe" (did you mean `web`?); allowed: web, raw',
+        'routes.main[1].hosts[0]: "a*b" is not a host pattern; expected host, host:port, *.suffix, '
+        "prefix.* or *",
+    ]
+
+
+def test_what_the_loader_has_checked_is_not_checked_again(tools: Tools) -> None:
+    loaded = config()
+    steps = len(list(assemble(loaded, tools)))
+    made = attrs.evolve(loaded)
+    assert len(list(assemble(made, tools))) > steps
+    assert len(list(assemble(made, tools))) == steps, "nor is it a second time"
 
 
 async def test_nothing_is_open_and_nothing_runs(tools: Tools) -> None:

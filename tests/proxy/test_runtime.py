@@ -169,7 +169,7 @@ async def test_a_listener_with_any_port_keeps_the_one_it_got() -> None:
         assert live.port() == before
 
 
-@pytest.mark.parametrize("fault", ["port", "plugin"])
+@pytest.mark.parametrize("fault", ["port", "name"])
 async def test_a_reload_that_fails_changes_nothing_and_says_why(fault: str) -> None:
     taken = unused_port()
     async with upstream() as up, upstream(taken), running(web(up.port)) as live:
@@ -184,8 +184,8 @@ async def test_a_reload_that_fails_changes_nothing_and_says_why(fault: str) -> N
         text = text.replace("routes:\n  main", fresh + bad + "routes:\n  main")
         error: type[XproxyError] = ListenError
         config = live.parse(text)
-        if fault == "plugin":
-            error = PluginError
+        if fault == "name":
+            error = InvalidConfig
             cluster = attrs.evolve(config.clusters["web"], load_balancer="none")
             config = attrs.evolve(config, clusters={"web": cluster})
         with pytest.raises(error) as failed:

@@ -16,6 +16,7 @@ from xproxy.model.message import Described, RequestHead, Rpc, Target
 from xproxy.routing import match as matching
 from xproxy.routing.match import (
     Condition,
+    Holds,
     find_argument,
     find_codec,
     find_header,
@@ -96,23 +97,9 @@ def test_path(match: PathMatch, found: str | None, expected: bool) -> None:
     assert path_test(match)[1](found) is expected
 
 
-@pytest.mark.parametrize(
-    "match", [StringMatch(), StringMatch(exact="a", prefix="b"), StringMatch(regex="(")]
-)
-def test_a_bad_text_match_is_refused(match: StringMatch) -> None:
-    with pytest.raises(ValueError, match=r"exactly one|not valid"):
-        text_test(match)
-
-
-def test_a_bad_path_match_is_refused() -> None:
-    with pytest.raises(ValueError, match="exactly one of exact"):
-        path_test(PathMatch())
-
-
 @pytest.mark.parametrize("make", [one_of, network_test])
-def test_an_empty_list_is_refused(make: Callable[[tuple[str, ...]], object]) -> None:
-    with pytest.raises(ValueError, match="empty"):
-        make(())
+def test_nothing_is_in_an_empty_list(make: Callable[[tuple[str, ...]], tuple[str, Holds]]) -> None:
+    assert not make(())[1]("")
 
 
 def test_the_query_is_no_part_of_the_path(facts: ConnectionFacts) -> None:
@@ -259,9 +246,7 @@ def test_a_field_is_matched_as_the_client_sent_it(
     name: str, wanted: str, lines: list[str], facts: ConnectionFacts
 ) -> None:
     config = RouteConfig(match=MatchConfig(headers={name: StringMatch(exact=wanted)}), cluster="c")
-    route, faults = build_route(config, "r")
-    assert route is not None
-    assert not faults
+    route = build_route(config, "r")
     head = _parsed(*lines)
     assert route.matches(head, facts), route.failures(head, facts)
     assert not route.matches(RPC, facts)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from xproxy.config.schema import FilterConfig, MatchConfig, PathMatch, RouteConfig, StringMatch
+from xproxy.config.schema import FilterConfig, MatchConfig, RouteConfig, StringMatch
 from xproxy.model.limits import Duration
 from xproxy.model.message import RequestHead
-from xproxy.routing.route import Fault, WeightedClusters, build_route
+from xproxy.routing.route import WeightedClusters, build_route
 from xproxy.stream.exchange import ConnectionFacts, Handler, Request, Response
 
 WEIGHTS = st.dictionaries(st.text("abcdef", min_size=1), st.integers(0, 50), min_size=1, max_size=6)
@@ -19,10 +19,6 @@ WEIGHTS = st.dictionaries(st.text("abcdef", min_size=1), st.integers(0, 50), min
 class Passing:
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         return await call_next(request)
-
-
-class Answering(Passing):
-    terminal = True
 
 
 def test_ranges_are_half_open_and_in_order() -> None:
@@ -55,15 +51,9 @@ def test_a_pick_walks_the_ranges_of_the_configuration(weights: dict[str, int], v
     assert WeightedClusters(weights).pick(value) == wanted
 
 
-@pytest.mark.parametrize("weights", [{}, {"a": 0}, {"a": -1, "b": 2}, {"a": 2**32}])
-def test_weights_that_cannot_be_are_refused(weights: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="weight"):
-        WeightedClusters(weights)
-
-
 def test_a_route_takes_over_what_is_configured() -> None:
     passing = Passing()
-    route, faults = build_route(
+    route = build_route(
         RouteConfig(
             cluster="a",
             timeout=Duration(3.0),
@@ -73,60 +63,11 @@ def test_a_route_takes_over_what_is_configured() -> None:
         ),
         "main[0]",
     )
-    assert faults == ()
-    assert route is not None
     assert (route.name, route.cluster, route.timeout) == ("main[0]", "a", 3.0)
     assert route.filters == (passing,)
     assert route.allow_connect
     assert route.allow_upgrade == {"websocket"}
-    named, _ = build_route(RouteConfig(name="x", cluster="a"), "main[0]")
-    assert named is not None
-    assert named.name == "x"
-
-
-def test_every_fault_is_found_with_its_place() -> None:
-    _, faults = build_route(
-        RouteConfig(
-            hosts=("a*b",),
-            match=MatchConfig(
-                path=PathMatch(),
-                headers={"x": StringMatch(regex="("), "y": StringMatch(exact="1")},
-                query={"q": StringMatch()},
-                source=("10.0.0.1/8",),
-                method=(),
-            ),
-            cluster={"a": 0},
-            filters=(FilterConfig(name="gone"),),
-        ),
-        "main[0]",
-    )
-    assert {fault.path for fault in faults} == {
-        ("hosts",),
-        ("match", "path"),
-        ("match", "headers", "x"),
-        ("match", "query", "q"),
-        ("match", "source"),
-        ("match", "method"),
-        ("cluster",),
-        ("filters", 0),
-    }
-
-
-def test_a_route_needs_a_cluster_or_a_filter_that_answers() -> None:
-    message = "needs a cluster, or a filter that answers (direct_response, redirect)"
-    passing = FilterConfig(name="passing", options=Passing())
-    assert build_route(RouteConfig(filters=(passing,)), "x")[1] == (Fault((), message),)
-    answering = FilterConfig(name="answering", options=Answering())
-    assert build_route(RouteConfig(filters=(answering,)), "x")[1] == ()
-
-
-def test_an_upgrade_is_named_without_a_version() -> None:
-    route, faults = build_route(
-        RouteConfig(cluster="a", allow_upgrade=("websocket", "a/1", "", "x" * 65)), "main[0]"
-    )
-    assert route is None
-    assert [fault.path for fault in faults] == [("allow_upgrade", n) for n in (1, 2, 3)]
-    assert faults[0].message == "'a/1' is not the name of a protocol"
+    assert build_route(RouteConfig(name="x", cluster="a"), "main[0]").name == "x"
 
 
 @pytest.mark.parametrize(
@@ -144,8 +85,7 @@ def test_an_upgrade_is_named_without_a_version() -> None:
     ],
 )
 def test_what_tls_says_of_a_client(match: MatchConfig, holds: bool, facts: ConnectionFacts) -> None:
-    route, faults = build_route(RouteConfig(match=match, cluster="c"), "r[0]")
-    assert route is not None, faults
+    route = build_route(RouteConfig(match=match, cluster="c"), "r[0]")
     head = RequestHead(service="a", method="GET")
     without = attrs.evolve(facts, sni=None)
     facts = attrs.evolve(facts, tls=True, alpn="http/1.1", peer_identity="spiffe://mesh/shop")

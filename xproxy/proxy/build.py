@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar, cast
 import attrs
 
 from xproxy.codecs.detect import DetectCounters, Detector
+from xproxy.config.checks import check
 from xproxy.config.codecs import (
     AUTO,
     call_codecs,
@@ -58,7 +59,7 @@ class Tools:
 
 
 def build(config: Config, tools: Tools, previous: Snapshot | None = None) -> Snapshot:
-    """Assemble ``config`` in one go. Raises PluginError, RouteTableError, TlsOptionsError."""
+    """Assemble ``config`` in one go. Raises InvalidConfig, PluginError, TlsOptionsError."""
     work = assemble(config, tools, previous)
     while True:
         try:
@@ -71,10 +72,12 @@ def build(config: Config, tools: Tools, previous: Snapshot | None = None) -> Sna
 def assemble(
     config: Config, tools: Tools, previous: Snapshot | None = None
 ) -> Generator[None, None, Snapshot]:
-    """Assemble ``config`` in small steps; changes nothing that is in force.
+    """Assemble ``config`` in small steps; changes nothing that is in force. Raises as ``build``.
 
+    It is checked first, unless the loader has just done that: nothing below looks for mistakes in it.
     A cluster of which nothing has changed but its endpoints stays the one it was, connections and all.
     """
+    yield from check(config, tools.registry)
     clusters: dict[str, Cluster] = {}
     changes: list[tuple[Cluster, ClusterConfig]] = []
     for name, wanted in config.clusters.items():
@@ -233,9 +236,7 @@ def _build_listener(
     if config.routes is not None:
         service = serve(routers[config.routes])
     else:
-        assert fallback is not None, (
-            "the loader refuses a listener with neither routes nor fallback"
-        )
+        assert fallback is not None, "which has been checked"
         service = fallback
     plugins = listener_codecs(config, tools.registry)
     recognisable = [p for p in plugins if not (p.traits.headless or p.traits.server_first)]

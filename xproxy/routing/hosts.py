@@ -41,14 +41,12 @@ def _one_host(pattern: str) -> Callable[[str, str], bool]:
 
 
 def host_test(patterns: Iterable[str]) -> tuple[str, Holds]:
-    """Return the test of a host, as ``with_port`` gives it, against the patterns of a route. Raises ValueError.
+    """Return the test of a host, as ``with_port`` gives it, against the patterns of a route, which have been checked.
 
     A pattern without port (or with ``:*``) matches every port; one with a port wants that port, whether the request
     says it or its scheme means it. ``*`` matches every request, also one that has no host.
     """
     texts = tuple(patterns)
-    for text in texts:
-        check_host_pattern(text)
     wanted = " or ".join(texts)
     if "*" in texts:
         return wanted, lambda found: True

@@ -12,11 +12,10 @@ import attrs
 
 from xproxy.codecs.memo import HeadMemo, WeakMemo
 from xproxy.config.schema import RouteConfig
-from xproxy.model.errors import ConfigError
 from xproxy.model.message import RequestHead
 from xproxy.routing.index import Index
 from xproxy.routing.match import Condition, Failure
-from xproxy.routing.route import Fault, Route, build_route
+from xproxy.routing.route import Route, build_route
 from xproxy.stream.exchange import ConnectionFacts, Filter
 
 _MAX_CLASSES: Final = 16
@@ -25,19 +24,6 @@ _MAX_TESTS: Final = 64
 """Different tests of connections up to which those for which they all say the same share what is remembered."""
 _HEADS_OF_CONNECTION: Final = 16
 """Choices remembered for one connection where they do not."""
-
-
-class RouteTableError(ConfigError):
-    """Some routes of a table are wrong; carries every fault, with the index of its route."""
-
-    def __init__(self, table: str, faults: Sequence[tuple[int, Fault]]) -> None:
-        self.table = table
-        self.faults: tuple[tuple[int, Fault], ...] = tuple(faults)
-        lines = (
-            f"routes.{table}[{index}]{''.join(f'.{step}' for step in fault.path)}: {fault.message}"
-            for index, fault in faults
-        )
-        super().__init__("\n".join(lines))
 
 
 @attrs.frozen(eq=False)
@@ -112,7 +98,7 @@ class RouteTable:
 
     @classmethod
     def build(cls, name: str, routes: Sequence[RouteConfig]) -> RouteTable:
-        """Make a table from its configuration. Raises RouteTableError with everything that is wrong in it."""
+        """Make a table from its configuration, in which nothing is wrong (``config.checks``)."""
         work = cls.building(name, routes)
         while True:
             try:
@@ -127,15 +113,9 @@ class RouteTable:
     ) -> Generator[None, None, RouteTable]:
         """The same, which yields after each route: there may be very many."""
         built: list[Route] = []
-        faults: list[tuple[int, Fault]] = []
         for index, config in enumerate(routes):
-            route, found = build_route(config, f"{name}[{index}]")
-            faults.extend((index, fault) for fault in found)
-            if route is not None:
-                built.append(route)
+            built.append(build_route(config, f"{name}[{index}]"))
             yield
-        if faults:
-            raise RouteTableError(name, faults)
         return cls(name, built)
 
     @property
