@@ -155,6 +155,51 @@ def test_every_mistake_is_found_at_once(findings: Callable[[str], list[str]]) ->
     ]
 
 
+def test_a_mistake_hides_none_beside_it_nor_makes_another(
+    findings: Callable[[str], list[str]],
+) -> None:
+    text = """\
+listeners:
+  - {name: a, address: "h:1", rutes: r, codecs: [blot, 5]}
+  - {name: a, address: "h:1", routes: gone, backlog: many}
+  - 7
+routes:
+  r:
+    - {clutser: gone, hosts: [1, a*b]}
+    - {cluster: {c: half, gone: 1, d: -1}, match: {path: {regex: "(", exact: 1}, tls: maybe}}
+    - {filters: [{name: answer, status: x}, {name: nested}]}
+clusters:
+  c: {endpoints: [h], load_balancer: robin}
+  d: 5
+"""
+    begin = [
+        "listeners[0].rutes: unknown key (did you mean `routes`?); allow",
+        'listeners[0].codecs[0]: unknown codec "blot" (did you mean `bo',
+        "listeners[0].codecs[1]: expected text or a mapping, found the ",
+        'listeners[1].name: name "a" is taken by listeners[0] already',
+        'listeners[1].address: address "h:1" is taken by listeners[0] a',
+        'listeners[1].routes: unknown route table "gone"; allowed: r',
+        'listeners[1].backlog: expected a whole number, found "many"',
+        "listeners[2]: expected a mapping, found the number 7",
+        "routes.r[0].clutser: unknown key (did you mean `cluster`?); al",
+        "routes.r[0].hosts[0]: expected text, found the number 1 (did y",
+        'routes.r[0].hosts[1]: "a*b" is not a host pattern; expected ho',
+        'routes.r[1].cluster.c: expected a whole number, found "half"',
+        'routes.r[1].cluster.gone: unknown cluster "gone"; allowed: c, ',
+        "routes.r[1].cluster.d: a weight must be 0 or more, found -1",
+        "routes.r[1].match.path: exactly one of exact, prefix, segment_",
+        'routes.r[1].match.path.regex: "(" is not a regular expression:',
+        "routes.r[1].match.path.exact: expected text, found the number ",
+        'routes.r[1].match.tls: expected true or false, found "maybe"',
+        "routes.r[2].filters[0].status: expected a whole number, found ",
+        "clusters.c.endpoints[0]: 'h' is not host:port, [ipv6]:port or ",
+        'clusters.c.load_balancer: unknown load balancer "robin" (did y',
+        "clusters.d: expected a mapping, found the number 5",
+    ]
+    for line, beginning in zip(findings(text), begin, strict=True):
+        assert line.partition(": ")[2].startswith(beginning)
+
+
 BASE = """\
 listeners: [{{name: a, address: "1.2.3.4:1", routes: r{listener}}}]
 routes:

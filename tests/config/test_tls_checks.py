@@ -93,6 +93,10 @@ def findings(written: str, folder: Path, registry: Registry) -> list[str]:
             '1:119: listeners[0].tls.ticket_keys[1]: "DIR/short" has 48 bytes, expected 80 random ones',
         ),
         (
+            f"{{certificates: [{CERTIFICATE}], ticket_keys: [{', '.join(['keys'] * 17)}]}}",
+            "1:112: listeners[0].tls.ticket_keys: 17 files, limit 16",
+        ),
+        (
             f"{{certificates: [{CERTIFICATE}], tickets: false, ticket_keys: [keys]}}",
             "1:128: listeners[0].tls.ticket_keys: tickets are switched off: there is nothing to encrypt",
         ),

@@ -16,10 +16,11 @@ from xproxy.config.certificates import (
     validity,
 )
 from xproxy.config.findings import Path, Problem, show, under
-from xproxy.config.partial import parts
+from xproxy.config.partial import UNREAD, parts
 from xproxy.config.schema import Config, EndpointConfig, ListenerConfig
 from xproxy.config.tls import ClientCertificatesConfig, ClusterTlsConfig, ListenerTlsConfig
 from xproxy.model.address import Address
+from xproxy.transport.tls.tickets import MAX_KEY_FILES
 
 _NAME: Final = re.compile(
     r"(\*\.)?([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*"
@@ -51,6 +52,9 @@ def listener_tls(tls: ListenerTlsConfig) -> Iterator[Problem]:
             )
     if tls.tickets is False and tls.ticket_keys:
         yield Problem("tickets are switched off: there is nothing to encrypt", at=("ticket_keys",))
+    if tls.ticket_keys is not UNREAD and len(tls.ticket_keys) > MAX_KEY_FILES:
+        message = f"{len(tls.ticket_keys)} files, limit {MAX_KEY_FILES}"
+        yield Problem(message, at=("ticket_keys",))
     for index, file in parts(tls.ticket_keys):
         yield from under(("ticket_keys", index), _read(ticket_key, file))
     yield from _versions(tls)
