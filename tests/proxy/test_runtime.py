@@ -525,6 +525,14 @@ async def test_what_cannot_start_is_raised_as_it_is() -> None:
             await serve(config, registry=registry())
 
 
+async def test_what_is_wrong_is_said_before_any_of_it_is_used() -> None:
+    config = load_text(web(1), "test.yaml", registry())
+    (listener,) = config.listeners
+    wrong = attrs.evolve(config, listeners=(attrs.evolve(listener, codecs=("htpp1",)),))
+    with pytest.raises(InvalidConfig, match=r"listeners\[0\].codecs\[0\]: .* mean `http1`"):
+        await serve(wrong, registry=registry())
+
+
 def test_a_bad_configuration_is_an_error_of_ours() -> None:
     # serve() catches XproxyError: nothing that a file can do wrong may end the proxy.
     assert issubclass(InvalidConfig, XproxyError)

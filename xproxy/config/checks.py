@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -47,11 +47,17 @@ _UPGRADE: Final = re.compile(
 )  # RFC 9110 §16.7, without a version
 
 
-def check(config: Config, registry: Registry) -> Generator[None, None, None]:
-    """Check a configuration in small steps. Raises InvalidConfig with all that is wrong, by path.
+def check(config: Config, registry: Registry) -> None:
+    """Check a configuration. Raises InvalidConfig with all that is wrong, by path.
 
-    No step is taken for one that was found right before, with this registry.
+    One that was found right before, with this registry, is not looked at again.
     """
+    for _ in checking(config, registry):
+        pass
+
+
+def checking(config: Config, registry: Registry) -> Generator[None, None, None]:
+    """The same, which yields after each part: there may be very many."""
     if config.checked_with is registry:
         return
     problems: list[Problem] = []
@@ -87,13 +93,17 @@ class _Names:
     """What a configuration defines, and what is installed."""
 
     registry: Registry
-    clusters: Collection[str] | None
+    clusters: tuple[str, ...] | None
     """None: not known, as what stands there could not be read; then no reference is doubted."""
-    tables: Collection[str] | None
+    tables: tuple[str, ...] | None
     codecs: Sequence[str]
     listener_codecs: Sequence[str]
     cluster_codecs: Sequence[str]
     balancers: Sequence[str]
+    _known_clusters: frozenset[str] = attrs.field(
+        default=attrs.Factory(lambda self: frozenset(self.clusters or ()), takes_self=True),
+        init=False,
+    )
 
     @classmethod
     def of(cls, config: Config, registry: Registry) -> _Names:
@@ -101,19 +111,20 @@ class _Names:
         codecs = registry.names(CODECS)
         return cls(
             registry,
-            None if config.clusters is UNREAD else config.clusters.keys(),
-            None if config.routes is UNREAD else config.routes.keys(),
+            None if config.clusters is UNREAD else tuple(config.clusters),
+            None if config.routes is UNREAD else tuple(config.routes),
             codecs,
             (AUTO, *codecs),
             (AUTO, SAME, ALPN, *codecs),
             registry.names(LOAD_BALANCERS),
         )
 
-    def cluster(self, name: str | None, *at: str) -> Iterator[Problem]:
-        """Look for a cluster; None names none."""
-        if name is None or name is UNREAD or self.clusters is None or name in self.clusters:
+    def cluster(self, name: str | None, *at: str, key: bool = False) -> Iterator[Problem]:
+        """Look for a cluster that is named at ``at``, by a ``key`` there or a value; None names none."""
+        # Each of thousands of routes asks this of thousands of clusters.
+        if name is None or name is UNREAD or self.clusters is None or name in self._known_clusters:
             return
-        yield unknown("cluster", name, tuple(self.clusters), at=at)
+        yield unknown("cluster", name, self.clusters, at=at, key=key)
 
 
 def _ports(config: Config) -> Iterator[Problem]:
@@ -142,7 +153,7 @@ def _listener(names: _Names, listener: ListenerConfig) -> Iterator[Problem]:
             )
     if isinstance(listener.routes, str) and names.tables is not None:
         if listener.routes not in names.tables:
-            yield unknown("route table", listener.routes, tuple(names.tables), at=("routes",))
+            yield unknown("route table", listener.routes, names.tables, at=("routes",))
     elif listener.routes is None and fallback == "close":
         yield Problem("a listener needs routes, or a fallback to a cluster")
     if isinstance(listener.proxy_protocol, ProxyProtocolConfig):
@@ -182,9 +193,7 @@ def _options(names: _Names, codec: str | CodecConfig, at: Path) -> Iterator[Prob
 def _filters(filters: Sequence[FilterConfig]) -> Iterator[Problem]:
     for index, one in parts(filters):
         if one.options is not UNREAD and not callable(one.options):
-            yield Problem(
-                f"filter {show(one.name)} is not an instance of its class", at=("filters", index)
-            )
+            yield Problem(f"{show(one.name)} is not loaded as a filter", at=("filters", index))
 
 
 def _route(names: _Names, route: RouteConfig) -> Iterator[Problem]:
@@ -238,8 +247,7 @@ def _may_answer(registry: Registry, filter_: FilterConfig) -> bool:
 
 def _weights(names: _Names, weights: Mapping[str, int]) -> Iterator[Problem]:
     for name in weights:
-        if names.clusters is not None and name not in names.clusters:
-            yield unknown("cluster", name, tuple(names.clusters), at=(name,), key=True)
+        yield from names.cluster(name, name, key=True)
     known = dict(entries(weights))
     for name, weight in known.items():
         if weight < 0:

@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar, cast
 import attrs
 
 from xproxy.codecs.detect import DetectCounters, Detector
-from xproxy.config.checks import check
+from xproxy.config.checks import checking
 from xproxy.config.codecs import (
     AUTO,
     call_codecs,
@@ -77,7 +77,7 @@ def assemble(
     It is checked first, unless the loader has just done that: nothing below looks for mistakes in it.
     A cluster of which nothing has changed but its endpoints stays the one it was, connections and all.
     """
-    yield from check(config, tools.registry)
+    yield from checking(config, tools.registry)
     clusters: dict[str, Cluster] = {}
     changes: list[tuple[Cluster, ClusterConfig]] = []
     for name, wanted in config.clusters.items():

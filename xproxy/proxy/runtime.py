@@ -20,6 +20,7 @@ import attrs
 import trio
 
 from xproxy.codecs.detect import DetectCounters, Detector, overlaps
+from xproxy.config.checks import check
 from xproxy.config.codecs import listener_codecs
 from xproxy.config.schema import AdminConfig, Config, ListenerConfig, TimeoutsConfig
 from xproxy.model.address import Address
@@ -408,8 +409,10 @@ async def serve(
 
     ``log_stats``: counters of what the process itself logs to standard error.
 
-    Reports the listeners as ``name address`` when ready. Raises XproxyError if it cannot start.
+    Reports the listeners as ``name address`` when ready. Raises XproxyError if it cannot start: InvalidConfig if
+    something is wrong with ``config``.
     """
+    check(config, registry)
     _warn_of_overlaps(config, registry)
     _tune_garbage_collection()
     raise_limit()
