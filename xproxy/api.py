@@ -103,6 +103,7 @@ from xproxy.model.metadata import Key, Metadata
 from xproxy.model.status import SERVER_FAULTS, Status
 from xproxy.model.traits import API_VERSION, Role, Sharing, Traits
 from xproxy.stream.body import Body, BytesBody, read_whole
+from xproxy.stream.ending import BodyEnding, Broke, Complete, GivenUp
 from xproxy.stream.exchange import (
     ConnectionFacts,
     Filter,
@@ -115,6 +116,7 @@ from xproxy.stream.exchange import (
     local_response,
 )
 from xproxy.stream.lifetime import SupportsRun
+from xproxy.stream.wrapped import WrappedBody
 from xproxy.upstream.balance.api import LoadBalancer, Picker
 from xproxy.upstream.endpoint import Endpoint, Locality
 
@@ -133,12 +135,15 @@ __all__ = [
     "Address",
     "Arguments",
     "Body",
+    "BodyEnding",
     "BodyTooLarge",
+    "Broke",
     "ByteBuffer",
     "BytesBody",
     "ClusterNotFound",
     "Codec",
     "CodecPlugin",
+    "Complete",
     "ConfigError",
     "ConnectFailed",
     "ConnectionFacts",
@@ -154,6 +159,7 @@ __all__ = [
     "Frame",
     "FramedExtra",
     "FullMessageCodec",
+    "GivenUp",
     "GoAway",
     "GoAwayMessageCodec",
     "Handler",
@@ -238,6 +244,7 @@ __all__ = [
     "Verdict",
     "VerdictKind",
     "Violation",
+    "WrappedBody",
     "XproxyError",
     "local_response",
     "read_sized",

@@ -387,6 +387,7 @@ class SerialDownstream(SerialWriting, Bindings):
                 self.side.stream.half_close = half_close
             if response is not None:
                 await response.aclose()
+            await request.body.aclose()  # whoever wrapped it learns that nobody reads on
         if broken is not None:  # raised up there it might come out in a group
             try:
                 raise trio.BrokenResourceError("the connection broke") from broken
@@ -450,7 +451,7 @@ class SerialDownstream(SerialWriting, Bindings):
             self.side.closing = True
             self.side.stream.abort()
         finally:
-            if response.lease is not None and not keep:
+            if not keep and (response.lease is not None or type(response.body) is not BytesBody):
                 await response.aclose()
 
     def relieve(self) -> None:

@@ -306,6 +306,7 @@ class Worker(StreamScope):
             stats.downstream_tunnels_active -= tunnels
             if response is not None:
                 await response.aclose()
+            await request.body.aclose()  # whoever wrapped it learns that nobody reads on
 
     async def _respond(
         self, stream_id: int, request: Request, response: Response, *, keep: bool = False
@@ -367,7 +368,7 @@ class Worker(StreamScope):
             _logger.warning("response cannot be sent as it is: %s", exc)
             self._refuse_response(stream_id, request)
         finally:
-            if response.lease is not None and not keep:
+            if not keep and (response.lease is not None or type(response.body) is not BytesBody):
                 await response.aclose()
 
     async def _respond_streaming(

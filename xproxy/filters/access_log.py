@@ -8,11 +8,9 @@ from typing import Final, Literal, final
 import attrs
 import trio
 from attrs.validators import ge, min_len
-from trio.abc import ReceiveChannel
 
 from xproxy.connection.failures import INTERNAL_ERROR, failure_detail
 from xproxy.model.errors import ConfigError, LocalProtocolError, StreamError
-from xproxy.model.frames import Trailers
 from xproxy.model.limits import Size
 from xproxy.model.message import ResponseHead
 from xproxy.model.secrets import DEFAULT_SECRETS, SecretNames
@@ -31,7 +29,9 @@ from xproxy.observe.log_sink import LogStats, check_path
 from xproxy.observe.log_writer import MAX_PENDING_BYTES, LineWriter
 from xproxy.observe.variables import Record
 from xproxy.stream.body import Body, BytesBody
+from xproxy.stream.ending import BodyEnding, Broke, GivenUp
 from xproxy.stream.exchange import Handler, Releasable, Request, Response, error_head
+from xproxy.stream.wrapped import WrappedBody
 
 _CANCELLED: Final = ResponseHead(status=Status.CANCELLED)
 
@@ -136,11 +136,7 @@ class AccessLog:
                 if outcome is not _CANCELLED and not request.response_started:
                     _count_text(request, outcome)
                 self.log(request, outcome)
-        lease = _LoggedLease(self, request, response)
-        response.lease = lease
-        if not isinstance(response.body, BytesBody):
-            lease.ended = False
-            response.body = _WatchedBody(response.body, lease)
+        response.lease = _LoggedLease(self, request, response)
         return response
 
     def refused(self, request: Request, head: ResponseHead) -> None:
@@ -182,7 +178,7 @@ def _cut_off(request: Request) -> ResponseHead:
 class _LoggedLease:
     """Logs when the response is closed, which its driver does after the last byte, or after whatever came instead."""
 
-    __slots__ = ("_inner", "_log", "_logged", "_request", "_response", "ended")
+    __slots__ = ("_body", "_inner", "_log", "_logged", "_request", "_response")
 
     def __init__(self, log: AccessLog, request: Request, response: Response) -> None:
         self._log = log
@@ -190,7 +186,9 @@ class _LoggedLease:
         self._response = response
         self._inner: Releasable | None = response.lease
         self._logged = False
-        self.ended = True
+        self._body: _WatchedBody | None = None
+        if type(response.body) is not BytesBody:
+            response.body = self._body = _WatchedBody(request, response.body)
 
     async def aclose(self) -> None:
         try:
@@ -199,44 +197,31 @@ class _LoggedLease:
         finally:
             if not self._logged:
                 self._logged = True
-                if not self.ended:
-                    request = self._request
-                    cut = _cut_off(request)
-                    request.outcome = request.outcome or cut.status  # its end would have said it
+                if self._body is not None:
+                    self._body.give_up()  # whoever put another body in its place does not close it
                 self._log.log(self._request, self._response.head)
 
 
 @final
-class _WatchedBody(ReceiveChannel[bytes | Trailers]):
-    """A response body that tells the lease how it ended."""
+class _WatchedBody(WrappedBody):
+    """A response body that writes down in the request what its ending means."""
 
-    __slots__ = ("_inner", "_lease")
+    __slots__ = ("_request",)
 
-    def __init__(self, inner: Body, lease: _LoggedLease) -> None:
-        self._inner = inner
-        self._lease = lease
+    def __init__(self, request: Request, inner: Body) -> None:
+        super().__init__(inner)
+        self._request = request
 
-    async def receive(self) -> bytes | Trailers:
-        """Receive from the body itself."""
-        try:
-            piece = await self._inner.receive()
-        except trio.EndOfChannel:
-            self._lease.ended = True
-            raise
-        except StreamError as error:
-            self._lease.ended = True
-            request = self._lease._request
-            _note(request, error)
-            request.outcome = request.outcome or error.status  # half an answer is none
-            raise
-        except Exception as error:  # a body that a filter wrapped
-            self._lease.ended = True
-            self._lease._request.outcome = Status.INTERNAL
-            self._lease._request.detail = failure_detail(error)
-            raise
-        if isinstance(piece, Trailers):
-            self._lease.ended = True  # the last piece, and senders know it
-        return piece
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+    def ended(self, how: BodyEnding) -> None:
+        """See WrappedBody."""
+        request = self._request
+        match how:
+            case Broke(StreamError() as error):
+                _note(request, error)
+                request.outcome = request.outcome or error.status  # half an answer is none
+            case Broke(error):  # a body that a filter wrapped
+                request.outcome = Status.INTERNAL
+                request.detail = failure_detail(error)
+            case GivenUp():
+                cut = _cut_off(request)
+                request.outcome = request.outcome or cut.status  # its end would have said it

@@ -7,7 +7,6 @@ from typing import Final, final
 
 import attrs
 from attrs.validators import ge, optional
-from trio.abc import ReceiveChannel
 
 from xproxy.model.errors import BodyTooLarge, StreamError
 from xproxy.model.frames import Trailers
@@ -15,6 +14,7 @@ from xproxy.model.headers import Headers
 from xproxy.model.limits import Size
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Handler, Request, Response
+from xproxy.stream.wrapped import WrappedBody
 
 _LENGTH_DIGITS: Final = 19
 
@@ -75,26 +75,20 @@ def _limited(
 
 
 @final
-class LimitedBody(ReceiveChannel[bytes | Trailers]):
+class LimitedBody(WrappedBody):
     """A body that breaks off when it grows above its limit."""
 
-    __slots__ = ("_error", "_inner", "_left", "_limit")
+    __slots__ = ("_error", "_left", "_limit")
 
     def __init__(self, inner: Body, limit: int, error: Callable[[str, int], StreamError]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._limit = self._left = limit
         self._error = error
 
-    async def receive(self) -> bytes | Trailers:
-        """Receive from the body itself. Raises the error it was made with, each time once it is above the limit."""
-        if self._left < 0:
-            raise self._error("longer", self._limit)
-        piece = await self._inner.receive()
+    def piece(self, piece: bytes | Trailers) -> bytes | Trailers:
+        """See WrappedBody. Raises the error that it was made with."""
         if not isinstance(piece, Trailers):
             self._left -= len(piece)
             if self._left < 0:
                 raise self._error("longer", self._limit)
         return piece
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()

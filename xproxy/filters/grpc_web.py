@@ -9,8 +9,6 @@ from __future__ import annotations
 from typing import Final, final
 
 import attrs
-import trio
-from trio.abc import ReceiveChannel
 
 from xproxy.codecs.grpc.answer import is_native
 from xproxy.codecs.grpc.call import NATIVE, WEB, content_type, content_type_of, is_text
@@ -24,7 +22,9 @@ from xproxy.model.headers import Headers
 from xproxy.model.message import Local, RequestHead, ResponseHead, Rpc, recurring
 from xproxy.model.metadata import Key
 from xproxy.stream.body import Body, BytesBody
+from xproxy.stream.ending import BodyEnding, Complete
 from xproxy.stream.exchange import Handler, Request, Response, local_response
+from xproxy.stream.wrapped import WrappedBody
 
 FROM_WEB: Final[Key[bool]] = Key("xproxy.grpc_web")
 """The request came as gRPC-Web: its client reads trailers out of the body."""
@@ -108,59 +108,47 @@ def _decoded(body: Body) -> Body:
 
 
 @final
-class TextBody(ReceiveChannel[bytes | Trailers]):
-    """A base64 request body, decoded as it comes."""
+class TextBody(WrappedBody):
+    """A base64 request body, decoded as it comes. Raises RequestBroken for what is not base64."""
 
-    __slots__ = ("_inner", "_reader")
+    __slots__ = ("_reader",)
 
     def __init__(self, inner: Body) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._reader = TextReader()
 
-    async def receive(self) -> bytes | Trailers:
-        """See Body. Raises RequestBroken for what is not base64."""
+    def piece(self, piece: bytes | Trailers) -> bytes:
+        """See WrappedBody."""
+        if isinstance(piece, Trailers):
+            return b""  # a browser has none
         try:
-            while True:
-                piece = await self._inner.receive()
-                if isinstance(piece, Trailers):
-                    continue  # a browser has none
-                if data := self._reader.feed(piece):
-                    return data
-        except trio.EndOfChannel:
+            return self._reader.feed(piece)
+        except NotMessages as exc:
+            raise RequestBroken(str(exc)) from exc
+
+    def ended(self, how: BodyEnding) -> None:
+        """See WrappedBody."""
+        if isinstance(how, Complete):
             try:
                 self._reader.finish()
             except NotMessages as exc:
                 raise RequestBroken(str(exc)) from exc
-            raise
-        except NotMessages as exc:
-            raise RequestBroken(str(exc)) from exc
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
 
 
 @final
-class WebBody(ReceiveChannel[bytes | Trailers]):
+class WebBody(WrappedBody):
     """A response body whose trailers are its last piece."""
 
-    __slots__ = ("_ended", "_inner", "_request", "_text")
+    __slots__ = ("_request", "_text")
 
     def __init__(self, request: Request, inner: Body, *, text: bool) -> None:
+        super().__init__(inner)
         self._request = request
-        self._inner = inner
         self._text = text
-        self._ended = False
 
-    async def receive(self) -> bytes | Trailers:
-        """See Body; never gives Trailers."""
-        if self._ended:
-            raise trio.EndOfChannel
-        piece = await self._inner.receive()
+    def piece(self, piece: bytes | Trailers) -> bytes:
+        """See WrappedBody."""
         if isinstance(piece, Trailers):
-            self._ended = True
             self._request.outcome = piece.status
             piece = trailer_frame(piece.headers)
         return encode_piece(piece) if self._text else piece
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()

@@ -18,7 +18,6 @@ from typing import Final, TypeAlias, final
 import attrs
 import trio
 from attrs.validators import ge, gt, le, optional
-from trio.abc import ReceiveChannel
 
 from xproxy.model.errors import DeadlineExceeded, StreamError
 from xproxy.model.frames import Trailers
@@ -28,6 +27,7 @@ from xproxy.model.status import Status
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Handler, Request, Response
 from xproxy.stream.replay import Recording
+from xproxy.stream.wrapped import WrappedBody
 
 _NO_ANSWER: Final = frozenset({"connect-failure", "refused-stream", "reset"})
 _ANY_FAILURE: Final = _NO_ANSWER | {"deadline-exceeded", "unavailable"}
@@ -246,19 +246,16 @@ def _status_of(response: Response) -> Status:
 
 
 @final
-class BegunBody(ReceiveChannel[bytes | Trailers]):
+class BegunBody(WrappedBody):
     """A body of which a piece was taken, and is given back."""
 
-    __slots__ = ("_first", "_inner")
+    __slots__ = ("_first",)
 
     def __init__(self, first: bytes, inner: Body) -> None:
+        super().__init__(inner)
         self._first: bytes | None = first
-        self._inner = inner
 
     async def receive(self) -> bytes | Trailers:
         """Give the first piece, then receive from the body itself."""
         first, self._first = self._first, None
-        return await self._inner.receive() if first is None else first
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+        return await self.inner.receive() if first is None else first

@@ -8,17 +8,17 @@ from typing import Final, final
 
 import attrs
 import trio
-from trio.abc import ReceiveChannel
 
 from xproxy.model.errors import ClusterNotFound, DeadlineExceeded, RouteNotFound, Unsupported
-from xproxy.model.frames import Trailers
 from xproxy.model.message import Target
 from xproxy.routing.forwards import METHODS, count_forward
 from xproxy.routing.route import DEFAULT_TIMEOUT, Route, WeightedClusters
 from xproxy.routing.table import RouteTable
-from xproxy.stream.body import Body, BytesBody
+from xproxy.stream.body import BytesBody
 from xproxy.stream.chain import compose
+from xproxy.stream.ending import BodyEnding, Complete
 from xproxy.stream.exchange import Handler, Request, Response
+from xproxy.stream.wrapped import WrappedBody
 
 # One look-up for all of them: nothing more is asked of any other method.
 _RARE: Final = METHODS | {"CONNECT"}
@@ -142,38 +142,21 @@ async def _granted_within(handler: Handler, request: Request, seconds: float) ->
 
 
 @final
-class TimedBody(ReceiveChannel[bytes | Trailers]):
+class TimedBody(WrappedBody):
     """A request body whose end starts the clock of the route's timeout."""
 
-    __slots__ = ("_clock", "_stream", "_timeout", "inner")
-
-    inner: Body
-    """The body itself, for code that can do without the pieces."""
+    __slots__ = ("_clock", "_stream", "_timeout")
 
     def __init__(self, request: Request, timeout: float, clock: Callable[[], float]) -> None:
-        self.inner = request.body
+        super().__init__(request.body)
         self._stream = request.stream  # not the request, which knows this
         self._timeout = timeout
         self._clock = clock
 
-    async def receive(self) -> bytes | Trailers:
-        """Receive from the body itself."""
-        try:
-            piece = await self.inner.receive()
-        except trio.EndOfChannel:
-            self._start_clock()
-            raise
-        if isinstance(piece, Trailers):
-            # The last piece, and senders know it: they do not come back for the end.
-            self._start_clock()
-        return piece
-
-    def _start_clock(self) -> None:
-        # A second time it changes nothing: the earlier limit holds.
-        self._stream.limit(self._clock() + self._timeout)
-
-    async def aclose(self) -> None:
-        await self.inner.aclose()
+    def ended(self, how: BodyEnding) -> None:
+        """See WrappedBody."""
+        if isinstance(how, Complete):
+            self._stream.limit(self._clock() + self._timeout)
 
 
 async def _at_once(answer: Response) -> Response:

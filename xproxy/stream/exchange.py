@@ -246,9 +246,13 @@ class Response:
 
     async def aclose(self) -> None:
         """Release the upstream connection; close it if the body was not read to its end. Idempotent."""
-        lease, self.lease = self.lease, None
-        if lease is not None:
-            await lease.aclose()
+        try:
+            if type(self.body) is not BytesBody:
+                await self.body.aclose()
+        finally:
+            lease, self.lease = self.lease, None
+            if lease is not None:
+                await lease.aclose()
 
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]

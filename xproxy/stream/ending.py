@@ -1,0 +1,38 @@
+"""How things end that end exactly once: a body, and an attempt at an endpoint."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import attrs
+
+from xproxy.model.frames import Trailers
+
+
+@attrs.frozen
+class Complete:
+    """A body came to its end."""
+
+    trailers: Trailers | None = None
+    """Its last piece, where it has any."""
+
+
+@attrs.frozen
+class Broke:
+    """It broke off: what came so far is not the whole."""
+
+    error: Exception
+    """A StreamError; anything else is a bug, mostly of whoever wrapped the body further in."""
+
+
+@attrs.frozen
+class GivenUp:
+    """Nobody wants the rest."""
+
+
+BodyEnding: TypeAlias = Complete | Broke | GivenUp
+"""How a body ended."""
+
+COMPLETE: Final = Complete()
+"""Without trailers."""
+GIVEN_UP: Final = GivenUp()

@@ -1,0 +1,95 @@
+"""A body round another one: to look at its pieces, to change them, to learn how it ends."""
+
+from __future__ import annotations
+
+import trio
+from trio.abc import ReceiveChannel
+
+from xproxy.model.errors import StreamError
+from xproxy.model.frames import Trailers
+from xproxy.stream.body import Body
+from xproxy.stream.ending import COMPLETE, GIVEN_UP, BodyEnding, Broke, Complete
+
+
+class WrappedBody(ReceiveChannel[bytes | Trailers]):
+    """A body whose pieces pass through ``piece``, and whose end is told to ``ended``: override what you need.
+
+    Put it in the place of ``request.body`` or ``response.body``. One that came whole (``BytesBody``) needs none: its
+    data and trailers are there at once, and wrapped it would be sent on in pieces.
+    """
+
+    __slots__ = ("_how", "failure", "inner")
+
+    inner: Body
+    """The body itself."""
+    failure: StreamError | None
+    """Why it broke off, once it has."""
+
+    def __init__(self, inner: Body) -> None:
+        self.inner = inner
+        self.failure = None
+        self._how: type[BodyEnding] | None = None
+
+    def piece(self, piece: bytes | Trailers) -> bytes | Trailers:
+        """Return what goes on in the place of ``piece``; empty bytes: nothing does. Must not block.
+
+        Trailers are the last piece, and may become bytes. A StreamError raised here breaks the body off.
+        """
+        return piece
+
+    def ended(self, how: BodyEnding) -> None:
+        """Take note of how the body ended. Called once; never for a cancelled ``receive``, after which it goes on.
+
+        Trailers are the end: senders do not come back for another. ``GivenUp`` is told when the response is closed,
+        or the request's stream is over, before the end was read. Of a body that is ``Complete``, a StreamError raised
+        here comes in the place of the end.
+        """
+
+    async def receive(self) -> bytes | Trailers:
+        """See Body. Raises trio.ClosedResourceError once it was given up."""
+        if self._how is not None:
+            raise self._no_more()
+        try:
+            while True:
+                piece = await self.inner.receive()
+                given = self.piece(piece)
+                if isinstance(piece, Trailers):
+                    self._end(Complete(piece))
+                    if not given:
+                        raise trio.EndOfChannel
+                if given:
+                    return given
+        except trio.EndOfChannel:
+            self._end(COMPLETE)
+            raise
+        except Exception as error:
+            self._end(Broke(error))
+            raise
+
+    def _end(self, how: BodyEnding) -> None:
+        if self._how is not None:
+            return
+        self._how = type(how)
+        if isinstance(how, Broke) and isinstance(how.error, StreamError):
+            self.failure = how.error.again()
+        try:
+            self.ended(how)
+        except StreamError as error:
+            self.failure = error.again()
+            raise
+
+    def _no_more(self) -> Exception:
+        if self.failure is not None:
+            return self.failure.again()
+        if self._how is Complete:
+            return trio.EndOfChannel()
+        return trio.ClosedResourceError("the body was given up, or somebody's code failed on it")
+
+    def give_up(self) -> None:
+        """Nobody reads on. Does nothing after the end."""
+        self._end(GIVEN_UP)
+
+    async def aclose(self) -> None:
+        """Give up this body, and the one within."""
+        self.give_up()
+        await self.inner.aclose()
