@@ -116,6 +116,7 @@ from xproxy.stream.exchange import (
     local_response,
 )
 from xproxy.stream.lifetime import SupportsRun
+from xproxy.stream.record import Record
 from xproxy.stream.wrapped import WrappedBody
 from xproxy.upstream.balance.api import LoadBalancer, Picker
 from xproxy.upstream.endpoint import Endpoint, Locality
@@ -194,6 +195,7 @@ __all__ = [
     "PluginError",
     "RateLimited",
     "Reason",
+    "Record",
     "Releasable",
     "Reply",
     "Request",

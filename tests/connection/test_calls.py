@@ -56,7 +56,7 @@ async def test_a_body_in_pieces_is_collected_where_messages_go_whole(
         request = request_of(ASK, Fed(b"ab", b"cd").ended())
         results = await in_background(nursery, u.connection, request)
         await u.peer.expect(b"~q 1 s m 4 -\nabcd")
-        assert request.received_bytes == 4
+        assert request.record.received_bytes == 4
         await u.peer.send(reply(1, b"x"))
         await wait_all_tasks_blocked()
         assert results == [b"x"]
@@ -267,7 +267,7 @@ async def test_movement_of_the_body_is_movement_of_the_stream(autojump_clock: Mo
         body = Fed(b"a", b"bc", Trailers(1, Headers([("k", "v")])))
         request = request_of(ASK, body, control)
         await in_background(nursery, u.connection, request)
-        assert request.received_bytes == 3
+        assert request.record.received_bytes == 3
         assert control.touched == 2
         nursery.cancel_scope.cancel()
 

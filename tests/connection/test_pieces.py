@@ -56,8 +56,8 @@ async def test_pieces_go_both_ways_before_either_side_is_complete(
         await server.send(trailers)
         assert await client.next() == trailers
         assert pair.driver.streams == 0
-        assert pair.requests[0].received_bytes == 6
-        assert pair.requests[0].sent_bytes == 4
+        assert pair.requests[0].record.received_bytes == 6
+        assert pair.requests[0].record.sent_bytes == 4
 
 
 async def test_interim_responses_are_passed_on_in_pieces(autojump_clock: MockClock) -> None:

@@ -273,7 +273,7 @@ async def test_bulk_bytes_arrive_whole_both_ways_at_once() -> None:
         await t.ended.wait()
         assert b"".join(up) == BULK
         assert b"".join(down) == BULK[::-1]
-        assert t.requests[0].received_bytes == t.requests[0].sent_bytes == len(BULK)
+        assert t.requests[0].record.received_bytes == t.requests[0].record.sent_bytes == len(BULK)
         assert t.stats.downstream_rq_reset == 0
 
 

@@ -137,8 +137,8 @@ async def test_bodies_stream_both_ways_before_either_is_complete(autojump_clock:
         await upstream.expect(REQUEST_HEAD)
         await upstream.send(OK_2)
         await client.expect(response(200))
-        assert pair.requests[0].received_bytes == 4
-        assert pair.requests[0].sent_bytes == 5
+        assert pair.requests[0].record.received_bytes == 4
+        assert pair.requests[0].record.sent_bytes == 5
 
 
 async def test_a_client_that_does_not_read_stops_the_upstream(autojump_clock: MockClock) -> None:
@@ -303,7 +303,7 @@ async def test_a_stream_error_is_answered_and_the_connection_goes_on(
         for _ in range(2):
             await play(pair.client >> GET, pair.client << response(429))
         assert pair.stats.downstream_rq_local == 2
-        assert pair.requests[0].flags == "RL"
+        assert pair.requests[0].record.flags == "RL"
 
 
 async def test_a_bug_of_a_handler_is_answered_and_the_connection_goes_on(
@@ -328,7 +328,7 @@ async def test_a_body_that_breaks_off_is_seen_as_broken(autojump_clock: MockCloc
         body.end()
         await pair.client.expect(END)  # and no last chunk
         assert pair.stats.downstream_rq_reset == 1
-        assert pair.requests[0].detail == "the upstream is gone"
+        assert pair.requests[0].record.detail == "the upstream is gone"
 
 
 @pytest.mark.parametrize("request_", [GET, POST_10 + b"half"])

@@ -186,7 +186,7 @@ async def test_a_stream_on_which_nothing_moves_is_answered_504(autojump_clock: M
         started = trio.current_time()
         await pair.client.expect(response(504))
         assert trio.current_time() - started == pytest.approx(30)
-        assert pair.requests[0].flags == "SI"
+        assert pair.requests[0].record.flags == "SI"
         assert pair.stats.downstream_rq_timeout == 1
         await upstream.expect(REQUEST_HEAD)
         await upstream.expect(END)
@@ -213,7 +213,7 @@ async def test_a_deadline_is_answered_504_and_keep_alive_goes_on(autojump_clock:
             started = trio.current_time()
             await play(pair.client >> GET, pair.client << response(504))
             assert trio.current_time() - started == pytest.approx(3)
-        assert pair.requests[0].flags == "UT"
+        assert pair.requests[0].record.flags == "UT"
         await play(pair.client >> GET, pair.client << response(200))
         await pair.client.expect(NOTHING)
         assert not pair.ended.is_set()
@@ -299,7 +299,7 @@ async def test_a_deadline_at_the_very_end_of_a_stream_hits_no_other(
         assert set(statuses) == {Status.OK, Status.DEADLINE_EXCEEDED}
         assert sum(statuses.values()) == pair.stats.downstream_rq_total
         assert pair.stats.downstream_rq_timeout == statuses[Status.DEADLINE_EXCEEDED]
-        assert {request.flags for request in pair.requests} == {"", "UT"}
+        assert {request.record.flags for request in pair.requests} == {"", "UT"}
         assert pair.stats.downstream_cx_idle_timeout == 0
 
 

@@ -140,7 +140,7 @@ async def test_a_body_in_pieces_goes_up_while_the_answer_is_awaited(
         await peer.send(OK_2)
         await wait_all_tasks_blocked()
         assert responses[0].head.status is Status.OK
-        assert request.received_bytes == 3
+        assert request.record.received_bytes == 3
         assert connection.reusable
 
 

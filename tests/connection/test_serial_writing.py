@@ -41,7 +41,7 @@ async def test_a_body_that_breaks_off_breaks_the_message(autojump_clock: MockClo
         await pair.client.expect(END)
         await pair.ended.wait()
         assert pair.stats.downstream_rq_reset == 1
-        assert pair.requests[0].detail == "enough"
+        assert pair.requests[0].record.detail == "enough"
 
 
 async def test_interim_answers_go_before_the_answer(autojump_clock: MockClock) -> None:

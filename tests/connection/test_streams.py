@@ -43,9 +43,9 @@ async def test_a_stream_error_is_a_local_reply_with_all_it_carries() -> None:
     assert isinstance(response.head.extra, Local)
     assert response.head.extra.retry_after == 1
     assert response.head.extra.detail == "2 a second"
-    assert request.local
-    assert request.flags == "RL"
-    assert request.detail == "2 a second"
+    assert request.record.local
+    assert request.record.flags == "RL"
+    assert request.record.detail == "2 a second"
 
 
 @pytest.mark.parametrize("error", [LocalProtocolError("no"), ZeroDivisionError("no")])
@@ -58,7 +58,7 @@ async def test_anything_else_is_an_internal_error_and_tells_the_client_nothing(
     request = request_of()
     response = await answer(handle, request)
     assert response.head is INTERNAL_ERROR
-    assert request.local
+    assert request.record.local
     assert len(caplog.records) == 1
 
 

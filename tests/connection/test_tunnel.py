@@ -31,8 +31,8 @@ async def test_l4_carries_bytes_both_ways_whoever_speaks_first(autojump_clock: M
             server << b"EHLO a\r\n",
             client << NOTHING,
         )
-        assert pair.requests[0].sent_bytes == 11
-        assert pair.requests[0].received_bytes == 8
+        assert pair.requests[0].record.sent_bytes == 11
+        assert pair.requests[0].record.received_bytes == 8
 
 
 async def test_l4_passes_on_what_was_read_for_detection(autojump_clock: MockClock) -> None:

@@ -93,7 +93,7 @@ async def test_a_deadline_is_answered_and_hits_no_other(autojump_clock: MockCloc
             assert trio.current_time() - started == pytest.approx(5)
             await play(pair.client >> question(3, b"fast"), pair.client << reply(3, b"fast"))
         assert pair.stats.downstream_rq_timeout == 3
-        assert {r.flags for r in pair.requests} == {"", "UT"}
+        assert {r.record.flags for r in pair.requests} == {"", "UT"}
 
 
 async def test_silence_is_answered(autojump_clock: MockClock) -> None:
@@ -103,7 +103,7 @@ async def test_silence_is_answered(autojump_clock: MockClock) -> None:
         pair.client.timeout = 60
         await play(pair.client >> question(1, b"slow"), pair.client << reply(1, status=DEADLINE))
         assert trio.current_time() == pytest.approx(30)
-        assert pair.requests[0].flags == "SI"
+        assert pair.requests[0].record.flags == "SI"
 
 
 async def test_nobody_is_told_of_a_oneway_message_that_took_too_long(

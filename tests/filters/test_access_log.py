@@ -46,7 +46,7 @@ async def test_a_whole_response_is_logged_when_it_is_closed(
     response = await log(request, kit.upstream(given))
     assert response.body is body  # still whole: drivers send it at once
     assert lines == []
-    request.sent_bytes = 5
+    request.record.sent_bytes = 5
     await response.aclose()
     assert lines == ['GET 200 ok - 5 "-"']
     assert lease.closed == 1
@@ -62,7 +62,7 @@ async def test_trailers_are_the_end_of_a_response(
     response = await log(request, kit.upstream(kit.response(body=kit.body(b"12", trailers))))
     await response.body.receive()
     assert await response.body.receive() is trailers
-    request.outcome = Status.DATA_LOSS  # as its driver does
+    request.record.outcome = Status.DATA_LOSS  # as its driver does
     await response.aclose()
     assert lines == ['GET 200 data-loss - 0 "-"']
 
@@ -96,7 +96,7 @@ async def test_a_streamed_response_is_logged_after_its_end(
         piece = await response.body.receive()
         assert isinstance(piece, bytes)
         assert len(piece) == size
-        request.sent_bytes += size
+        request.record.sent_bytes += size
     with pytest.raises(trio.EndOfChannel):
         await response.body.receive()
     assert lines == []

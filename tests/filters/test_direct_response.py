@@ -26,8 +26,8 @@ async def test_web_clients_of_the_family_get_the_very_code(kit: Kit) -> None:
         ("content-type", "text/plain; charset=utf-8"),
     )
     assert (await read_whole(response.body, 99)).data == b"down"
-    assert request.local
-    assert request.detail == "direct_response"
+    assert request.record.local
+    assert request.record.detail == "direct_response"
 
 
 async def test_other_clients_get_the_status(kit: Kit) -> None:

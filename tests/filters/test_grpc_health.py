@@ -49,7 +49,7 @@ async def test_it_serves_until_it_drains(kit: Kit, service: str, draining: bool 
     assert decode_response(answer.body.data[5:]) is wanted
     assert answer.body.trailers.headers.get("grpc-status") == "0"
     assert answer.body.trailers.status is Status.OK
-    assert (request.local, request.detail) == (True, "grpc_health")
+    assert (request.record.local, request.record.detail) == (True, "grpc_health")
 
 
 async def test_a_question_in_pieces(kit: Kit) -> None:

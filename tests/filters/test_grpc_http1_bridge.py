@@ -88,7 +88,11 @@ async def test_an_error_is_noted_and_answered(kit: Kit) -> None:
     request = call(kit)
     answer: Any = await GrpcHttp1Bridge()(request, kit.upstream(ConnectFailed("10.0.0.1 refused")))
     assert (answer.head.native_status, answer.head.headers.get("grpc-status")) == (503, "14")
-    assert (request.flags, request.detail, request.local) == ("UF", "10.0.0.1 refused", True)
+    assert (request.record.flags, request.record.detail, request.record.local) == (
+        "UF",
+        "10.0.0.1 refused",
+        True,
+    )
 
 
 async def test_an_answer_that_breaks_off(kit: Kit) -> None:

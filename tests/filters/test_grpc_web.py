@@ -82,7 +82,7 @@ async def test_trailers_become_the_last_piece(kit: Kit) -> None:
     assert answer.head.headers.pairs == (("content-type", WEB),)
     assert await pieces(answer.body) == [HELLO, trailer_frame(ENDS.headers)]
     assert await pieces(answer.body) == []
-    assert request.outcome is Status.NOT_FOUND
+    assert request.record.outcome is Status.NOT_FOUND
 
 
 async def test_text_goes_piece_by_piece_both_ways(kit: Kit) -> None:

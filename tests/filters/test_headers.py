@@ -61,7 +61,7 @@ async def test_what_depends_on_the_connection_is_not_remembered_by_head(kit: Kit
 
 async def test_variables_have_values(kit: Kit) -> None:
     request, upstream = kit.web("/x", ("user", "jason")), kit.upstream()
-    request.route = "main[0]"
+    request.record.route = "main[0]"
     text = "%host% %path% %method% %protocol% %route% %cluster% %REQ(user)% %req(no)% 100%%"
     await ChangeHeaders(request=HeaderChanges(set={"x": text}))(request, upstream)
     assert upstream.seen[0].headers["x"] == "reviews:9080 /x GET http1 main[0] - jason - 100%"
@@ -86,7 +86,7 @@ async def test_responses_are_changed_and_remembered(kit: Kit) -> None:
 async def test_responses_may_say_what_became_of_the_request(kit: Kit) -> None:
     filter_ = ChangeHeaders(response=HeaderChanges(add={"x": "%response_code% %RESP(a)% %route%"}))
     request = kit.web()
-    request.route = "r"
+    request.record.route = "r"
     for _ in range(2):
         response = await filter_(request, kit.upstream(kit.response(404, ("a", "b"))))
         assert response.head.headers["x"] == "404 b r"

@@ -38,7 +38,7 @@ async def test_location(kit: Kit, fields: Any, asked: tuple[str, str], location:
     response = await Redirect(**fields)(request, kit.upstream())
     assert response.head.headers["location"] == location
     assert response.head.native_status == 301
-    assert request.local
+    assert request.record.local
 
 
 async def test_the_scheme_of_a_tls_connection_stays(kit: Kit) -> None:

@@ -56,7 +56,7 @@ async def test_a_failed_try_is_followed_by_another(kit: Kit, autojump_clock: Moc
     response = await Retry()(request, upstream)
     assert response.head.native_status == 200
     assert len(upstream.seen) == 2
-    assert request.flags == ""
+    assert request.record.flags == ""
 
 
 async def test_waits_are_drawn_for_each_retry(kit: Kit, autojump_clock: MockClock) -> None:
@@ -76,7 +76,7 @@ async def test_the_last_outcome_goes_on_when_attempts_are_used_up(
     with pytest.raises(ConnectFailed, match="refused"):
         await Retry(attempts=2)(request, upstream)
     assert len(upstream.seen) == 3
-    assert request.flags == "URX"
+    assert request.record.flags == "URX"
 
 
 async def test_discarded_responses_are_closed_and_the_last_is_not(
@@ -245,7 +245,7 @@ async def test_once_the_response_has_begun_nothing_is_tried_again(
     kit: Kit, autojump_clock: MockClock
 ) -> None:
     request, upstream = kit.web(), kit.upstream(FAILED)
-    request.response_started = True
+    request.record.response_started = True
     with pytest.raises(ConnectFailed):
         await Retry()(request, upstream)
     assert len(upstream.seen) == 1
@@ -253,21 +253,21 @@ async def test_once_the_response_has_begun_nothing_is_tried_again(
 
 async def test_each_try_starts_from_the_same_request(kit: Kit, autojump_clock: MockClock) -> None:
     request, upstream = kit.web(), kit.upstream(FAILED, FAILED, kit.response())
-    request.flag("RL")
+    request.record.flag("RL")
     tried = request.tried = []
     inside = ChangeHeaders(request=HeaderChanges(add={"x": "%start_time%"}))
 
     async def fail(request: Any) -> Any:
         await request.body.receive()
-        request.flag("UF")
+        request.record.flag("UF")
         tried.append(object())
-        request.detail = "x"
+        request.record.detail = "x"
         return await upstream(request)
 
     retry = Retry(attempts=2)
     await retry(request, lambda r: inside(r, fail))
     assert [len(head.headers.get_all("x")) for head in upstream.seen] == [1, 1, 1]
-    assert request.flags == "RL,UF"
+    assert request.record.flags == "RL,UF"
     assert len(tried) == 3
     assert request.tried is tried
 

@@ -13,7 +13,7 @@ from xproxy.model.headers import Headers
 from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 from xproxy.model.traits import Sharing, Traits
-from xproxy.observe.variables import Record
+from xproxy.observe.variables import Moment
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import ConnectionFacts, Request
 
@@ -43,7 +43,7 @@ class NoStream:
 
 
 @pytest.fixture
-def record() -> Record:
+def moment() -> Moment:
     facts = ConnectionFacts(
         id=7,
         listener="edge",
@@ -60,12 +60,12 @@ def record() -> Record:
         extra=Target(path="/a?b=c", scheme="https"),
     )
     request = Request(head, BytesBody(), facts, NoStream(), started=100.0)
-    request.route, request.cluster = "main[0]", "reviews-v1"
+    request.record.route, request.record.cluster = "main[0]", "reviews-v1"
     request.endpoint = Address("127.0.0.1", 9081)
-    request.attempts, request.received_bytes, request.sent_bytes = 2, 10, 20
-    request.flag("UF")
-    request.flag("URX")
+    request.attempts, request.record.received_bytes, request.record.sent_bytes = 2, 10, 20
+    request.record.flag("UF")
+    request.record.flag("URX")
     response = ResponseHead(
         status=Status.UNAVAILABLE, native_status=503, headers=Headers([("server", "x")])
     )
-    return Record(request, response, now=100.25, wall=1_700_000_000.5)
+    return Moment(request, response, now=100.25, wall=1_700_000_000.5)

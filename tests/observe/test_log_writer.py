@@ -137,7 +137,7 @@ async def test_what_is_lost_is_counted_and_said_once(
     assert text(good).splitlines() == ["y", "- 3 access log lines dropped"]
     assert (stats.lines_lost, stats.lines_written, stats.lines_dropped) == (3, 1, 0)
     assert stats.write_failures >= 3
-    said = [record.getMessage() for record in caplog.records]
+    said = [moment.getMessage() for moment in caplog.records]
     assert [line.split(" cannot ")[0].split(" is ")[0] for line in said] == [f"log {path}"] * 2
     assert "No space left" in said[0]
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xproxy.observe.template import Template, clean_line, clean_text
-from xproxy.observe.variables import Phase, Record
+from xproxy.observe.variables import Moment, Phase
 
 
 @pytest.mark.parametrize(
@@ -22,16 +22,16 @@ from xproxy.observe.variables import Phase, Record
         ("%duration%", "250.0"),
     ],
 )
-def test_rendering(record: Record, text: str, rendered: str) -> None:
-    assert Template(text, Phase.END).render(record) == rendered
+def test_rendering(moment: Moment, text: str, rendered: str) -> None:
+    assert Template(text, Phase.END).render(moment) == rendered
 
 
-def test_a_single_variable_keeps_its_type(record: Record) -> None:
-    assert Template("%response_code%", Phase.END).value(record) == 503
-    assert Template("%detail%", Phase.END).value(record) is None
-    assert Template("%path:2%", Phase.END).value(record) == "/a"
-    assert Template("%response_code% ", Phase.END).value(record) == "503 "
-    assert Template("x", Phase.END).value(record) == "x"
+def test_a_single_variable_keeps_its_type(moment: Moment) -> None:
+    assert Template("%response_code%", Phase.END).value(moment) == 503
+    assert Template("%detail%", Phase.END).value(moment) is None
+    assert Template("%path:2%", Phase.END).value(moment) == "/a"
+    assert Template("%response_code% ", Phase.END).value(moment) == "503 "
+    assert Template("x", Phase.END).value(moment) == "x"
 
 
 def test_a_template_knows_what_it_depends_on() -> None:
@@ -61,10 +61,10 @@ def test_what_is_wrong_is_named(text: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_what_a_client_sent_cannot_end_the_line_or_its_quotes(record: Record) -> None:
+def test_what_a_client_sent_cannot_end_the_line_or_its_quotes(moment: Moment) -> None:
     template = Template('"%REQ(user-agent)%"', Phase.END)
-    assert template.render(record, clean_line) == '"cu\\x22rl\\x5c\\x0a"'
-    assert template.render(record) == '"cu"rl\\\\x0a"'
+    assert template.render(moment, clean_line) == '"cu\\x22rl\\x5c\\x0a"'
+    assert template.render(moment) == '"cu"rl\\\\x0a"'
 
 
 @given(st.text(st.characters(exclude_categories=())))

@@ -10,10 +10,10 @@ from xproxy.observe.variables import (
     ENVOY_NAMES,
     REQUEST_ID,
     VARIABLES,
+    Moment,
     Phase,
-    Record,
     header_variable,
-    now_record,
+    moment_of,
     timestamp,
 )
 
@@ -53,15 +53,15 @@ EXPECTED = {
 }
 
 
-def test_every_variable_has_its_value(record: Record) -> None:
-    assert {name: variable.read(record) for name, variable in VARIABLES.items()} == EXPECTED
+def test_every_variable_has_its_value(moment: Moment) -> None:
+    assert {name: variable.read(moment) for name, variable in VARIABLES.items()} == EXPECTED
 
 
-def test_what_is_not_there_is_none(record: Record) -> None:
-    record.request.head = RequestHead(service="", method="")
-    record.request.endpoint = None
-    record.request.route = record.request.cluster = record.request.flags = ""
-    early = attrs.evolve(record, response=None)
+def test_what_is_not_there_is_none(moment: Moment) -> None:
+    moment.request.head = RequestHead(service="", method="")
+    moment.request.endpoint = None
+    moment.request.record.route = moment.request.record.cluster = moment.request.record.flags = ""
+    early = attrs.evolve(moment, response=None)
     absent = {name for name, variable in VARIABLES.items() if variable.read(early) is None}
     assert absent == {
         *("method", "path", "host", "service", "target", "peer_identity", "request_id", "route"),
@@ -71,32 +71,32 @@ def test_what_is_not_there_is_none(record: Record) -> None:
     }
 
 
-def test_what_depends_on_the_head_only_says_so(record: Record) -> None:
-    before = {name: v.read(record) for name, v in VARIABLES.items() if v.head_only}
-    record.request.connection.peer = record.request.connection.local
-    record.request.connection.protocol = record.request.route = "other"
-    after = {name: v.read(record) for name, v in VARIABLES.items() if v.head_only}
+def test_what_depends_on_the_head_only_says_so(moment: Moment) -> None:
+    before = {name: v.read(moment) for name, v in VARIABLES.items() if v.head_only}
+    moment.request.connection.peer = moment.request.connection.local
+    moment.request.connection.protocol = moment.request.record.route = "other"
+    after = {name: v.read(moment) for name, v in VARIABLES.items() if v.head_only}
     assert before == after
     assert set(before) == {
         *("method", "path", "host", "service", "target", "rpc_service", "rpc_method"),
     }
 
 
-def test_a_call_within_a_web_request_has_a_name_of_its_own(record: Record) -> None:
-    head = record.request.head
+def test_a_call_within_a_web_request_has_a_name_of_its_own(moment: Moment) -> None:
+    head = moment.request.head
     target = attrs.evolve(head.extra, rpc=Rpc("grpc", "lab.Echo", "Say"))
-    record.request.head = attrs.evolve(head, extra=target)
+    moment.request.head = attrs.evolve(head, extra=target)
     names = ("rpc_service", "rpc_method", "dialect", "service", "method", "protocol")
-    found = [VARIABLES[name].read(record) for name in names]
+    found = [VARIABLES[name].read(moment) for name in names]
     assert found == ["lab.Echo", "Say", "grpc", "reviews:9080", "GET", "http1"]
-    record.request.head = RequestHead(service="s", method="m")
-    assert [VARIABLES[name].read(record) for name in names[:3]] == ["s", "m", "http1"]
+    moment.request.head = RequestHead(service="s", method="m")
+    assert [VARIABLES[name].read(moment) for name in names[:3]] == ["s", "m", "http1"]
 
 
-def test_the_outcome_that_trailers_told_is_the_status(record: Record) -> None:
-    record.request.outcome = Status.DATA_LOSS
-    assert VARIABLES["status"].read(record) == "data-loss"
-    assert VARIABLES["status"].read(attrs.evolve(record, response=None)) == "data-loss"
+def test_the_outcome_that_trailers_told_is_the_status(moment: Moment) -> None:
+    moment.request.record.outcome = Status.DATA_LOSS
+    assert VARIABLES["status"].read(moment) == "data-loss"
+    assert VARIABLES["status"].read(attrs.evolve(moment, response=None)) == "data-loss"
 
 
 def test_envoys_names_lead_to_ours() -> None:
@@ -104,9 +104,9 @@ def test_envoys_names_lead_to_ours() -> None:
     assert not set(ENVOY_NAMES) & set(VARIABLES)
 
 
-def test_the_id_that_was_given_comes_before_the_header(record: Record) -> None:
-    record.request.metadata[REQUEST_ID] = "given"
-    assert VARIABLES["request_id"].read(record) == "given"
+def test_the_id_that_was_given_comes_before_the_header(moment: Moment) -> None:
+    moment.request.metadata[REQUEST_ID] = "given"
+    assert VARIABLES["request_id"].read(moment) == "given"
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_the_id_that_was_given_comes_before_the_header(record: Record) -> None:
         ("resp", "gone", None),
     ],
 )
-def test_headers(record: Record, kind: str, argument: str, value: str | None) -> None:
+def test_headers(moment: Moment, kind: str, argument: str, value: str | None) -> None:
     variable = header_variable(kind, argument)
-    assert variable.read(record) == value
+    assert variable.read(moment) == value
     assert variable.head_only is (kind == "req")
     assert variable.phase is (Phase.REQUEST if kind == "req" else Phase.RESPONSE)
 
@@ -136,16 +136,16 @@ class Known(Described):
     arguments: dict[str, str]
 
 
-def test_an_argument(record: Record) -> None:
+def test_an_argument(moment: Moment) -> None:
     variable = header_variable("arg", "gone?user.id")
-    assert variable.read(record) is None
+    assert variable.read(moment) is None
     assert variable.phase is Phase.REQUEST
-    record.request.head = attrs.evolve(record.request.head, extra=Known({"user.id": "7"}))
-    assert variable.read(record) == "7"
+    moment.request.head = attrs.evolve(moment.request.head, extra=Known({"user.id": "7"}))
+    assert variable.read(moment) == "7"
 
 
-def test_a_response_header_before_there_is_a_response(record: Record) -> None:
-    early = attrs.evolve(record, response=None)
+def test_a_response_header_before_there_is_a_response(moment: Moment) -> None:
+    early = attrs.evolve(moment, response=None)
     assert header_variable("resp", "server").read(early) is None
 
 
@@ -160,7 +160,7 @@ def test_timestamps_are_utc_with_milliseconds() -> None:
     assert timestamp(1_700_000_000.9999) == "2023-11-14T22:13:20.999Z"
 
 
-async def test_a_record_of_now(record: Record) -> None:
-    found = now_record(record.request, None, 5.0)
+async def test_this_moment(moment: Moment) -> None:
+    found = moment_of(moment.request, None, 5.0)
     assert found.now == pytest.approx(trio.current_time(), abs=5)
     assert (found.wall, found.response) == (5.0, None)

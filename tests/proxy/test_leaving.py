@@ -115,7 +115,7 @@ async def told(live: Live, case: Case) -> None:
 
 
 async def not_found(request: Request) -> Response:
-    request.local = True
+    request.record.local = True
     return Response(error_head(RouteNotFound("no route")), BytesBody())
 
 

@@ -30,7 +30,7 @@ async def test_at_zero_options_is_answered_here(
     assert not response.head.headers
     assert isinstance(response.body, BytesBody)
     assert response.body.data == b""
-    assert request.local
+    assert request.record.local
 
 
 def test_at_zero_a_trace_is_not_echoed(facts: ConnectionFacts, stream: StreamControl) -> None:

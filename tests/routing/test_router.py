@@ -90,7 +90,7 @@ async def test_a_request_goes_to_the_cluster_of_its_route(bench: Bench) -> None:
     )
     request = bench.request(web(path="/x?q"))
     await router(request)
-    assert (request.route, request.cluster) == ("x", "b")
+    assert (request.record.route, request.record.cluster) == ("x", "b")
     assert bench.b.requests == [request]
     await router(bench.request(web()))
     assert len(bench.a.requests) == 1

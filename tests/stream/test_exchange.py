@@ -35,11 +35,8 @@ def make_request() -> Request:
     return Request(head, BytesBody(), facts, cast("StreamControl", None), 0.0)
 
 
-def test_flags_are_noted_once_and_in_order() -> None:
-    request = make_request()
-    for code in ("UF", "-", "UO", "UF"):
-        request.flag(code)
-    assert request.flags == "UF,UO"
+def test_each_request_has_a_record_of_its_own() -> None:
+    assert make_request().record is not make_request().record
 
 
 def test_metadata_is_made_when_it_is_asked_for() -> None:

@@ -111,7 +111,7 @@ class Call:
 
     def note(self, count: int) -> None:
         """Body bytes were sent."""
-        self.request.received_bytes += count
+        self.request.record.received_bytes += count
         self.request.stream.touch()
 
     def abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
@@ -199,7 +199,7 @@ class Calls:
             raise self._refused()
         if connection.whole and type(body) is BytesBody:
             data = body.data
-            size = request.received_bytes = len(data)
+            size = request.record.received_bytes = len(data)
             if size >= PREPARED_FROM and self._preparing is not None:
                 head, data = await self._prepared(self._preparing, head, data)
             # ``_take_id``, written out for where ids are wide: every message comes here.
@@ -329,7 +329,7 @@ class Calls:
                 connection.outbox.put(send(Data(stream_id, body.data, trailers is None)))
             if trailers is not None:
                 connection.outbox.put(send(Trailers(stream_id, trailers.headers)))
-            request.received_bytes = len(body.data)
+            request.record.received_bytes = len(body.data)
             return call
         call.upload = trio.CancelScope()
         upload = partial(self._upload, call, call.upload, body)

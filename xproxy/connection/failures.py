@@ -35,7 +35,7 @@ def describe(request: Request) -> str:
     target = f"{head.method} {service}{head.path.partition('?')[0]}".strip()
     if len(target) > _MOST_TARGET:
         target = f"{target[:_MOST_TARGET]}…"
-    route = f", route {request.route}" if request.route else ""
+    route = f", route {request.record.route}" if request.record.route else ""
     return f"{facts.protocol} request {target!r} (listener {facts.listener}{route})"
 
 
@@ -44,9 +44,9 @@ async def handler_failed(request: Request, error: Exception, refusals: Sequence[
 
     ``refusals``: who is told if the request is in no access log yet.
     """
-    request.local = True
-    request.outcome = Status.INTERNAL
-    request.detail = failure_detail(error)
+    request.record.local = True
+    request.record.outcome = Status.INTERNAL
+    request.record.detail = failure_detail(error)
     if isinstance(error, FilterMisused):
         _logger.error("%s; on a %s", error, describe(request))
     else:
@@ -59,14 +59,14 @@ async def handler_failed(request: Request, error: Exception, refusals: Sequence[
             await held.aclose()
         except Exception:  # the request is answered all the same
             _logger.exception("a response cannot be released")
-    if not request.logged:
+    if not request.record.logged:
         for tell in refusals:
             tell(request, INTERNAL_ERROR)
 
 
 def body_failed(request: Request, error: BaseException) -> None:
     """Log that a body, or work beside a stream, failed; once."""
-    request.outcome = Status.INTERNAL
+    request.record.outcome = Status.INTERNAL
     _logger.error("a body failed on a %s%s", describe(request), _whose(error), exc_info=error)
 
 

@@ -56,7 +56,7 @@ def tell_of_refusal(
     """Tell who wants to know: no filter sees these requests."""
     for tell in port.service.refusals:
         request = Request(_UNKNOWN, BytesBody(), facts, control, trio.current_time())
-        request.flag(flag)
-        request.detail = answer.extra.detail if isinstance(answer.extra, Local) else ""
-        request.local = True
+        request.record.flag(flag)
+        request.record.detail = answer.extra.detail if isinstance(answer.extra, Local) else ""
+        request.record.local = True
         tell(request, answer)

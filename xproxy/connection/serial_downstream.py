@@ -112,7 +112,7 @@ class SerialDownstream(SerialWriting, Bindings):
             self.facts.share.holder = None
             self.facts.downstream = None
             self.close_bound()
-            if self.request is not None and self.request.response_started:
+            if self.request is not None and self.request.record.response_started:
                 # Cut off from outside in the middle of a response: a clean end could make it look whole.
                 self.side.stream.abort()
             self.side.stream.close()
@@ -274,12 +274,12 @@ class SerialDownstream(SerialWriting, Bindings):
         if self._stopped is None:
             stats.downstream_rq_timeout += 1
         self._stopped = None
-        if error is None or request.response_started:
+        if error is None or request.record.response_started:
             stats.downstream_rq_reset += 1
             self.side.stream.abort()
             return False
-        request.flag(error.flag)
-        request.detail = error.detail
+        request.record.flag(error.flag)
+        request.record.detail = error.detail
         await self._farewell(error)
         if self.side.closing or self.facts.traits.headless:
             await self._leave()
@@ -319,7 +319,7 @@ class SerialDownstream(SerialWriting, Bindings):
             body_failed(request, error)
             self.request = None
             self.side.closing = True
-            if request.response_started:
+            if request.record.response_started:
                 stats.downstream_rq_reset += 1
                 self.side.stream.abort()
             else:
@@ -375,7 +375,7 @@ class SerialDownstream(SerialWriting, Bindings):
                     self.side.stream.shutdown_write()
                 if self.facts.traits.headless and type(response.body) is BytesBody:
                     self._end_tunnel(request)
-                if not self._half_close or request.local:
+                if not self._half_close or request.record.local:
                     # An answer that is complete before its request ends the request.
                     nursery.cancel_scope.cancel()
         except* (trio.BrokenResourceError, trio.ClosedResourceError) as group:
@@ -405,7 +405,7 @@ class SerialDownstream(SerialWriting, Bindings):
     def _end_tunnel(self, request: Request) -> None:
         # An answer that was made here. L4 has no word for an error, so the client must at least see a broken
         # connection; it would wait for ever otherwise.
-        if request.local:
+        if request.record.local:
             self.side.closing = True
             self.side.stream.abort()
         else:
@@ -417,7 +417,7 @@ class SerialDownstream(SerialWriting, Bindings):
                 # The request broke its protocol half-way: the codec has the right answer and takes no other.
                 violation, self.side.violation = self.side.violation, None
                 self.side.closing = True
-                if request.response_started:
+                if request.record.response_started:
                     self.side.stream.abort()
                 else:
                     await self._refuse(violation)
@@ -425,7 +425,7 @@ class SerialDownstream(SerialWriting, Bindings):
             head = response.head
             body = response.body
             stats = self._port.stats
-            if request.local:
+            if request.record.local:
                 stats.downstream_rq_local += 1
             if type(body) is BytesBody and body.trailers is None:
                 size = len(body.data)
@@ -435,11 +435,13 @@ class SerialDownstream(SerialWriting, Bindings):
                 outcome = head.status
                 target = request.head.extra
                 if type(target) is Target and target.rpc is not None:
-                    outcome = request.outcome = request.outcome or without_trailers(head)
+                    outcome = request.record.outcome = request.record.outcome or without_trailers(
+                        head
+                    )
                 statuses = stats.statuses
                 statuses[outcome] = statuses.get(outcome, 0) + 1
-                request.response_started = True
-                request.sent_bytes = size
+                request.record.response_started = True
+                request.record.sent_bytes = size
                 sent = self.side.stream.write_now(data)
                 stats.downstream_tx_bytes_total += sent
                 if sent != len(data):

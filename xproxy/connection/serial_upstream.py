@@ -170,7 +170,7 @@ class SerialUpstream:
         if next_id is not None:
             stream_id = self._stream_id = next_id()
         if type(body) is BytesBody:
-            size = request.received_bytes = len(body.data)
+            size = request.record.received_bytes = len(body.data)
             if body.trailers is None:
                 if size < PREPARED_FROM or self._preparing is None:
                     data = side.codec.send(whole(stream_id, head, body.data))
@@ -379,11 +379,11 @@ class SerialUpstream:
                     )
                     self._uploading = False
                     return
-                request.received_bytes += len(piece)
+                request.record.received_bytes += len(piece)
                 request.stream.touch()
                 await write_all(side.stream, side.codec.send(Data(stream_id, piece)))
                 piece = b""  # it has gone, and the next may take its time
-                if request.received_bytes >= bypass_at and isinstance(body, PulledBody):
+                if request.record.received_bytes >= bypass_at and isinstance(body, PulledBody):
                     await self._bypass(request, body)
                     bypass_at = math.inf
             end = side.codec.send(Data(stream_id, b"", True))
@@ -418,7 +418,7 @@ class SerialUpstream:
 
     async def _bypass(self, request: Request, body: PulledBody) -> None:
         def moved(count: int) -> None:
-            request.received_bytes += count
+            request.record.received_bytes += count
             request.stream.touch()
 
         await body.bypass(self.side, math.inf, moved)

@@ -76,7 +76,7 @@ class SerialWriting(StreamScope):
         codec = self.side.codec
         body = response.body
         data = codec.send(Head(1, response.head))
-        request.response_started = True
+        request.record.response_started = True
         self._head_out(request, response.head)
         if data:
             await self._write(data)
@@ -95,11 +95,11 @@ class SerialWriting(StreamScope):
                     continue
                 assert not isinstance(piece, Trailers)
                 data = codec.send(Data(1, piece))
-                request.sent_bytes += len(piece)
+                request.record.sent_bytes += len(piece)
                 await self._write(data)
                 data = piece = b""  # they have gone, and the next may take their time
                 self.touch()
-                if request.sent_bytes >= bypass_at and isinstance(body, PulledBody):
+                if request.record.sent_bytes >= bypass_at and isinstance(body, PulledBody):
                     await self._bypass(request, body)
                     bypass_at = math.inf
         except trio.EndOfChannel:
@@ -115,14 +115,14 @@ class SerialWriting(StreamScope):
         except StreamError as error:
             # The head is out: the client must see a broken message, never a well-formed lie.
             self._told(request, error.status)
-            request.flag(error.flag)
-            request.detail = error.detail
+            request.record.flag(error.flag)
+            request.record.detail = error.detail
             self._port.stats.downstream_rq_reset += 1
             self.side.closing = True
             farewell = codec.send(Reset(1, error.status))
             if farewell:
                 await self._write(farewell)
-            if self._half_close and self._nursery is not None and request.sent_bytes:
+            if self._half_close and self._nursery is not None and request.record.sent_bytes:
                 # It may be sending, and would hear of the reset before it has read what the upstream said.
                 self._cut_off = True
                 self._nursery.cancel_scope.cancel()
@@ -133,7 +133,7 @@ class SerialWriting(StreamScope):
         stats = self._port.stats
 
         def moved(count: int) -> None:
-            request.sent_bytes += count
+            request.record.sent_bytes += count
             stats.downstream_tx_bytes_total += count
             self.touch()
 

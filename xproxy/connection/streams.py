@@ -31,13 +31,13 @@ async def answer(handler: Handler, request: Request, refusals: Sequence[Refusal]
     try:
         return await handler(request)
     except StreamError as error:
-        request.flag(error.flag)
-        request.detail = error.detail
-        request.local = True
+        request.record.flag(error.flag)
+        request.record.detail = error.detail
+        request.record.local = True
         return Response(error_head(error), BytesBody())
     except LocalProtocolError as error:
-        request.detail = str(error)
-        request.local = True
+        request.record.detail = str(error)
+        request.record.local = True
         _logger.warning("request cannot be sent on as it is: %s", error)
         return Response(INTERNAL_ERROR, BytesBody())
     except Exception as error:
@@ -113,8 +113,8 @@ class StreamScope:
     def _told(self, request: Request, status: Status) -> None:
         if self._untold:
             self._untold = False
-            request.outcome = request.outcome or status
-            self._count(request.outcome)
+            request.record.outcome = request.record.outcome or status
+            self._count(request.record.outcome)
 
     def _left(self, request: Request) -> None:
         # The stream is over: what was not told by now will not be.

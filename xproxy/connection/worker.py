@@ -221,8 +221,8 @@ class Worker(StreamScope):
         if error is not None and not self._reset:
             if self._stopped is None:
                 self._port.stats.downstream_rq_timeout += 1
-            request.flag(error.flag)
-            request.detail = error.detail
+            request.record.flag(error.flag)
+            request.record.detail = error.detail
             if not self.oneway:
                 self._answer_error(frame.stream_id, request, error)
         if self._next():
@@ -230,7 +230,7 @@ class Worker(StreamScope):
             self._dispatcher.withdraw(self)
 
     def _answer_error(self, stream_id: int, request: Request, error: StreamError) -> None:
-        if request.response_started:
+        if request.record.response_started:
             self._port.stats.downstream_rq_reset += 1
             self._say(Reset(stream_id, error.status))
         else:
@@ -299,7 +299,7 @@ class Worker(StreamScope):
                     stats.downstream_tunnels_total += 1
                     stats.downstream_tunnels_active += 1
                 await self._respond(stream_id, request, response, keep=True)
-                if not tunnels or request.local:
+                if not tunnels or request.record.local:
                     # An answer that is complete before its request ends the request. A tunnel has two halves.
                     nursery.cancel_scope.cancel()
         finally:
@@ -317,15 +317,15 @@ class Worker(StreamScope):
             if request.head.oneway:
                 return
             head = response.head
-            if request.local:
+            if request.record.local:
                 stats.downstream_rq_local += 1
             body = response.body
             if type(body) is not BytesBody and connection.whole:
                 try:
                     body = await read_whole(body, self._port.service.max_message_bytes, self.hold)
                 except StreamError as error:
-                    request.flag(error.flag)
-                    request.detail = error.detail
+                    request.record.flag(error.flag)
+                    request.record.detail = error.detail
                     self._answer_error(stream_id, request, error)
                     return
             size = len(body.data) if type(body) is BytesBody else 0
@@ -349,18 +349,20 @@ class Worker(StreamScope):
                 elif trailers is None:
                     target = request.head.extra
                     if type(target) is Target and target.rpc is not None:
-                        outcome = request.outcome = request.outcome or without_trailers(head)
+                        outcome = request.record.outcome = (
+                            request.record.outcome or without_trailers(head)
+                        )
                     data = send(whole(stream_id, head, body.data, response.origin))
                 else:
                     data = send(Head(stream_id, head, body.data))
-                    request.response_started = True
+                    request.record.response_started = True
                     data += send(Trailers(stream_id, trailers.headers))
                     if trailers.status is not None and request.head.rpc is not None:
-                        outcome = request.outcome = request.outcome or trailers.status
-                request.response_started = True
+                        outcome = request.record.outcome = request.record.outcome or trailers.status
+                request.record.response_started = True
                 statuses = stats.statuses
                 statuses[outcome] = statuses.get(outcome, 0) + 1
-                request.sent_bytes = size
+                request.record.sent_bytes = size
                 outbox.put(data)
             else:
                 await self._respond_streaming(stream_id, request, response)
@@ -376,7 +378,7 @@ class Worker(StreamScope):
     ) -> None:
         connection = self._connection
         connection.outbox.put(connection.codec.send(Head(stream_id, response.head)))
-        request.response_started = True
+        request.record.response_started = True
         self._head_out(request, response.head)
         try:
             status = await connection.outflow.send(
@@ -385,14 +387,14 @@ class Worker(StreamScope):
             self._told(request, status or _bare(request, response))
         except StreamError as error:
             self._told(request, error.status)
-            request.flag(error.flag)
-            request.detail = error.detail
+            request.record.flag(error.flag)
+            request.record.detail = error.detail
             self._answer_error(stream_id, request, error)
             self._give_up()
 
     def _refuse_response(self, stream_id: int, request: Request) -> None:
         self._give_up()
-        if request.response_started:
+        if request.record.response_started:
             self._port.stats.downstream_rq_reset += 1
             self._say(Reset(stream_id, Status.INTERNAL))
         elif not request.head.oneway:
@@ -400,7 +402,7 @@ class Worker(StreamScope):
             self._say(Head(stream_id, INTERNAL_ERROR, b"", True))
 
     def _sent(self, request: Request, count: int) -> None:
-        request.sent_bytes += count
+        request.record.sent_bytes += count
         self.touch()
 
     def _count(self, status: Status) -> None:

@@ -27,7 +27,7 @@ from xproxy.observe.log_format import (
 )
 from xproxy.observe.log_sink import LogStats, check_path
 from xproxy.observe.log_writer import MAX_PENDING_BYTES, LineWriter
-from xproxy.observe.variables import Record
+from xproxy.observe.variables import Moment
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.ending import BodyEnding, Broke, GivenUp
 from xproxy.stream.exchange import Handler, Releasable, Request, Response, error_head
@@ -124,16 +124,16 @@ class AccessLog:
             outcome = _cut_off(request)
             raise
         except LocalProtocolError as error:
-            request.detail = str(error)
+            request.record.detail = str(error)
             raise
         except (
             Exception
         ) as error:  # a filter, or we, did wrong: whoever reads the log sees what it was
-            request.detail = failure_detail(error)
+            request.record.detail = failure_detail(error)
             raise
         finally:
             if outcome is not None:
-                if outcome is not _CANCELLED and not request.response_started:
+                if outcome is not _CANCELLED and not request.record.response_started:
                     _count_text(request, outcome)
                 self.log(request, outcome)
         response.lease = _LoggedLease(self, request, response)
@@ -146,29 +146,29 @@ class AccessLog:
 
     def log(self, request: Request, head: ResponseHead) -> None:
         """Queue the line of a request that is over."""
-        request.logged = True
-        self._writer.write(self._format(Record(request, head, trio.current_time(), time.time())))
+        request.record.logged = True
+        self._writer.write(self._format(Moment(request, head, trio.current_time(), time.time())))
 
 
 def _note(request: Request, error: StreamError) -> None:
     # The driver does the same when the error reaches it; by then the line is written.
-    request.flag(error.flag)
-    request.detail = error.detail
+    request.record.flag(error.flag)
+    request.record.detail = error.detail
 
 
 def _count_text(request: Request, head: ResponseHead) -> None:
     # The client's codec is about to make a reply of it, and nobody hears from it how long that was.
     text_of = request.connection.text_of
     if text_of is not None:
-        request.sent_bytes = len(text_of(head, request.head))
+        request.record.sent_bytes = len(text_of(head, request.head))
 
 
 def _cut_off(request: Request) -> ResponseHead:
     error = request.stream.interruption()
-    if request.outcome is Status.INTERNAL and request.detail:
+    if request.record.outcome is Status.INTERNAL and request.record.detail:
         return INTERNAL_ERROR  # it was no client that did it: a filter failed, or its body
     if error is None:
-        request.flag("DC")
+        request.record.flag("DC")
         return _CANCELLED
     _note(request, error)
     return error_head(error)
@@ -218,10 +218,14 @@ class _WatchedBody(WrappedBody):
         match how:
             case Broke(StreamError() as error):
                 _note(request, error)
-                request.outcome = request.outcome or error.status  # half an answer is none
+                request.record.outcome = (
+                    request.record.outcome or error.status
+                )  # half an answer is none
             case Broke(error):  # a body that a filter wrapped
-                request.outcome = Status.INTERNAL
-                request.detail = failure_detail(error)
+                request.record.outcome = Status.INTERNAL
+                request.record.detail = failure_detail(error)
             case GivenUp():
                 cut = _cut_off(request)
-                request.outcome = request.outcome or cut.status  # its end would have said it
+                request.record.outcome = (
+                    request.record.outcome or cut.status
+                )  # its end would have said it

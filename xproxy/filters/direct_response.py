@@ -68,8 +68,8 @@ class DirectResponse:
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Never calls on. Never blocks and is no checkpoint."""
-        request.local = True
-        request.detail = "direct_response"
+        request.record.local = True
+        request.record.detail = "direct_response"
         status, code = self._status, self._code
         if not isinstance(request.head.extra, Target):
             return local_response(ResponseHead(status=status, extra=Local(detail=self.body)))

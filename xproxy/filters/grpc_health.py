@@ -53,8 +53,8 @@ class GrpcHealth:
         if rpc.method != CHECK:
             raise Unsupported(f"{SERVICE}/{rpc.method} is not implemented here")
         service = _asked((await read_whole(request.body, _MOST_REQUEST_BYTES)).data)
-        request.local = True
-        request.detail = "grpc_health"
+        request.record.local = True
+        request.record.detail = "grpc_health"
         if service and service not in self.services:
             unknown = Local(detail="unknown service")
             return local_response(ResponseHead(status=Status.NOT_FOUND, extra=unknown))

@@ -77,9 +77,9 @@ def _with_te(head: RequestHead) -> RequestHead:
 
 def _failed(request: Request, error: StreamError) -> Response:
     # As the driver would note it, which learns nothing of an error that was answered here.
-    request.flag(error.flag)
-    request.detail = error.detail
-    request.local = True
+    request.record.flag(error.flag)
+    request.record.detail = error.detail
+    request.record.local = True
     return _plain(reply(error_head(error), NATIVE))
 
 

@@ -149,6 +149,6 @@ class WebBody(WrappedBody):
     def piece(self, piece: bytes | Trailers) -> bytes:
         """See WrappedBody."""
         if isinstance(piece, Trailers):
-            self._request.outcome = piece.status
+            self._request.record.outcome = piece.status
             piece = trailer_frame(piece.headers)
         return encode_piece(piece) if self._text else piece

@@ -13,7 +13,7 @@ from xproxy.codecs.memo import HeadMemo
 from xproxy.model.headers import Headers
 from xproxy.model.message import RequestHead, ResponseHead, recurring
 from xproxy.observe.template import Template, clean_text
-from xproxy.observe.variables import Phase, Record, now_record
+from xproxy.observe.variables import Moment, Phase, moment_of
 from xproxy.stream.exchange import Handler, Request, Response
 
 _NAME: Final = re.compile(r"[^\s\x00-\x1f\x7f:]+")
@@ -86,24 +86,24 @@ class _Plan:
         self.constant = all(template.constant is not None for template in templates)
         self.head_only = all(template.head_only for template in templates)
 
-    def apply(self, headers: Headers, record: Record) -> Headers:
+    def apply(self, headers: Headers, moment: Moment) -> Headers:
         """Return the changed headers; the very same if nothing changes."""
         if self._remove:
             headers = headers.remove(*self._remove)
         for name, template in self._set:
-            headers = headers.set(name, template.render(record))
+            headers = headers.set(name, template.render(moment))
         if self._add:
-            added = [(name, template.render(record)) for name, template in self._add]
+            added = [(name, template.render(moment)) for name, template in self._add]
             headers = Headers((*headers.pairs, *added))
         return headers
 
-    def change(self, head: RequestHead, record: Record) -> RequestHead:
+    def change(self, head: RequestHead, moment: Moment) -> RequestHead:
         """Return the changed head; the very same if nothing changes."""
         headers = head.headers
         if not headers.has_any(self._replaced):
-            fields = [(name, one.render(record)) for name, one in (*self._set, *self._add)]
+            fields = [(name, one.render(moment)) for name, one in (*self._set, *self._add)]
             return head.adding(tuple(fields)) if fields else head
-        return head.with_headers(self.apply(headers, record))
+        return head.with_headers(self.apply(headers, moment))
 
 
 def _request_plan(filter_: ChangeHeaders) -> _Plan:
@@ -154,7 +154,7 @@ class ChangeHeaders:
     def _changed(self, request: Request) -> RequestHead:
         plan = self._on_request
         old = request.head
-        new = plan.change(old, now_record(request, None, time.time()))
+        new = plan.change(old, moment_of(request, None, time.time()))
         # A head with a base was made for this one request by another filter: it will not come again.
         recurs = plan.head_only and old.base is None and old.recurs
         return self._requests.put(old, recurring(new)) if recurs else new
@@ -167,7 +167,7 @@ class ChangeHeaders:
         if known is not None:
             response.head = known
             return response
-        headers = plan.apply(old.headers, now_record(request, old, time.time()))
+        headers = plan.apply(old.headers, moment_of(request, old, time.time()))
         new = old if headers is old.headers else attrs.evolve(old, headers=headers)
         if plan.constant and old.recurs:
             self._responses.put(old, recurring(new))

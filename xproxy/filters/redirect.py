@@ -70,8 +70,8 @@ class Redirect:
         target = request.head.extra
         if not isinstance(target, Target) or not target.path.startswith("/"):
             raise Unsupported("only web requests with a path can be redirected")
-        request.local = True
-        request.detail = "redirect"
+        request.record.local = True
+        request.record.detail = "redirect"
         location = self._origin(request, target) + self._path(target.path)
         headers = Headers((("location", location),))
         return local_response(

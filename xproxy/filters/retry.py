@@ -146,7 +146,7 @@ class Retry:
         )
         if isinstance(body, Recording):
             request.body = body.replay()
-        head, origin, flags = request.head, request.origin, request.flags
+        head, origin, flags = request.head, request.origin, request.record.flags
         # A streamed body takes its time to come.
         timeout = self.per_try_timeout if isinstance(body, BytesBody) else None
         # Trailers are worth a look only where their outcome can lead to a retry.
@@ -155,7 +155,7 @@ class Retry:
         retry = 0
         while self._asks_for_retry(request, body, head, outcome):
             if retry >= self.attempts:
-                request.flag("URX")
+                request.record.flag("URX")
                 break
             permits = request.permits  # of the cluster tried last; none: nobody counts
             if permits is not None and not permits.acquire(request):
@@ -166,12 +166,12 @@ class Retry:
                     await outcome.aclose()
                 await trio.sleep(self.back_off.wait(retry, self._draw()))
                 # Filters inside may have changed the request: the next try starts from what the first was given.
-                request.head, request.origin, request.flags = head, origin, flags
+                request.head, request.origin, request.record.flags = head, origin, flags
                 request.body = body.replay()
                 request.endpoint = None
-                request.detail = ""
-                request.local = False
-                request.received_bytes = 0
+                request.record.detail = ""
+                request.record.local = False
+                request.record.received_bytes = 0
                 outcome = await _try(request, call_next, timeout, peek=peek)
             finally:
                 if permits is not None:
@@ -183,7 +183,7 @@ class Retry:
     def _asks_for_retry(
         self, request: Request, body: BytesBody | Recording, head: RequestHead, outcome: Outcome
     ) -> bool:
-        if request.response_started:
+        if request.record.response_started:
             return False
         if isinstance(body, Recording) and not body.replayable:
             return False

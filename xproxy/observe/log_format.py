@@ -9,9 +9,9 @@ from typing import Final, TypeAlias
 
 from xproxy.model.secrets import DEFAULT_SECRETS, SecretNames
 from xproxy.observe.template import Template, clean_line
-from xproxy.observe.variables import Phase, Record
+from xproxy.observe.variables import Moment, Phase
 
-Format: TypeAlias = Callable[[Record], str]
+Format: TypeAlias = Callable[[Moment], str]
 """Returns the line of an exchange, without its end."""
 
 DEFAULT_TEXT: Final = (
@@ -70,7 +70,7 @@ def text_format(
     def clean(value: str) -> str:
         return clean_line(_told(value, max_field, secrets))
 
-    return lambda record: compiled.render(record, clean)
+    return lambda moment: compiled.render(moment, clean)
 
 
 def json_format(
@@ -85,8 +85,8 @@ def json_format(
     def clean(value: str) -> str:
         return _told(value, max_field, secrets)
 
-    return lambda record: clean_json(
-        encode({key: template.value(record, clean) for key, template in compiled})
+    return lambda moment: clean_json(
+        encode({key: template.value(moment, clean) for key, template in compiled})
     )
 
 

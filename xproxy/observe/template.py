@@ -18,8 +18,8 @@ from xproxy.observe.variables import (
     ENVOY_NAMES,
     HEADER_VARIABLES,
     VARIABLES,
+    Moment,
     Phase,
-    Record,
     Value,
     Variable,
     header_variable,
@@ -127,34 +127,34 @@ class Template:
         self.constant = None if variables else "".join(map(str, self._parts))
         self.head_only = all(one.head_only for one in variables)
 
-    def render(self, record: Record, clean: Clean = clean_text) -> str:
+    def render(self, moment: Moment, clean: Clean = clean_text) -> str:
         """Return the text with every value put in; ``-`` where there is none."""
         if self.constant is not None:
             return self.constant
         return "".join(
-            [part if isinstance(part, str) else _shown(part, record, clean) for part in self._parts]
+            [part if isinstance(part, str) else _shown(part, moment, clean) for part in self._parts]
         )
 
-    def value(self, record: Record, clean: Clean = str) -> Value:
+    def value(self, moment: Moment, clean: Clean = str) -> Value:
         """Return the value itself if the template is a single variable, else the text."""
         if len(self._parts) == 1 and not isinstance(part := self._parts[0], str):
-            found = part[0].read(record)
+            found = part[0].read(moment)
             if not isinstance(found, str):
                 return found
             found = clean(found)
             return found[: part[1]] if part[1] else found
-        return self.render(record, clean)
+        return self.render(moment, clean)
 
 
 def _hidden(found: Variable, argument: str, secrets: SecretNames) -> Variable:
     if not any(secrets.hides(name.strip()) for name in argument.split("?")):
         return found
-    return attrs.evolve(found, read=lambda record: None if found.read(record) is None else REDACTED)
+    return attrs.evolve(found, read=lambda moment: None if found.read(moment) is None else REDACTED)
 
 
-def _shown(part: tuple[Variable, int], record: Record, clean: Clean) -> str:
+def _shown(part: tuple[Variable, int], moment: Moment, clean: Clean) -> str:
     found, length = part
-    value = found.read(record)
+    value = found.read(moment)
     if value is None:
         return "-"
     text = clean(value) if isinstance(value, str) else str(value)

@@ -39,7 +39,7 @@ class Phase(enum.IntEnum):
 
 
 @attrs.frozen
-class Record:
+class Moment:
     """A request at one moment, to read variables from."""
 
     request: Request
@@ -51,7 +51,7 @@ class Record:
     """The same moment in seconds since 1970."""
 
 
-Read: TypeAlias = Callable[[Record], Value]
+Read: TypeAlias = Callable[[Moment], Value]
 
 
 @attrs.frozen
@@ -80,62 +80,62 @@ def timestamp(wall: float) -> str:
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
-def _start_time(record: Record) -> str:
-    return timestamp(record.wall - (record.now - record.request.started))
+def _start_time(moment: Moment) -> str:
+    return timestamp(moment.wall - (moment.now - moment.request.started))
 
 
-def _duration(record: Record) -> float:
-    return round((record.now - record.request.started) * 1000, 3)
+def _duration(moment: Moment) -> float:
+    return round((moment.now - moment.request.started) * 1000, 3)
 
 
-def _target(record: Record) -> Value:
-    head = record.request.head
+def _target(moment: Moment) -> Value:
+    head = moment.request.head
     return head.service + head.path or None
 
 
-def _code(record: Record) -> Value:
-    response = record.response
+def _code(moment: Moment) -> Value:
+    response = moment.response
     if response is None:
         return None
-    code_of = record.request.connection.code_of
+    code_of = moment.request.connection.code_of
     if response.native_status is None and code_of is not None:
-        return code_of(response, record.request.head)  # what the client's codec is about to say
+        return code_of(response, moment.request.head)  # what the client's codec is about to say
     return response.native_status
 
 
-def _status(record: Record) -> Value:
-    outcome = record.request.outcome
-    if outcome is None and record.response is not None:
-        outcome = record.response.status
+def _status(moment: Moment) -> Value:
+    outcome = moment.request.record.outcome
+    if outcome is None and moment.response is not None:
+        outcome = moment.response.status
     return outcome.label if outcome is not None else None
 
 
-def _rpc_service(record: Record) -> Value:
-    head = record.request.head
+def _rpc_service(moment: Moment) -> Value:
+    head = moment.request.head
     if head.rpc is not None:
         return head.rpc.service
     return head.service if not isinstance(head.extra, Target) and head.service else None
 
 
-def _rpc_method(record: Record) -> Value:
-    head = record.request.head
+def _rpc_method(moment: Moment) -> Value:
+    head = moment.request.head
     if head.rpc is not None:
         return head.rpc.method
     return head.method if not isinstance(head.extra, Target) and head.method else None
 
 
-def _dialect(record: Record) -> Value:
-    rpc = record.request.head.rpc
-    return record.request.connection.protocol if rpc is None else rpc.dialect
+def _dialect(moment: Moment) -> Value:
+    rpc = moment.request.head.rpc
+    return moment.request.connection.protocol if rpc is None else rpc.dialect
 
 
-def _endpoint(record: Record) -> Value:
-    endpoint = record.request.endpoint
+def _endpoint(moment: Moment) -> Value:
+    endpoint = moment.request.endpoint
     return None if endpoint is None else str(endpoint)
 
 
-def _request_id(record: Record) -> Value:
-    request = record.request
+def _request_id(moment: Moment) -> Value:
+    request = moment.request
     return request.metadata.get(REQUEST_ID) or request.head.headers.get("x-request-id")
 
 
@@ -205,9 +205,10 @@ VARIABLES: Final[Mapping[str, Variable]] = {
         shows="what the filter `request_id` gave or found, else the header `x-request-id`",
     ),
     "route": Variable(
-        lambda r: r.request.route or None, shows="the name of the route, or `<table>[<index>]`"
+        lambda r: r.request.record.route or None,
+        shows="the name of the route, or `<table>[<index>]`",
     ),
-    "cluster": Variable(lambda r: r.request.cluster or None, shows="where the route leads"),
+    "cluster": Variable(lambda r: r.request.record.cluster or None, shows="where the route leads"),
     "response_code": Variable(_code, Phase.RESPONSE, shows="the protocol's own code"),
     "status": Variable(
         _status,
@@ -215,19 +216,23 @@ VARIABLES: Final[Mapping[str, Variable]] = {
         shows="the neutral status; at the end that of the trailers, where they say one",
     ),
     "response_flags": Variable(
-        lambda r: r.request.flags or None, Phase.RESPONSE, shows="what went wrong, by Envoy's names"
+        lambda r: r.request.record.flags or None,
+        Phase.RESPONSE,
+        shows="what went wrong, by Envoy's names",
     ),
-    "detail": Variable(lambda r: r.request.detail or None, Phase.RESPONSE, shows="why, in words"),
+    "detail": Variable(
+        lambda r: r.request.record.detail or None, Phase.RESPONSE, shows="why, in words"
+    ),
     "endpoint": Variable(_endpoint, Phase.RESPONSE, shows="who answered, as `address:port`"),
     "attempts": Variable(
         lambda r: r.request.attempts, Phase.RESPONSE, shows="how often it was sent upstream"
     ),
     "duration": Variable(_duration, Phase.RESPONSE, shows="milliseconds since the request began"),
     "bytes_received": Variable(
-        lambda r: r.request.received_bytes, Phase.RESPONSE, shows="of the request's body"
+        lambda r: r.request.record.received_bytes, Phase.RESPONSE, shows="of the request's body"
     ),
     "bytes_sent": Variable(
-        lambda r: r.request.sent_bytes, Phase.END, shows="of the response's body"
+        lambda r: r.request.record.sent_bytes, Phase.END, shows="of the response's body"
     ),
 }
 """By name, in lower case. ``route`` and ``cluster`` are empty before the router has chosen."""
@@ -308,6 +313,6 @@ def _response_header(response: ResponseHead | None, names: list[str]) -> Value:
     return None
 
 
-def now_record(request: Request, response: ResponseHead | None, wall: float) -> Record:
-    """Return the record of this moment. To be called in a Trio task."""
-    return Record(request, response, trio.current_time(), wall)
+def moment_of(request: Request, response: ResponseHead | None, wall: float) -> Moment:
+    """Return this moment of a request. To be called in a Trio task."""
+    return Moment(request, response, trio.current_time(), wall)

@@ -140,8 +140,8 @@ async def redirect(request: Request) -> Response:
     """Send the client to the path without escaped slashes. Raises Unsupported for what is no plain web request."""
     if request.head.rpc is not None:
         raise Unsupported("an escaped slash in the path of a call")
-    request.local = True
-    request.detail = "path_normalized"
+    request.record.local = True
+    request.record.detail = "path_normalized"
     path = request.head.path
     # A path that begins with two slashes would be another host to the client.
     location = path if not path.startswith("//") else "/" + path.lstrip("/")

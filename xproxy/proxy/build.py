@@ -307,6 +307,6 @@ class Fallback:
 
     async def __call__(self, request: Request) -> Response:
         """See Handler."""
-        request.route = self.route
-        request.cluster = self.name
+        request.record.route = self.route
+        request.record.cluster = self.name
         return await self.cluster(request)

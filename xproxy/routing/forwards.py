@@ -35,6 +35,6 @@ def count_forward(request: Request) -> Response | None:
         return None
     if request.head.method == "TRACE":
         raise Unsupported("TRACE is not answered here, and Max-Forwards is 0")
-    request.local = True
-    request.detail = "max_forwards"
+    request.record.local = True
+    request.record.detail = "max_forwards"
     return local_response(ResponseHead(status=Status.OK, extra=Local()))

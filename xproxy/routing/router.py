@@ -76,7 +76,7 @@ class Router:
 
     def _chosen_cluster(self, request: Request) -> Awaitable[Response]:
         # The choice was made once for the stream: a retry inside the route stays with it.
-        return self._clusters.get(request.cluster, _unknown_cluster)(request)
+        return self._clusters.get(request.record.cluster, _unknown_cluster)(request)
 
     def __call__(self, request: Request) -> Awaitable[Response]:
         """Return the awaitable of the route's handler; no frame of the router's stands in between.
@@ -88,7 +88,7 @@ class Router:
         route = self._table.choose(head, request.connection)
         if route is None:
             raise RouteNotFound(f"no route in {self._table.name!r} for {_named(request)}")
-        request.route = route.name
+        request.record.route = route.name
         target = head.extra if isinstance(head.extra, Target) else None
         if head.method in _RARE and target is not None:
             if head.method == "CONNECT":
@@ -98,9 +98,9 @@ class Router:
                 return _at_once(answer)
         cluster = route.cluster
         if isinstance(cluster, WeightedClusters):
-            request.cluster = cluster.pick(self._random_value())
+            request.record.cluster = cluster.pick(self._random_value())
         elif cluster is not None:
-            request.cluster = cluster
+            request.record.cluster = cluster
         timeout = route.timeout
         if head.deadline is not None:
             request.stream.limit(request.started + max(0.0, head.deadline))
@@ -174,10 +174,12 @@ def _named(request: Request) -> str:
 
 
 def _unknown_cluster(request: Request) -> Awaitable[Response]:
-    raise ClusterNotFound(f"route {request.route!r} names cluster {request.cluster!r}: not there")
+    raise ClusterNotFound(
+        f"route {request.record.route!r} names cluster {request.record.cluster!r}: not there"
+    )
 
 
 def _unanswered(request: Request) -> Awaitable[Response]:
     raise ClusterNotFound(
-        f"route {request.route!r} has no cluster, and none of its filters answered"
+        f"route {request.record.route!r} has no cluster, and none of its filters answered"
     )

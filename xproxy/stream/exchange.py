@@ -13,10 +13,10 @@ from xproxy.model.frames import Origin
 from xproxy.model.headers import NO_HEADERS, Headers
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.metadata import Key, Metadata
-from xproxy.model.status import Status
 from xproxy.model.traits import Traits
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.held import Share, uncounted
+from xproxy.stream.record import Record
 
 T = TypeVar("T")
 
@@ -173,35 +173,17 @@ class Request:
     """When the head was complete (trio clock, seconds)."""
     origin: Origin | None = None
     """The raw message, for codecs only."""
+    record: Record = attrs.field(factory=Record)
+    """What became of it."""
 
-    # What became of it, for access logs and retries. Written by router, cluster and drivers.
-    route: str = ""
-    cluster: str = ""
     endpoint: Address | None = None
-    flags: str = ""
-    """Envoy's response flags, comma-separated."""
-    detail: str = ""
-    """Why a reply was made here."""
     attempts: int = 0
     tried: list[object] | None = None
     """Endpoints that failed already, so that a retry can avoid them."""
     permits: RetryPermits | None = None
     """The bound on retries of the cluster that was tried last."""
-    received_bytes: int = 0
-    """Request body bytes forwarded."""
-    sent_bytes: int = 0
-    """Response body bytes sent to the client."""
-    response_started: bool = False
-    """The response head is on its way to the client: nothing may be retried any more."""
-    local: bool = False
-    """The response was made here."""
-    outcome: Status | None = None
-    """How the exchange ended, where trailers or what came instead of them told another thing than the head.
-    Written by drivers, and by filters that take trailers away."""
     held: Releasable | None = None
     """What the last answer of an upstream holds, for whoever finds that a filter has lost it. Written by clusters."""
-    logged: bool = False
-    """An access log has its line. Written by that filter."""
     _metadata: Metadata | None = None
 
     @property
@@ -217,11 +199,6 @@ class Request:
             self._metadata = Metadata({key: value})
         else:
             self._metadata[key] = value
-
-    def flag(self, code: str) -> None:
-        """Note a response flag, once."""
-        if code != "-" and code not in self.flags.split(","):
-            self.flags = f"{self.flags},{code}" if self.flags else code
 
 
 @runtime_checkable

@@ -200,7 +200,7 @@ def _may_resend(connection: SerialUpstream, request: Request) -> bool:
         and request.head.idempotent
         # Of what goes into a tunnel nothing is taken before it is granted.
         and (type(request.body) is BytesBody or request.head.tunnel)
-        and not request.response_started
+        and not request.record.response_started
     )
 
 

@@ -105,7 +105,7 @@ async def _row(call: Call, proxy: Address, registry: Registry, recorder: Recorde
         recognised=recognition(
             call.first_bytes, request.connection.protocol if request else "", registry
         ),
-        route=(request.route if request else "") or "–",
+        route=(request.record.route if request else "") or "–",
         endpoint=str(request.endpoint) if request and request.endpoint else "–",
         result=result,
         ok=ok,
