@@ -214,18 +214,14 @@ class _WatchedBody(WrappedBody):
 
     def ended(self, how: BodyEnding) -> None:
         """See WrappedBody."""
-        request = self._request
+        record = self._request.record
         match how:
-            case Broke(StreamError() as error):
-                _note(request, error)
-                request.record.outcome = (
-                    request.record.outcome or error.status
-                )  # half an answer is none
-            case Broke(error):  # a body that a filter wrapped
-                request.record.outcome = Status.INTERNAL
-                request.record.detail = failure_detail(error)
+            case Broke(error, None):
+                _note(self._request, error)
+                record.outcome = record.outcome or error.status  # half an answer is none
+            case Broke(bug=Exception() as bug):  # a body that a filter wrapped
+                record.outcome = Status.INTERNAL
+                record.detail = failure_detail(bug)
             case GivenUp():
-                cut = _cut_off(request)
-                request.record.outcome = (
-                    request.record.outcome or cut.status
-                )  # its end would have said it
+                cut = _cut_off(self._request)
+                record.outcome = record.outcome or cut.status  # its end would have said it

@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from xproxy.model.errors import StreamError
 from xproxy.model.frames import Trailers
 
 
@@ -21,8 +22,9 @@ class Complete:
 class Broke:
     """It broke off: what came so far is not the whole."""
 
-    error: Exception
-    """A StreamError; anything else is a bug, mostly of whoever wrapped the body further in."""
+    error: StreamError
+    bug: Exception | None = None
+    """What was raised that is no StreamError, mostly by a wrapper further in; ``error`` then stands for it."""
 
 
 @attrs.frozen

@@ -62,28 +62,31 @@ class WrappedBody(ReceiveChannel[bytes | Trailers]):
         except trio.EndOfChannel:
             self._end(COMPLETE)
             raise
-        except Exception as error:
+        except StreamError as error:
             self._end(Broke(error))
+            raise
+        except Exception as bug:
+            self._end(Broke(StreamError(f"{type(bug).__name__} in a body"), bug))
             raise
 
     def _end(self, how: BodyEnding) -> None:
         if self._how is not None:
             return
         self._how = type(how)
-        if isinstance(how, Broke) and isinstance(how.error, StreamError):
-            self.failure = how.error.again()
         try:
             self.ended(how)
         except StreamError as error:
             self.failure = error.again()
             raise
+        if isinstance(how, Broke):
+            self.failure = how.error.again()
 
     def _no_more(self) -> Exception:
         if self.failure is not None:
             return self.failure.again()
         if self._how is Complete:
             return trio.EndOfChannel()
-        return trio.ClosedResourceError("the body was given up, or somebody's code failed on it")
+        return trio.ClosedResourceError("the body was given up")
 
     def give_up(self) -> None:
         """Nobody reads on. Does nothing after the end."""

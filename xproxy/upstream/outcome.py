@@ -40,7 +40,7 @@ class OutcomeBody(WrappedBody):
                 self._tell(trailers.status or self._first, None)
             case Complete():
                 self._tell(self._bare, None)
-            case Broke(StreamError() as error):
+            case Broke(error):
                 self._tell(error.status, error)
             case _:
                 self._tell(Status.CANCELLED, None)
