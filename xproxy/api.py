@@ -103,7 +103,7 @@ from xproxy.model.metadata import Key, Metadata
 from xproxy.model.status import SERVER_FAULTS, Status
 from xproxy.model.traits import API_VERSION, Role, Sharing, Traits
 from xproxy.stream.body import Body, BytesBody, read_whole
-from xproxy.stream.ending import BodyEnding, Broke, Complete, GivenUp
+from xproxy.stream.ending import Answered, AttemptEnding, BodyEnding, Broke, Complete, GivenUp
 from xproxy.stream.exchange import (
     ConnectionFacts,
     Filter,
@@ -116,7 +116,7 @@ from xproxy.stream.exchange import (
     local_response,
 )
 from xproxy.stream.lifetime import SupportsRun
-from xproxy.stream.record import Record
+from xproxy.stream.record import Attempted, Record
 from xproxy.stream.wrapped import WrappedBody
 from xproxy.upstream.balance.api import LoadBalancer, Picker
 from xproxy.upstream.endpoint import Endpoint, Locality
@@ -134,7 +134,10 @@ __all__ = [
     "SERVER_FAULTS",
     "YES",
     "Address",
+    "Answered",
     "Arguments",
+    "AttemptEnding",
+    "Attempted",
     "Body",
     "BodyEnding",
     "BodyTooLarge",

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from xproxy.codecs.outcome import without_trailers
-from xproxy.model.headers import Headers
+from xproxy.codecs.outcome import call_status, without_trailers
+from xproxy.model.frames import Trailers
+from xproxy.model.headers import NO_HEADERS, Headers
 from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
 
@@ -24,3 +25,13 @@ def test_an_answer_that_ends_without_trailers(
 ) -> None:
     head = ResponseHead(status=Status.OK, native_status=code, headers=Headers.of(fields))
     assert without_trailers(head) is status
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [(Status.OK, Status.OK), (Status.ABORTED, Status.ABORTED), (None, Status.NOT_FOUND)],
+)
+def test_trailers_say_it_or_leave_it_to_the_head(said: Status | None, status: Status) -> None:
+    head = ResponseHead(status=Status.NOT_FOUND, native_status=200)
+    assert call_status(head, Trailers(1, NO_HEADERS, said)) is status
+    assert call_status(head, None) is without_trailers(head)

@@ -11,6 +11,7 @@ import attrs
 import pytest
 from trio.testing import MockClock
 
+from tests.attempts import attempt_of
 from tests.connection.kit import Fed, request_of
 from xproxy.connection.failures import describe
 from xproxy.filters.access_log import AccessLog
@@ -115,7 +116,7 @@ async def test_the_right_filter_is_named_once_and_the_access_log_has_its_line(
     lease = Held()
 
     async def handle(request: Request) -> Response:
-        request.held = lease  # as a cluster does
+        attempt_of(request).hold(lease)
         return Response(OK, BytesBody(b"x"), lease=lease)
 
     filters: list[Filter] = [LOG, Innocent(), wrong]

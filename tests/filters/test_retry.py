@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from tests.attempts import attempt_of
 from xproxy.filters.headers import ChangeHeaders, HeaderChanges
 from xproxy.filters.retry import CONDITIONS, BackOff, Retry
 from xproxy.model.errors import (
@@ -25,7 +26,6 @@ from xproxy.model.headers import Headers
 from xproxy.model.limits import Duration, Size
 from xproxy.model.message import Rpc
 from xproxy.model.status import Status
-from xproxy.stream.exchange import Request
 
 Kit = Any  # Any: conftest.py cannot be imported
 
@@ -254,13 +254,12 @@ async def test_once_the_response_has_begun_nothing_is_tried_again(
 async def test_each_try_starts_from_the_same_request(kit: Kit, autojump_clock: MockClock) -> None:
     request, upstream = kit.web(), kit.upstream(FAILED, FAILED, kit.response())
     request.record.flag("RL")
-    tried = request.tried = []
     inside = ChangeHeaders(request=HeaderChanges(add={"x": "%start_time%"}))
 
     async def fail(request: Any) -> Any:
         await request.body.receive()
         request.record.flag("UF")
-        tried.append(object())
+        attempt_of(request)
         request.record.detail = "x"
         return await upstream(request)
 
@@ -268,8 +267,7 @@ async def test_each_try_starts_from_the_same_request(kit: Kit, autojump_clock: M
     await retry(request, lambda r: inside(r, fail))
     assert [len(head.headers.get_all("x")) for head in upstream.seen] == [1, 1, 1]
     assert request.record.flags == "RL,UF"
-    assert len(tried) == 3
-    assert request.tried is tried
+    assert len(request.record.attempts) == 3
 
 
 async def test_a_try_has_its_own_time(kit: Kit, autojump_clock: MockClock) -> None:
@@ -307,14 +305,14 @@ class Permits:
     left: int
     taken: int = 0
 
-    def acquire(self, _request: Request) -> bool:
+    def acquire(self, _client: int) -> bool:
         if self.left:
             self.left -= 1
             self.taken += 1
             return True
         return False
 
-    def release(self, _request: Request) -> None:
+    def release(self, _client: int) -> None:
         self.left += 1
 
 
@@ -323,7 +321,7 @@ async def test_a_retry_needs_a_permit_and_gives_it_back(
 ) -> None:
     permits = Permits(1)
     request, upstream = kit.web(), kit.upstream(FAILED)
-    request.permits = permits
+    attempt_of(request, permits=permits)
     with pytest.raises(ConnectFailed):
         await Retry(attempts=2)(request, upstream)
     assert (permits.left, permits.taken) == (1, 2)
@@ -334,7 +332,7 @@ async def test_without_a_permit_the_original_outcome_goes_on(
 ) -> None:
     request, response = kit.web(), kit.response(503, status=Status.UNAVAILABLE)
     lease = response.lease
-    request.permits = Permits(0)
+    attempt_of(request, permits=Permits(0))
     assert await Retry(on=("5xx",))(request, kit.upstream(response)) is response
     assert lease.closed == 0
 
@@ -345,7 +343,7 @@ async def test_cancelled_while_waiting_or_trying_it_gives_the_permit_back(
 ) -> None:
     permits = Permits(1)
     request = kit.web()
-    request.permits = permits
+    attempt_of(request, permits=permits)
     retry = Retry(back_off=BackOff(base=Duration(0.2)))
     retry._draw = lambda: 0.5
     with trio.move_on_after(moment) as scope:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.attempts import attempt_of
 from xproxy.model.address import Address
 from xproxy.model.errors import StreamError
 from xproxy.model.headers import Headers
@@ -16,6 +17,7 @@ from xproxy.model.traits import Sharing, Traits
 from xproxy.observe.variables import Moment
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import ConnectionFacts, Request
+from xproxy.upstream.endpoint import Endpoint
 
 
 class NoStream:
@@ -61,8 +63,9 @@ def moment() -> Moment:
     )
     request = Request(head, BytesBody(), facts, NoStream(), started=100.0)
     request.record.route, request.record.cluster = "main[0]", "reviews-v1"
-    request.endpoint = Address("127.0.0.1", 9081)
-    request.attempts, request.record.received_bytes, request.record.sent_bytes = 2, 10, 20
+    for _ in range(2):
+        attempt_of(request, Endpoint(Address("127.0.0.1", 9081)))
+    request.record.received_bytes, request.record.sent_bytes = 10, 20
     request.record.flag("UF")
     request.record.flag("URX")
     response = ResponseHead(

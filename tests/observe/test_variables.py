@@ -59,7 +59,7 @@ def test_every_variable_has_its_value(moment: Moment) -> None:
 
 def test_what_is_not_there_is_none(moment: Moment) -> None:
     moment.request.head = RequestHead(service="", method="")
-    moment.request.endpoint = None
+    moment.request.record.endpoint = None
     moment.request.record.route = moment.request.record.cluster = moment.request.record.flags = ""
     early = attrs.evolve(moment, response=None)
     absent = {name for name, variable in VARIABLES.items() if variable.read(early) is None}

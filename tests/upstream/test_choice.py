@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
+from tests.attempts import attempt_of
 from tests.upstream.balance.test_api import BALANCERS, REQUEST, endpoints, make
+from xproxy.stream.ending import GIVEN_UP
 from xproxy.stream.exchange import Request
 from xproxy.upstream.balance.api import LoadBalancer, Picker
 from xproxy.upstream.balance.round_robin import RoundRobin
@@ -24,7 +26,9 @@ FAILURE = 10.0
 
 def ask(choice: Choice, *tried: Endpoint) -> Endpoint:
     """Choose for a request for which some were tried."""
-    REQUEST.tried = list(tried) or None
+    REQUEST.record.attempt = None
+    for endpoint in tried:
+        attempt_of(REQUEST, endpoint).end(GIVEN_UP)
     return choice.choose(REQUEST)
 
 

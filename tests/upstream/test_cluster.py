@@ -27,8 +27,10 @@ from tests.live import (
     web,
 )
 from xproxy.model.status import Status
+from xproxy.stream.ending import Answered, Broke
 from xproxy.stream.exchange import Request
 from xproxy.testing import BROKEN, Party, play
+from xproxy.upstream.attempt import Attempt
 from xproxy.upstream.balance.api import Picker
 from xproxy.upstream.choice import Choice
 from xproxy.upstream.endpoint import Endpoint
@@ -459,4 +461,36 @@ async def test_a_call_that_ends_without_trailers_is_not_ok(body: bytes, tmp_path
         await eventually(lambda: live.stats().statuses == {Status.UNKNOWN: 1}, "it is counted")
         assert live.cluster().stats.statuses == {Status.UNKNOWN: 1}
         await eventually(lambda: (tmp_path / "log").read_text() == "200 unknown -\n", "its line")
+        nursery.cancel_scope.cancel()
+
+
+async def test_whoever_observes_a_cluster_sees_each_attempt_once_with_its_times(
+    mock_clock: MockClock,
+) -> None:
+    mock_clock.rate = 1
+    dead = unused_port()
+    async with (
+        upstream() as up,
+        running(web(up.port, dead)) as live,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, answering())
+        seen: list[Attempt] = []
+        live.cluster().attempts.observe(seen.append)
+        client = await live.client()
+        for _ in range(4):
+            await get(client)
+        assert len({id(attempt) for attempt in seen}) == len(seen) == 4
+        for attempt in seen:
+            assert attempt.ended is not None
+            if attempt.endpoint.address.port == dead:
+                assert isinstance(attempt.how, Broke)
+                assert attempt.began <= attempt.ended
+                assert attempt.answered is None
+            else:
+                assert attempt.how == Answered(Status.OK)
+                assert attempt.answered is not None
+                assert attempt.began <= attempt.answered <= attempt.ended
+        order = [attempt.ended for attempt in seen]
+        assert order == sorted(order)  # type: ignore[type-var]  # none is under way
         nursery.cancel_scope.cancel()

@@ -1,11 +1,17 @@
-"""How a call ended, where its answer does not say it: one function for whoever counts and logs it."""
+"""How a call ended, where the head of its answer does not say it: for whoever counts and logs it."""
 
 from __future__ import annotations
 
 from xproxy.codecs.grpc.call import NATIVE, dialect_of_fields
 from xproxy.codecs.grpc.status import status_in
+from xproxy.model.frames import Trailers
 from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
+
+
+def call_status(head: ResponseHead, trailers: Trailers | None) -> Status:
+    """Return how a call ended, of whose answer this is the head, and these are the trailers; None: it has none."""
+    return without_trailers(head) if trailers is None else trailers.status or head.status
 
 
 def without_trailers(head: ResponseHead) -> Status:

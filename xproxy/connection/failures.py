@@ -53,10 +53,10 @@ async def handler_failed(request: Request, error: Exception, refusals: Sequence[
         _logger.error("%s failed on a %s", culprit(error), describe(request), exc_info=error)
     for unawaited in _unawaited(error):
         unawaited.close()
-    held, request.held = request.held, None
-    if held is not None:
+    attempt = request.record.attempt
+    if attempt is not None:
         try:
-            await held.aclose()
+            await attempt.aclose()
         except Exception:  # the request is answered all the same
             _logger.exception("a response cannot be released")
     if not request.record.logged:

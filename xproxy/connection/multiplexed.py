@@ -52,8 +52,9 @@ from xproxy.model.limits import MIB
 from xproxy.model.message import Local, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role, Sharing
-from xproxy.stream.exchange import Closable, ConnectionFacts, Request, Response, RetryPermits
+from xproxy.stream.exchange import Closable, ConnectionFacts, Request, Response
 from xproxy.stream.held import COUNTED, FREE, TOO_MUCH
+from xproxy.stream.record import RetryPermits
 from xproxy.transport.farewell import linger
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers

@@ -37,10 +37,10 @@ from xproxy.stream.exchange import (
     ConnectionFacts,
     Request,
     Response,
-    RetryPermits,
     error_head,
 )
 from xproxy.stream.held import COUNTED, FREE, TOO_MUCH
+from xproxy.stream.record import RetryPermits
 from xproxy.transport.farewell import hear_out, linger
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers

@@ -13,7 +13,7 @@ from xproxy.model.errors import RequestBroken, StreamError
 from xproxy.model.frames import Head, Reset
 from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
-from xproxy.stream.exchange import RetryPermits
+from xproxy.stream.record import RetryPermits
 
 _IDLE_WORKERS: Final = 64
 """Stream tasks kept for the next streams of a connection: handing over costs a third of a spawn."""
@@ -72,7 +72,7 @@ class Served:
     def asked(self, permits: RetryPermits) -> int:
         """Return how many of the requests in flight were given to the cluster whose permits these are."""
         return sum(
-            worker.request is not None and worker.request.permits is permits
+            worker.request is not None and worker.request.record.permits is permits
             for worker in self.by_id.values()
         )
 

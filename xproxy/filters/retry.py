@@ -157,8 +157,8 @@ class Retry:
             if retry >= self.attempts:
                 request.record.flag("URX")
                 break
-            permits = request.permits  # of the cluster tried last; none: nobody counts
-            if permits is not None and not permits.acquire(request):
+            permits = request.record.permits  # of the cluster tried last; none: nobody counts
+            if permits is not None and not permits.acquire(request.connection.id):
                 break
             retry += 1
             try:
@@ -168,14 +168,14 @@ class Retry:
                 # Filters inside may have changed the request: the next try starts from what the first was given.
                 request.head, request.origin, request.record.flags = head, origin, flags
                 request.body = body.replay()
-                request.endpoint = None
+                request.record.endpoint = None
                 request.record.detail = ""
                 request.record.local = False
                 request.record.received_bytes = 0
                 outcome = await _try(request, call_next, timeout, peek=peek)
             finally:
                 if permits is not None:
-                    permits.release(request)
+                    permits.release(request.connection.id)
         if isinstance(outcome, StreamError):
             raise outcome.again()
         return outcome

@@ -130,7 +130,7 @@ def _dialect(moment: Moment) -> Value:
 
 
 def _endpoint(moment: Moment) -> Value:
-    endpoint = moment.request.endpoint
+    endpoint = moment.request.record.endpoint
     return None if endpoint is None else str(endpoint)
 
 
@@ -225,7 +225,9 @@ VARIABLES: Final[Mapping[str, Variable]] = {
     ),
     "endpoint": Variable(_endpoint, Phase.RESPONSE, shows="who answered, as `address:port`"),
     "attempts": Variable(
-        lambda r: r.request.attempts, Phase.RESPONSE, shows="how often it was sent upstream"
+        lambda r: len(r.request.record.attempts),
+        Phase.RESPONSE,
+        shows="how often it was sent upstream",
     ),
     "duration": Variable(_duration, Phase.RESPONSE, shows="milliseconds since the request began"),
     "bytes_received": Variable(

@@ -1,13 +1,19 @@
-"""How things end that end exactly once: a body, and an attempt at an endpoint."""
+"""How things end that end exactly once: a body, and an attempt at an endpoint.
+
+A body is ``Complete``, or ``Broke``, or was ``GivenUp``. An attempt was ``Answered`` whole, or ``Broke``, or was
+``GivenUp``: its endpoint did what it should, or failed, or nobody can say.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 import attrs
 
 from xproxy.model.errors import StreamError
 from xproxy.model.frames import Trailers
+from xproxy.model.status import Status
 
 
 @attrs.frozen
@@ -31,6 +37,18 @@ class Broke:
 class GivenUp:
     """Nobody wants the rest."""
 
+    why: StreamError | None = None
+    """Of an attempt: what made it end that says nothing of the endpoint. None: its client went away, or its time or
+    that of this one try was over."""
+
+
+@attrs.frozen
+class Answered:
+    """An attempt has its whole answer."""
+
+    status: Status
+    """How the call ended: what trailers said, where they said it, else what the head did."""
+
 
 BodyEnding: TypeAlias = Complete | Broke | GivenUp
 """How a body ended."""
@@ -38,3 +56,8 @@ BodyEnding: TypeAlias = Complete | Broke | GivenUp
 COMPLETE: Final = Complete()
 """Without trailers."""
 GIVEN_UP: Final = GivenUp()
+
+AttemptEnding: TypeAlias = Answered | Broke | GivenUp
+"""How an attempt ended."""
+
+ANSWERED: Final[Mapping[Status, Answered]] = {status: Answered(status) for status in Status}

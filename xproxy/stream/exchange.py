@@ -16,7 +16,7 @@ from xproxy.model.metadata import Key, Metadata
 from xproxy.model.traits import Traits
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.held import Share, uncounted
-from xproxy.stream.record import Record
+from xproxy.stream.record import Record, RetryPermits
 
 T = TypeVar("T")
 
@@ -142,18 +142,6 @@ class StreamControl(Protocol):
         ...
 
 
-class RetryPermits(Protocol):
-    """A cluster's bound on retries in flight."""
-
-    def acquire(self, request: Request) -> bool:
-        """Take a permit for one retry of ``request``; False: the outcome so far goes on."""
-        ...
-
-    def release(self, request: Request) -> None:
-        """Give it back."""
-        ...
-
-
 class Releasable(Protocol):
     """What a response holds until it is closed: its upstream lease."""
 
@@ -175,15 +163,6 @@ class Request:
     """The raw message, for codecs only."""
     record: Record = attrs.field(factory=Record)
     """What became of it."""
-
-    endpoint: Address | None = None
-    attempts: int = 0
-    tried: list[object] | None = None
-    """Endpoints that failed already, so that a retry can avoid them."""
-    permits: RetryPermits | None = None
-    """The bound on retries of the cluster that was tried last."""
-    held: Releasable | None = None
-    """What the last answer of an upstream holds, for whoever finds that a filter has lost it. Written by clusters."""
     _metadata: Metadata | None = None
 
     @property

@@ -2,9 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import attrs
 
+from xproxy.model.address import Address
 from xproxy.model.status import Status
+from xproxy.stream.ending import AttemptEnding
+
+
+class RetryPermits(Protocol):
+    """A cluster's bound on retries in flight, of which each client's connection has its share."""
+
+    def acquire(self, client: int) -> bool:
+        """Take a permit for one retry on the connection of this id; False: the outcome so far goes on."""
+        ...
+
+    def release(self, client: int) -> None:
+        """Give it back."""
+        ...
+
+
+class Addressed(Protocol):
+    """An endpoint, as far as it matters here."""
+
+    @property
+    def address(self) -> Address: ...
+
+
+class Attempted(Protocol):
+    """An attempt at an endpoint (upstream's ``Attempt``) for who looks at it. Times are seconds of the trio clock."""
+
+    @property
+    def endpoint(self) -> Addressed: ...
+    @property
+    def previous(self) -> Attempted | None:
+        """The one before it, of the same request."""
+        ...
+
+    @property
+    def began(self) -> float:
+        """When the endpoint was chosen."""
+        ...
+
+    @property
+    def answered(self) -> float | None:
+        """When the response head was there."""
+        ...
+
+    @property
+    def ended(self) -> float | None:
+        """When it ended; None: it is under way."""
+        ...
+
+    @property
+    def how(self) -> AttemptEnding | None:
+        """How it ended, likewise."""
+        ...
+
+    @property
+    def failed(self) -> bool:
+        """Another endpoint may do better."""
+        ...
+
+    @property
+    def permits(self) -> RetryPermits:
+        """The bound on retries of its cluster."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of what its response holds. Idempotent."""
+        ...
 
 
 @attrs.define(eq=False)
@@ -15,6 +84,10 @@ class Record:
     """The route's name."""
     cluster: str = ""
     """The name of the one that it goes to."""
+    endpoint: Address | None = None
+    """Who was asked last."""
+    attempt: Attempted | None = None
+    """The last one; see ``attempts``."""
     flags: str = ""
     """Envoy's response flags, comma-separated."""
     detail: str = ""
@@ -32,6 +105,31 @@ class Record:
     Written by drivers, and by filters that take trailers away."""
     logged: bool = False
     """An access log has its line. Written by that filter."""
+
+    @property
+    def attempts(self) -> Sequence[Attempted]:
+        """All attempts, in order: one, and as many more as there were retries."""
+        last = self.attempt
+        if last is None:
+            return ()
+        before = last.previous
+        if before is None:
+            return (last,)
+        found = [last]
+        while before is not None:
+            found.append(before)
+            before = before.previous
+        return found[::-1]
+
+    @property
+    def tried(self) -> Sequence[object]:
+        """Endpoints that failed already, so that a retry can avoid them."""
+        return [attempt.endpoint for attempt in self.attempts if attempt.failed]
+
+    @property
+    def permits(self) -> RetryPermits | None:
+        """The bound on retries of the cluster that was asked last; None: none was."""
+        return None if self.attempt is None else self.attempt.permits
 
     def flag(self, code: str) -> None:
         """Note a response flag, once."""

@@ -85,12 +85,12 @@ class Breaker:
                 f"cluster {self.name}: {self.limits.max_connections} connections are open (max_connections)"
             )
 
-    def acquire(self, request: Request) -> bool:
+    def acquire(self, client: int) -> bool:
         """Take a permit for one retry in flight; False: the original outcome goes on.
 
         A client's connection has its share of the permits: one all of whose requests fail leaves some to others.
         """
-        most, client = self.limits.max_retries, request.connection.id
+        most = self.limits.max_retries
         own = self._retrying.get(client, 0)
         if self.stats.upstream_rq_retry_active >= most or own >= self._share(most):
             self.stats.upstream_rq_retry_overflow += 1
@@ -100,10 +100,9 @@ class Breaker:
         self.stats.upstream_rq_retry += 1
         return True
 
-    def release(self, request: Request) -> None:
+    def release(self, client: int) -> None:
         """Give a retry permit back."""
         self.stats.upstream_rq_retry_active -= 1
-        client = request.connection.id
         left = self._retrying[client] - 1
         if left:
             self._retrying[client] = left

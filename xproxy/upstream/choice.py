@@ -73,9 +73,9 @@ class Choice:
 
         Raises PluginError.
         """
-        if self._at_ease and request.tried is None:
+        if self._at_ease and request.record.attempt is None:
             return self._picker.pick(request, ())
-        return self._choose(request, request.tried or ())
+        return self._choose(request, request.record.tried)
 
     def _choose(self, request: Request, tried: Sequence[object]) -> Endpoint:
         now = trio.current_time()

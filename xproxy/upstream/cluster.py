@@ -12,8 +12,7 @@ import attrs
 import trio
 
 from xproxy.codecs.api import CodecPlugin, family_of
-from xproxy.codecs.other_protocol import HERE
-from xproxy.codecs.outcome import without_trailers
+from xproxy.codecs.outcome import call_status
 from xproxy.config.schema import ClusterConfig
 from xproxy.model.errors import (
     HeadRefused,
@@ -26,14 +25,15 @@ from xproxy.model.errors import (
 )
 from xproxy.model.limits import Limits
 from xproxy.model.message import Target
-from xproxy.model.status import Status
 from xproxy.model.traits import Sharing, Traits
-from xproxy.stream.body import Body, BytesBody
-from xproxy.stream.exchange import ConnectionFacts, Releasable, Request, Response
+from xproxy.stream.body import BytesBody
+from xproxy.stream.ending import ANSWERED
+from xproxy.stream.exchange import ConnectionFacts, Request, Response
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
 from xproxy.upstream.agreement import Agreement
 from xproxy.upstream.alpn_lane import AlpnLane
+from xproxy.upstream.attempt import Attempt, Attempts
 from xproxy.upstream.balance.api import LoadBalancerFactory
 from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.choice import Choice
@@ -41,10 +41,11 @@ from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer, Lane
 from xproxy.upstream.membership import Membership
 from xproxy.upstream.origination import Origination
-from xproxy.upstream.outcome import OutcomeBody
+from xproxy.upstream.outcome import OutcomeBody, end_unseen
 from xproxy.upstream.serial_lane import DedicatedLane, SerialLane
 from xproxy.upstream.shared_lane import BoundLane, SharedLane
 from xproxy.upstream.stats import ClusterStats
+from xproxy.upstream.tally import Tally
 from xproxy.upstream.ticker import TICK, Ticker
 from xproxy.upstream.tunnel_lane import TunnelLane
 from xproxy.upstream.untold import Untold
@@ -90,6 +91,8 @@ class Cluster:
             if endpoint.address in known:
                 endpoint.follow(known[endpoint.address])
         self._choice = Choice(balancer(random), self.endpoints)
+        tally = Tally(config, self.stats, self._marked)
+        self.attempts = Attempts(name, self.breaker, tally.ended)
         self._codec = codec
         self._poller = poller
         self._timers = timers
@@ -102,6 +105,7 @@ class Cluster:
         self._offered = offered
         self._untold = untold
         self._lanes: dict[str, Lane] = {}
+        self._pins = False  # a lane has connections that are bound to their clients
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -141,6 +145,7 @@ class Cluster:
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                self.attempts.bind(trio.lowlevel.current_clock())
                 if self._refresh_ticks:
                     self._ticker.watch(self, self._refresh_ticks)
                 task_status.started()
@@ -195,16 +200,17 @@ class Cluster:
         if rpc is not None and self._untold is not None and rpc.dialect in self._untold.calls:
             spoken = rpc.dialect
         lane = self._lanes.get(spoken) or self._open_lane(spoken, request.connection)
-        endpoint = lane.pinned(request) or self._choice.choose(request)
+        endpoint = (lane.pinned(request) if self._pins else None) or self._choice.choose(request)
         stats.upstream_rq_total += 1
         stats.upstream_rq_active += 1
         endpoint.active += 1
         endpoint.total += 1
-        request.attempts += 1
-        request.endpoint = endpoint.address
-        request.permits = self.breaker
+        record = request.record
+        before = record.attempt
+        record.attempt = attempt = Attempt(self.attempts, endpoint, before)
+        record.endpoint = endpoint.address
         # A message that is sent on as it came says what its client said; any other says what is left.
-        if request.head.deadline is not None and (request.origin is None or request.attempts > 1):
+        if request.head.deadline is not None and (request.origin is None or before is not None):
             left = request.stream.deadline - trio.current_time()
             request.head = request.head.due_in(min(left, request.head.deadline))
         try:
@@ -217,71 +223,37 @@ class Cluster:
                     raise
                 response = await lane.exchange(request, endpoint)
         except HeadRefused as exc:
-            self._ended(endpoint)
-            raise HeadTooLarge(f"the upstream does not take the request: {exc}") from exc
+            detail = f"the upstream does not take the request: {exc}"
+            raise _failing(attempt, HeadTooLarge(detail)) from exc
         except LocalProtocolError as exc:
-            self._ended(endpoint)
             # The client reads this: what its upstream's protocol cannot say is its business, our names are not.
-            raise Unsupported(
-                f"the request cannot be sent on in {lane.plugin.name}: {exc}"
-            ) from exc
+            detail = f"the request cannot be sent on in {lane.plugin.name}: {exc}"
+            raise _failing(attempt, Unsupported(detail)) from exc
         except BaseException as exc:
-            self._ended(endpoint)
-            self._failed(request, endpoint, exc)
+            attempt.fail(exc)
             raise
-        status = response.head.status
-        outcome: OutcomeBody | None = None
-        body = response.body
-        if type(body) is not BytesBody:
-            # What became of it is known at its end.
-            if rpc is not None:
-                bare = without_trailers(response.head)
-                tell = partial(self._outcome, request, endpoint, lane)
-                response.body = outcome = OutcomeBody(body, status, bare, tell)
+        head, body = response.head, response.body
+        if type(body) is BytesBody:
+            status = head.status if rpc is None else call_status(head, body.trailers)
+            attempt.end(ANSWERED[status])
+            if response.lease is not None:
+                attempt.hold(response.lease)
+                response.lease = attempt
         else:
-            endpoint.failures_in_a_row = 0
-            if rpc is not None:  # what is no call has its outcome in the head
-                if body.trailers is not None:
-                    status = body.trailers.status or status
-                else:
-                    status = without_trailers(response.head)
-            stats.statuses[status] = stats.statuses.get(status, 0) + 1
-            if status is not Status.OK:
-                _note_tried(request, endpoint)
+            opaque = request.head.tunnel or lane.plugin.traits.headless
+            if rpc is not None:
+                response.body = outcome = OutcomeBody(body, attempt, head, opaque=opaque)
+                attempt.goes_on(response.lease, outcome.give_up)
+            else:
+                end = partial(end_unseen, attempt, body, head, opaque=opaque)
+                attempt.goes_on(response.lease, end)
+            response.lease = attempt
         if lane.plugin.name != protocol:
             self._convert(request, response, lane.plugin)
-        if response.lease is None:
-            stats.upstream_rq_active -= 1
-            endpoint.active -= 1
-        else:
-            end = outcome or partial(self._streamed, request, endpoint, lane, status, body)
-            request.held = response.lease = _Counted(self, endpoint, response.lease, end)
         return response
 
-    def _streamed(
-        self, request: Request, endpoint: Endpoint, lane: Lane, status: Status, body: Body
-    ) -> None:
-        # A response in pieces is over, or nobody reads on.
-        failure: StreamError | None = getattr(body, "failure", None)
-        self._outcome(request, endpoint, lane, failure.status if failure else status, failure)
-
-    def _outcome(
-        self,
-        request: Request,
-        endpoint: Endpoint,
-        lane: Lane,
-        status: Status,
-        failure: StreamError | None,
-    ) -> None:
-        statuses = self.stats.statuses
-        statuses[status] = statuses.get(status, 0) + 1
-        if failure is None:
-            endpoint.failures_in_a_row = 0
-            if status is not Status.OK:
-                _note_tried(request, endpoint)
-        elif not (request.head.tunnel or lane.plugin.traits.headless):
-            # Half an answer is a failure of whoever gave it. Bytes that nobody understands may end in any way.
-            self._failed(request, endpoint, failure)
+    def _marked(self) -> None:
+        self._choice.marked()
 
     def _convert(self, request: Request, response: Response, plugin: CodecPlugin) -> None:
         # Another family's own codes mean nothing to the client: the neutral status speaks.
@@ -289,31 +261,6 @@ class Cluster:
         traits = request.connection.traits
         if family_of(plugin) != (traits.family or request.connection.protocol):
             response.head = attrs.evolve(response.head, native_status=None, extra=None)
-
-    def _ended(self, endpoint: Endpoint) -> None:
-        self.stats.upstream_rq_active -= 1
-        endpoint.active -= 1
-
-    def _failed(self, request: Request, endpoint: Endpoint, exc: BaseException) -> None:
-        if not isinstance(exc, StreamError):
-            # By the client, or by the limit of this one try: the next is better made elsewhere.
-            _note_tried(request, endpoint)
-            self.stats.upstream_rq_cancelled += 1
-            return
-        if not exc.condition:
-            return  # the client's doing, or a full breaker
-        if HERE in exc.detail:
-            exc.detail = exc.detail.replace(HERE, f"cluster {self.name}")
-        _note_tried(request, endpoint)
-        self.stats.upstream_rq_reset += 1
-        endpoint.failed += 1
-        endpoint.failures_in_a_row += 1
-        if endpoint.failures_in_a_row >= self.config.failure_threshold:
-            now = trio.current_time()
-            if endpoint.failing_until <= now:
-                self.stats.endpoint_failing += 1
-                self._choice.marked()
-            endpoint.failing_until = now + self.config.failure_time
 
     # ---- lanes
 
@@ -379,6 +326,7 @@ class Cluster:
         alone = (
             self.config.proxy_protocol is not None or (self.config.connections or bound) == "bound"
         )
+        self._pins |= alone or tunnels or traits.headless
         if tunnels:
             return TunnelLane(dialer)
         if (traits.upstream_sharing or traits.sharing) is Sharing.SERIAL:
@@ -386,34 +334,6 @@ class Cluster:
         return BoundLane(dialer, self._nursery) if alone else SharedLane(dialer, self._nursery)
 
 
-def _note_tried(request: Request, endpoint: Endpoint) -> None:
-    if request.tried is None:
-        request.tried = []
-    request.tried.append(endpoint)
-
-
-@attrs.define(eq=False)
-class _Counted:
-    """Keeps a request in flight until its response is closed."""
-
-    cluster: Cluster
-    endpoint: Endpoint
-    lease: Releasable
-    end: OutcomeBody | Callable[[], None]
-    """What counts how it ended."""
-    _over: bool = False
-
-    async def aclose(self) -> None:
-        if not self._over:
-            self._over = True
-            self.cluster._ended(self.endpoint)
-            end, self.end = self.end, _told  # it knows the request, and the request this
-            if isinstance(end, OutcomeBody):
-                end.give_up()
-            else:
-                end()
-            await self.lease.aclose()
-
-
-def _told() -> None:
-    """How a response ended was counted."""
+def _failing(attempt: Attempt, error: StreamError) -> StreamError:
+    attempt.fail(error)
+    return error

@@ -106,7 +106,7 @@ async def _row(call: Call, proxy: Address, registry: Registry, recorder: Recorde
             call.first_bytes, request.connection.protocol if request else "", registry
         ),
         route=(request.record.route if request else "") or "–",
-        endpoint=str(request.endpoint) if request and request.endpoint else "–",
+        endpoint=str(request.record.endpoint) if request and request.record.endpoint else "–",
         result=result,
         ok=ok,
         seconds=seconds,
