@@ -26,6 +26,10 @@ from xproxy.model.headers import Headers
 from xproxy.model.limits import Duration, Size
 from xproxy.model.message import Rpc
 from xproxy.model.status import Status
+from xproxy.stream.body import read_whole
+from xproxy.stream.ending import BodyEnding, Complete, GivenUp
+from xproxy.stream.exchange import Request
+from xproxy.stream.wrapped import WrappedBody
 
 Kit = Any  # Any: conftest.py cannot be imported
 
@@ -268,6 +272,74 @@ async def test_each_try_starts_from_the_same_request(kit: Kit, autojump_clock: M
     assert [len(head.headers.get_all("x")) for head in upstream.seen] == [1, 1, 1]
     assert request.record.flags == "RL,UF"
     assert len(request.record.attempts) == 3
+
+
+async def test_who_still_sends_a_failed_try_does_not_count_for_the_next(
+    kit: Kit, autojump_clock: MockClock
+) -> None:
+    request = kit.web(method="POST", body=kit.body(b"1", b"2"))
+    tries: list[Request] = []
+
+    async def send(tried: Request) -> Any:
+        for earlier in tries:
+            earlier.record.received_bytes += 100
+            earlier.record.detail = "late"
+        tries.append(tried)
+        attempt_of(tried)
+        assert await tried.body.receive() == b"1"
+        tried.record.received_bytes += 1
+        if len(tries) < 3:
+            raise ConnectFailed("x")
+        return kit.response()
+
+    await Retry(attempts=2)(request, send)
+    assert (request.record.received_bytes, request.record.detail) == (1, "")
+    assert len(request.record.attempts) == 3
+    assert request.record is tries[-1].record
+
+
+class Told(WrappedBody):
+    def __init__(self, request: Request, told: list[type[BodyEnding]]) -> None:
+        super().__init__(request.body)
+        self.told = told
+
+    def ended(self, how: BodyEnding) -> None:
+        self.told.append(type(how))
+
+
+@pytest.mark.parametrize("read", [False, True])
+async def test_whoever_wraps_the_body_of_a_try_learns_that_it_is_over(
+    kit: Kit, autojump_clock: MockClock, read: bool
+) -> None:
+    upstream = kit.upstream(FAILED, kit.response())
+    told: list[type[BodyEnding]] = []
+
+    async def wrap(request: Request) -> Any:
+        request.body = Told(request, told)
+        if read and len(upstream.seen) == 1:
+            await read_whole(request.body, 10)
+        return await upstream(request)
+
+    body = kit.body(b"1")
+    request = kit.web(method="POST", body=body)
+    await Retry()(request, wrap)
+    assert told == ([GivenUp, Complete] if read else [GivenUp])
+    assert not body.closed
+    await request.body.aclose()  # as the driver does when the stream is over
+    assert told == [GivenUp, Complete if read else GivenUp]
+    assert body.closed
+
+
+async def test_a_request_shows_what_filters_made_of_the_try_that_was_cut_off(
+    kit: Kit, autojump_clock: MockClock
+) -> None:
+    inside = ChangeHeaders(request=HeaderChanges(add={"x": "%method%"}))
+    upstream = kit.upstream(FAILED, trio.Event())
+    request = kit.web(method="POST", body=kit.body(b"1"))
+    with trio.move_on_after(5):
+        await Retry()(request, lambda r: inside(r, upstream))
+    assert request.head.headers.get_all("x") == ["POST"]
+    assert len(upstream.seen) == 2
 
 
 async def test_a_try_has_its_own_time(kit: Kit, autojump_clock: MockClock) -> None:

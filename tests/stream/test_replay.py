@@ -85,6 +85,16 @@ async def test_a_body_that_breaks_off_is_not_taken_again() -> None:
     assert not recording.replayable
 
 
+async def test_a_replay_that_is_not_the_last_closes_nothing() -> None:
+    inner = Pieces(b"1")
+    recording = Recording(inner, 10)
+    first, last = recording.replay(), recording.replay()
+    await first.aclose()
+    assert not inner.closed
+    await last.aclose()
+    assert inner.closed
+
+
 async def test_a_piece_for_one_who_has_gone_comes_to_the_next() -> None:
     inner = Pieces(b"1", b"2")
     inner.gate = trio.Event()

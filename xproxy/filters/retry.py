@@ -139,19 +139,18 @@ class Retry:
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Return the first outcome that is not to be tried again, or the last one there is. Raises StreamError."""
         given = request.body
-        body = (
-            given
-            if isinstance(given, BytesBody)
-            else Recording(given, self.max_body_bytes, request.stream.hold)
-        )
-        if isinstance(body, Recording):
-            request.body = body.replay()
         head, origin, flags = request.head, request.origin, request.record.flags
-        # A streamed body takes its time to come.
-        timeout = self.per_try_timeout if isinstance(body, BytesBody) else None
+        body: BytesBody | Recording
+        if isinstance(given, BytesBody):
+            body, timeout = given, self.per_try_timeout
+            tried = request  # nothing of it goes on when it has failed: a fork would be for nothing
+        else:
+            # A streamed body takes its time to come. Whoever sends it may go on for a while after its try has failed.
+            body, timeout = Recording(given, self.max_body_bytes, request.stream.hold), None
+            tried = request.fork(body.replay())
         # Trailers are worth a look only where their outcome can lead to a retry.
         peek = bool(self._neutral)
-        outcome = await _try(request, call_next, timeout, peek=peek)
+        outcome = await _try(request, tried, call_next, timeout, peek=peek)
         retry = 0
         while self._asks_for_retry(request, body, head, outcome):
             if retry >= self.attempts:
@@ -165,14 +164,11 @@ class Retry:
                 if isinstance(outcome, Response):
                     await outcome.aclose()
                 await trio.sleep(self.back_off.wait(retry, self._draw()))
+                given, tried = tried.body, request.fork(body.replay())
+                await given.aclose()  # whoever has wrapped it learns that this try is over
                 # Filters inside may have changed the request: the next try starts from what the first was given.
-                request.head, request.origin, request.record.flags = head, origin, flags
-                request.body = body.replay()
-                request.record.endpoint = None
-                request.record.detail = ""
-                request.record.local = False
-                request.record.received_bytes = 0
-                outcome = await _try(request, call_next, timeout, peek=peek)
+                tried.head, tried.origin, tried.record.flags = head, origin, flags
+                outcome = await _try(request, tried, call_next, timeout, peek=peek)
             finally:
                 if permits is not None:
                     permits.release(request.connection.id)
@@ -201,20 +197,27 @@ class Retry:
 
 
 async def _try(
-    request: Request, call_next: Handler, timeout: float | None, *, peek: bool
+    request: Request, tried: Request, call_next: Handler, timeout: float | None, *, peek: bool
 ) -> Outcome:
+    """Make one try with ``tried``, which is ``request`` or a fork of it: what becomes of it has become of both."""
+    forked = tried is not request
+    if forked:
+        request.adopt(tried)
     try:
         if timeout is None:
-            response = await call_next(request)
+            response = await call_next(tried)
         else:
             with trio.move_on_after(timeout) as scope:
-                response = await call_next(request)
+                response = await call_next(tried)
             if scope.cancelled_caught:
                 return DeadlineExceeded(
                     f"no response head in {timeout:g} s (retry.per_try_timeout)"
                 )
     except StreamError as error:
         return error.again()
+    finally:
+        if forked:
+            request.adopt(tried)  # filters inside may have changed its head or body
     if peek and type(response.body) is not BytesBody and request.head.rpc is not None:
         return await _look_ahead(response)
     return response

@@ -179,6 +179,37 @@ class Request:
         else:
             self._metadata[key] = value
 
+    def fork(self, body: Body | None = None) -> Request:
+        """Return an independent request for the same thing, on the same stream: for a retry, a hedge, a mirror.
+
+        Whatever is done to one of them, and becomes of it, the other does not notice. The fork knows what was tried
+        till now, the flags, and what filters have written down.
+
+        ``body``: that of the fork; without it a body that came whole is replayed. Raises ValueError for any other: it
+        can be read once, and it is for who forks to keep what was read (``Recording``).
+        """
+        if body is None:
+            if not isinstance(self.body, BytesBody):
+                raise ValueError("a body in pieces can be read once: say what the fork has")
+            body = self.body.replay()
+        fork = Request(
+            self.head,
+            body,
+            self.connection,
+            self.stream,
+            self.started,
+            self.origin,
+            self.record.fork(),
+        )
+        if self._metadata is not None:
+            fork._metadata = Metadata(self._metadata)
+        return fork
+
+    def adopt(self, fork: Request) -> None:
+        """Go on as what became of ``fork``: its head and body, and from now on one record and metadata for both."""
+        self.head, self.body, self.origin = fork.head, fork.body, fork.origin
+        self.record, self._metadata = fork.record, fork.metadata
+
 
 @runtime_checkable
 class SupportsRefusals(Protocol):

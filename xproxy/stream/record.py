@@ -78,7 +78,7 @@ class Attempted(Protocol):
 
 @attrs.define(eq=False)
 class Record:
-    """One request's."""
+    """One request's; a fork has one of its own, which begins with what was known when it was made."""
 
     route: str = ""
     """The route's name."""
@@ -130,6 +130,16 @@ class Record:
     def permits(self) -> RetryPermits | None:
         """The bound on retries of the cluster that was asked last; None: none was."""
         return None if self.attempt is None else self.attempt.permits
+
+    def fork(self) -> Record:
+        """Return the record of a fork: where it goes, what was tried till now, and the flags."""
+        return Record(
+            route=self.route,
+            cluster=self.cluster,
+            attempt=self.attempt,
+            flags=self.flags,
+            response_started=self.response_started,
+        )
 
     def flag(self, code: str) -> None:
         """Note a response flag, once."""

@@ -26,6 +26,7 @@ class Recording:
         "_inner",
         "_limit",
         "_lock",
+        "_replays",
         "_size",
         "_start",
         "pieces",
@@ -37,6 +38,7 @@ class Recording:
         self._inner = inner
         self._hold = hold
         self._limit = limit
+        self._replays = 0
         self._size = 0
         self._start = 0
         self._ended = False
@@ -54,7 +56,8 @@ class Recording:
 
     def replay(self) -> ReplayedBody:
         """Return the body from its start. Only the last one that was returned may be read."""
-        return ReplayedBody(self)
+        self._replays += 1
+        return ReplayedBody(self, self._replays)
 
     async def piece(self, number: int) -> bytes | Trailers:
         """Return a piece by its number; they are asked for in turn. Raises what the body raises."""
@@ -87,19 +90,21 @@ class Recording:
             elif self._hold is not None:
                 self._hold(len(piece))
 
-    async def aclose(self) -> None:
-        """Close the body itself."""
-        await self._inner.aclose()
+    async def aclose(self, number: int) -> None:
+        """Close the body itself, if the replay of this number is the last one."""
+        if number == self._replays:
+            await self._inner.aclose()
 
 
 @final
 class ReplayedBody(ReceiveChannel[bytes | Trailers]):
     """A recorded body, from its start."""
 
-    __slots__ = ("_next", "_recording")
+    __slots__ = ("_next", "_number", "_recording")
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, number: int) -> None:
         self._recording = recording
+        self._number = number
         self._next = 0
 
     async def receive(self) -> bytes | Trailers:
@@ -109,4 +114,5 @@ class ReplayedBody(ReceiveChannel[bytes | Trailers]):
         return piece
 
     async def aclose(self) -> None:
-        await self._recording.aclose()
+        """Close the body itself, unless it is replayed once more."""
+        await self._recording.aclose(self._number)
