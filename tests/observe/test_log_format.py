@@ -4,18 +4,23 @@ import json
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from xproxy.model.headers import Headers
 from xproxy.model.message import RequestHead, ResponseHead, Target
-from xproxy.model.secrets import SecretNames
+from xproxy.model.secrets import DEFAULT_SECRETS, SecretNames
 from xproxy.model.status import Status
 from xproxy.observe.log_format import (
     DEFAULT_FIELDS,
+    _is_plain,
+    _told,
     dropped_json,
     dropped_text,
     json_format,
     text_format,
 )
+from xproxy.observe.template import clean_line
 from xproxy.observe.variables import VARIABLES, Moment
 
 
@@ -131,3 +136,9 @@ def test_secrets_are_not_told(moment: Moment) -> None:
     names = SecretNames(never=("authorization",), also=("x-plain",))
     shown = text_format("%REQ(authorization)% %REQ(x-plain)%", 100, names)
     assert shown(moment) == "Bearer s3cret [redacted]"
+
+
+@given(st.text(st.characters(exclude_categories=())) | st.text('aZ0_./:[] -=@?&\n"\\'))
+def test_what_is_taken_as_it_is_has_nothing_to_be_cleaned(value: str) -> None:
+    if _is_plain(value):
+        assert clean_line(_told(value, 2048, DEFAULT_SECRETS)) == value

@@ -13,6 +13,7 @@ from xproxy.observe.variables import Moment, Phase
     [
         ("", ""),
         ("plain 100%%", "plain 100%"),
+        ("%method% 100%% {} %%s", "GET 100% {} %s"),
         ("%method%", "GET"),
         ("a%METHOD%b%Path%c", "aGETb/a?b=cc"),
         ("%UPSTREAM_HOST% %ROUTE_NAME%", "127.0.0.1:9081 main[0]"),

@@ -52,6 +52,9 @@ MAX_FIELD: Final = 2048
 _BEYOND: Final = 1024
 """Characters behind these that are looked at: a password is known by the ``@`` behind it."""
 
+_is_plain: Final = re.compile(r"[A-Za-z0-9_./:\[\] -]*\Z").match
+"""Most values have nothing that is secret (which takes a ``=`` or ``@``), ends a line, or can be read in two ways."""
+
 
 def text_format(
     template: str = DEFAULT_TEXT,
@@ -68,6 +71,8 @@ def text_format(
     compiled = Template(template, Phase.END, secrets)
 
     def clean(value: str) -> str:
+        if len(value) <= max_field and _is_plain(value):
+            return value
         return clean_line(_told(value, max_field, secrets))
 
     return lambda moment: compiled.render(moment, clean)
@@ -83,6 +88,8 @@ def json_format(
     encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
     def clean(value: str) -> str:
+        if len(value) <= max_field and _is_plain(value):
+            return value
         return _told(value, max_field, secrets)
 
     return lambda moment: clean_json(

@@ -84,7 +84,7 @@ def variable(name: str, argument: str | None, phase: Phase) -> Variable:
 class Template:
     """A text with variables, ready to be filled in."""
 
-    __slots__ = ("_parts", "constant", "head_only")
+    __slots__ = ("_cuts", "_form", "_parts", "_reads", "constant", "head_only")
 
     constant: Final[str | None]
     """The text itself if it has no variables."""
@@ -126,11 +126,28 @@ class Template:
         variables = [part[0] for part in self._parts if not isinstance(part, str)]
         self.constant = None if variables else "".join(map(str, self._parts))
         self.head_only = all(one.head_only for one in variables)
+        self._cuts = any(not isinstance(part, str) and part[1] for part in self._parts)
+        # A line of a log has twenty parts: where none is cut off they are put in at once.
+        self._form = "".join(
+            part.replace("%", "%%") if isinstance(part, str) else "%s" for part in self._parts
+        )
+        self._reads = [one.read for one in variables]
 
     def render(self, moment: Moment, clean: Clean = clean_text) -> str:
         """Return the text with every value put in; ``-`` where there is none."""
         if self.constant is not None:
             return self.constant
+        if not self._cuts:
+            return self._form % tuple(
+                [
+                    "-"
+                    if (value := read(moment)) is None
+                    else clean(value)
+                    if isinstance(value, str)
+                    else value
+                    for read in self._reads
+                ]
+            )
         return "".join(
             [part if isinstance(part, str) else _shown(part, moment, clean) for part in self._parts]
         )
