@@ -1,4 +1,4 @@
-"""The table of HTTP/2's options says what the code does."""
+"""The tables of HTTP/2's options and of a stream's states say what the code does."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from tests.docs.pages import ROOT
 from tests.docs.tables import Row, code, table
 from xproxy.codecs.http2.limits import Http2Limits
+from xproxy.codecs.http2.state import TRANSITIONS, Event, State
 from xproxy.config.units import format_duration, format_size
 
 PAGE = ROOT / "docs" / "protocols" / "http2.md"
@@ -33,3 +34,17 @@ def test_a_default_is_what_the_code_says(row: Row) -> None:
         assert row[1] == format_duration(field.default)
     else:
         assert row[1] == str(field.default)
+
+
+def test_the_states_of_a_stream_are_drawn_as_they_are() -> None:
+    drawn = [
+        [
+            event.value,
+            *[
+                f"`{outcome.name}`" if isinstance(outcome, State) else outcome.value
+                for outcome in [TRANSITIONS[state, event] for state in State]
+            ],
+        ]
+        for event in Event
+    ]
+    assert table(PAGE, "", *[f"`{state.name}`" for state in State]) == drawn

@@ -274,9 +274,9 @@ class TestFlow:
     def test_only_data_is_counted(self) -> None:
         """§6.9."""
         hand = serving()
-        before = hand.codec._intake.window
+        before = hand.codec._windows.inbound
         hand.ask()
-        assert hand.codec._intake.window == before
+        assert hand.codec._windows.inbound == before
 
 
 class TestGoodbye:

@@ -2,79 +2,51 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 
 import pytest
 
 from tests.codecs.http2.driving import (
     GET,
-    OK,
     POST,
+    REQUEST,
     RESPONSE,
-    UPLOAD,
-    asked,
+    client,
     data,
     heads,
     parse,
     replies,
-    resets,
     server,
     serving,
 )
-from xproxy.codecs.http2.status import ErrorCode
-from xproxy.codecs.http2.wire import rst_stream
-from xproxy.model.frames import Data, Frame, Head, Reset, Trailers
-from xproxy.model.limits import Limits
+from xproxy.codecs.http2.plugin import PLUGIN
+from xproxy.codecs.http2.wire import GOAWAY, PREFACE, SETTINGS_ACK, rst_stream, settings
+from xproxy.model.errors import LocalProtocolError
+from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
+from xproxy.model.limits import DEFAULT_LIMITS, Limits
+from xproxy.model.traits import Role
 
 
 def messages(frames: Sequence[Frame]) -> list[Head | Data | Trailers]:
     return [f for f in frames if isinstance(f, Head | Data | Trailers)]
 
 
-def test_a_message_that_came_whole_is_one_frame() -> None:
+def test_frames_that_are_no_message() -> None:
     hand = serving()
-    frames = hand.say(hand.head(1, POST, end=False), data(1, b"body"), data(1, b"", end=True))
-    (head,) = messages(frames)
-    assert isinstance(head, Head)
-    assert (head.data, head.end) == (b"body", True)
+    codec = hand.codec
+    assert codec.send(Reply(b"raw")) == b"raw"
+    assert codec.send(Credit()) == b""
+    assert parse(codec.send(GoAway()))[0].kind == GOAWAY
+    with pytest.raises(LocalProtocolError):
+        codec.send(Violation("x"))
 
 
-def test_small_pieces_of_a_body_are_joined() -> None:
-    """A peer may cut a body into bytes: who takes it need not do so for each of them."""
-    hand = serving()
-    pieces = [data(1, b"x") for _ in range(5)]
-    frames = messages(hand.say(hand.head(1, POST, end=False), *pieces, data(1, b"", end=True)))
-    assert [f.data for f in frames if isinstance(f, Head | Data)] == [b"x", b"xxxx"]
-    assert frames[-1] == Data(1, b"xxxx", True)
-
-
-def test_bodies_are_not_copied_together() -> None:
-    """Joining all pieces one by one would be quadratic."""
-    hand = serving()
-    pieces = [data(1, bytes(1500)) for _ in range(7)]
-    frames = messages(hand.say(hand.head(1, POST, end=False), *pieces, data(1, b"", end=True)))
-    sizes = [len(f.data) for f in frames if isinstance(f, Head | Data)]
-    assert sizes == [1500, 3000, 3000, 3000]
-    assert frames[-1] == Data(1, bytes(3000), True)
-
-
-def test_streams_take_turns() -> None:
-    hand = serving()
-    frames = hand.say(
-        hand.head(1, POST, end=False),
-        hand.head(3, POST, end=False),
-        data(1, b"a"),
-        data(3, b"b"),
-        data(1, b"c", end=True),
-        data(3, b"", end=True),
-    )
-    assert [(f.stream_id, getattr(f, "data", b"")) for f in messages(frames)] == [
-        (1, b""),
-        (3, b""),
-        (1, b"ac"),  # tiny pieces join those before, also round others' pieces
-        (3, b"b"),
-    ]
-    assert [f for f in frames if isinstance(f, Data)] == [Data(1, b"ac", True), Data(3, b"b", True)]
+def test_an_error_does_not_lose_the_preface() -> None:
+    codec = client()
+    with pytest.raises(LocalProtocolError):
+        codec.send(Head(1, RESPONSE))
+    assert codec.send(Head(1, REQUEST, b"", end=True)).startswith(b"PRI")
 
 
 def test_trailers_without_a_field_that_may_stand_there_just_end() -> None:
@@ -109,27 +81,6 @@ def test_the_end_of_input_completes_nothing() -> None:
     assert hand.codec.send(Head(1, RESPONSE, b"still", end=True))
 
 
-def test_a_stream_fault_gives_back_what_nobody_will_consume() -> None:
-    hand = asked((UPLOAD,))
-    hand.ask(1, (*OK, ("content-length", "1")), end=False)
-    before = hand.codec._intake.window + hand.codec._intake.owed
-    frames = hand.say(data(1, b"x"), data(1, b"too much"))
-    assert resets(frames) == {1: ErrorCode.PROTOCOL_ERROR}
-    assert hand.codec._intake.window + hand.codec._intake.owed == before
-    assert hand.codec.consumed(1, 1) == b""  # the driver gives it back too: once is enough
-    assert hand.codec._intake.window + hand.codec._intake.owed == before
-
-
-def test_padding_is_given_back_at_once() -> None:
-    hand = serving()
-    hand.ask(1, POST, end=False)
-    intake = hand.codec._intake
-    before = intake.window + intake.owed
-    hand.say(data(1, b"abc", padding=100))
-    assert intake.window + intake.owed == before
-    assert hand.codec._streams[1].owed == 101
-
-
 def test_a_peer_may_reset_and_the_driver_learns_it_once() -> None:
     hand = serving()
     hand.ask(1, POST, end=False)
@@ -144,7 +95,7 @@ def test_a_head_above_its_limit_is_not_even_buffered(size: int) -> None:
     head = size.to_bytes(3, "big") + b"\x01\x05\0\0\0\x01"
     frames = codec.receive(head)
     assert frames[-1].__class__.__name__ == "Violation"
-    assert codec._buffer is None
+    assert not codec.unfinished
 
 
 def test_recurring_heads_are_the_same_objects_on_all_connections() -> None:
@@ -161,3 +112,17 @@ def test_replies_are_in_order() -> None:
     hand.ask(1, POST, end=False)
     hand.codec.send(Head(1, RESPONSE, b"", end=True))
     assert [s.kind for s in parse(replies(hand.say(data(1, b"x", end=True))))] == []
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_codec_is_freed_with_the_last_who_holds_it(role: Role) -> None:
+    """Its parts hold no way back to it: thousands of connections a second leave nothing to collect."""
+    codec = PLUGIN.open(role, DEFAULT_LIMITS)
+    codec.receive((PREFACE if role is Role.SERVER else b"") + settings(()) + SETTINGS_ACK)
+    gc.collect()
+    gc.disable()
+    try:
+        del codec
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.codecs.http2.driving import POST, asked, resets, serving
-from xproxy.codecs.http2.control import NOTHING, TAKERS
-from xproxy.codecs.http2.sending import LIFE_PING
+from tests.codecs.http2.driving import POST, Hand, asked, resets, server, serving
+from xproxy.codecs.http2.codec import LIFE_PING
+from xproxy.codecs.http2.control import TAKERS
+from xproxy.codecs.http2.reader import NOTHING
 from xproxy.codecs.http2.status import ErrorCode
 from xproxy.codecs.http2.wire import PRIORITY, SETTINGS_ACK, frame, goaway, ping, rst_stream
 from xproxy.model.frames import GoAway, Reset
@@ -41,4 +42,11 @@ def test_resets_reach_the_driver(code: ErrorCode) -> None:
     frames = hand.say(rst_stream(1, code))
     assert isinstance(frames[0], Reset)
     assert resets(frames) == {}
-    assert not hand.codec._streams
+    assert not hand.codec._streams.open
+
+
+def test_the_acknowledgement_is_noted() -> None:
+    hand = Hand(server(), started=False)
+    assert not hand.codec.acknowledged
+    hand.say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", SETTINGS_ACK)
+    assert hand.codec.acknowledged

@@ -91,7 +91,7 @@ def test_rapid_reset() -> None:
         hand, lambda n: hand.head(stream_id(n), GET) + rst_stream(stream_id(n), 8), 101
     )
     assert count == 101
-    assert not hand.codec._streams
+    assert not hand.codec._streams.open
 
 
 def test_heads_that_are_too_long_are_soon_too_many() -> None:
@@ -121,7 +121,7 @@ def test_made_you_reset() -> None:
 def test_streams_above_the_limit_without_end() -> None:
     hand = Hand(server(Limits(max_streams=10)))
     assert until_cut_off(hand, lambda n: hand.head(stream_id(n), GET), 200) <= 121
-    assert len(hand.codec._streams) == 10
+    assert len(hand.codec._streams.open) == 10
 
 
 def test_streams_above_a_limit_that_the_client_could_not_know_yet() -> None:
@@ -139,7 +139,7 @@ def test_frames_on_streams_that_are_over() -> None:
     hand.codec.send(Head(1, RESPONSE, b"", end=True))
     until_cut_off(hand, lambda _: rst_stream(1, 8), 1010)
     hand = asked((UPLOAD,))
-    hand.codec._send_reset(1, Status.CANCELLED)
+    hand.codec.send(Reset(1, Status.CANCELLED))
     until_cut_off(hand, lambda _: data(1, b"x"), 1010)
 
 
@@ -193,12 +193,12 @@ def test_settings_with_thousands_of_values() -> None:
 def test_what_a_peer_sends_too_late_costs_no_window() -> None:
     """A connection must not starve of bytes that nobody got."""
     hand = asked((UPLOAD, UPLOAD))
-    hand.codec._send_reset(1, Status.CANCELLED)
+    hand.codec.send(Reset(1, Status.CANCELLED))
     piece = bytes(16_000)
     for _ in range(5000):
         frames = hand.say(data(1, piece))
         assert crime(frames) is None, frames
-    assert hand.codec._intake.window > 8_000_000
+    assert hand.codec._windows.inbound > 8_000_000
 
 
 def test_a_peer_that_reads_nothing_costs_its_window() -> None:

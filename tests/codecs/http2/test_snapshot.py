@@ -205,14 +205,16 @@ def test_connections_that_shared_a_table_share_one_when_they_have_moved() -> Non
     for hand in hands:
         for _ in range(2):
             move(hand)
-    for end in ("_decoder", "_encoder"):
-        tables = [getattr(hand.codec, end) for hand in hands]
+    for tables in (
+        [hand.codec._header_reader.table for hand in hands],
+        [hand.codec._header_writer.table for hand in hands],
+    ):
         assert len({id(table) for table in tables[:4]}) == 1
-    assert hands[0].codec._decoder.entries
+    assert hands[0].codec._header_reader.table.entries
     assert tables_of(hands[4]) != tables_of(hands[0])
     hands[0].ask(3, (*POST, ("x-a", "3")))
     assert tables_of(hands[0]) != tables_of(hands[1]), "and part where they change"
 
 
 def tables_of(hand: Hand) -> int:
-    return id(hand.codec._decoder)
+    return id(hand.codec._header_reader.table)

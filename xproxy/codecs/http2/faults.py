@@ -17,6 +17,11 @@ class ConnectionFault(Exception):
         """The option, or the listener's limit, that the peer exceeded; empty: it did something else."""
 
 
+def protocol_error(detail: str) -> ConnectionFault:
+    """Return the fault that most frames in the wrong place are."""
+    return ConnectionFault(ErrorCode.PROTOCOL_ERROR, detail)
+
+
 class StreamFault(Exception):
     """One stream cannot go on (RFC 9113 §5.4.2): becomes a Reset, and RST_STREAM for the peer."""
 

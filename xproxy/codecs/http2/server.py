@@ -19,15 +19,16 @@ from xproxy.codecs.grpc.call import NATIVE, WEB
 from xproxy.codecs.grpc.reply import reply
 from xproxy.codecs.grpc.status import STATUS
 from xproxy.codecs.http2.codec import Http2Codec
-from xproxy.codecs.http2.control import NOTHING
 from xproxy.codecs.http2.faults import Malformed
 from xproxy.codecs.http2.limits import NO_HEAD_BOUND, Http2Limits
 from xproxy.codecs.http2.memory import Memory
 from xproxy.codecs.http2.outgoing import Outgoing, of_response, text_type
-from xproxy.codecs.http2.state import Drain, Stage, Standing, Stream
+from xproxy.codecs.http2.reader import NOTHING
+from xproxy.codecs.http2.state import Drain, Stage, State
 from xproxy.codecs.http2.status import ErrorCode
+from xproxy.codecs.http2.stream import Stream
 from xproxy.codecs.http2.tunnel import granted_on_wire, ungranted
-from xproxy.codecs.http2.wire import HEADERS, data_frames, header_frames, rst_stream
+from xproxy.codecs.http2.wire import data_frames, rst_stream
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, Frame, Head, Reply
 from xproxy.model.limits import Limits
@@ -35,6 +36,9 @@ from xproxy.model.message import Local, Reason, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 
+_FINAL: Final = Drain.FINAL
+_OPEN: Final = State.OPEN
+_HALF_CLOSED_REMOTE: Final = State.HALF_CLOSED_REMOTE
 _TOO_MANY: Final = ResponseHead(
     status=Status.UNAVAILABLE,
     native_status=0,  # the stream was reset: there was no code
@@ -49,12 +53,14 @@ def _malformed(detail: str) -> ResponseHead:
 class ServerCodec(Http2Codec):
     """HTTP/2 towards a downstream."""
 
-    __slots__ = ("_date",)
+    __slots__ = ("_date", "_most_streams", "_requests")
     role: ClassVar[Role] = Role.SERVER
 
     def __init__(self, limits: Limits, own: Http2Limits, memory: Memory) -> None:
         super().__init__(limits, own, memory, Stage.MAGIC)
         self._date: Callable[[], str] | None = None
+        self._most_streams = own.streams_within(limits)
+        self._requests = memory.requests
 
     def use_clock(self, date: Callable[[], str]) -> None:
         """See SupportsDate."""
@@ -67,20 +73,25 @@ class ServerCodec(Http2Codec):
 
     # -- bytes in -----------------------------------------------------------------------------------------------
 
-    def _head_block(self, stream_id: int, block: bytes, end: bool, frames: list[Frame]) -> None:
-        if stream_id <= self._highest or not stream_id & 1:
-            self._old_head_block(stream_id, block, end, frames)
+    def on_headers(self, stream_id: int, block: bytes, end: bool, frames: list[Frame]) -> None:
+        """See HeadTaker."""
+        streams = self._streams
+        if stream_id <= streams.highest or not stream_id & 1:
+            stream = streams.open.get(stream_id)
+            if stream is None or not stream.state.receiving:
+                self._stray_headers(stream_id, block, frames)
+            else:
+                self._trailers(stream_id, stream, block, end, frames)
             return
-        blocks = self._memory.requests
-        read = blocks.steady.get((self._decoder, block)) or self._read_block(blocks, block)
-        if stream_id != self._highest + 2:
-            self._past.skip(self._highest + 2, stream_id - 2)
-        self._highest = stream_id
+        headers = self._header_reader
+        blocks = self._requests
+        read = blocks.steady.get((headers.table, block)) or headers.read(blocks, block)
+        streams.reach(stream_id)
         guard = self._guard
         guard.on_stream()
-        if self._drain is Drain.FINAL or len(self._streams) >= self._most_streams:
+        if self._goodbye.drain is _FINAL or len(streams.open) >= self._most_streams:
             self._refuse(stream_id, ErrorCode.REFUSED_STREAM, end, frames, _TOO_MANY)
-            guard.on_refused(warned=self._acknowledged)
+            guard.on_refused(warned=self._control.acknowledged)
             return
         parsed = read.parsed
         if parsed is None:
@@ -92,7 +103,7 @@ class ServerCodec(Http2Codec):
             self._refuse(stream_id, ErrorCode.PROTOCOL_ERROR, end, frames, told)
             guard.on_reset(guard.now)
             return
-        stream = Stream(receiving=not end, sending=True)
+        stream = Stream(_HALF_CLOSED_REMOTE if end else _OPEN)
         stream.opened = guard.now
         stream.headed = True
         stream.muted = parsed.muted
@@ -102,7 +113,7 @@ class ServerCodec(Http2Codec):
         if parsed.dialect:
             stream.call = True
             stream.web_call = parsed.dialect != NATIVE
-        self._streams[stream_id] = stream
+        streams.open[stream_id] = stream
         if not stream.connect:
             frames.append(Head(stream_id, parsed.message, b"", end))
             return
@@ -111,26 +122,12 @@ class ServerCodec(Http2Codec):
         if end:
             frames.append(Data(stream_id, b"", True))
 
-    def _old_head_block(self, stream_id: int, block: bytes, end: bool, frames: list[Frame]) -> None:
-        """Take a header block that opens no stream."""
-        stream = self._streams.get(stream_id)
-        if stream is None:
-            self._unexpected(HEADERS, stream_id)
-            self._skip_block(block)
-            self._guard.on_control()
-            frames.append(Reply(b""))
-        elif not stream.receiving:
-            self._skip_block(block)
-            self._judge(Standing.ENDED_BY_PEER, HEADERS, stream_id)
-        else:
-            self._trailers(stream_id, stream, block, end, frames)
-
     def _refuse(
         self, stream_id: int, code: ErrorCode, end: bool, frames: list[Frame], told: ResponseHead
     ) -> None:
         # ``told``: what it comes to for those who count; the client reads a code.
         if not end:
-            self._past.abandon(stream_id)
+            self._streams.past.abandon(stream_id)
         frames.append(Reply(rst_stream(stream_id, code), told))
 
     def _refuse_malformed(
@@ -149,9 +146,9 @@ class ServerCodec(Http2Codec):
         )
         answer = reply(head, malformed.dialect) if malformed.dialect else head
         outgoing = of_response(self._dated(answer))
-        raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=True)
+        raw = self._sender.head(stream_id, outgoing, True)
         if not end:
-            self._past.abandon(stream_id)
+            self._streams.past.abandon(stream_id)
             raw += rst_stream(stream_id, ErrorCode.NO_ERROR)
         frames.append(Reply(raw, head))
         if malformed.answer == 431:
@@ -166,9 +163,10 @@ class ServerCodec(Http2Codec):
         if type(message) is not ResponseHead:
             raise LocalProtocolError("a server sends responses only")
         stream_id = frame.stream_id
-        stream = self._streams.get(stream_id)
+        sender = self._sender
+        stream = self._streams.open.get(stream_id)
         if stream is None:
-            return self._late(stream_id)
+            return sender.late(stream_id)
         if stream.spoken:
             raise LocalProtocolError(f"a second head on stream {stream_id}")
         if stream.call and message.native_status is None and frame.end:
@@ -178,18 +176,18 @@ class ServerCodec(Http2Codec):
             if ungranted(message):
                 frame = Head(stream_id, message, b"", frame.end)
                 stream.muted = stream.muted or not frame.end
-        memory = self._memory.outgoing
+        memory = self._memory
         made_here = message.native_status is None or type(message.extra) is Local
         tunnel = stream.connect and message.status is Status.OK
         if made_here and self._date is not None and not (frame.interim or tunnel):
             outgoing = of_response(self._dated(message))  # the only one of its kind
         else:
-            outgoing = memory.get(message) or self._memory.keep(message, of_response(message))
+            outgoing = memory.outgoing.get(message) or memory.keep(message, of_response(message))
         code = outgoing.code
-        if self._peer_head_bytes != NO_HEAD_BOUND and outgoing.size > self._peer_head_bytes:
+        if sender.head_bytes != NO_HEAD_BOUND and outgoing.size > sender.head_bytes:
             if frame.interim:
                 return b""  # nobody must have it
-            self._check_head(outgoing)
+            sender.check_head(outgoing)
         if frame.interim or code < 200:
             return self._interim(frame, outgoing)
         if stream.connect and code < 300 and outgoing.declared >= 0:
@@ -198,67 +196,63 @@ class ServerCodec(Http2Codec):
         if not frame.end:
             return self._begin(frame, stream, outgoing, bodyless=bodyless)
 
+        windows = self._windows
         data = b"" if bodyless else frame.data
         size = len(data)
         if size:
-            self._check_room(stream, size)
+            windows.check(stream, size)
         if not bodyless:
             if outgoing.local_body and not size:
-                if len(outgoing.local_body) <= self.sendable(stream_id):
+                if len(outgoing.local_body) <= windows.room(stream):
                     data = outgoing.local_body
                     size = len(data)
                     outgoing = text_type(outgoing)
             elif outgoing.declared != size and outgoing.declared >= 0:
                 outgoing = outgoing.with_length(size)
-        raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=not size)
+        if not size:
+            return sender.last_head(stream_id, stream, outgoing)
+        raw = sender.head(stream_id, outgoing, False)
         stream.spoken = True
-        if size:
-            stream.outbound -= size
-            self._window_out -= size
-            self._guard.data_out += 1
-            raw += data_frames(stream_id, data, self._peer_frame_bytes, end=True)
-        self._sent(stream_id, stream)
-        return raw
+        stream.outbound -= size
+        windows.outbound -= size
+        self._guard.data_out += 1
+        self._streams.sent(stream_id, stream)
+        return raw + data_frames(stream_id, data, sender.frame_bytes, end=True)
 
     def _reply_to_call(self, stream_id: int, stream: Stream, message: ResponseHead) -> bytes:
         """Send a reply made here to a caller: its text, if somebody gave it one, is in its head."""
         outgoing = of_response(self._dated(reply(message, WEB if stream.web_call else NATIVE)))
-        raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=True)
-        stream.spoken = True
-        self._sent(stream_id, stream)
-        return raw
+        return self._sender.last_head(stream_id, stream, outgoing)
 
     def _send_reset(self, stream_id: int, status: Status) -> bytes:
-        stream = self._streams.get(stream_id)
+        sender = self._sender
+        stream = self._streams.open.get(stream_id)
         if (
             stream is None
             or not stream.call
             or stream.web_call
-            or not (stream.spoken and stream.sending)
+            or not (stream.spoken and stream.state.sending)
             or stream.owing > 0
             or status is Status.OK
         ):
-            return super()._send_reset(stream_id, status)
+            return sender.reset(stream_id, status)
         # An outcome says more than an error code. What there is of a message cannot be taken for a whole one.
         outgoing = Outgoing([(STATUS, str(status.value))], -1)
-        raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=True)
-        if stream.receiving:
-            return raw + super()._send_reset(stream_id, Status.OK)
-        self._sent(stream_id, stream)
-        return raw
+        raw = sender.last_head(stream_id, stream, outgoing)
+        return raw + sender.reset(stream_id, Status.OK) if stream.state.receiving else raw
 
     def _begin(self, frame: Head, stream: Stream, outgoing: Outgoing, *, bodyless: bool) -> bytes:
         """Send a head whose body follows."""
         stream_id = frame.stream_id
         data = b"" if bodyless else frame.data
-        self._check_room(stream, len(data))
+        self._windows.check(stream, len(data))
         if 0 <= outgoing.declared < len(data) and not bodyless:
             raise LocalProtocolError("body is longer than the length sent")
-        raw = header_frames(stream_id, self._write(outgoing), self._peer_frame_bytes, end=False)
+        raw = self._sender.head(stream_id, outgoing, False)
         stream.spoken = True
         stream.muted = bodyless
         stream.owing = -1 if bodyless else outgoing.declared
-        return raw + self._body(stream_id, stream, data, end=False) if data else raw
+        return raw + self._sender.body(stream_id, stream, data, False) if data else raw
 
     def _interim(self, frame: Head, outgoing: Outgoing) -> bytes:
         code = outgoing.code
@@ -266,6 +260,4 @@ class ServerCodec(Http2Codec):
             raise LocalProtocolError(
                 f"{code} in a frame that is not its kind (interim is {frame.interim})"
             )
-        return header_frames(
-            frame.stream_id, self._write(outgoing), self._peer_frame_bytes, end=False
-        )
+        return self._sender.head(frame.stream_id, outgoing, False)

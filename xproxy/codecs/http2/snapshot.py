@@ -20,7 +20,9 @@ from xproxy.codecs.http2.limits import (
     NO_HEAD_BOUND,
     Http2Limits,
 )
-from xproxy.codecs.http2.state import Drain, Past, Stage, Stream, Waiting
+from xproxy.codecs.http2.state import Drain, Stage, State
+from xproxy.codecs.http2.stream import Stream, Waiting
+from xproxy.codecs.http2.streams import Past
 from xproxy.codecs.http2.table import ENTRY_BYTES, Field, Secret, Table
 from xproxy.codecs.http2.wire import HEADER_BYTES
 from xproxy.codecs.packing import pack_state, unpack_state
@@ -82,8 +84,6 @@ NUMBERS: Final = (
 FLAGS: Final = 7
 
 _STREAM_FLAGS: Final = (
-    "receiving",
-    "sending",
     "headed",
     "spoken",
     "muted",
@@ -105,6 +105,13 @@ _STREAM_NUMBERS: Final = (
 )
 
 
+_STATES: Final = {
+    (state.receiving, state.sending): state
+    for state in (State.OPEN, State.HALF_CLOSED_LOCAL, State.HALF_CLOSED_REMOTE)
+}
+"""By whether the peer's message goes on, and whether ours does."""
+
+
 def _pack_fields(fields: Iterable[Field]) -> list[object]:
     return [[name, value, type(value) is Secret] for name, value in fields]
 
@@ -118,6 +125,8 @@ def pack(snapshot: Snapshot, role: Role) -> bytes:
     streams = [
         [
             stream_id,
+            stream.state.receiving,
+            stream.state.sending,
             *[getattr(stream, name) for name in _STREAM_FLAGS],
             *[getattr(stream, name) for name, _, _ in _STREAM_NUMBERS],
         ]
@@ -241,14 +250,16 @@ def _fields(value: object, most: int) -> list[Field]:
 
 def _stream(row: object) -> tuple[int, Stream]:
     flags, numbers = len(_STREAM_FLAGS), len(_STREAM_NUMBERS)
-    items = _exactly(row, 1 + flags + numbers)
-    stream = Stream(receiving=False, sending=False)
-    for name, value in zip(_STREAM_FLAGS, items[1 : 1 + flags], strict=True):
-        setattr(stream, name, _the(bool, value))
-    for (name, lowest, highest), value in zip(_STREAM_NUMBERS, items[1 + flags :], strict=True):
-        setattr(stream, name, _number(value, lowest, highest))
-    if not stream.receiving and not stream.sending:
+    items = _exactly(row, 3 + flags + numbers)
+    directions = (_the(bool, items[1]), _the(bool, items[2]))
+    state = _STATES.get(directions)
+    if state is None:
         raise ValueError("a stream of a snapshot is not open")
+    stream = Stream(state)
+    for name, value in zip(_STREAM_FLAGS, items[3 : 3 + flags], strict=True):
+        setattr(stream, name, _the(bool, value))
+    for (name, lowest, highest), value in zip(_STREAM_NUMBERS, items[3 + flags :], strict=True):
+        setattr(stream, name, _number(value, lowest, highest))
     return _stream_id(items[0]), stream
 
 

@@ -1,7 +1,12 @@
-"""A stream's state, and what may arrive in it (RFC 9113 §5.1).
+"""How far a connection, our goodbye and each stream are, and what may happen to a stream (RFC 9113 §5.1).
 
-Rule of this file: whatever decides whether a frame may arrive for a stream that is not simply open stands in the
-table at its end. The tests try every pair.
+Rule of this file: whatever decides whether a frame may arrive on a stream, or leave, stands in ``TRANSITIONS``. What
+the hot path asks of a state is worked out from it once, below. The tests try every pair, and
+``docs/protocols/http2.md`` draws it.
+
+What comes in which order within a message (RFC 9113 §8.1) is no state of a stream: see ``streams.Stream``.
+
+(idea: h2:src/h2/stream.py, h11:h11/_state.py)
 """
 
 from __future__ import annotations
@@ -9,12 +14,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from typing import Final
-
-import attrs
-
-from xproxy.codecs.http2.status import ErrorCode
-from xproxy.codecs.http2.table import Field
-from xproxy.codecs.http2.wire import DATA, HEADERS, RST_STREAM, WINDOW_UPDATE
 
 
 class Stage(enum.Enum):
@@ -39,170 +38,126 @@ class Drain(enum.Enum):
     """GOAWAY with the last stream that is served is out."""
 
 
-class Stream:
-    """A stream that is open in at least one direction."""
-
-    __slots__ = (
-        "call",
-        "connect",
-        "expected",
-        "grown",
-        "headed",
-        "inbound",
-        "muted",
-        "opened",
-        "outbound",
-        "owed",
-        "owing",
-        "receiving",
-        "sending",
-        "spoken",
-        "unanswered",
-        "unconsumed",
-        "upgrade",
-        "web_call",
-    )
-
-    def __init__(self, *, receiving: bool, sending: bool) -> None:
-        self.receiving = receiving
-        """The peer's message has not ended."""
-        self.sending = sending
-        """Our message has not ended."""
-        self.headed = False
-        """The peer's head is here, and it was not an interim one."""
-        self.spoken = False
-        """Our head is out, and it was not an interim one."""
-        self.muted = False
-        """Our body is dropped: the method is HEAD, or our status code forbids one (server only)."""
-        self.unanswered = False
-        """The response can have no body: the method is HEAD (client only)."""
-        self.connect = False
-        """The method is CONNECT."""
-        self.upgrade = False
-        """It is CONNECT for a protocol (RFC 8441): what grants it is 200 on the wire, and 101 elsewhere."""
-        self.call = False
-        """The request is a call (gRPC): its outcome is told in fields of its own."""
-        self.web_call = False
-        """It is one in the dialect of browsers (server only)."""
-        self.expected = -1
-        """Body bytes that the peer declared and did not send yet; -1: it declared nothing."""
-        self.owing = -1
-        """Body bytes that our head declared and we did not send yet; -1: nothing declared."""
-        self.inbound = 0
-        """Bytes that the peer may send, less the initial window we announced."""
-        self.outbound = 0
-        """Bytes that we may send, less the initial window the peer announced."""
-        self.grown = 0
-        """Bytes by which its window for the peer is larger than at first."""
-        self.owed = 0
-        """Bytes consumed for which the stream got no credit yet."""
-        self.opened = 0
-        """When the peer opened it, in ``Guard.now``'s milliseconds (server only)."""
-        self.unconsumed = 0
-        """Body bytes delivered that nobody has consumed yet."""
-
-
-@attrs.define(eq=False)
-class Waiting:
-    """A request that waits for a stream."""
-
-    fields: list[Field]
-    declared: int
-    head_method: bool
-    connect: bool
-    upgrade: bool
-    call: bool
-    end: bool
-    """It has no body, or one that turned out empty."""
-    trailers: list[Field] = attrs.field(factory=list)
-
-
-class Standing(enum.Enum):
-    """What a stream is to us that takes no more of the peer's message."""
+class State(enum.Enum):
+    """What a stream is. There are no reserved ones: nobody may push."""
 
     IDLE = "idle"
-    """Nobody opened it."""
-    ENDED_BY_PEER = "half-closed (remote)"
-    """The peer ended its message, and we have not ended ours."""
+    """Nobody opened it, and whoever acts may: a client, above all ids it used."""
+    UNUSED = "idle, and not the peer's to open"
+    """Nobody opened it, and the peer may not: it is not its own, or it passed it over (RFC 9113 §5.1.1)."""
+    OPEN = "open"
+    HALF_CLOSED_LOCAL = "half-closed (local)"
+    """Our message has ended."""
+    HALF_CLOSED_REMOTE = "half-closed (remote)"
+    """The peer's message has ended."""
     ABANDONED = "closed, by our RST_STREAM"
     """What the peer sent before it knew is still on its way."""
     CLOSED = "closed"
     """Both messages ended, or the peer reset it."""
 
+    receiving: bool
+    """The peer's message has not ended: HEADERS and DATA may arrive."""
+    sending: bool
+    """Our message has not ended."""
+    received: State
+    """What it is once the peer's message has ended. Itself where that cannot be."""
+    sent: State
+    """What it is once ours has."""
 
-class Verdict(enum.Enum):
-    """What is done about a frame."""
 
-    TAKE = "take"
-    IGNORE = "ignore"
-    STREAM = "stream error"
-    CONNECTION = "connection error"
+class Event(enum.Enum):
+    """What may happen to a stream. PRIORITY is none: it may arrive at any time (RFC 9113 §5.3.2)."""
+
+    HEADERS_ARRIVE = "HEADERS arrive"
+    DATA_ARRIVE = "DATA arrive"
+    END_ARRIVES = "END_STREAM arrives"
+    """On the HEADERS or DATA just taken."""
+    RESET_ARRIVES = "RST_STREAM arrives"
+    CREDIT_ARRIVES = "WINDOW_UPDATE arrives"
+    HEADERS_LEAVE = "HEADERS leave"
+    DATA_LEAVE = "DATA leave"
+    END_LEAVES = "END_STREAM leaves"
+    RESET_LEAVES = "RST_STREAM leaves"
+    """Because we have no more use for it."""
+    FAULT_IS_FOUND = "stream error"
+    """RST_STREAM leaves because the peer broke a rule on it (RFC 9113 §5.4.2)."""
+
+    @property
+    def frame(self) -> str:
+        """The kind of frame, for the messages of errors."""
+        return self.value.partition(" ")[0]
 
 
-_IGNORED: Final = (Verdict.IGNORE, ErrorCode.NO_ERROR)
-_TAKEN: Final = (Verdict.TAKE, ErrorCode.NO_ERROR)
-_UNOPENED: Final = (Verdict.CONNECTION, ErrorCode.PROTOCOL_ERROR)
-_OVER: Final = (Verdict.STREAM, ErrorCode.STREAM_CLOSED)
-_GONE: Final = (Verdict.CONNECTION, ErrorCode.STREAM_CLOSED)
+class Refusal(enum.Enum):
+    """What becomes of an event that a state does not allow."""
 
-ARRIVALS: Final[Mapping[tuple[Standing, int], tuple[Verdict, ErrorCode]]] = {
-    # A server opens a stream by HEADERS before it looks here: for a client there is none to open.
-    (Standing.IDLE, HEADERS): _UNOPENED,
-    (Standing.IDLE, DATA): _UNOPENED,
-    (Standing.IDLE, RST_STREAM): _UNOPENED,
-    (Standing.IDLE, WINDOW_UPDATE): _UNOPENED,
-    (Standing.ENDED_BY_PEER, HEADERS): _OVER,
-    (Standing.ENDED_BY_PEER, DATA): _OVER,
-    (Standing.ENDED_BY_PEER, RST_STREAM): _TAKEN,
-    (Standing.ENDED_BY_PEER, WINDOW_UPDATE): _TAKEN,
-    (Standing.ABANDONED, HEADERS): _IGNORED,
-    (Standing.ABANDONED, DATA): _IGNORED,
-    (Standing.ABANDONED, RST_STREAM): _IGNORED,
-    (Standing.ABANDONED, WINDOW_UPDATE): _IGNORED,
-    # After the peer's own RST_STREAM it is a stream error, which an endpoint may make the connection's (§5.4).
-    (Standing.CLOSED, HEADERS): _GONE,
-    (Standing.CLOSED, DATA): _GONE,
-    (Standing.CLOSED, RST_STREAM): _IGNORED,
-    (Standing.CLOSED, WINDOW_UPDATE): _IGNORED,
+    IGNORED = "ignored"
+    """Its sender could not know: what arrives is dropped, what is to leave is swallowed."""
+    STREAM_CLOSED = "stream error STREAM_CLOSED"
+    NOT_OPENED = "connection error PROTOCOL_ERROR"
+    GONE = "connection error STREAM_CLOSED"
+    OURS = "our own error"
+    """LocalProtocolError."""
+
+
+Outcome = State | Refusal
+
+_IGNORED: Final = Refusal.IGNORED
+_CLOSED: Final = Refusal.STREAM_CLOSED
+_UNOPENED: Final = Refusal.NOT_OPENED
+_GONE: Final = Refusal.GONE
+_OURS: Final = Refusal.OURS
+
+_ROWS: Final[Mapping[State, tuple[Outcome, ...]]] = {
+    # In the order of Event: HEADERS, DATA, END_STREAM, RST_STREAM and WINDOW_UPDATE arrive; HEADERS, DATA, END_STREAM
+    # and RST_STREAM leave; a stream error.
+    State.IDLE: (
+        *(State.OPEN, _UNOPENED, _UNOPENED, _UNOPENED, _UNOPENED),
+        *(State.OPEN, _OURS, _OURS, _OURS, _OURS),
+    ),
+    State.UNUSED: (
+        *(_UNOPENED, _UNOPENED, _UNOPENED, _UNOPENED, _UNOPENED),
+        # A client passes over the id of a request that waited and was not sent: who sends on it could not know.
+        *(_IGNORED, _IGNORED, _IGNORED, _IGNORED, _OURS),
+    ),
+    State.OPEN: (
+        *(State.OPEN, State.OPEN, State.HALF_CLOSED_REMOTE, State.CLOSED, State.OPEN),
+        *(State.OPEN, State.OPEN, State.HALF_CLOSED_LOCAL, State.ABANDONED, State.ABANDONED),
+    ),
+    State.HALF_CLOSED_LOCAL: (
+        *(State.HALF_CLOSED_LOCAL, State.HALF_CLOSED_LOCAL, State.CLOSED),
+        *(State.CLOSED, State.HALF_CLOSED_LOCAL),
+        *(_OURS, _OURS, _OURS, State.ABANDONED, State.ABANDONED),
+    ),
+    State.HALF_CLOSED_REMOTE: (
+        *(_CLOSED, _CLOSED, _CLOSED, State.CLOSED, State.HALF_CLOSED_REMOTE),
+        *(State.HALF_CLOSED_REMOTE, State.HALF_CLOSED_REMOTE, State.CLOSED),
+        # Who has ended its message sends no more that could cross ours; who sends more all the same is ignored.
+        *(State.CLOSED, State.ABANDONED),
+    ),
+    State.ABANDONED: (_IGNORED,) * len(Event),
+    State.CLOSED: (
+        # After the peer's own RST_STREAM it is a stream error, which an endpoint may make the connection's (§5.4).
+        *(_GONE, _GONE, _GONE, _IGNORED, _IGNORED),
+        *(_IGNORED, _IGNORED, _IGNORED, _IGNORED, _IGNORED),
+    ),
 }
-"""PRIORITY may arrive at any time (RFC 9113 §5.3.2)."""
+
+TRANSITIONS: Final[Mapping[tuple[State, Event], Outcome]] = {
+    (state, event): outcome
+    for state, row in _ROWS.items()
+    for event, outcome in zip(Event, row, strict=True)
+}
+"""What a stream becomes, or what becomes of the event."""
 
 
-class Past:
-    """What is remembered of streams that are over: as much as it takes to tell their kinds apart. Bounded."""
+def _following(state: State, event: Event) -> State:
+    outcome = TRANSITIONS[state, event]
+    return outcome if isinstance(outcome, State) else state
 
-    __slots__ = ("abandoned", "forgotten", "skipped")
 
-    ABANDONED: Final = 1024
-    SKIPPED: Final = 16
-
-    def __init__(self) -> None:
-        self.abandoned: dict[int, None] = {}
-        """Streams that we reset, oldest first."""
-        self.forgotten = 0
-        """Streams up to here may have been reset by us too: frames for them are given the benefit of the doubt."""
-        self.skipped: list[tuple[int, int]] = []
-        """Ids never used, though higher ones were: (first, last), oldest first (RFC 9113 §5.1.1)."""
-
-    def abandon(self, stream_id: int) -> None:
-        """Note that we reset a stream."""
-        abandoned = self.abandoned
-        abandoned[stream_id] = None
-        if len(abandoned) > self.ABANDONED:
-            oldest = next(iter(abandoned))
-            del abandoned[oldest]
-            self.forgotten = max(self.forgotten, oldest)
-
-    def skip(self, first: int, last: int) -> None:
-        """Note that ids were left out."""
-        self.skipped.append((first, last))
-        if len(self.skipped) > self.SKIPPED:
-            del self.skipped[0]
-
-    def standing(self, stream_id: int) -> Standing:
-        """Return what a stream is that was opened once, or passed over."""
-        if stream_id in self.abandoned or stream_id <= self.forgotten:
-            return Standing.ABANDONED
-        if any(first <= stream_id <= last for first, last in self.skipped):
-            return Standing.IDLE
-        return Standing.CLOSED
+for _state in State:
+    _state.receiving = isinstance(TRANSITIONS[_state, Event.DATA_ARRIVE], State)
+    _state.sending = isinstance(TRANSITIONS[_state, Event.DATA_LEAVE], State)
+    _state.received = _following(_state, Event.END_ARRIVES)
+    _state.sent = _following(_state, Event.END_LEAVES)

@@ -1,4 +1,4 @@
-"""Windows as their consumers see them, and what is said first and last."""
+"""Windows: credit in large pieces, never more than came, and as their consumers see it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from tests.codecs.http2.driving import (
     RESPONSE,
     Hand,
     asked,
-    client,
     crime,
     data,
     parse,
@@ -21,48 +20,32 @@ from tests.codecs.http2.driving import (
     serving,
 )
 from xproxy.codecs.http2.limits import FIRST_WINDOW, Http2Limits
+from xproxy.codecs.http2.windows import Windows
 from xproxy.codecs.http2.wire import (
-    SETTINGS,
-    SETTINGS_ACK,
-    WINDOW_UPDATE,
-    Setting,
-    read_settings,
     rst_stream,
     window_update,
 )
 from xproxy.model.frames import Credit, Data, Head, Reset
-from xproxy.model.limits import KIB, MIB, Limits, Size
+from xproxy.model.limits import KIB, MIB, Size
 from xproxy.model.status import Status
 
 
-def test_what_a_server_announces() -> None:
-    own = Http2Limits(table_bytes=Size(100), frame_bytes=Size(20_000), extended_connect=True)
-    first, more = parse(Hand(server(Limits(max_streams=7, max_head_bytes=999), own)).greeting)
-    assert first.kind == SETTINGS
-    assert read_settings(first.payload, 32) == {
-        Setting.MAX_CONCURRENT_STREAMS: 7,
-        Setting.INITIAL_WINDOW_SIZE: 64 * 1024,
-        Setting.ENABLE_CONNECT_PROTOCOL: 1,
-        Setting.HEADER_TABLE_SIZE: 100,
-        Setting.MAX_FRAME_SIZE: 20_000,
-        Setting.MAX_HEADER_LIST_SIZE: 999,
-    }
-    assert (more.kind, more.stream_id) == (WINDOW_UPDATE, 0)
-    assert int.from_bytes(more.payload, "big") == 24 * 1024 * 1024 - 65_535
+def test_credit_is_given_at_half_a_window() -> None:
+    windows = Windows(Http2Limits(connection_window_bytes=Size(100_000)))
+    assert windows.inbound == 100_000
+    windows.inbound -= 60_000
+    assert windows.give(49_999) == b""
+    assert windows.give(1) == window_update(0, 50_000)
+    assert windows.inbound == 90_000
+    assert windows.owed == 0
 
 
-def test_what_a_client_announces() -> None:
-    first = parse(Hand(client()).greeting)[0]
-    values = read_settings(first.payload, 32)
-    assert values[Setting.ENABLE_PUSH] == 0
-    assert Setting.MAX_CONCURRENT_STREAMS not in values
-
-
-def test_the_acknowledgement_is_noted() -> None:
-    hand = Hand(server(), started=False)
-    assert not hand.codec.acknowledged
-    hand.say(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0", SETTINGS_ACK)
-    assert hand.codec.acknowledged
+def test_a_small_window_holds_once_the_first_one_is_used_up() -> None:
+    windows = Windows(Http2Limits(connection_window_bytes=Size(535)))
+    assert windows.inbound == 65_535
+    windows.inbound -= 65_535
+    assert windows.give(65_000) == b""
+    assert windows.give(535) == window_update(0, 535)
 
 
 class TestCredit:
@@ -94,7 +77,7 @@ class TestCredit:
         hand = self.opened()
         hand.say(data(1, bytes(900), end=True))
         assert hand.codec.consumed(1, 900) == b""
-        assert hand.codec._intake.owed == 900
+        assert hand.codec._windows.owed == 900
 
     def test_who_takes_nothing_holds_nobody_else_back(self) -> None:
         """Two uploads that nobody takes, and a third one: the connection's window stays open."""
@@ -107,7 +90,7 @@ class TestCredit:
         for _ in range(4000):
             assert crime(hand.say(data(5, bytes(10_000)))) is None
             hand.codec.consumed(5, 10_000)
-        assert hand.codec._intake.window > FIRST_WINDOW
+        assert hand.codec._windows.inbound > FIRST_WINDOW
 
     def quick(self) -> Hand:
         """A client that got 64 KiB twice, and took them, so that the window has doubled."""
@@ -116,7 +99,7 @@ class TestCredit:
         hand.say(data(1, bytes(16_384)), data(1, bytes(16_384)))
         (update,) = parse(hand.codec.consumed(1, 32_768))
         assert int.from_bytes(update.payload, "big") == 32_768 + 65_536
-        assert hand.codec._intake.spare == 100_000 - 65_536
+        assert hand.codec._windows.spare == 100_000 - 65_536
         return hand
 
     def test_a_quick_stream_gets_a_larger_window(self) -> None:
@@ -125,8 +108,8 @@ class TestCredit:
         for _ in range(8000):
             assert crime(hand.say(data(1, bytes(16_384)))) is None
             hand.codec.consumed(1, 16_384)
-        assert hand.codec._streams[1].grown == 16 * MIB - 64 * KIB
-        assert hand.codec._intake.spare == 8 * MIB + 64 * KIB
+        assert hand.codec._streams.open[1].grown == 16 * MIB - 64 * KIB
+        assert hand.codec._windows.spare == 8 * MIB + 64 * KIB
 
     @pytest.mark.parametrize("how", ["end", "reset", "their reset", "fault"])
     def test_the_room_of_a_stream_is_free_after_it(self, how: str) -> None:
@@ -139,23 +122,23 @@ class TestCredit:
             hand.say(rst_stream(1, 8))
         else:
             hand.say(window_update(1, 0))
-        assert not hand.codec._streams
-        assert hand.codec._intake.spare == 100_000
+        assert not hand.codec._streams.open
+        assert hand.codec._windows.spare == 100_000
 
     @pytest.mark.parametrize("how", ["taken", "given up"])
     def test_but_not_before_its_bytes_are_taken(self, how: str) -> None:
         hand = self.quick()
         hand.say(data(1, bytes(900), end=True))
-        assert not hand.codec._streams
-        assert hand.codec._held == {1: [900, 65_536]}
+        assert not hand.codec._streams.open
+        assert hand.codec._streams.held == {1: [900, 65_536]}
         if how == "taken":
             hand.codec.consumed(1, 400)
-            assert hand.codec._intake.spare == 100_000 - 65_536
+            assert hand.codec._windows.spare == 100_000 - 65_536
             hand.codec.consumed(1, 9999)
         else:
             hand.codec.send(Reset(1, Status.CANCELLED))
-        assert hand.codec._held == {}
-        assert hand.codec._intake.spare == 100_000
+        assert hand.codec._streams.held == {}
+        assert hand.codec._windows.spare == 100_000
 
     @given(
         st.lists(
@@ -177,14 +160,16 @@ class TestCredit:
         for number in range(8):
             hand.ask(2 * number + 1, POST, end=False)
         for number, size, taken in steps:
-            stream = codec._streams[2 * number + 1]
+            stream = codec._streams.open[2 * number + 1]
             size = min(size, 20_000 + stream.inbound)
             assert crime(hand.say(data(2 * number + 1, bytes(size)))) is None
             codec.consumed(2 * number + 1, taken)
-            held = sum(20_000 + s.inbound + s.unconsumed for s in codec._streams.values())
+            held = sum(20_000 + s.inbound + s.unconsumed for s in codec._streams.open.values())
             assert held <= 8 * 20_000 + 70_000
-            assert codec._intake.spare == 70_000 - sum(s.grown for s in codec._streams.values())
-            assert codec._intake.window > 0
+            assert codec._windows.spare == 70_000 - sum(
+                s.grown for s in codec._streams.open.values()
+            )
+            assert codec._windows.inbound > 0
 
     def test_nothing_is_counted_twice_or_for_nothing(self) -> None:
         hand = self.opened()
@@ -192,7 +177,7 @@ class TestCredit:
         assert hand.codec.consumed(99, 10**6) == b""
         hand.say(data(1, b"abc"))
         hand.codec.consumed(1, 10**6)
-        assert hand.codec._intake.owed == 3
+        assert hand.codec._windows.owed == 3
 
     def test_a_connections_window_below_the_first_one(self) -> None:
         hand = Hand(server(own=Http2Limits(connection_window_bytes=Size(1000))))
@@ -237,11 +222,3 @@ def test_after_the_end_no_credit_is_given() -> None:
     hand.say(data(1, bytes(16_000)))
     hand.say(b"\xff" * 9)
     assert hand.codec.consumed(1, 16_000) == b""
-
-
-def test_a_clients_goodbye() -> None:
-    hand = asked()
-    (last,) = parse(hand.codec.goaway())
-    assert last.payload == bytes(8)
-    assert hand.codec.goaway() == b""
-    assert hand.ask(1, OK)
