@@ -15,6 +15,7 @@ from xproxy.codecs.http2.client import ClientCodec
 from xproxy.codecs.http2.limits import DEFAULT_HTTP2_LIMITS, Http2Limits
 from xproxy.codecs.http2.plugin import Http2Plugin
 from xproxy.codecs.http2.server import ServerCodec
+from xproxy.codecs.http2.snapshot import SCHEMA, Snapshot
 from xproxy.codecs.http2.status import ErrorCode
 from xproxy.codecs.http2.wire import (
     CONTINUATION,
@@ -219,6 +220,11 @@ def crime(frames: Sequence[Frame]) -> ErrorCode | None:
     assert seen.kind == GOAWAY
     assert seen.stream_id == 0
     return ErrorCode(int.from_bytes(seen.payload[4:8], "big"))
+
+
+def state_of(codec: ServerCodec | ClientCodec) -> Snapshot:
+    """Return what a codec writes down of its state."""
+    return SCHEMA.unpack(codec.snapshot())
 
 
 def resets(frames: Iterable[Frame]) -> dict[int, ErrorCode]:

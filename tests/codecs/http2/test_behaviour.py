@@ -29,6 +29,7 @@ from tests.codecs.http2.driving import (
     resets,
     server,
     serving,
+    state_of,
     waiting,
 )
 from xproxy.codecs.http2.limits import Http2Limits
@@ -274,9 +275,9 @@ class TestFlow:
     def test_only_data_is_counted(self) -> None:
         """§6.9."""
         hand = serving()
-        before = hand.codec._windows.inbound
+        before = state_of(hand.codec).inbound
         hand.ask()
-        assert hand.codec._windows.inbound == before
+        assert state_of(hand.codec).inbound == before
 
 
 class TestGoodbye:

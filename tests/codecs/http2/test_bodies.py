@@ -8,10 +8,12 @@ from tests.codecs.http2.driving import (
     OK,
     POST,
     UPLOAD,
+    Hand,
     asked,
     data,
     resets,
     serving,
+    state_of,
 )
 from xproxy.codecs.http2.status import ErrorCode
 from xproxy.model.frames import Data, Frame, Head, Trailers
@@ -67,22 +69,27 @@ def test_streams_take_turns() -> None:
     assert [f for f in frames if isinstance(f, Data)] == [Data(1, b"ac", True), Data(3, b"b", True)]
 
 
+def owed_or_open(hand: Hand) -> int:
+    """What the peer may send on the connection, now or once it has the credit that is owed."""
+    state = state_of(hand.codec)
+    return state.inbound + state.owed
+
+
 def test_a_stream_fault_gives_back_what_nobody_will_consume() -> None:
     hand = asked((UPLOAD,))
     hand.ask(1, (*OK, ("content-length", "1")), end=False)
-    before = hand.codec._windows.inbound + hand.codec._windows.owed
+    before = owed_or_open(hand)
     frames = hand.say(data(1, b"x"), data(1, b"too much"))
     assert resets(frames) == {1: ErrorCode.PROTOCOL_ERROR}
-    assert hand.codec._windows.inbound + hand.codec._windows.owed == before
+    assert owed_or_open(hand) == before
     assert hand.codec.consumed(1, 1) == b""  # the driver gives it back too: once is enough
-    assert hand.codec._windows.inbound + hand.codec._windows.owed == before
+    assert owed_or_open(hand) == before
 
 
 def test_padding_is_given_back_at_once() -> None:
     hand = serving()
     hand.ask(1, POST, end=False)
-    windows = hand.codec._windows
-    before = windows.inbound + windows.owed
+    before = owed_or_open(hand)
     hand.say(data(1, b"abc", padding=100))
-    assert windows.inbound + windows.owed == before
-    assert hand.codec._streams.open[1].owed == 101
+    assert owed_or_open(hand) == before
+    assert state_of(hand.codec).streams[1].owed == 101

@@ -17,11 +17,12 @@ from tests.codecs.http2.driving import (
     recordings,
     replies,
     server,
+    state_of,
 )
 from xproxy.codecs.grpc.text import decode_text
 from xproxy.codecs.http2.plugin import PLUGIN
 from xproxy.codecs.http2.status import ErrorCode
-from xproxy.codecs.http2.wire import END_STREAM, HEADERS, RST_STREAM
+from xproxy.codecs.http2.wire import END_STREAM, HEADERS, RST_STREAM, Setting, settings
 from xproxy.model.errors import ConnectFailed, DeadlineExceeded, RouteNotFound
 from xproxy.model.frames import Data, Frame, Head, Reset, Trailers
 from xproxy.model.headers import Headers
@@ -111,7 +112,7 @@ class TestRequests:
 
     def test_a_call_that_waits_for_a_stream_is_still_one(self) -> None:
         hand = Hand(client())
-        hand.codec._sender.most_streams = 1
+        hand.say(settings(((Setting.MAX_CONCURRENT_STREAMS, 1),)))
         for stream_id in (1, 3):
             hand.codec.send(Head(stream_id, REQUEST.due_in(9.0), b"", True))
         moved = PLUGIN.restore(hand.codec.snapshot(), Role.CLIENT, DEFAULT_LIMITS)
@@ -170,7 +171,7 @@ class TestReplies:
         assert told["content-type"] == "application/grpc"
         assert told["grpc-status"] == number
         assert decode_text(told["grpc-message"]) == (error.public or "böse")
-        assert not hand.codec._streams.open
+        assert not state_of(hand.codec).streams
 
     def test_to_a_browser_in_its_dialect(self) -> None:
         hand, _ = asked(WEB_CALL)
@@ -218,14 +219,14 @@ class TestBrokenOff:
         (seen,) = parse(hand.codec.send(Reset(1, Status.DEADLINE_EXCEEDED)))
         assert seen.flags & END_STREAM
         assert fields(hand, seen.payload) == {"grpc-status": "4"}
-        assert not hand.codec._streams.open
+        assert not state_of(hand.codec).streams
 
     def test_while_the_request_still_comes(self) -> None:
         hand = self.begin(end=False)
         seen = parse(hand.codec.send(Reset(1, Status.UNAVAILABLE)))
         assert [s.kind for s in seen] == [HEADERS, RST_STREAM]
         assert seen[1].payload == int(ErrorCode.NO_ERROR).to_bytes(4, "big")
-        assert not hand.codec._streams.open
+        assert not state_of(hand.codec).streams
 
     def test_a_state_that_moves_knows_it_too(self) -> None:
         hand = self.begin(end=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.codecs.http2.driving import POST, Hand, asked, resets, server, serving
+from tests.codecs.http2.driving import POST, Hand, asked, resets, server, serving, state_of
 from xproxy.codecs.http2.codec import LIFE_PING
 from xproxy.codecs.http2.control import TAKERS
 from xproxy.codecs.http2.reader import NOTHING
@@ -42,7 +42,7 @@ def test_resets_reach_the_driver(code: ErrorCode) -> None:
     frames = hand.say(rst_stream(1, code))
     assert isinstance(frames[0], Reset)
     assert resets(frames) == {}
-    assert not hand.codec._streams.open
+    assert not state_of(hand.codec).streams
 
 
 def test_the_acknowledgement_is_noted() -> None:

@@ -26,6 +26,7 @@ from tests.codecs.http2.driving import (
     resets,
     server,
     serving,
+    state_of,
 )
 from xproxy.codecs.http2.faults import ConnectionFault
 from xproxy.codecs.http2.guard import Guard
@@ -91,7 +92,7 @@ def test_rapid_reset() -> None:
         hand, lambda n: hand.head(stream_id(n), GET) + rst_stream(stream_id(n), 8), 101
     )
     assert count == 101
-    assert not hand.codec._streams.open
+    assert not state_of(hand.codec).streams
 
 
 def test_heads_that_are_too_long_are_soon_too_many() -> None:
@@ -121,7 +122,7 @@ def test_made_you_reset() -> None:
 def test_streams_above_the_limit_without_end() -> None:
     hand = Hand(server(Limits(max_streams=10)))
     assert until_cut_off(hand, lambda n: hand.head(stream_id(n), GET), 200) <= 121
-    assert len(hand.codec._streams.open) == 10
+    assert len(state_of(hand.codec).streams) == 10
 
 
 def test_streams_above_a_limit_that_the_client_could_not_know_yet() -> None:
@@ -198,7 +199,7 @@ def test_what_a_peer_sends_too_late_costs_no_window() -> None:
     for _ in range(5000):
         frames = hand.say(data(1, piece))
         assert crime(frames) is None, frames
-    assert hand.codec._windows.inbound > 8_000_000
+    assert state_of(hand.codec).inbound > 8_000_000
 
 
 def test_a_peer_that_reads_nothing_costs_its_window() -> None:

@@ -17,7 +17,7 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.codecs.http2.driving import client, plugin_with, server
+from tests.codecs.http2.driving import client, plugin_with, server, state_of
 from xproxy.codecs.http2.client import ClientCodec
 from xproxy.codecs.http2.limits import FIRST_WINDOW, Http2Limits
 from xproxy.codecs.http2.server import ServerCodec
@@ -193,7 +193,7 @@ class Meeting(RuleBasedStateMachine):
         if padding is not None and room < 300:
             padding = None
         body = body[: min(room - (0 if padding is None else padding + 1), 16_000)]
-        if not body and not end and self.codec._guard.empty:
+        if not body and not end and state_of(self.codec).counters.get("empty"):
             return  # one in a row is all that anybody may send
         self.peer_sent[stream_id].body += body
         self.peer_sent[stream_id].ended = end
@@ -225,7 +225,7 @@ class Meeting(RuleBasedStateMachine):
 
     @rule(data=st.data(), status=st.sampled_from([Status.CANCELLED, Status.INTERNAL, Status.OK]))
     def we_reset(self, data: st.DataObject, status: Status) -> None:
-        streams = [i for i in self.codec._streams.open if not self.over(i)]
+        streams = [i for i in state_of(self.codec).streams if not self.over(i)]
         if streams:
             stream_id = data.draw(st.sampled_from(streams))
             self.sent.setdefault(stream_id, Told()).reset = True
@@ -233,7 +233,7 @@ class Meeting(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def peer_resets(self, data: st.DataObject) -> None:
-        streams = [i for i in self.codec._streams.open if not self.over(i)]
+        streams = [i for i in state_of(self.codec).streams if not self.over(i)]
         if streams:
             stream_id = data.draw(st.sampled_from(streams))
             self.peer_sent.setdefault(stream_id, Told()).reset = True
@@ -272,7 +272,7 @@ class Meeting(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def peer_names_a_priority(self, data: st.DataObject) -> None:
-        streams = [i for i in self.codec._streams.open if not self.over(i)]
+        streams = [i for i in state_of(self.codec).streams if not self.over(i)]
         if streams and self.role is Role.SERVER:
             self.peer.prioritize(data.draw(st.sampled_from(streams)), weight=7)
             self.to_us()
@@ -314,13 +314,13 @@ class Meeting(RuleBasedStateMachine):
             kept = [(n, v) for n, v in told.trailers or ()]
             assert (ours.trailers or []) == kept
         for stream_id in self.open_for(self.sent):
-            if stream_id in self.codec._streams.open:
+            if stream_id in state_of(self.codec).streams:
                 window = self.peer.remote_flow_control_window(stream_id)
                 assert self.codec.sendable(stream_id) == max(window, 0)
 
     @invariant()
     def we_hold_no_more_than_we_must(self) -> None:
-        assert len(self.codec._streams.open) <= len(self.heard) + len(self.sent)
+        assert len(state_of(self.codec).streams) <= len(self.heard) + len(self.sent)
         waiting = sum(count for _, count in self.unconsumed)
         streams = len(self.heard) + len(self.sent)
         assert waiting <= streams * FIRST_WINDOW + OWN.connection_window_bytes
@@ -371,7 +371,7 @@ class AsServer(Meeting):
             self.to_peer(self.codec.send(Head(stream_id, early, interim=True)))
         head = ResponseHead(status=Status.OK, native_status=200, headers=Headers(extra))
         body = body[: self.codec.sendable(stream_id)]
-        muted = self.codec._streams.open[stream_id].muted
+        muted = state_of(self.codec).streams[stream_id].muted
         self.sent[stream_id] = Told(fields=extra, body=b"" if muted else body, ended=end)
         self.to_peer(self.codec.send(Head(stream_id, head, body, end)))
         got = self.peer_heard[stream_id]
@@ -386,7 +386,7 @@ class AsClient(Meeting):
 
     role = Role.CLIENT
 
-    @precondition(lambda self: len(self.sent) < 12 and self.codec._goodbye.peer_last < 0)
+    @precondition(lambda self: len(self.sent) < 12 and state_of(self.codec).peer_last < 0)
     @rule(extra=fields, path=st.sampled_from(["/", "/a?b=c"]), end=st.booleans())
     def we_ask(self, extra: list[tuple[str, str]], path: str, end: bool) -> None:
         assert isinstance(self.codec, ClientCodec)
@@ -406,7 +406,7 @@ class AsClient(Meeting):
         self.peer.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: most})
         self.to_us()
 
-    @precondition(lambda self: len(self.sent) < 12 and self.codec._goodbye.peer_last < 0)
+    @precondition(lambda self: len(self.sent) < 12 and state_of(self.codec).peer_last < 0)
     @rule(extra=fields)
     def we_ask_where_there_may_be_no_room(self, extra: list[tuple[str, str]]) -> None:
         """Above what the peer takes the request waits, and goes out by itself."""
@@ -426,7 +426,7 @@ class AsClient(Meeting):
     @invariant()
     def nobody_waits_while_there_is_room(self) -> None:
         codec = self.codec
-        if isinstance(codec, ClientCodec) and codec.waiting and not codec._due:
+        if isinstance(codec, ClientCodec) and codec.waiting and not state_of(codec).due:
             assert codec.saturated
 
     @rule(extra=fields, interim=st.booleans(), end=st.booleans(), data=st.data())

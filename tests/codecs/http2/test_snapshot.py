@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import msgpack
 import pytest
 
@@ -22,6 +24,7 @@ from tests.codecs.http2.driving import (
     resets,
     serving,
 )
+from tests.codecs.http2.scenes import SCENES, STATES, codec_in
 from xproxy.codecs.http2.client import ClientCodec
 from xproxy.codecs.http2.limits import Http2Limits
 from xproxy.codecs.http2.plugin import PLUGIN
@@ -152,42 +155,78 @@ def test_a_codec_that_has_ended_moves() -> None:
     assert hand.codec.send(Head(1, RESPONSE, b"owed", end=True))
 
 
-FORGED = [
-    (2, "server?"),
-    (3, "nowhere"),
-    (4, "maybe"),
-    (5, [True] * 3),
-    (6, [0] * 3),
-    (6, [2**31] * 13),
-    (7, [b"a", b"b"]),
-    (7, [bytes(100_000)]),
-    (8, [bytes(100_000)]),
-    (9, [10, [["a", "b"]]]),
-    (9, [4096, [["a", "\u0100"]]]),
-    (9, [4096, [["a"]]]),
-    (10, [2**40, []]),
-    (11, [-1]),
-    (12, [[1]]),
-    (12, [[2] + [True] * 7 + [0] * 6]),
-    (12, [[1] + [False] * 7 + [0] * 6]),
-    (12, [[99] + [True] * 7 + [0] * 6]),
-    (13, [[1, 0]]),
-    (14, [[2], 0, []]),
-    (14, [[], 0, [[1]]]),
-    (15, [0]),
-    (16, [[1, [], -1, False, False, True, []]]),
+BLOCK = {"stream_id": 1, "data": b"x"}
+FORGED: list[dict[str, object]] = [
+    {"role": "server?"},
+    {"stage": "nowhere"},
+    {"drain": "maybe"},
+    {"greeted": 1},
+    {"inbound": -1},
+    {"first_inbound": 2**31},
+    {"frame_bytes": 16_383},
+    {"buffer": b"a" * 100_000},
+    {"buffer": "text"},
+    {"block": {**BLOCK, "data": bytes(300_000)}},
+    {"block": {**BLOCK, "stream_id": 0}},
+    {"block": {"stream_id": 1, "more": True}},
+    {"stage": "ended", "buffer": b"a"},
+    {"stage": "ended", "block": BLOCK},
+    {"decoder": {"maximum": 10, "entries": [["a", "b"]]}},
+    {"decoder": {"entries": [["a", "\u0100"]]}},
+    {"decoder": {"entries": [["a"]]}},
+    {"encoder": {"maximum": 2**40}},
+    {"resizes": [-1]},
+    {"resizes": [1, 2, 3]},
+    {"streams": {1: {}}},
+    {"streams": {2: {"state": "open"}}},
+    {"streams": {99: {"state": "open"}}},
+    {"streams": {1: {"state": "idle"}}},
+    {"streams": {1: {"state": "closed"}}},
+    {"streams": [[1]]},
+    {"held": {1: [0, 1]}},
+    {"held": {1: [1]}},
+    {"past": {"abandoned": [2]}},
+    {"past": {"skipped": [[1]]}},
+    {"counters": {"sheep": 1}},
+    {"counters": {"streams": -1}},
+    {"waiting": {1: {"fields": []}}},
+    {"unheard": True},
+    {"retiring": True},
+    {"sense": 1},
 ]
 
 
-@pytest.mark.parametrize(("place", "value"), FORGED)
-def test_forged_states_are_refused(place: int, value: object) -> None:
+@pytest.mark.parametrize("changes", FORGED, ids=str)
+def test_forged_states_are_refused(changes: dict[str, object]) -> None:
     hand = serving()
     hand.ask(1, POST, end=False)
-    parts = msgpack.unpackb(hand.codec.snapshot())
-    assert parts[:2] == [NAME, VERSION]
-    parts[place] = value
+    name, version, fields = msgpack.unpackb(hand.codec.snapshot(), strict_map_key=False)
+    assert (name, version) == (NAME, VERSION)
     with pytest.raises(ValueError):
-        PLUGIN.restore(msgpack.packb(parts), Role.SERVER, DEFAULT_LIMITS)
+        PLUGIN.restore(
+            msgpack.packb([name, version, fields | changes]), Role.SERVER, DEFAULT_LIMITS
+        )
+
+
+@pytest.mark.parametrize(
+    "changes", [{"stage": "magic"}, {"waiting": {1: {"fields": [["a", "b"]]}}}]
+)
+def test_a_clients_forged_states_are_refused(changes: dict[str, object]) -> None:
+    parts = msgpack.unpackb(asked(()).codec.snapshot(), strict_map_key=False)
+    with pytest.raises(ValueError):
+        PLUGIN.restore(msgpack.packb([*parts[:2], parts[2] | changes]), Role.CLIENT, DEFAULT_LIMITS)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_states_that_were_written_once_are_read(scene: str) -> None:
+    """By this release, and by the one whose fields had places."""
+    codec = codec_in(scene)
+    written = json.loads(STATES.read_text())[scene]
+    assert codec.snapshot().hex() == written[str(VERSION)]
+    for state in written.values():
+        moved = PLUGIN.restore(bytes.fromhex(state), codec.role, DEFAULT_LIMITS)
+        assert isinstance(moved, ServerCodec | ClientCodec)
+        assert moved.snapshot() == codec.snapshot()
 
 
 def test_the_other_roles_state_is_refused() -> None:

@@ -18,6 +18,7 @@ from tests.codecs.http2.driving import (
     replies,
     server,
     serving,
+    state_of,
 )
 from xproxy.codecs.http2.limits import FIRST_WINDOW, Http2Limits
 from xproxy.codecs.http2.windows import Windows
@@ -77,7 +78,7 @@ class TestCredit:
         hand = self.opened()
         hand.say(data(1, bytes(900), end=True))
         assert hand.codec.consumed(1, 900) == b""
-        assert hand.codec._windows.owed == 900
+        assert state_of(hand.codec).owed == 900
 
     def test_who_takes_nothing_holds_nobody_else_back(self) -> None:
         """Two uploads that nobody takes, and a third one: the connection's window stays open."""
@@ -90,7 +91,7 @@ class TestCredit:
         for _ in range(4000):
             assert crime(hand.say(data(5, bytes(10_000)))) is None
             hand.codec.consumed(5, 10_000)
-        assert hand.codec._windows.inbound > FIRST_WINDOW
+        assert state_of(hand.codec).inbound > FIRST_WINDOW
 
     def quick(self) -> Hand:
         """A client that got 64 KiB twice, and took them, so that the window has doubled."""
@@ -99,7 +100,7 @@ class TestCredit:
         hand.say(data(1, bytes(16_384)), data(1, bytes(16_384)))
         (update,) = parse(hand.codec.consumed(1, 32_768))
         assert int.from_bytes(update.payload, "big") == 32_768 + 65_536
-        assert hand.codec._windows.spare == 100_000 - 65_536
+        assert state_of(hand.codec).spare == 100_000 - 65_536
         return hand
 
     def test_a_quick_stream_gets_a_larger_window(self) -> None:
@@ -108,8 +109,8 @@ class TestCredit:
         for _ in range(8000):
             assert crime(hand.say(data(1, bytes(16_384)))) is None
             hand.codec.consumed(1, 16_384)
-        assert hand.codec._streams.open[1].grown == 16 * MIB - 64 * KIB
-        assert hand.codec._windows.spare == 8 * MIB + 64 * KIB
+        assert state_of(hand.codec).streams[1].grown == 16 * MIB - 64 * KIB
+        assert state_of(hand.codec).spare == 8 * MIB + 64 * KIB
 
     @pytest.mark.parametrize("how", ["end", "reset", "their reset", "fault"])
     def test_the_room_of_a_stream_is_free_after_it(self, how: str) -> None:
@@ -122,23 +123,23 @@ class TestCredit:
             hand.say(rst_stream(1, 8))
         else:
             hand.say(window_update(1, 0))
-        assert not hand.codec._streams.open
-        assert hand.codec._windows.spare == 100_000
+        assert not state_of(hand.codec).streams
+        assert state_of(hand.codec).spare == 100_000
 
     @pytest.mark.parametrize("how", ["taken", "given up"])
     def test_but_not_before_its_bytes_are_taken(self, how: str) -> None:
         hand = self.quick()
         hand.say(data(1, bytes(900), end=True))
-        assert not hand.codec._streams.open
-        assert hand.codec._streams.held == {1: [900, 65_536]}
+        assert not state_of(hand.codec).streams
+        assert state_of(hand.codec).held == {1: [900, 65_536]}
         if how == "taken":
             hand.codec.consumed(1, 400)
-            assert hand.codec._windows.spare == 100_000 - 65_536
+            assert state_of(hand.codec).spare == 100_000 - 65_536
             hand.codec.consumed(1, 9999)
         else:
             hand.codec.send(Reset(1, Status.CANCELLED))
-        assert hand.codec._streams.held == {}
-        assert hand.codec._windows.spare == 100_000
+        assert state_of(hand.codec).held == {}
+        assert state_of(hand.codec).spare == 100_000
 
     @given(
         st.lists(
@@ -160,16 +161,15 @@ class TestCredit:
         for number in range(8):
             hand.ask(2 * number + 1, POST, end=False)
         for number, size, taken in steps:
-            stream = codec._streams.open[2 * number + 1]
-            size = min(size, 20_000 + stream.inbound)
-            assert crime(hand.say(data(2 * number + 1, bytes(size)))) is None
-            codec.consumed(2 * number + 1, taken)
-            held = sum(20_000 + s.inbound + s.unconsumed for s in codec._streams.open.values())
-            assert held <= 8 * 20_000 + 70_000
-            assert codec._windows.spare == 70_000 - sum(
-                s.grown for s in codec._streams.open.values()
-            )
-            assert codec._windows.inbound > 0
+            stream_id = 2 * number + 1
+            size = min(size, 20_000 + state_of(codec).streams[stream_id].inbound)
+            assert crime(hand.say(data(stream_id, bytes(size)))) is None
+            codec.consumed(stream_id, taken)
+            state = state_of(codec)
+            streams = state.streams.values()
+            assert sum(20_000 + s.inbound + s.unconsumed for s in streams) <= 8 * 20_000 + 70_000
+            assert state.spare == 70_000 - sum(s.grown for s in streams)
+            assert state.inbound > 0
 
     def test_nothing_is_counted_twice_or_for_nothing(self) -> None:
         hand = self.opened()
@@ -177,7 +177,7 @@ class TestCredit:
         assert hand.codec.consumed(99, 10**6) == b""
         hand.say(data(1, b"abc"))
         hand.codec.consumed(1, 10**6)
-        assert hand.codec._windows.owed == 3
+        assert state_of(hand.codec).owed == 3
 
     def test_a_connections_window_below_the_first_one(self) -> None:
         hand = Hand(server(own=Http2Limits(connection_window_bytes=Size(1000))))

@@ -374,12 +374,14 @@ class ClientCodec(Http2Codec):
 
     def _snapshot(self) -> Snapshot:
         snapshot = super()._snapshot()
-        snapshot.flags[-2:] = [self._unheard, self._retiring]
         snapshot.waiting = self._waiting
+        snapshot.unheard = self._unheard
+        snapshot.retiring = self._retiring
         return snapshot
 
     def resume(self, snapshot: Snapshot) -> None:
         """Take over the state that another codec of this role wrote down."""
         super().resume(snapshot)
-        self._unheard, self._retiring = snapshot.flags[-2:]
         self._waiting = snapshot.waiting
+        self._unheard = snapshot.unheard
+        self._retiring = snapshot.retiring

@@ -35,7 +35,7 @@ from xproxy.codecs.http2.limits import MAX_WINDOW, Http2Limits
 from xproxy.codecs.http2.memory import MOVES, Memory
 from xproxy.codecs.http2.reader import NOTHING, Reader
 from xproxy.codecs.http2.sender import Sender
-from xproxy.codecs.http2.snapshot import Snapshot, pack
+from xproxy.codecs.http2.snapshot import SCHEMA, Block, Snapshot
 from xproxy.codecs.http2.state import Event, Stage
 from xproxy.codecs.http2.status import ErrorCode
 from xproxy.codecs.http2.stream import Stream
@@ -302,96 +302,85 @@ class Http2Codec:
 
     def snapshot(self) -> bytes:
         """Return the state for the plugin's ``restore``."""
-        return pack(self._snapshot(), self.role)
+        return SCHEMA.pack(self._snapshot())
 
     def _snapshot(self) -> Snapshot:
-        reader, headers, windows = self._reader, self._header_reader, self._windows
-        streams, sender, goodbye = self._streams, self._sender, self._goodbye
-        block = headers.block
+        reader, headers, streams = self._reader, self._header_reader, self._streams
+        windows, sender, goodbye = self._windows, self._sender, self._goodbye
+        buffer, block = reader.buffer, headers.block
         return Snapshot(
+            role=self.role,
             stage=reader.stage,
-            drain=goodbye.drain,
-            flags=[
-                self._greeted,
-                self._control.acknowledged,
-                headers.end and block is not None,
-                sender.connect,
-                self._due,
-                False,
-                False,
-            ],
-            numbers=[
-                streams.highest,
-                reader.needed if reader.buffer is not None else 0,
-                headers.stream_id if block is not None else 0,
-                headers.pieces if block is not None else 0,
-                windows.inbound,
-                windows.owed,
-                windows.spare,
-                windows.first_inbound,
-                windows.outbound,
-                windows.first_outbound,
-                sender.frame_bytes,
-                sender.most_streams,
-                sender.head_bytes,
-                goodbye.peer_last,
-                goodbye.last_served,
-            ],
-            buffer=None if reader.buffer is None else bytes(reader.buffer),
-            block=None if block is None else bytes(block),
+            greeted=self._greeted,
+            acknowledged=self._control.acknowledged,
+            due=self._due,
+            buffer=b"" if buffer is None else bytes(buffer),
+            needed=0 if buffer is None else reader.needed,
+            block=None
+            if block is None
+            else Block(
+                stream_id=headers.stream_id,
+                end=headers.end,
+                pieces=headers.pieces,
+                data=bytes(block),
+            ),
             decoder=headers.table,
             encoder=self._header_writer.table,
             resizes=self._header_writer.resizes,
+            highest=streams.highest,
             streams=streams.open,
             held=streams.held,
             past=streams.past,
-            counters=[getattr(self._guard, name) for name in Guard.COUNTERS],
+            inbound=windows.inbound,
+            owed=windows.owed,
+            spare=windows.spare,
+            first_inbound=windows.first_inbound,
+            outbound=windows.outbound,
+            first_outbound=windows.first_outbound,
+            frame_bytes=sender.frame_bytes,
+            head_bytes=sender.head_bytes,
+            most_streams=sender.most_streams,
+            connect=sender.connect,
+            drain=goodbye.drain,
+            peer_last=goodbye.peer_last,
+            counters=self._guard.counts(),
             waiting={},
         )
 
     def resume(self, snapshot: Snapshot) -> None:
         """Take over the state that another codec of this role wrote down."""
-        reader, headers, windows = self._reader, self._header_reader, self._windows
-        streams, sender, goodbye = self._streams, self._sender, self._goodbye
+        reader, headers, streams = self._reader, self._header_reader, self._streams
+        windows, sender, goodbye = self._windows, self._sender, self._goodbye
+        writer, memory, block = self._header_writer, self._memory, snapshot.block
+        self._greeted = snapshot.greeted
+        self._due = snapshot.due
+        self._control.acknowledged = snapshot.acknowledged
         reader.stage = snapshot.stage
-        goodbye.drain = snapshot.drain
-        (
-            self._greeted,
-            acknowledged,
-            headers.end,
-            sender.connect,
-            self._due,
-            *_,
-        ) = snapshot.flags
-        (
-            streams.highest,
-            reader.needed,
-            headers.stream_id,
-            headers.pieces,
-            windows.inbound,
-            windows.owed,
-            windows.spare,
-            windows.first_inbound,
-            windows.outbound,
-            windows.first_outbound,
-            sender.frame_bytes,
-            sender.most_streams,
-            sender.head_bytes,
-            goodbye.peer_last,
-            goodbye.last_served,
-        ) = snapshot.numbers
-        reader.buffer = None if snapshot.buffer is None else bytearray(snapshot.buffer)
-        headers.block = None if snapshot.block is None else bytearray(snapshot.block)
+        reader.buffer = bytearray(snapshot.buffer) if snapshot.buffer else None
+        reader.needed = snapshot.needed
+        if block is not None:
+            headers.resume(block.stream_id, block.end, block.pieces, block.data)
         # It shares its tables with those that moved with the same ones; what changes them from here on is its own.
-        headers.moves = self._header_writer.moves = MOVES
-        headers.table = self._memory.shared(snapshot.decoder)
-        if acknowledged:
-            self._control.acknowledged = True
+        headers.moves = writer.moves = MOVES
+        headers.table = memory.shared(snapshot.decoder)
+        if snapshot.acknowledged:
             headers.acknowledged()
-        self._header_writer.table = self._memory.shared(snapshot.encoder)
-        self._header_writer.resizes = snapshot.resizes
+        writer.table = memory.shared(snapshot.encoder)
+        writer.resizes = snapshot.resizes
+        streams.highest = snapshot.highest
         streams.open = snapshot.streams
         streams.held = snapshot.held
         streams.past = snapshot.past
-        for name, value in zip(Guard.COUNTERS, snapshot.counters, strict=True):
-            setattr(self._guard, name, value)
+        windows.inbound = snapshot.inbound
+        windows.owed = snapshot.owed
+        windows.spare = snapshot.spare
+        windows.first_inbound = snapshot.first_inbound
+        windows.outbound = snapshot.outbound
+        windows.first_outbound = snapshot.first_outbound
+        sender.frame_bytes = snapshot.frame_bytes
+        sender.head_bytes = snapshot.head_bytes
+        sender.most_streams = snapshot.most_streams
+        sender.connect = snapshot.connect
+        goodbye.drain = snapshot.drain
+        goodbye.peer_last = snapshot.peer_last
+        self._guard.resume(snapshot.counters)

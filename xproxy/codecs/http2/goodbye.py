@@ -18,13 +18,11 @@ DRAIN_PING: Final = b"xproxy:d"
 class Goodbye:
     """How far our goodbye is, and the peer's."""
 
-    __slots__ = ("_role", "drain", "last_served", "peer_last")
+    __slots__ = ("_role", "drain", "peer_last")
 
     def __init__(self, role: Role) -> None:
         self._role = role
         self.drain = Drain.NONE
-        self.last_served = MAX_STREAM_ID
-        """The last stream of the peer's that lives."""
         self.peer_last = -1
         """The last stream that the peer's GOAWAY lets live; -1: it has said none."""
 
@@ -47,8 +45,7 @@ class Goodbye:
         if payload != DRAIN_PING or self.drain is not Drain.ANNOUNCED:
             return b""
         self.drain = Drain.FINAL
-        self.last_served = max(highest, 0)
-        return goaway(self.last_served, ErrorCode.NO_ERROR)
+        return goaway(max(highest, 0), ErrorCode.NO_ERROR)
 
     def hear(self, last: int) -> None:
         """The peer says which stream is the last it looks at. Raises ConnectionFault."""

@@ -101,6 +101,15 @@ class Guard:
         self.since = 0
         """When the past was last halved, likewise."""
 
+    def counts(self) -> dict[str, int]:
+        """Return the counters that are not 0."""
+        return {name: count for name in self.COUNTERS if (count := getattr(self, name))}
+
+    def resume(self, counts: dict[str, int]) -> None:
+        """Go on from another one's ``counts``."""
+        for name, count in counts.items():
+            setattr(self, name, count)
+
     def elapsed(self, seconds: float) -> None:
         """Time has passed."""
         self.now += int(seconds * 1000)

@@ -86,6 +86,13 @@ class HeaderReader:
         self.end = bool(flags & END_STREAM)
         self.pieces = 0
 
+    def resume(self, stream_id: int, end: bool, pieces: int, data: bytes) -> None:
+        """Go on with a block that another one has begun."""
+        self.block = bytearray(data)
+        self.stream_id = stream_id
+        self.end = end
+        self.pieces = pieces
+
     def go_on(self, flags: int, fragment: bytes) -> bytes | None:
         """Take a CONTINUATION frame; return the block if it is whole now. Raises ConnectionFault."""
         block = self.block

@@ -1,4 +1,4 @@
-"""A codec's state as versioned msgpack, and back: the takeover of live connections stands on it.
+"""A codec's state by name: the takeover of live connections stands on it.
 
 Rule of this file: what is read may come from anybody. It either describes a state that a codec of this role can be
 in, or it raises ValueError; nothing of the codec changes before all of it was checked.
@@ -6,13 +6,16 @@ in, or it raises ValueError; nothing of the codec changes before all of it was c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
 import attrs
 
 from xproxy.codecs.http2.guard import Guard
 from xproxy.codecs.http2.limits import (
+    FIRST_FRAME_BYTES,
+    FIRST_TABLE_BYTES,
+    FIRST_WINDOW,
     HEADS_READ,
     MAX_FRAME_BYTES,
     MAX_STREAM_ID,
@@ -20,325 +23,299 @@ from xproxy.codecs.http2.limits import (
     NO_HEAD_BOUND,
     Http2Limits,
 )
+from xproxy.codecs.http2.snapshot_v3 import named
 from xproxy.codecs.http2.state import Drain, Stage, State
 from xproxy.codecs.http2.stream import Stream, Waiting
 from xproxy.codecs.http2.streams import Past
 from xproxy.codecs.http2.table import ENTRY_BYTES, Field, Secret, Table
 from xproxy.codecs.http2.wire import HEADER_BYTES
-from xproxy.codecs.packing import pack_state, unpack_state
+from xproxy.codecs.packing import MAX_STATE_BYTES
+from xproxy.codecs.state_kinds import FLAG, Kind, choice, mapping, number, octets, sequence
+from xproxy.codecs.state_schema import StateRecord, StateSchema, state_field
 from xproxy.model.limits import Limits
 from xproxy.model.traits import Role
 
 NAME: Final = "http2"
-VERSION: Final = 3
-_MOST: Final = 2**62
+VERSION: Final = 4
 _MAX_TABLE: Final = 64 * 1024
+_MAX_COUNT: Final = 2**62
+_MAX_LENGTH: Final = 2**63 - 1
+_MAX_BODY: Final = 2**40
+_MAX_STREAMS: Final = 2**16
+"""Streams of a kind, however they are bounded elsewhere."""
 
-T = TypeVar("T")
+
+@attrs.frozen(kw_only=True)
+class Block:
+    """A header block that is not whole."""
+
+    stream_id: int
+    end: bool
+    """It ends its stream's message."""
+    pieces: int
+    """CONTINUATION frames so far."""
+    data: bytes
 
 
 @attrs.define(eq=False, kw_only=True)
 class Snapshot:
-    """Everything that a codec's future depends on, besides limits. Fields are those of ``sending.Sender``."""
+    """Everything that a codec's future depends on, besides its limits."""
 
+    role: Role
     stage: Stage
-    drain: Drain
-    flags: list[bool]
-    """Greeted, acknowledged, block ends its stream, peer takes extended CONNECT, due, unheard, retiring."""
-    numbers: list[int]
-    """In the order of ``NUMBERS``."""
-    buffer: bytes | None
-    """A frame that is not whole."""
-    block: bytes | None
-    """A header block that is not whole."""
+    greeted: bool
+    """We have said what we say first."""
+    acknowledged: bool
+    """The peer has acknowledged our settings."""
+    due: bool
+    """Something waits for the next bytes to arrive."""
+    buffer: bytes
+    """A frame, or preface, that is not whole; empty if there is none."""
+    needed: int
+    """Bytes of ``buffer`` before which there is no use in looking at it."""
+    block: Block | None
     decoder: Table
     encoder: Table
     resizes: list[int]
     """Bounds of our table that the next header block announces."""
+    highest: int
+    """Highest id of a request; -1: none yet."""
     streams: dict[int, Stream]
+    """Those that are open."""
     held: dict[int, list[int]]
+    """Those that are over and hold room: body bytes not yet consumed, and by how much their window had grown."""
     past: Past
-    counters: list[int]
-    """In the order of ``Guard.COUNTERS``."""
+    inbound: int
+    """This and the next five: see ``Windows``."""
+    owed: int
+    spare: int
+    first_inbound: int
+    outbound: int
+    first_outbound: int
+    frame_bytes: int
+    """This and the next three: what the peer takes, see ``Sender``."""
+    head_bytes: int
+    most_streams: int
+    connect: bool
+    drain: Drain
+    peer_last: int
+    """The last stream that the peer's GOAWAY lets live; -1: it has said none."""
+    counters: dict[str, int]
+    """Those of ``Guard`` that are not 0."""
     waiting: dict[int, Waiting]
+    """Requests that wait for a stream (client only)."""
+    unheard: bool = False
+    """Such requests were opened, and who has their bodies does not know it yet (client only)."""
+    retiring: bool = False
+    """Ids run out (client only)."""
 
 
-NUMBERS: Final = (
-    ("highest", -1, MAX_STREAM_ID),
-    ("needed", 0, HEADER_BYTES + MAX_FRAME_BYTES),
-    ("block_stream", 0, MAX_STREAM_ID),
-    ("block_frames", 0, MAX_STREAM_ID),
-    ("intake_window", 0, MAX_WINDOW),
-    ("intake_owed", -MAX_WINDOW, MAX_WINDOW),
-    ("intake_spare", 0, MAX_WINDOW),
-    ("first_window_in", 0, MAX_WINDOW),
-    ("window_out", -MAX_WINDOW, MAX_WINDOW),
-    ("peer_first_window", 0, MAX_WINDOW),
-    ("peer_frame_bytes", 16384, MAX_FRAME_BYTES),
-    ("peer_streams", 0, 2**32 - 1),
-    ("peer_head_bytes", 0, NO_HEAD_BOUND),
-    ("peer_gone", -1, MAX_STREAM_ID),
-    ("last_served", 0, MAX_STREAM_ID),
-)
-"""Name, lowest and highest value."""
-FLAGS: Final = 7
-
-_STREAM_FLAGS: Final = (
-    "headed",
-    "spoken",
-    "muted",
-    "unanswered",
-    "connect",
-    "upgrade",
-    "call",
-    "web_call",
-)
-_STREAM_NUMBERS: Final = (
-    ("expected", -1, 2**63 - 1),
-    ("owing", -1, 2**63 - 1),
-    ("inbound", -(2**40), 2**40),
-    ("outbound", -(2**40), 2**40),
-    ("owed", 0, 2**40),
-    ("unconsumed", 0, 2**40),
-    ("opened", 0, _MOST),
-    ("grown", 0, MAX_WINDOW),
-)
-
-
-_STATES: Final = {
-    (state.receiving, state.sending): state
-    for state in (State.OPEN, State.HALF_CLOSED_LOCAL, State.HALF_CLOSED_REMOTE)
-}
-"""By whether the peer's message goes on, and whether ours does."""
-
-
-def _pack_fields(fields: Iterable[Field]) -> list[object]:
-    return [[name, value, type(value) is Secret] for name, value in fields]
-
-
-def _pack_table(table: Table) -> list[object]:
-    return [table.maximum, [list(pair) for pair in table.entries]]
-
-
-def pack(snapshot: Snapshot, role: Role) -> bytes:
-    """Write a snapshot down."""
-    streams = [
-        [
-            stream_id,
-            stream.state.receiving,
-            stream.state.sending,
-            *[getattr(stream, name) for name in _STREAM_FLAGS],
-            *[getattr(stream, name) for name, _, _ in _STREAM_NUMBERS],
-        ]
-        for stream_id, stream in snapshot.streams.items()
-    ]
-    past = snapshot.past
-    waiting = [
-        [
-            stream_id,
-            _pack_fields(one.fields),
-            one.declared,
-            one.head_method,
-            one.connect,
-            one.upgrade,
-            one.call,
-            one.end,
-            _pack_fields(one.trailers),
-        ]
-        for stream_id, one in snapshot.waiting.items()
-    ]
-    return pack_state(
-        NAME,
-        VERSION,
-        (
-            role.value,
-            snapshot.stage.value,
-            snapshot.drain.value,
-            snapshot.flags,
-            snapshot.numbers,
-            [] if snapshot.buffer is None else [snapshot.buffer],
-            [] if snapshot.block is None else [snapshot.block],
-            _pack_table(snapshot.decoder),
-            _pack_table(snapshot.encoder),
-            snapshot.resizes,
-            streams,
-            [[stream_id, *held] for stream_id, held in snapshot.held.items()],
-            [list(past.abandoned), past.forgotten, [list(pair) for pair in past.skipped]],
-            snapshot.counters,
-            waiting,
-        ),
-    )
-
-
-_TYPES: Final = (str, str, str, *([list] * 12))
-
-
-def _the(kind: type[T], value: object) -> T:
-    if type(value) is not kind:
-        raise ValueError(f"a field of a snapshot is not {kind.__name__}")
-    return value
-
-
-def _number(value: object, lowest: int, highest: int) -> int:
-    number = _the(int, value)
-    if not lowest <= number <= highest:
-        raise ValueError(f"a number of a snapshot is not from {lowest} to {highest}")
-    return number
-
-
-def _items(value: object, most: int) -> list[object]:
-    items: list[object] = _the(list, value)
-    if len(items) > most:
-        raise ValueError(f"a list of a snapshot has above {most} items")
-    return items
-
-
-def _exactly(value: object, size: int) -> list[object]:
-    items = _items(value, size)
-    if len(items) != size:
-        raise ValueError(f"a list of a snapshot has not {size} items")
-    return items
-
-
-def _bytes(value: object, most: int) -> bytes | None:
-    items = _items(value, 1)
-    if not items:
-        return None
-    data = _the(bytes, items[0])
-    if len(data) > most:
-        raise ValueError(f"bytes of a snapshot are above {most}")
-    return data
-
-
-def _text(value: object) -> str:
-    text = _the(str, value)
-    try:
-        text.encode("latin-1")
-    except UnicodeEncodeError as exc:
-        raise ValueError("text of a snapshot is not bytes") from exc
-    return text
-
-
-def _stream_id(value: object) -> int:
-    stream_id = _number(value, 1, MAX_STREAM_ID)
+def _read_stream_id(found: object) -> int:
+    stream_id = _ANY_ID.read(found)
     if not stream_id & 1:
-        raise ValueError("a stream of a snapshot is even")
+        raise ValueError(f"is {stream_id}, which is even")
     return stream_id
 
 
-def _table(value: object) -> Table:
-    maximum, rows = _exactly(value, 2)
-    bound = _number(maximum, 0, _MAX_TABLE)
-    entries: list[Field] = []
-    for row in _items(rows, _MAX_TABLE // ENTRY_BYTES):
-        name, text = _exactly(row, 2)
-        entries.append((_text(name), _text(text)))
-    table = Table(entries, bound)
-    if table.size > bound:
-        raise ValueError("a table of a snapshot is above its bound")
+_ANY_ID: Final = number(1, MAX_STREAM_ID)
+_ID: Final = Kind(_read_stream_id)
+
+
+def _read_text(found: object) -> str:
+    if type(found) is not str:
+        raise ValueError("is no text")
+    try:
+        found.encode("latin-1")
+    except UnicodeEncodeError as exc:
+        raise ValueError("is text that stands for no bytes") from exc
+    return found
+
+
+def _read_row(found: object, size: int) -> list[object]:
+    if type(found) is not list or len(found) != size:
+        raise ValueError(f"is no list of {size}")
+    return found
+
+
+def _read_entry(found: object) -> Field:
+    name, value = _read_row(found, 2)
+    return _read_text(name), _read_text(value)
+
+
+def _read_field(found: object) -> Field:
+    name, value, secret = _read_row(found, 3)
+    text = _read_text(value)
+    return _read_text(name), Secret(text) if FLAG.read(secret) else text
+
+
+def _write_field(field: Field) -> object:
+    name, value = field
+    return [name, value, type(value) is Secret]
+
+
+_ENTRIES: Final = sequence(Kind(_read_entry, list), _MAX_TABLE // ENTRY_BYTES)
+_FIELDS: Final = sequence(Kind(_read_field, _write_field), _MAX_STREAMS)
+
+
+def _table(maximum: int, entries: Sequence[Field]) -> Table:
+    table = Table(entries, maximum)
+    if table.size > maximum:
+        raise ValueError(f"holds {table.size} bytes, limit {maximum}")
     return table
 
 
-def _fields(value: object, most: int) -> list[Field]:
-    fields: list[Field] = []
-    for row in _items(value, most):
-        name, text, secret = _exactly(row, 3)
-        plain = _text(text)
-        fields.append((_text(name), Secret(plain) if _the(bool, secret) else plain))
-    return fields
+_TABLE: Final = StateRecord(
+    _table,
+    state_field("maximum", number(0, _MAX_TABLE), FIRST_TABLE_BYTES),
+    state_field("entries", Kind(lambda found: tuple(_ENTRIES.read(found)), _ENTRIES.write), ()),
+)
 
 
-def _stream(row: object) -> tuple[int, Stream]:
-    flags, numbers = len(_STREAM_FLAGS), len(_STREAM_NUMBERS)
-    items = _exactly(row, 3 + flags + numbers)
-    directions = (_the(bool, items[1]), _the(bool, items[2]))
-    state = _STATES.get(directions)
-    if state is None:
-        raise ValueError("a stream of a snapshot is not open")
+def _stream(state: State, **facts: bool | int) -> Stream:
     stream = Stream(state)
-    for name, value in zip(_STREAM_FLAGS, items[3 : 3 + flags], strict=True):
-        setattr(stream, name, _the(bool, value))
-    for (name, lowest, highest), value in zip(_STREAM_NUMBERS, items[3 + flags :], strict=True):
-        setattr(stream, name, _number(value, lowest, highest))
-    return _stream_id(items[0]), stream
+    for name, value in facts.items():
+        setattr(stream, name, value)
+    return stream
 
 
-def _past(value: object) -> Past:
-    abandoned, forgotten, skipped = _exactly(value, 3)
+_STREAM: Final = StateRecord(
+    _stream,
+    state_field("state", choice((State.OPEN, State.HALF_CLOSED_LOCAL, State.HALF_CLOSED_REMOTE))),
+    state_field("headed", FLAG, False),
+    state_field("spoken", FLAG, False),
+    state_field("muted", FLAG, False),
+    state_field("unanswered", FLAG, False),
+    state_field("connect", FLAG, False),
+    state_field("upgrade", FLAG, False),
+    state_field("call", FLAG, False),
+    state_field("web_call", FLAG, False),
+    state_field("expected", number(-1, _MAX_LENGTH), -1),
+    state_field("owing", number(-1, _MAX_LENGTH), -1),
+    state_field("inbound", number(-_MAX_BODY, _MAX_BODY), 0),
+    state_field("outbound", number(-_MAX_BODY, _MAX_BODY), 0),
+    state_field("owed", number(0, _MAX_BODY), 0),
+    state_field("unconsumed", number(0, _MAX_BODY), 0),
+    state_field("opened", number(0, _MAX_COUNT), 0),
+    state_field("grown", number(0, MAX_WINDOW), 0),
+)
+
+
+def _read_held(found: object) -> list[int]:
+    count, grown = _read_row(found, 2)
+    return [number(1, _MAX_BODY).read(count), number(0, MAX_WINDOW).read(grown)]
+
+
+def _read_pair(found: object) -> tuple[int, int]:
+    first, last = _read_row(found, 2)
+    return _ID.read(first), _ID.read(last)
+
+
+def _past(abandoned: dict[int, None], forgotten: int, skipped: list[tuple[int, int]]) -> Past:
     past = Past()
-    for item in _items(abandoned, Past.ABANDONED):
-        past.abandoned[_stream_id(item)] = None
-    past.forgotten = _number(forgotten, 0, MAX_STREAM_ID)
-    for row in _items(skipped, Past.SKIPPED):
-        first, last = _exactly(row, 2)
-        past.skipped.append((_stream_id(first), _stream_id(last)))
+    past.abandoned = abandoned
+    past.forgotten = forgotten
+    past.skipped = skipped
     return past
 
 
-def _waiting(row: object, most_fields: int) -> tuple[int, Waiting]:
-    stream_id, fields, declared, head_method, connect, upgrade, call, end, trailers = _exactly(
-        row, 9
-    )
-    return _stream_id(stream_id), Waiting(
-        fields=_fields(fields, most_fields),
-        declared=_number(declared, -1, 2**63 - 1),
-        head_method=_the(bool, head_method),
-        connect=_the(bool, connect),
-        upgrade=_the(bool, upgrade),
-        call=_the(bool, call),
-        end=_the(bool, end),
-        trailers=_fields(trailers, most_fields),
-    )
+_ABANDONED: Final = sequence(_ID, Past.ABANDONED)
+_PAST: Final = StateRecord(
+    _past,
+    state_field("abandoned", Kind(lambda found: dict.fromkeys(_ABANDONED.read(found)), list), {}),
+    state_field("forgotten", number(0, MAX_STREAM_ID), 0),
+    state_field("skipped", sequence(Kind(_read_pair, list), Past.SKIPPED), []),
+)
+_BLOCK: Final = StateRecord(
+    Block,
+    state_field("stream_id", _ANY_ID),
+    state_field("end", FLAG, False),
+    state_field("pieces", number(0, MAX_STREAM_ID), 0),
+    state_field("data", octets(MAX_STATE_BYTES), b""),
+)
+_WAITING: Final = StateRecord(
+    Waiting,
+    state_field("fields", _FIELDS),
+    state_field("declared", number(-1, _MAX_LENGTH), -1),
+    state_field("head_method", FLAG, False),
+    state_field("connect", FLAG, False),
+    state_field("upgrade", FLAG, False),
+    state_field("call", FLAG, False),
+    state_field("end", FLAG, False),
+    state_field("trailers", _FIELDS, []),
+)
+
+
+def _read_counter(found: object) -> str:
+    if type(found) is not str or found not in Guard.COUNTERS:
+        raise ValueError("is no counter")
+    return found
+
+
+_COUNTERS: Final = mapping(Kind(_read_counter), number(0, _MAX_COUNT), len(Guard.COUNTERS))
+_RECORD: Final = StateRecord(
+    Snapshot,
+    state_field("role", choice(Role)),
+    state_field("stage", choice(Stage), Stage.RUNNING),
+    state_field("greeted", FLAG, True),
+    state_field("acknowledged", FLAG, True),
+    state_field("due", FLAG, False),
+    state_field("buffer", octets(HEADER_BYTES + MAX_FRAME_BYTES), b""),
+    state_field("needed", number(0, HEADER_BYTES + MAX_FRAME_BYTES), 0),
+    state_field("block", _BLOCK.kind, None),
+    state_field("decoder", _TABLE.kind),
+    state_field("encoder", _TABLE.kind),
+    state_field("resizes", sequence(number(0, _MAX_TABLE), 2), []),
+    state_field("highest", number(-1, MAX_STREAM_ID), -1),
+    state_field("streams", mapping(_ID, _STREAM.kind, _MAX_STREAMS), {}),
+    state_field("held", mapping(_ID, Kind(_read_held), _MAX_STREAMS), {}),
+    state_field("past", _PAST.kind),
+    state_field("inbound", number(0, MAX_WINDOW)),
+    state_field("owed", number(-MAX_WINDOW, MAX_WINDOW), 0),
+    state_field("spare", number(0, MAX_WINDOW)),
+    state_field("first_inbound", number(0, MAX_WINDOW), FIRST_WINDOW),
+    state_field("outbound", number(-MAX_WINDOW, MAX_WINDOW), FIRST_WINDOW),
+    state_field("first_outbound", number(0, MAX_WINDOW), FIRST_WINDOW),
+    state_field("frame_bytes", number(FIRST_FRAME_BYTES, MAX_FRAME_BYTES), FIRST_FRAME_BYTES),
+    state_field("head_bytes", number(0, NO_HEAD_BOUND), NO_HEAD_BOUND),
+    state_field("most_streams", number(0, 2**32 - 1), MAX_STREAM_ID),
+    state_field("connect", FLAG, False),
+    state_field("drain", choice(Drain), Drain.NONE),
+    state_field("peer_last", number(-1, MAX_STREAM_ID), -1),
+    state_field("counters", _COUNTERS, {}),
+    state_field("waiting", mapping(_ID, _WAITING.kind, _MAX_STREAMS), {}),
+    state_field("unheard", FLAG, False),
+    state_field("retiring", FLAG, False),
+)
+
+
+def _read_version_3(parts: list[object]) -> Snapshot:
+    return _RECORD.read(named(parts))
+
+
+SCHEMA: Final = StateSchema(NAME, VERSION, _RECORD, {3: _read_version_3})
 
 
 def unpack(state: bytes, role: Role, limits: Limits, own: Http2Limits) -> Snapshot:
     """Read a snapshot of a codec of this role. Raises ValueError for anything else."""
-    parts = unpack_state(NAME, VERSION, _TYPES, state)
-    if parts[0] != role.value:
-        raise ValueError("a snapshot of the other role")
-    most = 2**16  # streams of a kind, however they are bounded elsewhere
-    rows = [_stream(row) for row in _items(parts[10], most)]
-    held = [_exactly(row, 3) for row in _items(parts[11], most)]
-    snapshot = Snapshot(
-        stage=Stage(_the(str, parts[1])),
-        drain=Drain(_the(str, parts[2])),
-        flags=[_the(bool, flag) for flag in _exactly(parts[3], FLAGS)],
-        numbers=[
-            _number(value, lowest, highest)
-            for (_, lowest, highest), value in zip(
-                NUMBERS, _exactly(parts[4], len(NUMBERS)), strict=True
-            )
-        ],
-        buffer=_bytes(parts[5], own.frame_bytes + HEADER_BYTES),
-        block=_bytes(parts[6], limits.max_head_bytes * HEADS_READ),
-        decoder=_table(parts[7]),
-        encoder=_table(parts[8]),
-        resizes=[_number(size, 0, _MAX_TABLE) for size in _items(parts[9], 2)],
-        streams=dict(rows),
-        held={
-            _stream_id(stream_id): [_number(count, 1, 2**40), _number(grown, 0, MAX_WINDOW)]
-            for stream_id, count, grown in held
-        },
-        past=_past(parts[12]),
-        counters=[_number(n, 0, _MOST) for n in _exactly(parts[13], len(Guard.COUNTERS))],
-        waiting=dict([_waiting(row, 2**16) for row in _items(parts[14], most)]),
-    )
-    _check(snapshot, role)
+    snapshot = SCHEMA.unpack(state)
+    if snapshot.role is not role:
+        raise ValueError(f"a snapshot of a {snapshot.role.value}, not of a {role.value}")
+    _check(snapshot, limits, own)
     return snapshot
 
 
-def _check(snapshot: Snapshot, role: Role) -> None:
+def _check(snapshot: Snapshot, limits: Limits, own: Http2Limits) -> None:
     """Raise ValueError for a state that no codec can be in."""
-    highest = snapshot.numbers[0]
-    if any(stream_id > highest for stream_id in snapshot.streams):
+    if any(stream_id > snapshot.highest for stream_id in snapshot.streams):
         raise ValueError("a stream above the highest")
-    if snapshot.waiting and role is Role.SERVER:
-        raise ValueError("a server has no requests that wait")
-    if snapshot.stage is Stage.MAGIC and role is Role.CLIENT:
+    if snapshot.role is Role.SERVER:
+        if snapshot.waiting or snapshot.unheard or snapshot.retiring:
+            raise ValueError("a server has no requests that wait")
+    elif snapshot.stage is Stage.MAGIC:
         raise ValueError("a client awaits no preface")
-    if snapshot.block is not None and not snapshot.numbers[2]:
-        raise ValueError("a header block without a stream")
-    if (snapshot.buffer is not None or snapshot.block is not None) and (
-        snapshot.stage is Stage.ENDED
-    ):
+    if len(snapshot.buffer) > own.frame_bytes + HEADER_BYTES:
+        raise ValueError("buffer is longer than a frame may be")
+    if snapshot.block is not None and len(snapshot.block.data) > limits.max_head_bytes * HEADS_READ:
+        raise ValueError("block is longer than one may be")
+    if (snapshot.buffer or snapshot.block is not None) and snapshot.stage is Stage.ENDED:
         raise ValueError("bytes kept after the end")
