@@ -27,7 +27,6 @@ from xproxy.codecs.http2.bodies import Bodies, deliver, short_of
 from xproxy.codecs.http2.control import Control
 from xproxy.codecs.http2.faults import ConnectionFault, StreamFault
 from xproxy.codecs.http2.goodbye import Goodbye
-from xproxy.codecs.http2.greeting import greeting
 from xproxy.codecs.http2.guard import Guard
 from xproxy.codecs.http2.header_reader import HeaderReader
 from xproxy.codecs.http2.header_writer import HeaderWriter
@@ -51,6 +50,7 @@ from xproxy.model.traits import Role
 
 LIFE_PING: Final = b"xproxy:h"
 _ENDED: Final = Stage.ENDED
+_SERVER: Final = Role.SERVER
 _DEBUG_BYTES: Final = 128
 
 
@@ -87,27 +87,19 @@ class Http2Codec:
         self._guard = guard = Guard(own)
         self._goodbye = goodbye = Goodbye(role)
         self._windows = windows = Windows(own)
-        self._streams = streams = Streams(windows, peer_opens=role is Role.SERVER)
+        self._streams = streams = Streams(windows, peer_opens=role is _SERVER)
         self._header_writer = header_writer = HeaderWriter(own, memory)
         self._header_reader = header_reader = HeaderReader(limits, own, memory, guard)
         self._sender = sender = Sender(memory, streams, windows, header_writer, guard)
         self._control = control = Control(
-            role,
-            own,
-            guard=guard,
-            streams=streams,
-            windows=windows,
-            header_reader=header_reader,
-            header_writer=header_writer,
-            sender=sender,
-            goodbye=goodbye,
+            role, own, guard, streams, windows, header_reader, header_writer, sender, goodbye
         )
         bodies = Bodies(streams, windows, guard)
         self._reader = Reader(own, stage, header_reader, bodies, control)
 
     def _greet(self) -> bytes:
         self._greeted = True
-        return greeting(self.role, self._limits, self._own)
+        return self._memory.greetings[self.role]
 
     # -- bytes in -----------------------------------------------------------------------------------------------
 
@@ -153,13 +145,13 @@ class Http2Codec:
     def _violation(self, fault: ConnectionFault) -> Violation:
         self._reader.stop()
         farewell = goaway(
-            max(self._streams.highest, 0) if self.role is Role.SERVER else 0,
+            max(self._streams.highest, 0) if self.role is _SERVER else 0,
             fault.code,
             fault.detail.encode("ascii", "replace")[:_DEBUG_BYTES],
         )
         if fault.code is ErrorCode.ENHANCE_YOUR_CALM:
             reason = Status.RESOURCE_EXHAUSTED
-        elif self.role is Role.SERVER:
+        elif self.role is _SERVER:
             reason = Status.INVALID_ARGUMENT
         else:
             reason = Status.UNAVAILABLE
@@ -209,7 +201,7 @@ class Http2Codec:
     def on_fault(self, stream_id: int, fault: StreamFault, frames: list[Frame]) -> None:
         """See HeadTaker."""
         stream = self._streams.end(stream_id, Event.FAULT_IS_FOUND)
-        server = self.role is Role.SERVER
+        server = self.role is _SERVER
         frames.append(Reset(stream_id, Status.INVALID_ARGUMENT if server else Status.INTERNAL))
         frames.append(Reply(rst_stream(stream_id, fault.code)))
         if server and not stream.spoken:

@@ -45,7 +45,7 @@ class HeaderReader:
     def __init__(self, limits: Limits, own: Http2Limits, memory: Memory, guard: Guard) -> None:
         self._guard = guard
         self._max_head_bytes = limits.max_head_bytes
-        self._own_bytes = int(own.table_bytes)
+        self._own_bytes: int = own.table_bytes
         self.most_bytes = limits.max_head_bytes * HEADS_READ
         """Bytes of the longest block that is read to its end."""
         self._most_frames = own.max_continuations + self.most_bytes // own.frame_bytes

@@ -23,6 +23,7 @@ from weakref import WeakValueDictionary
 from xproxy.codecs.grpc.call import dialect_of_fields
 from xproxy.codecs.http2.block import decode
 from xproxy.codecs.http2.faults import Malformed, Oversized
+from xproxy.codecs.http2.greeting import greeting
 from xproxy.codecs.http2.head import (
     ParsedRequest,
     ParsedResponse,
@@ -37,6 +38,7 @@ from xproxy.codecs.memo import Door, IdentityMemo
 from xproxy.model.headers import Headers
 from xproxy.model.limits import KIB, Limits
 from xproxy.model.message import RequestHead, ResponseHead, recurring
+from xproxy.model.traits import Role
 
 _BLOCK_BYTES: Final = 1 * KIB
 _LIST_BYTES: Final = 2 * KIB
@@ -160,6 +162,7 @@ class Memory:
     __slots__ = (
         "_restored",
         "_roots",
+        "greetings",
         "limits",
         "outgoing",
         "requests",
@@ -178,6 +181,8 @@ class Memory:
             return parse_trailers(fields, limits)
 
         self.limits = limits
+        self.greetings = {role: greeting(role, limits, own) for role in Role}
+        """What either role says first."""
 
         def request_recurs(parsed: ParsedRequest) -> None:
             recurring(parsed.message)

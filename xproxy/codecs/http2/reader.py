@@ -98,7 +98,7 @@ class Reader:
         bodies: DataTaker,
         control: ControlTaker,
     ) -> None:
-        self._longest = int(own.frame_bytes)
+        self._longest: int = own.frame_bytes
         self._headers = headers
         self._bodies = bodies
         self._control = control

@@ -44,12 +44,13 @@ class Windows:
     )
 
     def __init__(self, limits: Http2Limits) -> None:
-        target = limits.connection_window_bytes
-        self.inbound = max(target, FIRST_WINDOW)
+        target: int = limits.connection_window_bytes
+        small = target <= FIRST_WINDOW
+        self.inbound = FIRST_WINDOW if small else target
         """Bytes that the peer may still send."""
-        self.owed = min(target - FIRST_WINDOW, 0)
+        self.owed = target - FIRST_WINDOW if small else 0
         """Bytes that came, for which no credit was given yet. Below 0: so many are held back."""
-        self.spare = int(target)
+        self.spare = target
         """Bytes by which streams' windows may still grow."""
         self.first_inbound = FIRST_WINDOW
         """The initial window that the peer has acknowledged."""
@@ -57,9 +58,9 @@ class Windows:
         """Bytes that we may still send."""
         self.first_outbound = FIRST_WINDOW
         """The initial window that the peer announced."""
-        self._half = max(target // 2, 1)
+        self._half = target // 2 or 1
         self._first = limits.first_window
-        self._most = int(limits.stream_window_bytes)
+        self._most: int = limits.stream_window_bytes
 
     # -- what arrives -------------------------------------------------------------------------------------------
 
