@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.codecs.http2.driving import OK, asked, parse
+from tests.codecs.http2.driving import OK, UPLOAD, asked, data, parse, state_of
 from xproxy.codecs.http2.faults import ConnectionFault
 from xproxy.codecs.http2.goodbye import DRAIN_PING, Goodbye
-from xproxy.codecs.http2.limits import MAX_STREAM_ID
+from xproxy.codecs.http2.limits import MAX_STREAM_ID, Http2Limits
 from xproxy.codecs.http2.state import Drain
 from xproxy.codecs.http2.wire import goaway, ping
+from xproxy.model.frames import GoAway
+from xproxy.model.limits import Size
 from xproxy.model.traits import Role
 
 
@@ -45,3 +47,19 @@ def test_a_clients_goodbye() -> None:
     assert last.payload == bytes(8)
     assert hand.codec.goaway() == b""
     assert hand.ask(1, OK)
+
+
+def test_what_a_server_will_not_look_at_holds_no_room() -> None:
+    """Credit for its bytes was given when they came: once is enough."""
+    hand = asked((UPLOAD, UPLOAD), own=Http2Limits(connection_window_bytes=Size(100_000)))
+    hand.ask(3, OK, end=False)
+    hand.say(data(3, bytes(16_384)), data(3, bytes(16_384)))
+    hand.codec.consumed(3, 32_768)
+    hand.say(data(3, bytes(900)))
+    before = state_of(hand.codec)
+    assert before.spare < 100_000
+    assert GoAway(1) in hand.say(goaway(1, 0))
+    after = state_of(hand.codec)
+    assert list(after.streams) == [1]
+    assert after.spare == 100_000
+    assert after.inbound + after.owed == before.inbound + before.owed

@@ -138,9 +138,8 @@ class Streams:
     def forget_above(self, last: int) -> None:
         """Drop the streams that the peer will never look at (RFC 9113 §6.8)."""
         for stream_id in [id_ for id_ in self.open if id_ > last]:
-            stream = self.open.pop(stream_id)
+            self._windows.spare += self.open.pop(stream_id).grown
             self.past.abandon(stream_id)
-            self._windows.give(stream.unconsumed)
 
     def consumed(self, stream_id: int, count: int) -> None:
         """Body bytes of a stream that has ended were taken."""
