@@ -13,8 +13,8 @@ from tests.connection.kit import memory_stream, request_of
 from tests.live import PATIENCE
 from xproxy.codecs.api import Codec, CodecPlugin
 from xproxy.config.schema import TimeoutsConfig
-from xproxy.connection.multiplexed import Multiplexed
 from xproxy.connection.service import Port
+from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.errors import StreamError
 from xproxy.model.frames import Credit, Data, Frame, Head, Trailers
 from xproxy.model.limits import DEFAULT_LIMITS, MIB, Duration

@@ -14,8 +14,8 @@ from tests.connection.rpc import ASK, OK, outcome, question, upstream
 from tests.transport.ends import polled
 from xproxy.codecs.api import PREPARED_FROM
 from xproxy.codecs.slices import Work
-from xproxy.connection.multiplexed import Multiplexed
 from xproxy.connection.preparing import prepared
+from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Head
 from xproxy.model.limits import Limits

@@ -12,7 +12,7 @@ import trio
 
 from tests.http2_peer import Http2Peer, Pairs
 from tests.live import Live, eventually, running, upstream, web
-from xproxy.connection.calls import MOST_RESETS
+from xproxy.connection.shared.calls import MOST_RESETS
 
 LONGEST = h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE
 LONG = [(f"x-{n}", "v" * 650) for n in range(90)]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from xproxy.connection.serial_upstream import SerialUpstream
+from xproxy.connection.serial.upstream import SerialUpstream
 from xproxy.upstream.pool import SerialPool
 
 

@@ -6,8 +6,8 @@ from collections.abc import Awaitable
 
 from xproxy.codecs.api import SupportsDate, SupportsLocalReply, SupportsLocalText, supports
 from xproxy.connection.date import http_date
-from xproxy.connection.multiplexed import Multiplexed
-from xproxy.connection.serial_downstream import SerialDownstream
+from xproxy.connection.serial.downstream import SerialDownstream
+from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.traits import Role, Sharing
 from xproxy.proxy.connection import Connection, Ports
 from xproxy.proxy.opening import Opened, Opening

@@ -22,10 +22,10 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair
 
 from xproxy.codecs.api import CodecPlugin
 from xproxy.config.schema import TimeoutsConfig
-from xproxy.connection.multiplexed import Multiplexed
-from xproxy.connection.serial_downstream import SerialDownstream
-from xproxy.connection.serial_upstream import SerialUpstream
+from xproxy.connection.serial.downstream import SerialDownstream
+from xproxy.connection.serial.upstream import SerialUpstream
 from xproxy.connection.service import DownstreamStats, Port, Service
+from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.address import Address
 from xproxy.model.limits import DEFAULT_LIMITS, MIB, Limits
 from xproxy.model.traits import Role, Sharing, Traits

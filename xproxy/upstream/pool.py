@@ -11,7 +11,7 @@ import attrs
 import trio
 from outcome import Value
 
-from xproxy.connection.serial_upstream import SerialUpstream
+from xproxy.connection.serial.upstream import SerialUpstream
 
 
 @attrs.define(eq=False)

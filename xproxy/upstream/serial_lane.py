@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import attrs
 
 from xproxy.codecs.api import CodecPlugin, SupportsPools
-from xproxy.connection.serial_upstream import SerialUpstream
+from xproxy.connection.serial.upstream import SerialUpstream
 from xproxy.model.errors import UpstreamReset
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request, Response

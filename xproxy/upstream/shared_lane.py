@@ -8,8 +8,8 @@ import attrs
 import trio
 
 from xproxy.codecs.api import CodecPlugin
-from xproxy.connection.multiplexed import Multiplexed
 from xproxy.connection.service import DownstreamStats, Port, Service, Timeouts
+from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.errors import ConnectFailed, Unsupported
 from xproxy.model.traits import Role
 from xproxy.stream.body import BytesBody

@@ -27,7 +27,7 @@ from tests.transport.tls.kit import (
 from tests.transport.tls.test_aead import pair
 from tests.transport.tls.test_aead import peer as writer_of
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
-from xproxy.connection.pull import FramePuller
+from xproxy.connection.serial.pull import FramePuller
 from xproxy.model.frames import Data, Head
 from xproxy.model.limits import Limits
 from xproxy.model.message import RequestHead, Target

@@ -1,0 +1,484 @@
+"""A downstream connection whose protocol has one stream at a time: HTTP/1.1, and L4 as a codec with one stream.
+
+The stream runs in the connection's own task: no spawn, no queue, no scope and no channel for a message that came
+whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import trio
+
+from xproxy.codecs.api import Codec, SupportsGoAway, SupportsProgress, supports
+from xproxy.codecs.outcome import without_trailers
+from xproxy.connection.bindings import Bindings
+from xproxy.connection.failures import body_failed
+from xproxy.connection.serial.pull import FramePuller, PulledBody
+from xproxy.connection.serial.request_body import RequestBody, TunnelBody
+from xproxy.connection.serial.writing import SerialWriting
+from xproxy.connection.service import Port, Service
+from xproxy.connection.streams import answer
+from xproxy.model.errors import (
+    LocalProtocolError,
+    Overflow,
+    RequestTimeout,
+    StreamError,
+    Unsupported,
+)
+from xproxy.model.frames import Frame, GoAway, Head, Reply, Violation, whole
+from xproxy.model.message import RequestHead, Target
+from xproxy.stream.body import BytesBody
+from xproxy.stream.exchange import (
+    Closable,
+    ConnectionFacts,
+    Request,
+    Response,
+    error_head,
+)
+from xproxy.stream.held import COUNTED, FREE, TOO_MUCH
+from xproxy.stream.record import RetryPermits
+from xproxy.transport.farewell import hear_out, linger
+from xproxy.transport.stream import ByteStream
+from xproxy.transport.timers import Timers
+from xproxy.transport.turns import REQUEST, TINY
+
+_logger = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 16
+"""Requests of one read that are served before others have their turn. Who answers them may never have to wait."""
+_NONE: Sequence[Frame] = ()
+
+
+class SerialDownstream(SerialWriting, Bindings):
+    """Drives one connection to its end. ``run`` owns the socket."""
+
+    __slots__ = ("_bindings", "_busy", "_draining", "_half_finished", "_progress", "_waited")
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        codec: Codec,
+        facts: ConnectionFacts,
+        port: Port,
+        timers: Timers,
+        *,
+        waited: float = 0.0,
+    ) -> None:
+        """``waited``: seconds since the first byte came, which count for the first head's time."""
+        super().__init__(FramePuller(stream, codec, port.stats, facts.share), facts, port, timers)
+        facts.downstream = self
+        facts.share.holder = self
+        self._busy = False  # a stream, or a head that is not complete yet
+        self._half_finished = False
+        self._waited = waited
+        self._progress = codec if supports(codec, SupportsProgress) else None
+        self._draining = False
+        self._bindings: dict[object, Closable] | None = None
+
+    # ---- life
+
+    async def run(self, first: bytes) -> None:
+        """Serve the connection, whose first bytes have been read already, until it ends; then close it."""
+        self._port.stats.downstream_rx_bytes_total += len(first)
+        self.side.inbox.extend(self.side.codec.receive(first))
+        self.side.stream.settle()
+        self._half_finished = bool(first) and not self.side.inbox
+        if len(first) >= COUNTED:
+            self.side.held(len(first), half=self._half_finished)
+        if not self._half_finished:
+            self._waited = 0.0
+        first = b""
+        try:
+            while True:
+                with trio.CancelScope() as scope:
+                    self.scope = self._timer.scope = scope
+                    self._timer.fired = False
+                    self.side.stream.watch(scope)
+                    await self._serve()
+                    break
+                self.side.stream.watch(None)
+                if not await self._interrupted():
+                    return
+            await self._leave()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            if self.request is not None:
+                self._port.stats.downstream_cx_destroy_remote += 1
+        finally:
+            self._timers.discard(self._timer)
+            self.facts.share.holder = None
+            self.facts.downstream = None
+            self.close_bound()
+            if self.request is not None and self.request.record.response_started:
+                # Cut off from outside in the middle of a response: a clean end could make it look whole.
+                self.side.stream.abort()
+            self.side.stream.close()
+            self._tunnel = self.request = None  # each knows this
+            # Whatever still knows this connection holds nothing of its messages.
+            self.side.let_go()
+            self.side.inbox.clear()
+            self.side.codec.receive(None)
+
+    def drain(self) -> None:
+        """Let the stream in flight finish, announce the end with its response, and close.
+
+        An idle connection has ``timeouts.linger`` for one more request: a client of keep-alive may have sent it
+        already, and a close would fail it (RFC 9112 §9.6).
+        """
+        self._draining = True
+        if supports(self.side.codec, SupportsGoAway):
+            self.side.codec.goaway()
+        if not self._busy and self.scope is not None:
+            self._timers.arm(self._timer, trio.current_time() + self._port.service.timeouts.linger)
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when nothing has been asked for, or a head is awaited (trio clock); None: a stream is in flight."""
+        if self.request is not None or self.side.inbox or self.scope is None:
+            return None
+        timeouts = self._port.service.timeouts
+        return self._timer.deadline - ((timeouts.head if self._busy else timeouts.idle) or 1e9)
+
+    def shed(self) -> None:
+        """Close at once. Call it on one that is idle. Never blocks."""
+        self.side.stream.close()
+
+    async def _serve(self) -> None:
+        inbox = self.side.inbox
+        codec = self.side.codec
+        stream = self.side.stream
+        timers = self._timers
+        in_a_row = 0
+        frame: Frame | None
+        while True:
+            while inbox:
+                frame = inbox.popleft()
+                if type(frame) is Head:
+                    if self._timer.fired:
+                        # The old scope was cancelled just as this came: it must not cancel the new stream.
+                        inbox.appendleft(frame)
+                        await trio.lowlevel.checkpoint()
+                    self._half_finished = False
+                    if inbox and type(inbox[-1]) is Violation:
+                        # It is broken already: nothing of it may reach an upstream.
+                        await self._refuse(inbox[-1])
+                        return
+                    await self._exchange(frame)
+                    self._busy = False
+                    if self.side.closing or (
+                        self._draining and not supports(codec, SupportsGoAway)
+                    ):
+                        return
+                    inbox.extend(codec.receive(b""))
+                    if inbox:
+                        in_a_row += 1
+                        if in_a_row == _AT_ONCE:
+                            in_a_row = 0
+                            stream.settle(_AT_ONCE * REQUEST)
+                            await stream.turn()
+                elif await self._aside(frame):
+                    return
+            if self.side.ended:
+                return
+            timeouts = self._port.service.timeouts
+            if self._half_finished or (self._progress is not None and self._progress.unfinished):
+                if not self._busy:
+                    self._busy = True
+                    left = max(timeouts.head - self._waited, 0.0) if timeouts.head else 1e9
+                    self._waited = 0.0
+                    timers.arm(self._timer, trio.current_time() + left)
+                share = self.facts.share
+                if share.held > FREE and share.full:
+                    await share.room()
+            else:
+                self._busy = False
+                if self.side.counted:
+                    self.side.let_go()
+                limit = timeouts.linger if self._draining else timeouts.idle or 1e9
+                timers.arm(self._timer, trio.current_time() + limit)
+            # Whoever waits holds no message: neither what was read, nor what came out of it.
+            data, frame, frames = b"", None, _NONE
+            data = await stream.read()
+            if data:
+                self._port.stats.downstream_rx_bytes_total += len(data)
+                frames = codec.receive(data)
+                if len(data) > TINY or self._half_finished:
+                    stream.settle()
+                    if len(data) >= COUNTED or self._half_finished:
+                        self.side.held(len(data), half=not frames)
+                in_a_row = 0
+                if frames:
+                    inbox.extend(frames)
+                else:
+                    self._half_finished = True
+            else:
+                self.side.ended = True
+                inbox.extend(codec.receive(None))
+
+    async def _leave(self) -> None:
+        # However the connection ends, its client may be sending still, and has to read what it was told.
+        if not self.side.ended:
+            silence = self._port.service.timeouts.linger
+            await linger(self.side.stream, silence, heard=self._heard)
+
+    def _heard(self, count: int) -> None:
+        self._port.stats.downstream_rx_bytes_total += count
+
+    async def _aside(self, frame: Frame) -> bool:
+        # A frame that begins no stream. True: the connection ends.
+        if type(frame) is Reply:
+            await self._write(frame.data)
+        elif type(frame) is GoAway:
+            return True
+        elif type(frame) is Violation:
+            await self._refuse(frame)
+            return True
+        return False  # a late piece of a request that has been answered already
+
+    async def _interrupted(self) -> bool:
+        # The scope was cancelled. True: go on with the connection.
+        stats = self._port.stats
+        request, self.request = self.request, None
+        begun = self._busy and self._stopped is not None  # a head that may not go on
+        if not self._timer.fired and (self._stopped is None or (request is None and not begun)):
+            if request is not None:
+                stats.downstream_cx_destroy_remote += 1
+            return False
+        error = self.interruption()
+        if request is None:
+            if begun and error is not None:
+                self._refused(error_head(error), error.flag)
+                await self._farewell(error)
+                self.side.codec.receive(None)
+                self.side.let_go()
+                await self._leave()
+                return False
+            if self.side.inbox or self._timer.deadline != math.inf:
+                # A request came at the very moment; or the stream before had ended when its time came, and another
+                # time was set since.
+                return True
+            if self._busy:
+                stats.downstream_cx_head_timeout += 1
+                error = RequestTimeout(
+                    f"the request head was not complete within {self._port.service.timeouts.head:g} s (timeouts.head)"
+                )
+                self._refused(error_head(error), error.flag)
+                await self._farewell(error)
+                await self._leave()
+            elif not self._draining:
+                stats.downstream_cx_idle_timeout += 1
+            return False
+        if self._stopped is None:
+            stats.downstream_rq_timeout += 1
+        self._stopped = None
+        if error is None or request.record.response_started:
+            stats.downstream_rq_reset += 1
+            self.side.stream.abort()
+            return False
+        request.record.flag(error.flag)
+        request.record.detail = error.detail
+        await self._farewell(error)
+        if self.side.closing or self.facts.traits.headless:
+            await self._leave()
+            return False
+        self.side.inbox.extend(self.side.codec.receive(b""))
+        return True
+
+    # ---- one stream
+
+    async def _exchange(self, head: Head) -> None:
+        service = self._service = self._port.service
+        stats = self._port.stats
+        stats.downstream_rq_total += 1
+        stats.downstream_rq_active += 1
+        service.streams += 1
+        self._busy = True
+        now = trio.current_time()
+        body = BytesBody(head.data) if head.end else self._pulled(head)
+        request = Request(head.message, body, self.facts, self, now, head.origin)  # type: ignore[arg-type]  # a server's
+        if head.data and len(head.data) >= COUNTED:
+            self.hold(2 * len(head.data))
+            self.side.let_go()  # the same bytes
+        self.request = request
+        timeouts = service.timeouts
+        self._begin(now, timeouts.idle if self.facts.traits.headless else timeouts.stream_idle)
+        try:
+            if head.end:
+                response = await answer(service.handler, request, service.refusals)
+                await self._respond(request, response)
+            else:
+                await self._exchange_streaming(request, service)
+            self.request = None
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise
+        except Exception as error:
+            # A body that a filter wrapped, or its work beside the stream: nothing about the message is sure any more.
+            body_failed(request, error)
+            self.request = None
+            self.side.closing = True
+            if request.record.response_started:
+                stats.downstream_rq_reset += 1
+                self.side.stream.abort()
+            else:
+                await self._farewell(StreamError("internal error in the proxy"))
+        finally:
+            if self._untold:
+                self._left(request)
+            if self._held:
+                self._let_go()
+            stats.downstream_rq_active -= 1
+            service.leave()
+
+    def _pulled(self, head: Head) -> RequestBody:
+        # A body that is still to come, and nothing of it while nobody knows whether there is a tunnel.
+        message = head.message
+        if not isinstance(message, RequestHead) or not message.tunnel:
+            self._tunnel = None
+            return RequestBody(self, head.data)
+        self._tunnel = TunnelBody(self, head.data)
+        return self._tunnel
+
+    @property
+    def patience(self) -> float:
+        """See BodyOwner. A tunnel may be quiet for as long as its stream may be idle."""
+        if self._tunnel is not None or self.facts.traits.headless:
+            return math.inf
+        return self._service.timeouts.body or math.inf
+
+    async def _exchange_streaming(self, request: Request, service: Service) -> None:
+        response: Response | None = None
+        body = request.body
+        half_close = self._half_close = self.facts.traits.half_close
+        if self._tunnel is not None:
+            # Who has sent all there is to send still wants the answer.
+            self.side.stream.half_close = True
+        broken: BaseException | None = None
+        tunnels = 0
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                response = await answer(service.handler, request, service.refusals)
+                if request.head.grants(response.head):
+                    self._half_close = True
+                    self.side.closing = True  # it is no message's connection any more
+                    tunnels = 1
+                    self._port.stats.downstream_tunnels_total += 1
+                    self._port.stats.downstream_tunnels_active += 1
+                else:
+                    self.side.stream.half_close = half_close
+                await self._respond(request, response, keep=True)
+                if tunnels and self._tunnel is not None and type(response.body) is BytesBody:
+                    self._tunnel.open()  # all that there is in its other half came with its answer
+                    self.side.stream.shutdown_write()
+                if self.facts.traits.headless and type(response.body) is BytesBody:
+                    self._end_tunnel(request)
+                if not self._half_close or request.record.local:
+                    # An answer that is complete before its request ends the request.
+                    nursery.cancel_scope.cancel()
+        except* (trio.BrokenResourceError, trio.ClosedResourceError) as group:
+            broken = group
+        finally:
+            self._nursery = None
+            self._port.stats.downstream_tunnels_active -= tunnels
+            if not tunnels:
+                self.side.stream.half_close = half_close
+            if response is not None:
+                await response.aclose()
+            await request.body.aclose()  # whoever wrapped it learns that nobody reads on
+        if broken is not None:  # raised up there it might come out in a group
+            try:
+                raise trio.BrokenResourceError("the connection broke") from broken
+            finally:
+                del broken  # it knows this frame
+        if self._cut_off:
+            brief = self._port.service.timeouts.linger
+            await hear_out(self.side.stream, brief, brief, heard=self._heard)
+            self.side.stream.abort()
+        if self.facts.traits.headless and isinstance(body, PulledBody) and not body.finished:
+            self.side.closing = (
+                True  # the upstream takes no more of it, and has said all that it had to say
+            )
+
+    def _end_tunnel(self, request: Request) -> None:
+        # An answer that was made here. L4 has no word for an error, so the client must at least see a broken
+        # connection; it would wait for ever otherwise.
+        if request.record.local:
+            self.side.closing = True
+            self.side.stream.abort()
+        else:
+            self.side.stream.shutdown_write()
+
+    async def _respond(self, request: Request, response: Response, *, keep: bool = False) -> None:
+        try:
+            if self.side.violation is not None:
+                # The request broke its protocol half-way: the codec has the right answer and takes no other.
+                violation, self.side.violation = self.side.violation, None
+                self.side.closing = True
+                if request.record.response_started:
+                    self.side.stream.abort()
+                else:
+                    await self._refuse(violation)
+                return
+            head = response.head
+            body = response.body
+            stats = self._port.stats
+            if request.record.local:
+                stats.downstream_rq_local += 1
+            if type(body) is BytesBody and body.trailers is None:
+                size = len(body.data)
+                if size >= COUNTED:
+                    self.hold(2 * size)
+                data = self.side.codec.send(whole(1, head, body.data, response.origin))
+                outcome = head.status
+                target = request.head.extra
+                if type(target) is Target and target.rpc is not None:
+                    outcome = request.record.outcome = request.record.outcome or without_trailers(
+                        head
+                    )
+                statuses = stats.statuses
+                statuses[outcome] = statuses.get(outcome, 0) + 1
+                request.record.response_started = True
+                request.record.sent_bytes = size
+                sent = self.side.stream.write_now(data)
+                stats.downstream_tx_bytes_total += sent
+                if sent != len(data):
+                    await self._write_rest(data, sent)
+            else:
+                await self._respond_streaming(request, response)
+        except LocalProtocolError as exc:
+            _logger.warning("response cannot be sent as it is: %s", exc)
+            self.side.closing = True
+            self.side.stream.abort()
+        finally:
+            if not keep and (response.lease is not None or type(response.body) is not BytesBody):
+                await response.aclose()
+
+    def relieve(self) -> None:
+        """See Holder: its stream is answered with overload; where there is none, the connection ends."""
+        if (self.request is None and not self._busy) or self._stopped is not None:
+            self.side.stream.abort()
+        else:
+            self.stop(Overflow(TOO_MUCH))
+
+    # ---- Downstream
+
+    @property
+    def streams(self) -> int:
+        """See Downstream: one at a time."""
+        return 1
+
+    def in_flight(self, _permits: RetryPermits) -> int:
+        """See Downstream: the one that asks has begun nothing else."""
+        return 0
+
+    @property
+    def draining(self) -> bool:
+        """See Downstream."""
+        return self._port.draining
+
+    async def call(self, request: Request) -> Response:
+        """See Downstream."""
+        raise Unsupported(f"{self.facts.protocol} has no requests from server to client")

@@ -1,0 +1,72 @@
+"""Request bodies of a serial connection that did not come whole: read from the client as they are forwarded."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+from xproxy.connection.serial.pull import FramePuller, PulledBody
+from xproxy.model.errors import RequestTimeout
+from xproxy.model.frames import Frame
+
+
+class BodyOwner(Protocol):
+    """The connection as its request bodies see it."""
+
+    side: FramePuller
+
+    @property
+    def patience(self) -> float:
+        """Seconds that may pass between two pieces; infinite where silence is the stream's own affair."""
+        ...
+
+    def touch(self) -> None: ...
+
+
+class RequestBody(PulledBody):
+    """The body of the request under way."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: BodyOwner, first: bytes) -> None:
+        super().__init__(owner.side, first)
+        self._owner = owner
+
+    async def _pull(self) -> Frame | None:
+        owner = self._owner
+        limit = owner.patience
+        if self._side.inbox or limit == float("inf"):
+            frame = await super()._pull()
+        else:
+            with trio.move_on_after(limit) as scope:
+                frame = await super()._pull()
+            if scope.cancelled_caught:
+                raise RequestTimeout(
+                    f"no piece of the request body came for {limit:g} s (timeouts.body)"
+                )
+        owner.touch()
+        return frame
+
+
+class TunnelBody(RequestBody):
+    """What a client sends into a tunnel. Nothing of it is read before the tunnel is open.
+
+    Before the answer nobody knows what the bytes behind the request are: the first of the tunnel, or another request.
+    """
+
+    __slots__ = ("_opened",)
+
+    def __init__(self, owner: BodyOwner, first: bytes) -> None:
+        super().__init__(owner, first)
+        self._opened = trio.Event()
+
+    def open(self) -> None:
+        """The answer that grants the tunnel was given to the codec: what it held back belongs to the tunnel."""
+        if not self._opened.is_set():
+            self._side.inbox.extend(self._side.codec.receive(b""))
+            self._opened.set()
+
+    async def _pull(self) -> Frame | None:
+        await self._opened.wait()
+        return await super()._pull()

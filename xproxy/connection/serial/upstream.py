@@ -1,0 +1,466 @@
+"""An upstream connection that serves one stream at a time: HTTP/1.1, Thrift and L4. It is leased, and reads in line.
+
+Rules of this file:
+
+* An answer belongs to a call if it has the call's id, where the protocol has one, and was not there before the call.
+* A write that fails ends one direction. What the upstream has said is read first, as that is mostly why: it refused a
+  request that was too large, or too many, and closed.
+* What is sent and what comes are not in turns: an upstream may answer before it has read a request, and instead.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import trio
+
+from xproxy.codecs.api import (
+    PREPARED_FROM,
+    Codec,
+    SupportsPreparing,
+    SupportsProgress,
+    SupportsStreamIds,
+    supports,
+)
+from xproxy.connection.preparing import prepared
+from xproxy.connection.serial.pull import BYPASS_AFTER, FramePuller, PulledBody
+from xproxy.model.address import Address
+from xproxy.model.errors import (
+    LocalProtocolError,
+    StreamError,
+    UpstreamProtocolError,
+    UpstreamReset,
+)
+from xproxy.model.frames import Data, Frame, Head, Reset, Trailers, Violation, whole
+from xproxy.model.limits import MIB
+from xproxy.model.message import ResponseHead
+from xproxy.model.status import Status
+from xproxy.model.traits import Traits
+from xproxy.stream.body import Body, BytesBody
+from xproxy.stream.exchange import Request, Response
+from xproxy.stream.held import COUNTED
+from xproxy.transport.stream import ByteStream, write_all
+from xproxy.transport.turns import SMALL
+
+_ACCEPTED: Final = ResponseHead(status=Status.OK)
+"""What a one-way message gets: nobody will answer it."""
+
+LAST_WORDS_SECONDS: Final = 5.0
+"""What an upstream that takes no more of a request has to answer it all the same."""
+MAX_UNASKED_BYTES: Final = MIB
+"""Answers to one-way messages that are read and dropped before a connection is used again."""
+
+
+class SerialUpstream:
+    """One connection to an endpoint. Whoever leases it calls ``exchange`` and gives it back, or closes it."""
+
+    __slots__ = (
+        "_answered",
+        "_body",
+        "_failure",
+        "_next_id",
+        "_preparing",
+        "_progress",
+        "_stream_id",
+        "_traits",
+        "_unsent",
+        "_uploading",
+        "_write_error",
+        "address",
+        "idle_since",
+        "oneway",
+        "requests",
+        "side",
+    )
+
+    def __init__(self, stream: ByteStream, codec: Codec, traits: Traits, address: Address) -> None:
+        self.side = FramePuller(stream, codec)
+        self.address = address
+        self.requests = 0
+        """Exchanges begun."""
+        self.idle_since = 0
+        """The cluster tick since which nobody uses it; written by the pool."""
+        self.oneway = False
+        """It has carried a one-way message: nobody knows when the peer is done with it, or whether it answers."""
+        self._traits = traits
+        self._next_id = codec.next_stream_id if supports(codec, SupportsStreamIds) else None
+        self._preparing = codec if supports(codec, SupportsPreparing) else None
+        self._progress = codec if supports(codec, SupportsProgress) else None
+        self._stream_id = 1
+        self._uploading = False
+        self._unsent: memoryview | None = None
+        """Of a request that came whole, what the kernel has not taken; it goes out while the answer is read."""
+        self._write_error: trio.BrokenResourceError | None = None
+        self._answered: trio.Event | None = None
+        """Somebody waits for an answer's head to begin, or for its failing."""
+        self._failure: StreamError | None = None
+        self._body: ResponseBody | None = None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request may be sent: the last message was read to its end and nothing came after it."""
+        side = self.side
+        return not (
+            side.closing
+            or side.ended
+            or side.stream.pending
+            or side.stream.hung_up
+            or self._uploading
+            or side.inbox
+            or (self._progress is not None and self._progress.unfinished)
+        )
+
+    def quiet(self) -> bool:
+        """Return ``reusable``, once answers to one-way messages that have come are read and dropped. Never blocks."""
+        stream, codec = self.side.stream, self.side.codec
+        if not self.oneway or self.side.ended or self.side.closing:
+            return self.reusable
+        left = MAX_UNASKED_BYTES
+        try:
+            while left > 0 and (data := stream.read_now()) is not None:
+                left -= len(data)
+                if (codec.receive(data) if data else self.side.end()) or not data:
+                    self.side.closing = True
+                    break
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.side.closing = True
+        return self.reusable
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last response was read to its end."""
+        return self._body is None or self._body.finished
+
+    def close(self) -> None:
+        """Close the connection; half a request must not be taken for a whole one. Idempotent."""
+        self.side.closing = True
+        self.release()
+        self._body = None  # each knows the other
+        if self._uploading:
+            self.side.stream.abort()
+        else:
+            self.side.stream.close()
+
+    def release(self) -> None:
+        """The exchange is over: nothing is held for its client any more. Idempotent."""
+        self.side.let_go()
+        self.side.share = None
+
+    def close_soon(self) -> None:
+        """See Closable."""
+        self.close()
+
+    async def exchange(self, request: Request) -> Response:
+        """Send ``request`` and return the response. A response whose body did not come whole reads on from here.
+
+        Raises UpstreamReset, UpstreamProtocolError, and what the request body raises. After an exception the
+        connection must be closed.
+        """
+        self.requests += 1
+        self._body = None
+        side = self.side
+        stream = side.stream
+        head = request.head
+        body = request.body
+        next_id = self._next_id
+        stream_id = 1
+        if next_id is not None:
+            stream_id = self._stream_id = next_id()
+        if type(body) is BytesBody:
+            size = request.record.received_bytes = len(body.data)
+            if body.trailers is None:
+                if size < PREPARED_FROM or self._preparing is None:
+                    data = side.codec.send(whole(stream_id, head, body.data))
+                else:
+                    ready = whole(stream_id, head, body.data)
+                    data = side.codec.send(await prepared(self._preparing, ready, stream))
+                    del ready
+            else:
+                # Head and data at once: so the codec knows that there will be trailers, whatever length is declared.
+                data = side.codec.send(Head(stream_id, head, body.data))
+                data += side.codec.send(Trailers(stream_id, body.trailers.headers))
+            try:
+                sent = stream.write_now(data)
+            except trio.BrokenResourceError as exc:
+                return await self._last_words(request, exc)
+            if sent != len(data) or head.oneway:
+                return await self._exchange_slowly(request, memoryview(data)[sent:])
+            # The usual case in one step: the whole response in one read. Everything else goes the long way.
+            data = b""  # it has gone, and the answer may take its time
+            try:
+                data = await stream.read()
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                raise UpstreamReset(f"{self.address}: {exc}") from exc
+            frames = side.codec.receive(data) if data else side.end()
+            if len(frames) == 1:
+                frame = frames[0]
+                if type(frame) is Head and frame.end and frame.stream_id == stream_id:
+                    if len(data) > SMALL or next_id is not None:
+                        stream.settle()
+                    return Response(frame.message, BytesBody(frame.data), frame.origin)  # type: ignore[arg-type]  # a client's
+            stream.settle()
+            side.inbox.extend(frames)
+            side.share = request.connection.share
+            if len(data) >= COUNTED:
+                side.held(len(data), half=not frames)
+                data = b""
+        else:
+            data = side.codec.send(Head(stream_id, head))
+            try:
+                await write_all(stream, data)
+            except trio.BrokenResourceError as exc:
+                return await self._last_words(request, exc)
+            if not head.tunnel:
+                await self._start_upload(request, body)
+        if head.tunnel:
+            return await self._open_tunnel(request, body)
+        if self._write_error is not None and self._answered is None:
+            return await self._last_words(request, self._write_error)
+        return await self._response(request)
+
+    async def _exchange_slowly(self, request: Request, rest: memoryview) -> Response:
+        # A whole request of which ``rest`` has not gone yet, or that gets no answer.
+        if request.head.oneway:
+            self.oneway = True
+            self._uploading = True
+            try:
+                await write_all(self.side.stream, rest)
+            except trio.BrokenResourceError as exc:
+                raise UpstreamReset(f"{self.address}: {exc}") from exc
+            self._uploading = False
+            return Response(_ACCEPTED, BytesBody())
+        self._uploading = True
+        self._unsent = rest
+        return await self._response(request)
+
+    async def _start_upload(self, request: Request, body: Body) -> None:
+        self._uploading = True
+        if not request.stream.start_soon(partial(self._upload_beside, request, body)):
+            await self._upload(request, body)
+
+    async def _last_words(self, request: Request, error: trio.BrokenResourceError) -> Response:
+        # The upstream takes no more of the request. It may have answered it before it closed.
+        self._uploading = True
+        if request.head.oneway:
+            raise UpstreamReset(f"{self.address}: {error}") from error
+        with trio.move_on_after(LAST_WORDS_SECONDS):
+            return await self._response(request)
+        raise UpstreamReset(f"{self.address}: {error}") from error
+
+    async def _open_tunnel(self, request: Request, body: Body) -> Response:
+        # Nothing goes before the answer: without a grant it would be read as the next request.
+        response = await self._response(request)
+        if request.head.grants(response.head):
+            if type(body) is BytesBody:
+                self.side.stream.shutdown_write()  # its first half had ended with the request
+                return response
+            await self._start_upload(request, body)
+        return response
+
+    async def _response(self, request: Request) -> Response:
+        self.side.share = request.connection.share
+        try:
+            frame = await self._head(request)
+        finally:
+            if self._answered is not None:
+                self._answered.set()
+        head = frame.message
+        assert isinstance(head, ResponseHead)
+        if frame.end:
+            if self.side.inbox:
+                self._settle()
+            self.release()
+            return Response(head, BytesBody(frame.data), frame.origin)
+        self._body = ResponseBody(self, frame.data)
+        return Response(head, self._body, None, self)
+
+    async def _head(self, request: Request) -> Head:
+        side = self.side
+        if self._traits.headless:
+            side.inbox.extend(
+                side.codec.receive(b"")
+            )  # its head is no bytes: it need not be waited for
+        try:
+            while True:
+                frame = await self.pull(request)
+                if type(frame) is Head:
+                    if frame.stream_id != self._stream_id:
+                        raise UpstreamReset(f"{self.address}: an answer to another call")
+                    if not frame.interim:
+                        return frame
+                    assert isinstance(frame.message, ResponseHead)
+                    await request.stream.send_interim(frame.message)
+                elif type(frame) is Reset:
+                    raise self._broken(frame.detail or "the stream was reset")
+                elif type(frame) is Violation:
+                    if self._next_id is not None and self.requests > 1:
+                        # Not an answer to this call: one before it was answered twice. The race of keep-alive, too.
+                        raise UpstreamReset(f"{self.address}: {frame.detail}")
+                    raise self._broken(frame.detail)
+                elif frame is None:
+                    raise UpstreamReset(f"{self.address} closed the connection without an answer")
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            if self._failure is not None:
+                raise self._failure.again() from None
+            raise UpstreamReset(f"{self.address}: {exc}") from exc
+
+    async def pull(self, request: Request | None) -> Frame | None:
+        """Return the next frame, as FramePuller does, while what is left of a whole request goes out."""
+        if self._unsent is None:
+            return await self.side.pull()
+        frame: Frame | None = None
+        failure: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send_rest, request)
+            try:
+                frame = await self.side.pull()
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                failure = exc
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # it knows this frame
+        return frame
+
+    @property
+    def sending(self) -> bool:
+        """Whether a whole request has not gone to its end, and goes on only while its answer is pulled."""
+        return self._unsent is not None
+
+    async def _send_rest(self, request: Request | None) -> None:
+        stream = self.side.stream
+        try:
+            while self._unsent:
+                await stream.wait_writable()
+                self._unsent = self._unsent[stream.write_now(self._unsent) :]
+                if request is not None:
+                    request.stream.touch()
+        except trio.BrokenResourceError as exc:
+            self._unsent = None
+            await self._give_time(exc)
+        except trio.ClosedResourceError:
+            self._unsent = None  # whoever reads learns of it
+        else:
+            self._unsent = None
+            self._uploading = False
+
+    def _broken(self, detail: str) -> StreamError:
+        # A message that breaks off with the input is a lost connection, not a peer that speaks wrongly: on a pooled
+        # connection it may be the normal race of keep-alive.
+        kind = UpstreamReset if self.side.ended else UpstreamProtocolError
+        return kind(f"{self.address}: {detail}")
+
+    def _settle(self) -> None:
+        # Frames behind a whole message: a notice that the connection ends, or bytes nobody asked for.
+        side = self.side
+        while side.inbox:
+            side.inbox.popleft()
+            side.closing = True
+
+    async def _upload(self, request: Request, body: Body) -> None:
+        # Never raises a StreamError: the one who reads the response learns of it.
+        side = self.side
+        stream_id = self._stream_id
+        bypass_at: float = BYPASS_AFTER
+        try:
+            while True:
+                try:
+                    piece = await body.receive()
+                except trio.EndOfChannel:
+                    break
+                if isinstance(piece, Trailers):
+                    await write_all(
+                        side.stream, side.codec.send(Trailers(stream_id, piece.headers))
+                    )
+                    self._uploading = False
+                    return
+                request.record.received_bytes += len(piece)
+                request.stream.touch()
+                await write_all(side.stream, side.codec.send(Data(stream_id, piece)))
+                piece = b""  # it has gone, and the next may take its time
+                if request.record.received_bytes >= bypass_at and isinstance(body, PulledBody):
+                    await self._bypass(request, body)
+                    bypass_at = math.inf
+            end = side.codec.send(Data(stream_id, b"", True))
+            if end:
+                await write_all(side.stream, end)
+            if self._traits.half_close or request.head.tunnel:
+                side.stream.shutdown_write()
+            self._uploading = False
+        except StreamError as error:
+            self.fail(error)
+        except LocalProtocolError as exc:
+            self.fail(UpstreamProtocolError(f"request body cannot be sent on: {exc}"))
+        except trio.BrokenResourceError as exc:
+            self._write_error = exc  # whoever reads goes on reading
+        except trio.ClosedResourceError:
+            pass  # the exchange is over: the response was complete, or was given up
+
+    async def _upload_beside(self, request: Request, body: Body) -> None:
+        # As a task, beside the one that reads the response.
+        await self._upload(request, body)
+        if self._write_error is not None and self._body is None:
+            await self._give_time(self._write_error)
+
+    async def _give_time(self, error: trio.BrokenResourceError) -> None:
+        # The upstream takes no more of the request, and its answer is being waited for. With a reset that waiting
+        # ends by itself; whoever only stopped to read must not make it last.
+        self._answered = answered = trio.Event()
+        with trio.move_on_after(LAST_WORDS_SECONDS):
+            await answered.wait()
+            return
+        self.fail(UpstreamReset(f"{self.address}: {error}"))
+
+    async def _bypass(self, request: Request, body: PulledBody) -> None:
+        def moved(count: int) -> None:
+            request.record.received_bytes += count
+            request.stream.touch()
+
+        await body.bypass(self.side, math.inf, moved)
+
+    def fail(self, error: StreamError) -> None:
+        """Break the exchange off: the upstream must not take half a request for a whole one."""
+        if self._failure is None:
+            self._failure = error.again()
+        self.side.closing = True
+        self.side.stream.abort()
+
+    async def aclose(self) -> None:
+        """See Releasable: only for a connection nobody pools."""
+        self.close()
+
+
+class ResponseBody(PulledBody):
+    """A response body that did not come whole, read from the upstream as the client takes it."""
+
+    __slots__ = ("_upstream",)
+
+    def __init__(self, upstream: SerialUpstream, first: bytes) -> None:
+        super().__init__(upstream.side, first)
+        self._upstream = upstream
+
+    async def _pull(self) -> Frame | None:
+        if not self._upstream.sending:
+            return await super()._pull()
+        try:
+            return await self._upstream.pull(None)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise self.broken(str(exc)) from exc
+
+    async def bypass(self, sink: FramePuller, stall: float, moved: Callable[[int], None]) -> None:
+        """See PulledBody."""
+        if not self._upstream.sending:
+            await super().bypass(sink, stall, moved)
+
+    def broken(self, detail: str) -> StreamError:
+        """See PulledBody."""
+        if self._upstream._failure is not None:
+            return self._upstream._failure.again()
+        if self._side.violation is not None:
+            return self._upstream._broken(detail)
+        return UpstreamReset(f"{self._upstream.address}: {detail}")

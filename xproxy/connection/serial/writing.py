@@ -1,0 +1,190 @@
+"""What goes out on a serial downstream connection: responses in pieces, farewells, and how long one may stall."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import trio
+
+from xproxy.codecs.outcome import without_trailers
+from xproxy.connection.refusals import tell_of_refusal
+from xproxy.connection.serial.pull import BYPASS_AFTER, FramePuller, PulledBody
+from xproxy.connection.serial.request_body import TunnelBody
+from xproxy.connection.service import Port, Service
+from xproxy.connection.streams import StreamScope
+from xproxy.model.errors import LocalProtocolError, RequestBroken, StreamError
+from xproxy.model.frames import Data, Head, Reset, Trailers, Violation
+from xproxy.model.message import Local, ResponseHead
+from xproxy.model.status import Status
+from xproxy.stream.exchange import ConnectionFacts, Request, Response, error_head
+from xproxy.transport.timers import Timers
+
+_logger = logging.getLogger(__name__)
+
+
+class SerialWriting(StreamScope):
+    """The way out of a connection; ``downstream`` adds its life."""
+
+    __slots__ = ("_cut_off", "_half_close", "_port", "_service", "_tunnel", "facts", "side")
+
+    def __init__(
+        self, side: FramePuller, facts: ConnectionFacts, port: Port, timers: Timers
+    ) -> None:
+        StreamScope.__init__(self, timers, facts.share)
+        self.side = side
+        self.facts = facts
+        self._port = port
+        self._service: Service = port.service
+        self._half_close = False
+        self._cut_off = False
+        """A tunnel that its upstream broke off is to be reset, once its client has had time to read."""
+        self._tunnel: TunnelBody | None = None
+        """What the client sends into the tunnel that the request asks for, if it does."""
+
+    def _count(self, status: Status) -> None:
+        statuses = self._port.stats.statuses
+        statuses[status] = statuses.get(status, 0) + 1
+
+    async def _write(self, data: bytes) -> None:
+        sent = self.side.stream.write_now(data)
+        self._port.stats.downstream_tx_bytes_total += sent
+        if sent != len(data):
+            await self._write_rest(data, sent)
+
+    async def _write_rest(self, data: bytes, sent: int) -> None:
+        limit = self._service.timeouts.write or 1e9
+        with memoryview(data) as view:
+            while sent < len(view):
+                with trio.move_on_after(limit) as scope:
+                    await self.side.stream.wait_writable()
+                if scope.cancelled_caught:
+                    self._port.stats.downstream_cx_write_timeout += 1
+                    self.side.closing = True
+                    self.side.stream.abort()
+                    raise trio.BrokenResourceError(
+                        f"the client took nothing for {limit:g} s (timeouts.write)"
+                    )
+                more = self.side.stream.write_now(view[sent:])
+                sent += more
+                self._port.stats.downstream_tx_bytes_total += more
+                self.touch()
+
+    # ---- a response in pieces
+
+    async def _respond_streaming(self, request: Request, response: Response) -> None:
+        codec = self.side.codec
+        body = response.body
+        data = codec.send(Head(1, response.head))
+        request.record.response_started = True
+        self._head_out(request, response.head)
+        if data:
+            await self._write(data)
+        if self._half_close and self._tunnel is not None:
+            self._tunnel.open()
+        ended = False
+        outcome = response.head.status
+        bypass_at: float = BYPASS_AFTER
+        try:
+            while True:
+                piece = await body.receive()
+                if type(piece) is Trailers:
+                    await self._write(codec.send(Trailers(1, piece.headers)))
+                    ended = True
+                    outcome = piece.status or outcome
+                    continue
+                assert not isinstance(piece, Trailers)
+                data = codec.send(Data(1, piece))
+                request.record.sent_bytes += len(piece)
+                await self._write(data)
+                data = piece = b""  # they have gone, and the next may take their time
+                self.touch()
+                if request.record.sent_bytes >= bypass_at and isinstance(body, PulledBody):
+                    await self._bypass(request, body)
+                    bypass_at = math.inf
+        except trio.EndOfChannel:
+            if not ended and request.head.rpc is not None:
+                outcome = without_trailers(response.head)
+            self._told(request, outcome)
+            if not ended:
+                data = codec.send(Data(1, b"", True))
+                if data:
+                    await self._write(data)
+            if self._half_close:
+                self.side.stream.shutdown_write()
+        except StreamError as error:
+            # The head is out: the client must see a broken message, never a well-formed lie.
+            self._told(request, error.status)
+            request.record.flag(error.flag)
+            request.record.detail = error.detail
+            self._port.stats.downstream_rq_reset += 1
+            self.side.closing = True
+            farewell = codec.send(Reset(1, error.status))
+            if farewell:
+                await self._write(farewell)
+            if self._half_close and self._nursery is not None and request.record.sent_bytes:
+                # It may be sending, and would hear of the reset before it has read what the upstream said.
+                self._cut_off = True
+                self._nursery.cancel_scope.cancel()
+            else:
+                self.side.stream.abort()
+
+    async def _bypass(self, request: Request, body: PulledBody) -> None:
+        stats = self._port.stats
+
+        def moved(count: int) -> None:
+            request.record.sent_bytes += count
+            stats.downstream_tx_bytes_total += count
+            self.touch()
+
+        await body.bypass(self.side, self._service.timeouts.write or 1e9, moved)
+
+    async def send_interim(self, head: ResponseHead) -> None:
+        """See StreamControl."""
+        if self.facts.traits.interim:
+            data = self.side.codec.send(Head(1, head, interim=True))
+            if data:
+                try:
+                    await self._write(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+                    # Whoever forwards it must not take it for the upstream's doing.
+                    raise RequestBroken("the client went away before the response") from exc
+
+    # ---- last words
+
+    async def _refuse(self, violation: Violation) -> None:
+        self._port.stats.downstream_cx_protocol_error += 1
+        if violation.farewell:
+            self._count(violation.reason)
+            if self.request is None:
+                extra = Local(detail=violation.detail)
+                code = violation.native_status
+                self._refused(
+                    ResponseHead(status=violation.reason, native_status=code, extra=extra), "DPE"
+                )
+        _logger.info(
+            "listener %s: %s from %s: %s",
+            self._port.name,
+            self.facts.protocol,
+            self.facts.peer,
+            violation.detail,
+        )
+        if violation.farewell:
+            await self._write(violation.farewell)
+
+    def _refused(self, head: ResponseHead, flag: str) -> None:
+        self._port.stats.downstream_rq_refused += 1
+        tell_of_refusal(self._port, self.facts, head, flag, self)
+
+    async def _farewell(self, error: StreamError) -> None:
+        # Answer a stream that was cut off. A peer that does not read must not hold us: the write is bounded.
+        try:
+            data = self.side.codec.send(Head(1, error_head(error), b"", True))
+        except LocalProtocolError:
+            self.side.closing = True  # the protocol has no place for an answer here
+            return
+        self._count(error.status)
+        with trio.move_on_after(self._port.service.timeouts.linger) as scope:
+            await self._write(data)
+        if scope.cancelled_caught:
+            self.side.closing = True

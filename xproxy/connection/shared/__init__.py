@@ -1,0 +1,1 @@
+"""Many streams on one connection: messages matched by id, or bodies in pieces."""

@@ -1,0 +1,180 @@
+"""What the peer of a shared connection asks of us: its streams by id, each served by a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from xproxy.codecs.api import SupportsFlow
+from xproxy.connection.service import Port
+from xproxy.connection.shared.hold import Hold
+from xproxy.connection.shared.worker import Worker, WorkerConnection
+from xproxy.model.errors import RequestBroken, StreamError
+from xproxy.model.frames import Head, Reset
+from xproxy.model.message import ResponseHead
+from xproxy.model.status import Status
+from xproxy.stream.record import RetryPermits
+
+_IDLE_WORKERS: Final = 64
+"""Stream tasks kept for the next streams of a connection: handing over costs a third of a spawn."""
+
+
+class ServingConnection(WorkerConnection, Protocol):
+    """The connection as the streams that it serves see it."""
+
+    flow: SupportsFlow | None
+    closing: bool
+
+    def finish_if_idle(self) -> None: ...
+
+    def spawn(self, work: Callable[[], Awaitable[None]]) -> None: ...
+
+
+class Served:
+    """All streams of one connection that the peer began. Without a port, each is refused."""
+
+    __slots__ = (
+        "_connection",
+        "_credits",
+        "_forsaken",
+        "_hold",
+        "_per_stream",
+        "_port",
+        "_spare_key",
+        "answered_late",
+        "by_id",
+        "idle",
+    )
+
+    def __init__(self, connection: ServingConnection, port: Port | None, hold: Hold) -> None:
+        self._connection = connection
+        self._port = port
+        self._hold = hold
+        self._credits = connection.flow is not None
+        # Where bodies come in pieces, credit and resets must go on being read while all streams wait for them: there
+        # the codec refuses streams above the limit itself, and ours is only the last resort.
+        self._per_stream = 1 if connection.whole else 2
+        self._spare_key = 0
+        self._forsaken = False
+        self.by_id: dict[int, Worker] = {}
+        """Those in flight."""
+        self.idle: list[Worker] = []
+        """Wait for their next stream; at most ``_IDLE_WORKERS``."""
+        self.answered_late = False
+        """A stream has ended after the connection took its last ones."""
+
+    @property
+    def crowded(self) -> bool:
+        """As many streams are in flight as may be (``max_streams``)."""
+        port = self._port
+        return port is not None and len(self.by_id) >= port.service.max_streams * self._per_stream
+
+    def asked(self, permits: RetryPermits) -> int:
+        """Return how many of the requests in flight were given to the cluster whose permits these are."""
+        return sum(
+            worker.request is not None and worker.request.record.permits is permits
+            for worker in self.by_id.values()
+        )
+
+    # ---- what comes
+
+    def requested(self, frame: Head) -> None:
+        """Take a request head: somebody serves its stream."""
+        port = self._port
+        if port is None:
+            connection = self._connection
+            connection.outbox.put(connection.codec.send(Head(frame.stream_id, _REFUSED, b"", True)))
+            return
+        key = frame.stream_id
+        if key in self.by_id:
+            # Nobody answers one-way messages, so several in flight may have one id; each counts as a stream.
+            self._spare_key -= 1
+            key = self._spare_key
+        if self.idle:
+            worker = self.idle.pop()
+            self.by_id[key] = worker
+            worker.hand_over(frame, key)
+        else:
+            worker = Worker(self._connection, self, port, frame, key)
+            self.by_id[key] = worker
+            self._connection.spawn(worker.run)
+        if self._credits and frame.end:
+            self._connection.consumed(frame.stream_id, len(frame.data))
+
+    def reset(self, frame: Reset) -> None:
+        """Take the peer's reset; of a stream that is over it means nothing."""
+        worker = self.by_id.get(frame.stream_id)
+        if worker is not None:
+            if worker.inflow is not None:
+                worker.inflow.fail(
+                    RequestBroken(f"the client reset the stream ({frame.status.label})")
+                )
+            worker.cancel()
+
+    # ---- the workers
+
+    def done(self, worker: Worker) -> bool:
+        """A worker has finished its stream. True: wait for another one."""
+        del self.by_id[worker.key]
+        if self._hold.wants_streams:
+            self._hold.stream_ended()
+        if self._connection.closing:
+            self.answered_late = True
+            self._connection.finish_if_idle()
+            return False
+        if len(self.idle) >= _IDLE_WORKERS:
+            return False
+        self.idle.append(worker)
+        return True
+
+    def withdraw(self, worker: Worker) -> None:
+        """A worker that was interrupted cannot wait for another stream. Idempotent."""
+        if worker in self.idle:
+            self.idle.remove(worker)
+
+    # ---- the end
+
+    def dismiss(self) -> None:
+        """No stream will begin any more: those who wait for one go home."""
+        for worker in self.idle:
+            worker.dismiss()
+        self.idle.clear()
+
+    def relieve(self, error: StreamError) -> bool:
+        """End the streams that hold most with ``error``; all, if none is known to. Returns whether there were any."""
+        holding = [worker for worker in self.by_id.values() if worker.holds]
+        stopped = holding or list(self.by_id.values())
+        for worker in stopped:
+            worker.stop(error)
+        return bool(stopped)
+
+    def cut_off(self) -> None:
+        """No more of any request will come. What was asked in full is still answered."""
+        for worker in self.by_id.values():
+            if worker.inflow is not None:
+                worker.inflow.fail(RequestBroken("the request ended in the middle of its body"))
+
+    def cancel(self) -> bool:
+        """Stop all streams but one-way messages; returns whether there were any."""
+        waiting = [worker for worker in self.by_id.values() if not worker.oneway]
+        for worker in waiting:
+            worker.cancel()
+        return bool(waiting)
+
+    def forsake(self) -> None:
+        """Nobody waits for answers any more."""
+        if self.cancel() and self._port is not None and not self._forsaken:
+            self._forsaken = True
+            self._port.stats.downstream_cx_destroy_remote += 1
+
+    def leave(self, remains: ServingConnection) -> None:
+        """The connection has ended: know only what is left of it."""
+        self._connection = remains
+
+    def end(self) -> None:
+        """The connection has ended."""
+        for worker in (*self.by_id.values(), *self.idle):
+            worker.discard()
+
+
+_REFUSED: Final = ResponseHead(status=Status.UNIMPLEMENTED)
