@@ -122,7 +122,7 @@ async def test_calls_prepared_at_a_time_do_not_go_beyond_the_outbox(
         for _ in range(10):
             nursery.start_soon(outcome, u.connection, request_of(ASK, BytesBody(LONG)))
         await wait_all_tasks_blocked()
-        assert 0 < u.connection.outbox.size < 2 * len(LONG)
+        assert 0 < u.connection.wire.outbox.size < 2 * len(LONG)
         nursery.cancel_scope.cancel()
 
 
@@ -136,5 +136,5 @@ async def test_answers_prepared_at_a_time_do_not_go_beyond_the_outbox(
         await pair.client.send(b"".join(question(number) for number in range(1, 11)))
         await wait_all_tasks_blocked()
         assert isinstance(pair.driver, Multiplexed)
-        assert 0 < pair.driver.outbox.size < 2 * len(LONG)
+        assert 0 < pair.driver.wire.outbox.size < 2 * len(LONG)
         pair.driver.close_soon()

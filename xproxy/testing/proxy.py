@@ -148,7 +148,7 @@ class Lane:
         return SerialUpstream(self._open(), codec, self.plugin.traits, UPSTREAM)
 
     def _multiplexed(self) -> Multiplexed:
-        if self.shared is None or self.shared.closing:
+        if self.shared is None or not self.shared.serving:
             codec = self.plugin.open(Role.CLIENT, self._limits)
             facts = facts_of(self.plugin.name, self.plugin.traits)
             stream = self._open()

@@ -102,6 +102,10 @@ class MovableStream(ByteStream, Protocol):
         """
         ...
 
+    def export(self) -> bytes:
+        """Return what is needed besides the socket to go on elsewhere; empty: nothing is. Call it while suspended."""
+        ...
+
     def resume(self) -> None:
         """Go on as if nothing had been: what came meanwhile is reported at once. Idempotent."""
         ...

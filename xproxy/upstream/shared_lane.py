@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from typing import Final
 
 import attrs
 import trio
 
 from xproxy.codecs.api import CodecPlugin
+from xproxy.connection.phase import Phase
 from xproxy.connection.service import DownstreamStats, Port, Service, Timeouts
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.errors import ConnectFailed, Unsupported
@@ -16,6 +18,8 @@ from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import ConnectionFacts, Downstream, Request, Response
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer
+
+_SERVING: Final = Phase.SERVING
 
 
 @attrs.define(eq=False)
@@ -70,10 +74,11 @@ class SharedLane:
             and self._dialer.config.connections_per_endpoint == 1
         ):
             connection = connections[0]
-            outbox = connection.outbox
-            if not connection.closing and (
+            wire = connection.wire
+            outbox = wire.outbox
+            if wire.phase is _SERVING and (
                 outbox.size < outbox.limit
-                if connection.concurrency is None
+                if wire.concurrency is None
                 else _has_room(connection, request)
             ):
                 return connection.call(request)
@@ -87,7 +92,7 @@ class SharedLane:
         wanted = dialer.config.connections_per_endpoint
         while True:
             connections = self._connections.setdefault(endpoint, [])
-            usable = [c for c in connections if not c.closing]
+            usable = [c for c in connections if c.serving]
             free = [c for c in usable if _has_room(c, request)]
             opening = self._opening.get(endpoint)
             if free and (len(usable) >= wanted or opening is not None):
@@ -121,7 +126,7 @@ class SharedLane:
         connection = Multiplexed(stream, codec, Role.CLIENT, facts, None, dialer.timers)
         self._connections[endpoint].append(connection)
         self._nursery.start_soon(self._run, connection, endpoint)
-        if connection.concurrency is None:
+        if connection.wire.concurrency is None:
             self._opened(opening)
         else:
             # Those who wait would else all go there before it is known how many it takes.
@@ -157,12 +162,12 @@ class SharedLane:
                 # Those that were opened for a rush go one by one.
                 heard = trio.current_time() - idle_ticks
                 surplus = connections[self._dialer.config.connections_per_endpoint :]
-                self._leave([c for c in surplus if not c.streams and c.read_at < heard])
+                self._leave([c for c in surplus if not c.streams and c.wire.read_at < heard])
         return self._dialer.connections > 0
 
     def _leave(self, connections: list[Multiplexed]) -> None:
         for connection in connections:
-            if not connection.closing:
+            if connection.serving:
                 self._dialer.stats.upstream_cx_idle_timeout += 1
                 connection.drain()
 
@@ -185,9 +190,9 @@ class SharedLane:
 
 def _has_room(connection: Multiplexed, request: Request) -> bool:
     """Whether a request could go out at once, as far as can be seen."""
-    if connection.outbox.full:
+    if connection.wire.outbox.full:
         return False
-    concurrency = connection.concurrency
+    concurrency = connection.wire.concurrency
     if concurrency is None:
         return True
     if concurrency.saturated:
@@ -202,7 +207,7 @@ def _least_busy(free: list[Multiplexed], wanted: int) -> Multiplexed:
 
 
 def _waiting(connections: list[Multiplexed]) -> int:
-    return sum(c.concurrency.waiting for c in connections if c.concurrency is not None)
+    return sum(c.wire.concurrency.waiting for c in connections if c.wire.concurrency is not None)
 
 
 def upstream_facts(dialer: Dialer, endpoint: Endpoint) -> ConnectionFacts:
@@ -254,7 +259,7 @@ class BoundLane:
     def _bound(self, request: Request) -> _BoundConnection | None:
         downstream = request.connection.downstream
         bound = downstream.bound(self) if downstream is not None else None
-        if isinstance(bound, _BoundConnection) and not bound.connection.closing:
+        if isinstance(bound, _BoundConnection) and bound.connection.serving:
             return bound
         return None
 

@@ -109,27 +109,27 @@ async def test_a_peer_that_acknowledges_stays(role: Role, autojump_clock: MockCl
         await trio.sleep(9)
         await at.peer.send(SETTINGS_ACK)
         await trio.sleep(100)
-        assert not at.connection.closing
+        assert at.connection.serving
         assert at.port.stats.downstream_cx_limit == {}
 
 
 async def test_the_time_is_an_option(autojump_clock: MockClock) -> None:
     async with connected(Role.SERVER, Http2Plugin(settings_timeout=Duration(0.0))) as at:
         await trio.sleep(1000)
-        assert not at.connection.closing
+        assert at.connection.serving
     async with connected(Role.SERVER, Http2Plugin(settings_timeout=Duration(0.5))) as at:
         await trio.sleep(0.6)
-        assert at.connection.closing
+        assert not at.connection.serving
 
 
 async def test_what_was_not_read_is_not_held_against_the_peer(autojump_clock: MockClock) -> None:
     async with connected(Role.SERVER) as at:
-        at.connection.deaf = True
+        at.connection.wire.deaf = True
         await trio.sleep(30)
-        assert not at.connection.closing
-        at.connection.deaf = False
+        assert at.connection.serving
+        at.connection.wire.deaf = False
         await trio.sleep(1.5)
-        assert at.connection.closing
+        assert not at.connection.serving
 
 
 async def test_requests_of_a_peer_that_exceeds_a_bound_are_given_up(

@@ -184,7 +184,7 @@ async def test_a_connection_whose_narrow_ids_are_used_up_takes_no_more(
 async def test_a_call_before_the_connection_runs_waits_for_it(autojump_clock: MockClock) -> None:
     # The one that dials calls at once.
     async with upstream(PIECES) as u, trio.open_nursery() as nursery:
-        assert u.connection._nursery is None
+        assert u.connection.wire.nursery is None
         body = BytesBody(bytes(PIECES.window + 10))
         nursery.start_soon(u.connection.call, request_of(ASK, body))
         server = talk(u.peer, Role.SERVER)

@@ -11,39 +11,57 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.connection.kit import memory_stream
+from tests.connection.shared.wires import shared_wire
+from xproxy.config.schema import TimeoutsConfig
+from xproxy.connection.service import DownstreamStats, Port, Service
 from xproxy.connection.shared.hold import Hold
 from xproxy.connection.shared.inflow import Inflow
 from xproxy.connection.shared.outbox import Outbox
-from xproxy.model.frames import Data
+from xproxy.connection.shared.served import Served
+from xproxy.connection.shared.wire import SharedWire
+from xproxy.connection.shared.worker import Worker
+from xproxy.model.frames import Data, Head
+from xproxy.model.limits import MIB
+from xproxy.model.message import RequestHead
 from xproxy.model.traits import Role
-from xproxy.stream.held import Share, uncounted
+from xproxy.stream.exchange import Request, Response
 from xproxy.testing.proxy import End
 from xproxy.transport.stream import ByteStream
+from xproxy.transport.timers import Timers
+
+ASK = RequestHead(service="s", method="m")
 
 
-@attrs.define(eq=False)
-class Reader:
-    """A connection, as far as its hold sees it; the carrier of its bodies too."""
+async def nobody(_request: Request) -> Response:
+    raise AssertionError("no stream is served here")
 
-    stream: ByteStream
-    outbox: Outbox
-    role: Role = Role.SERVER
-    deaf: bool = False
-    crowded: bool = False
-    forsaken: int = 0
-    share: Share = attrs.field(factory=uncounted)
+
+PORT = Port("test", Service(nobody, TimeoutsConfig(), MIB, 1, MIB), DownstreamStats())
+
+
+class Crowd(Served):
+    """As many streams as a test says."""
+
+    forsaken = 0
+    full = False
+
+    @property
+    def crowded(self) -> bool:
+        return self.full
 
     def forsake(self) -> None:
         self.forsaken += 1
 
-    def consumed(self, stream_id: int, count: int) -> None: ...
-
-    def release(self, stream_id: int) -> None: ...
+    def end_one(self) -> None:
+        worker = Worker(self._wire, self, PORT, Timers(), Head(1, ASK, b"", True), 1)
+        self.by_id[1] = worker
+        self.done(worker)
 
 
 @attrs.define(eq=False)
 class Scene:
-    reader: Reader
+    wire: SharedWire
+    served: Crowd
     hold: Hold
     peer: End
     over: trio.Event = attrs.field(factory=trio.Event)
@@ -53,39 +71,44 @@ class Scene:
         self.over.set()
 
 
+def scene_of(stream: ByteStream, peer: End, role: Role = Role.SERVER) -> Scene:
+    wire = shared_wire(stream=stream, outbox=Outbox(8, 0.0), role=role)
+    served = Crowd(wire, PORT, Timers())
+    return Scene(wire, served, Hold(wire, served), peer)
+
+
 @asynccontextmanager
-async def holding(prepare: Callable[[Reader, Hold], None]) -> AsyncIterator[Scene]:
+async def holding(prepare: Callable[[Scene], None]) -> AsyncIterator[Scene]:
     """Give a hold that waits for what ``prepare`` made short."""
     async with memory_stream() as (stream, peer), trio.open_nursery() as nursery:
-        reader = Reader(stream, Outbox(stream, 8, 0.0))
-        scene = Scene(reader, Hold(reader), peer)
-        prepare(reader, scene.hold)
+        scene = scene_of(stream, peer)
+        prepare(scene)
         nursery.start_soon(scene.wait)
         await wait_all_tasks_blocked()
-        assert (reader.deaf, scene.over.is_set()) == (True, False)
+        assert (scene.wire.deaf, scene.over.is_set()) == (True, False)
         yield scene
         await wait_all_tasks_blocked()
-        assert (reader.deaf, scene.over.is_set()) == (False, True)
+        assert (scene.wire.deaf, scene.over.is_set()) == (False, True)
         nursery.cancel_scope.cancel()
 
 
-def full_outbox(reader: Reader, _hold: Hold) -> None:
-    reader.outbox.put(b"more than 8 bytes")
+def full_outbox(scene: Scene) -> None:
+    scene.wire.outbox.put(b"more than 8 bytes")
 
 
-def full_body(reader: Reader, hold: Hold) -> None:
-    hold.congested = Inflow(reader, 1, b"")
-    hold.congested.feed(Data(1, bytes(Inflow.LIMIT)))
+def full_body(scene: Scene) -> None:
+    scene.hold.congested = Inflow(scene.wire, 1, b"")
+    scene.hold.congested.feed(Data(1, bytes(Inflow.LIMIT)))
 
 
-def too_many_streams(reader: Reader, _hold: Hold) -> None:
-    reader.crowded = True
+def too_many_streams(scene: Scene) -> None:
+    scene.served.full = True
 
 
 async def test_room_in_the_outbox(autojump_clock: MockClock) -> None:
     async with holding(full_outbox) as scene:
-        scene.reader.outbox.finish()
-        await scene.reader.outbox.run()
+        scene.wire.outbox.finish()
+        await scene.wire.outbox.run(scene.wire)
 
 
 async def test_room_in_a_body(autojump_clock: MockClock) -> None:
@@ -98,36 +121,33 @@ async def test_room_in_a_body(autojump_clock: MockClock) -> None:
 
 async def test_room_for_streams(autojump_clock: MockClock) -> None:
     async with holding(too_many_streams) as scene:
-        assert scene.hold.wants_streams
-        scene.hold.stream_ended()  # not enough of them
+        scene.served.end_one()  # not enough of them
         await wait_all_tasks_blocked()
         assert not scene.over.is_set()
-        scene.reader.crowded = False
-        scene.hold.stream_ended()
-        await wait_all_tasks_blocked()
-        assert not scene.hold.wants_streams
+        scene.served.full = False
+        scene.served.end_one()
 
 
 @pytest.mark.parametrize("prepare", [full_body, too_many_streams])
 async def test_a_peer_that_hangs_up_meanwhile_is_noticed_and_what_it_sent_still_read(
-    prepare: Callable[[Reader, Hold], None], autojump_clock: MockClock
+    prepare: Callable[[Scene], None], autojump_clock: MockClock
 ) -> None:
     async with holding(prepare) as scene:
         await scene.peer.aclose()
         await wait_all_tasks_blocked()
-        assert scene.reader.forsaken == 1
+        assert scene.served.forsaken == 1
         assert not scene.over.is_set()
         if scene.hold.congested is not None:
             await scene.hold.congested.receive()
-        scene.reader.crowded = False
-        scene.hold.stream_ended()
+        scene.served.full = False
+        scene.served.end_one()
 
 
 async def test_who_asks_goes_on_reading_whatever_waits_to_be_written(
     autojump_clock: MockClock,
 ) -> None:
-    async with memory_stream() as (stream, _peer):
-        reader = Reader(stream, Outbox(stream, 8, 0.0), Role.CLIENT)
-        full_outbox(reader, Hold(reader))
-        await Hold(reader).wait()
-        assert not reader.deaf
+    async with memory_stream() as (stream, peer):
+        scene = scene_of(stream, peer, Role.CLIENT)
+        full_outbox(scene)
+        await scene.wait()
+        assert not scene.wire.deaf

@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.connection.shared.wires import Mute, shared_wire
 from xproxy.connection.shared.inflow import Inflow
 from xproxy.model.errors import UpstreamReset
 from xproxy.model.frames import Data, Trailers
@@ -14,14 +15,20 @@ from xproxy.model.headers import NO_HEADERS
 TRAILERS = Trailers(1, NO_HEADERS)
 
 
-class Connection:
+class Connection(Mute):
+    """A codec with windows, and who wants to know of bodies that are given up."""
+
     def __init__(self) -> None:
         self.taken = 0
         self.released: list[int] = []
 
-    def consumed(self, stream_id: int, count: int) -> None:
+    def consumed(self, stream_id: int, count: int) -> bytes:
         assert stream_id == 1
         self.taken += count
+        return b""
+
+    def sendable(self, stream_id: int) -> int:
+        raise NotImplementedError
 
     def release(self, stream_id: int) -> None:
         self.released.append(stream_id)
@@ -29,7 +36,7 @@ class Connection:
 
 def inflow(first: bytes = b"") -> tuple[Inflow, Connection]:
     connection = Connection()
-    return Inflow(connection, 1, first), connection
+    return Inflow(shared_wire(connection), 1, first, owner=connection), connection
 
 
 async def test_pieces_come_in_order_and_give_credit_when_they_are_taken() -> None:

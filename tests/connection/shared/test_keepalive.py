@@ -11,30 +11,35 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from tests.connection.rpc import outcome, reply, upstream
-from tests.connection.shared.test_outbox import Sink
+from tests.connection.shared.wires import Mute, Sink
 from xproxy.connection.shared.keepalive import keepalive
 from xproxy.connection.shared.outbox import Outbox
+from xproxy.connection.shared.wire import SharedWire
+from xproxy.model.traits import Role, Sharing, Traits
 from xproxy.testing.fakes import LINES, LinesPlugin
+from xproxy.testing.proxy import facts_of
 
 
-class Watched:
-    def __init__(self) -> None:
-        self.stream = Sink()
-        self.outbox = Outbox(self.stream, 1000, 60)
+class Watched(SharedWire):
+    """A wire that says nothing itself."""
+
+    def __init__(self, codec: Asking) -> None:
+        super().__init__(
+            Sink(),
+            codec,
+            Outbox(1000, 60),
+            Role.CLIENT,
+            facts_of("test", Traits(sharing=Sharing.MESSAGES)),
+            whole=True,
+        )
         self.read_at = self.spoken_at = trio.current_time()
-        self.given_up = ""
-        self.whole = True
-        self.streams = 0
         self.drained: list[float] = []
 
-    def drain(self) -> None:
+    def goodbye(self) -> None:
         self.drained.append(trio.current_time())
 
-    def give_up(self, detail: str) -> None:
-        self.given_up = detail
 
-
-class Asking:
+class Asking(Mute):
     def __init__(self, question: bytes = b"?") -> None:
         self.asked: list[float] = []
         self._question = question
@@ -44,33 +49,40 @@ class Asking:
         return self._question
 
 
+def asking(question: bytes = b"?") -> tuple[Watched, Asking]:
+    codec = Asking(question)
+    return Watched(codec), codec
+
+
 async def test_a_silent_peer_is_asked_and_given_up(autojump_clock: MockClock) -> None:
-    watched, codec = Watched(), Asking()
-    await keepalive(watched, codec, 10, 2, 3)
+    watched, codec = asking()
+    await keepalive(watched, 10, 2, 3)
     assert codec.asked == [10, 12, 14]
     assert trio.current_time() == 16
-    assert "none of 3 heartbeats" in watched.given_up
+    assert "none of 3 heartbeats" in watched.detail
     assert watched.outbox.size == 3
 
 
 async def test_a_peer_whose_answer_waits_to_be_read_is_not_given_up(
     autojump_clock: MockClock,
 ) -> None:
-    watched, codec = Watched(), Asking()
+    watched, _ = asking()
+    sink = watched.stream
+    assert isinstance(sink, Sink)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keepalive, watched, codec, 10, 2, 3)
+        nursery.start_soon(keepalive, watched, 10, 2, 3)
         await trio.sleep(11)
-        watched.stream.pending = True
+        sink.pending = True
         await trio.sleep(100)
-        assert not watched.given_up
-        watched.stream.pending = False
-    assert watched.given_up
+        assert not watched.detail
+        sink.pending = False
+    assert watched.detail
 
 
 async def test_a_peer_that_speaks_is_not_asked(autojump_clock: MockClock) -> None:
-    watched, codec = Watched(), Asking()
+    watched, codec = asking()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keepalive, watched, codec, 10, 2, 3)
+        nursery.start_soon(keepalive, watched, 10, 2, 3)
         for _ in range(10):
             await trio.sleep(9)
             watched.read_at = trio.current_time()
@@ -79,9 +91,9 @@ async def test_a_peer_that_speaks_is_not_asked(autojump_clock: MockClock) -> Non
 
 
 async def test_any_byte_is_an_answer(autojump_clock: MockClock) -> None:
-    watched, codec = Watched(), Asking()
+    watched, codec = asking()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keepalive, watched, codec, 10, 2, 2)
+        nursery.start_soon(keepalive, watched, 10, 2, 2)
         for answered_at in (11.0, 22.0, 33.0):
             await trio.sleep_until(answered_at)
             watched.read_at = trio.current_time()
@@ -89,34 +101,34 @@ async def test_any_byte_is_an_answer(autojump_clock: MockClock) -> None:
         # The last was asked once more, ten seconds after the last byte.
         assert codec.asked == [10, 21, 32]
         nursery.cancel_scope.cancel()
-    assert watched.given_up == ""
+    assert watched.detail == ""
 
 
 async def test_an_answer_to_the_last_question_is_in_time(autojump_clock: MockClock) -> None:
-    watched, codec = Watched(), Asking()
+    watched, codec = asking()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keepalive, watched, codec, 10, 2, 3)
+        nursery.start_soon(keepalive, watched, 10, 2, 3)
         await trio.sleep_until(15.5)
         watched.read_at = trio.current_time()
         await trio.sleep_until(25)
         assert codec.asked == [10, 12, 14]
-        assert watched.given_up == ""
+        assert watched.detail == ""
         nursery.cancel_scope.cancel()
 
 
 async def test_a_dialect_without_such_a_question_is_left_alone(autojump_clock: MockClock) -> None:
-    watched, codec = Watched(), Asking(b"")
-    await keepalive(watched, codec, 10, 2, 3)
-    assert watched.given_up == ""
+    watched, _ = asking(b"")
+    await keepalive(watched, 10, 2, 3)
+    assert watched.detail == ""
     assert watched.outbox.size == 0
 
 
 async def test_a_peer_that_takes_questions_for_abuse_is_asked_rarely(
     autojump_clock: MockClock,
 ) -> None:
-    watched, codec = Watched(), Asking()
+    watched, codec = asking()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keepalive, watched, codec, 10, 2, 3, 300)
+        nursery.start_soon(keepalive, watched, 10, 2, 3, 300)
 
         async def answer(at: float, *, speaking: bool = False) -> None:
             await trio.sleep_until(at)
@@ -134,9 +146,9 @@ async def test_a_peer_that_takes_questions_for_abuse_is_asked_rarely(
         await trio.sleep_until(715)
         # Once, and the answer may come as late as the last of three.
         assert codec.asked == [10, 310, 410, 710]
-        assert watched.given_up == ""
+        assert watched.detail == ""
         await trio.sleep_until(717)
-        assert "none of 3 heartbeats" in watched.given_up
+        assert "none of 3 heartbeats" in watched.detail
 
 
 @settings(max_examples=100)
@@ -154,7 +166,7 @@ def test_no_rounding_makes_it_spin(
 
     async def main() -> None:
         await trio.sleep(start)
-        await keepalive(Watched(), codec, interval, timeout, misses)
+        await keepalive(Watched(codec), interval, timeout, misses)
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
     assert len(codec.asked) == misses
@@ -163,27 +175,27 @@ def test_no_rounding_makes_it_spin(
 async def test_a_busy_peer_is_asked_again_and_sent_nothing_more(
     autojump_clock: MockClock,
 ) -> None:
-    watched, codec = Watched(), Asking()
-    watched.streams = 1
+    watched, codec = asking()
+    watched.asked = (1,)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keepalive, watched, codec, 10, 2, 2)
+        nursery.start_soon(keepalive, watched, 10, 2, 2)
         await trio.sleep_until(39)
         assert codec.asked == [10, 12, 24, 26, 38]
         assert watched.drained == [14, 28]
-        assert watched.given_up == ""
-        watched.streams = 0
+        assert watched.detail == ""
+        watched.asked = ()
         await trio.sleep_until(100)
-        assert watched.given_up
+        assert watched.detail
         nursery.cancel_scope.cancel()
 
 
 async def test_where_streams_say_themselves_that_they_live_a_silent_peer_is_given_up(
     autojump_clock: MockClock,
 ) -> None:
-    watched, codec = Watched(), Asking()
-    watched.streams, watched.whole = 1, False
-    await keepalive(watched, codec, 10, 2, 2)
-    assert watched.given_up
+    watched, _ = asking()
+    watched.asked, watched.whole = (1,), False
+    await keepalive(watched, 10, 2, 2)
+    assert watched.detail
 
 
 async def test_a_call_of_a_busy_peer_has_its_time(autojump_clock: MockClock) -> None:
@@ -195,7 +207,7 @@ async def test_a_call_of_a_busy_peer_has_its_time(autojump_clock: MockClock) -> 
 
         nursery.start_soon(call)
         await trio.sleep(22)
-        assert u.connection.closing  # nobody new is sent there
+        assert not u.connection.serving  # nobody new is sent there
         await u.peer.send(reply(1, b"at last"))
         await u.ended.wait()
         assert results == [b"at last"]
@@ -256,13 +268,13 @@ async def test_a_message_lets_a_rarely_asked_peer_be_asked_again(
 
 
 async def test_a_peer_that_is_busy_taking_what_we_send_lives(autojump_clock: MockClock) -> None:
-    watched, codec = Watched(), Asking()
+    watched, _ = asking()
     watched.outbox.put(b"a long message")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(keepalive, watched, codec, 10, 2, 3)
+        nursery.start_soon(keepalive, watched, 10, 2, 3)
         for _ in range(100):
             await trio.sleep(1)
             watched.outbox.written += 1
-        assert watched.given_up == ""
+        assert watched.detail == ""
         await trio.sleep(20)  # now it takes no more
-        assert "heartbeats" in watched.given_up
+        assert "heartbeats" in watched.detail

@@ -589,10 +589,10 @@ async def test_streams_that_hold_much_are_answered_with_overload_and_then_the_co
         body = bytes(COUNTED)
         await pair.client.send(question(1, b"small") + question(2, body))
         await wait_all_tasks_blocked()
-        assert driver.share.held == 2 * COUNTED
+        assert driver.wire.facts.share.held == 2 * COUNTED
         driver.relieve()
         await pair.client.expect(b"~s 2 8 0 x-envoy-overloaded=true\n")
-        assert driver.share.held == 0
+        assert driver.wire.facts.share.held == 0
         gate.let_go(b"small")
         await pair.client.expect(reply(1, b"small"))
         driver.relieve()
@@ -608,12 +608,12 @@ async def test_half_a_message_is_counted_until_it_is_whole_or_the_connection_end
         whole = question(1, bytes(3 * COUNTED))
         await pair.client.send(whole[: 2 * COUNTED])
         await wait_all_tasks_blocked()
-        assert driver.share.held == 2 * COUNTED
+        assert driver.wire.facts.share.held == 2 * COUNTED
         await pair.client.send(whole[2 * COUNTED :])
         await pair.client.expect(reply(1, bytes(3 * COUNTED)))
-        assert driver.share.held == 0
+        assert driver.wire.facts.share.held == 0
         await pair.client.send(whole[: 2 * COUNTED])
         await wait_all_tasks_blocked()
         await pair.client.aclose()
         await pair.ended.wait()
-        assert driver.share.held == 0
+        assert driver.wire.facts.share.held == 0

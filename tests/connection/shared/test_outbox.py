@@ -6,80 +6,17 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from xproxy.connection.shared.outbox import Outbox, WriteStalled
-from xproxy.model.address import Address
-
-
-class Sink:
-    """A ByteStream that takes as much as it is told to."""
-
-    hung_up = half_close = False
-    pending = False
-
-    def __init__(self, room: int = 10**9) -> None:
-        self.peer = self.local = Address("192.0.2.1", 1)
-        self.room = room
-        self.writes: list[bytes] = []
-        self.failure: Exception | None = None
-        self._more = trio.lowlevel.ParkingLot()
-
-    @property
-    def data(self) -> bytes:
-        return b"".join(self.writes)
-
-    def give(self, room: int) -> None:
-        self.room += room
-        self._more.unpark_all()
-
-    def fail(self, failure: Exception) -> None:
-        self.failure = failure
-        self._more.unpark_all()
-
-    async def read(self) -> bytes:
-        raise NotImplementedError
-
-    def read_now(self) -> bytes | None:
-        raise NotImplementedError
-
-    def settle(self, more: float = 0.0) -> None:
-        raise NotImplementedError
-
-    async def turn(self) -> None:
-        raise NotImplementedError
-
-    async def pause(self, seconds: float) -> None:
-        raise NotImplementedError
-
-    def write_now(self, data: bytes | memoryview) -> int:
-        if self.failure is not None:
-            raise self.failure
-        taken = bytes(data[: self.room])
-        self.room -= len(taken)
-        self.writes.append(taken)
-        return len(taken)
-
-    async def wait_writable(self) -> None:
-        while not self.room and self.failure is None:
-            await self._more.park()
-
-    def watch(self, scope: trio.CancelScope | None) -> None:
-        raise NotImplementedError
-
-    def shutdown_write(self) -> None:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-    def abort(self) -> None:
-        raise NotImplementedError
+from tests.connection.shared.wires import Sink, shared_wire
+from xproxy.connection.shared.outbox import Outbox
+from xproxy.connection.wire import WriteStalled
 
 
 async def test_what_one_tick_puts_leaves_in_one_write_and_in_order() -> None:
     sink = Sink()
-    outbox = Outbox(sink, 1000, 60)
+    outbox = Outbox(1000, 60)
+    wire = shared_wire(stream=sink, outbox=outbox)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(outbox.run)
+        nursery.start_soon(outbox.run, wire)
         await wait_all_tasks_blocked()
         for i in range(5):
             outbox.put(b"%d" % i)
@@ -96,18 +33,20 @@ async def test_what_one_tick_puts_leaves_in_one_write_and_in_order() -> None:
 
 async def test_what_was_put_before_it_runs_is_written() -> None:
     sink = Sink()
-    outbox = Outbox(sink, 1000, 60)
+    outbox = Outbox(1000, 60)
+    wire = shared_wire(stream=sink, outbox=outbox)
     outbox.put(b"early")
     outbox.finish()
-    await outbox.run()
+    await outbox.run(wire)
     assert sink.data == b"early"
 
 
 async def test_finish_writes_all_and_returns(autojump_clock: MockClock) -> None:
     sink = Sink(room=3)
-    outbox = Outbox(sink, 1000, 60)
+    outbox = Outbox(1000, 60)
+    wire = shared_wire(stream=sink, outbox=outbox)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(outbox.run)
+        nursery.start_soon(outbox.run, wire)
         outbox.put(b"abcdef")
         await wait_all_tasks_blocked()
         outbox.put(b"ghi")
@@ -120,7 +59,8 @@ async def test_finish_writes_all_and_returns(autojump_clock: MockClock) -> None:
 
 async def test_producers_wait_at_the_bound_until_there_is_room(autojump_clock: MockClock) -> None:
     sink = Sink(room=0)
-    outbox = Outbox(sink, 10, 60)
+    outbox = Outbox(10, 60)
+    wire = shared_wire(stream=sink, outbox=outbox)
     passed: list[int] = []
 
     async def produce(number: int) -> None:
@@ -129,7 +69,7 @@ async def test_producers_wait_at_the_bound_until_there_is_room(autojump_clock: M
         outbox.put(b"x" * 10)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(outbox.run)
+        nursery.start_soon(outbox.run, wire)
         for number in range(3):
             nursery.start_soon(produce, number)
             await wait_all_tasks_blocked()
@@ -152,20 +92,22 @@ async def test_producers_wait_at_the_bound_until_there_is_room(autojump_clock: M
 async def test_a_peer_that_takes_nothing_for_too_long_is_given_up(
     autojump_clock: MockClock,
 ) -> None:
-    outbox = Outbox(Sink(room=4), 1000, 7)
+    outbox = Outbox(1000, 7)
+    wire = shared_wire(stream=Sink(room=4), outbox=outbox)
     outbox.put(b"abcdef")
     with pytest.raises(WriteStalled, match="took nothing for 7 s"):
-        await outbox.run()
+        await outbox.run(wire)
     assert trio.current_time() == 7
 
 
 async def test_a_peer_that_takes_a_little_now_and_then_is_not(autojump_clock: MockClock) -> None:
     sink = Sink(room=0)
-    outbox = Outbox(sink, 1000, 7)
+    outbox = Outbox(1000, 7)
+    wire = shared_wire(stream=sink, outbox=outbox)
     outbox.put(b"abcdef")
     outbox.finish()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(outbox.run)
+        nursery.start_soon(outbox.run, wire)
         for _ in range(6):
             await trio.sleep(6)
             sink.give(1)
@@ -174,11 +116,12 @@ async def test_a_peer_that_takes_a_little_now_and_then_is_not(autojump_clock: Mo
 
 async def test_no_stall_time_is_for_ever(autojump_clock: MockClock) -> None:
     sink = Sink(room=0)
-    outbox = Outbox(sink, 1000, 0)
+    outbox = Outbox(1000, 0)
+    wire = shared_wire(stream=sink, outbox=outbox)
     outbox.put(b"a")
     outbox.finish()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(outbox.run)
+        nursery.start_soon(outbox.run, wire)
         await trio.sleep(80_000)
         sink.give(1)
     assert sink.data == b"a"
@@ -189,11 +132,12 @@ async def test_a_break_is_told_and_nobody_waits_for_room_any_more(
     room: int, autojump_clock: MockClock
 ) -> None:
     sink = Sink(room)
-    outbox = Outbox(sink, 4, 60)
+    outbox = Outbox(4, 60)
+    wire = shared_wire(stream=sink, outbox=outbox)
 
     async def run() -> None:
         with pytest.raises(trio.BrokenResourceError):
-            await outbox.run()
+            await outbox.run(wire)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run)
@@ -211,10 +155,11 @@ async def test_a_break_is_told_and_nobody_waits_for_room_any_more(
 async def test_cancelling_the_writer_wakes_whoever_waits(
     where: str, autojump_clock: MockClock
 ) -> None:
-    outbox = Outbox(Sink(room=0), 4, 60)
+    outbox = Outbox(4, 60)
+    wire = shared_wire(stream=Sink(room=0), outbox=outbox)
     async with trio.open_nursery() as nursery:
         async with trio.open_nursery() as inner:
-            inner.start_soon(outbox.run)
+            inner.start_soon(outbox.run, wire)
             await wait_all_tasks_blocked()
             if where == "writing":
                 outbox.put(b"abcdef")
@@ -229,9 +174,10 @@ async def test_cancelling_a_producer_cancels_the_waiting_and_not_the_writing(
     autojump_clock: MockClock,
 ) -> None:
     sink = Sink(room=2)
-    outbox = Outbox(sink, 4, 60)
+    outbox = Outbox(4, 60)
+    wire = shared_wire(stream=sink, outbox=outbox)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(outbox.run)
+        nursery.start_soon(outbox.run, wire)
         outbox.put(b"abcdef")
         with trio.move_on_after(1) as scope:
             await outbox.room()
@@ -240,3 +186,43 @@ async def test_cancelling_a_producer_cancels_the_waiting_and_not_the_writing(
         await outbox.room()
         outbox.finish()
     assert sink.data == b"abcdef"
+
+
+async def test_what_has_not_gone_is_there_to_be_taken_along(autojump_clock: MockClock) -> None:
+    sink = Sink(room=3)
+    outbox = Outbox(1000, 60)
+    wire = shared_wire(stream=sink, outbox=outbox)
+    async with trio.open_nursery() as nursery:
+        outbox.put(b"abcd")
+        assert wire.unsent() == b"abcd"
+        nursery.start_soon(outbox.run, wire)
+        await wait_all_tasks_blocked()
+        outbox.put(b"ef")
+        outbox.put(b"g")
+        assert (sink.data, wire.unsent()) == (b"abc", b"defg")
+        sink.give(2)
+        await wait_all_tasks_blocked()
+        assert (sink.data, wire.unsent()) == (b"abcde", b"fg")
+        sink.give(100)
+        await wait_all_tasks_blocked()
+        assert wire.unsent() == b""
+        outbox.finish()
+
+
+async def test_what_waits_goes_to_the_stream_that_is_there_when_it_can_go(
+    autojump_clock: MockClock,
+) -> None:
+    first, second = Sink(room=1), Sink()
+    outbox = Outbox(1000, 60)
+    wire = shared_wire(stream=first, outbox=outbox)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.run, wire)
+        outbox.put(b"abc")
+        await wait_all_tasks_blocked()
+        wire.become(second, wire.codec)
+        first.give(1)  # it wakes, and looks which one there is
+        await wait_all_tasks_blocked()
+        outbox.put(b"d")
+        await wait_all_tasks_blocked()
+        assert (first.data, second.data) == (b"a", b"bcd")
+        outbox.finish()

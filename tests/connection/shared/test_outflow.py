@@ -7,9 +7,9 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.connection.kit import Fed
-from tests.connection.shared.test_outbox import Sink
+from tests.connection.shared.wires import Sink, shared_wire
 from xproxy.connection.shared.outbox import Outbox
-from xproxy.connection.shared.outflow import Outflow
+from xproxy.connection.shared.outflow import fits, send_body
 from xproxy.model.errors import UpstreamReset
 from xproxy.model.frames import Data, Frame, Trailers
 from xproxy.model.headers import NO_HEADERS
@@ -44,19 +44,22 @@ class Flow:
     def __init__(self, codec: Windows, *, limit: int = 1000, room: int = 10**9) -> None:
         self.codec = codec
         self.sink = Sink(room)
-        self.outbox = Outbox(self.sink, limit, 60)
-        self.outflow = Outflow(codec, self.outbox)
+        self.outbox = Outbox(limit, 60)
+        self.wire = shared_wire(codec, self.sink, outbox=self.outbox)
         self.noted: list[int] = []
 
+    async def run(self) -> None:
+        await self.outbox.run(self.wire)
+
     async def send(self, stream_id: int, body: Body) -> None:
-        await self.outflow.send(stream_id, body, self.noted.append)
+        await send_body(self.wire, stream_id, body, self.noted.append)
 
 
 async def test_a_body_goes_out_piece_by_piece_and_ends(autojump_clock: MockClock) -> None:
     flow = Flow(Windows(s1=1000))
     body = Fed(b"ab", b"", b"c")
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(flow.outbox.run)
+        nursery.start_soon(flow.run)
         nursery.start_soon(flow.send, 1, body)
         await wait_all_tasks_blocked()
         assert flow.sink.data == b"abc"
@@ -71,14 +74,14 @@ async def test_trailers_are_the_end(autojump_clock: MockClock) -> None:
     flow = Flow(Windows(s1=1000))
     await flow.send(1, BytesBody(b"ab", Trailers(1, NO_HEADERS)))
     flow.outbox.finish()
-    await flow.outbox.run()
+    await flow.run()
     assert flow.sink.data == b"ab<trailers>"
 
 
 async def test_no_more_than_the_window_goes_out(autojump_clock: MockClock) -> None:
     flow = Flow(Windows(s1=3, s2=100))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(flow.outbox.run)
+        nursery.start_soon(flow.run)
         nursery.start_soon(flow.send, 1, BytesBody(b"abcdefgh"))
         await wait_all_tasks_blocked()
         assert flow.sink.data == b"abc"
@@ -88,7 +91,7 @@ async def test_no_more_than_the_window_goes_out(autojump_clock: MockClock) -> No
         for credit, expected in ((0, b""), (2, b"de"), (3, b"fgh.")):
             flow.codec.windows[1] += credit
             before = len(flow.sink.data)
-            flow.outflow.credit()
+            flow.wire.credit.unpark_all()
             await wait_all_tasks_blocked()
             assert flow.sink.data[before:] == expected
         flow.outbox.finish()
@@ -98,7 +101,7 @@ async def test_a_full_outbox_stops_the_body(autojump_clock: MockClock) -> None:
     flow = Flow(Windows(s1=10**6), limit=10, room=0)
     body = Fed(*[b"0123456789"] * 50)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(flow.outbox.run)
+        nursery.start_soon(flow.run)
         nursery.start_soon(flow.send, 1, body)
         await wait_all_tasks_blocked()
         assert flow.outbox.size <= 20
@@ -114,7 +117,7 @@ async def test_what_the_body_raises_comes_out(autojump_clock: MockClock) -> None
     with pytest.raises(UpstreamReset):
         await flow.send(1, Fed(b"ab", failure=UpstreamReset("gone")).ended())
     flow.outbox.finish()
-    await flow.outbox.run()
+    await flow.run()
     assert flow.sink.data == b"ab"  # and no end
 
 
@@ -127,7 +130,7 @@ async def test_cancelled_anywhere_it_leaves_the_message_without_an_end(
     )
     body = Fed(b"ab") if where == "body" else Fed(b"ab", b"cd").ended()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(flow.outbox.run)
+        nursery.start_soon(flow.run)
         with trio.move_on_after(1) as scope:
             await flow.send(1, body)
         assert scope.cancelled_caught
@@ -137,9 +140,9 @@ async def test_cancelled_anywhere_it_leaves_the_message_without_an_end(
 
 
 def test_only_a_whole_body_within_the_window_fits() -> None:
-    outflow = Flow(Windows(s1=3, s2=0)).outflow
-    assert outflow.fits(1, BytesBody(b"abc"))
-    assert not outflow.fits(1, BytesBody(b"abcd"))
-    assert outflow.fits(2, BytesBody())
-    assert outflow.fits(1, BytesBody(b"", Trailers(1, NO_HEADERS)))
-    assert not outflow.fits(1, Fed(b"a"))
+    wire = Flow(Windows(s1=3, s2=0)).wire
+    assert fits(wire, 1, BytesBody(b"abc"))
+    assert not fits(wire, 1, BytesBody(b"abcd"))
+    assert fits(wire, 2, BytesBody())
+    assert fits(wire, 1, BytesBody(b"", Trailers(1, NO_HEADERS)))
+    assert not fits(wire, 1, Fed(b"a"))

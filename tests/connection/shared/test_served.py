@@ -61,7 +61,7 @@ async def test_without_a_port_a_request_is_refused(autojump_clock: MockClock) ->
         u.connection._served.requested(Head(3, ASK, b"", True))
         await u.peer.expect(reply(3, status=Status.UNIMPLEMENTED.value))
         assert u.connection.streams == 0
-        assert not u.connection.crowded
+        assert not u.connection._served.crowded
 
 
 @pytest.mark.parametrize(("plugin", "most"), [(LINES, 2), (PIECES, 4)])

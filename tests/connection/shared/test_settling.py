@@ -6,11 +6,12 @@ import attrs
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.connection.shared.wires import Mute, shared_wire
 from xproxy.connection.shared.settling import Settling
 
 
 @attrs.define
-class Bound:
+class Bound(Mute):
     """A codec that bounds requests, as far as this asks it."""
 
     settled: bool = False
@@ -21,7 +22,7 @@ class Bound:
 
 async def test_those_who_wait_are_told_at_once(autojump_clock: MockClock) -> None:
     bound = Bound()
-    settling = Settling(bound)
+    settling = Settling(shared_wire(bound))
     async with trio.open_nursery() as nursery:
         for _ in range(2):
             nursery.start_soon(settling.wait, 60.0)
@@ -38,7 +39,7 @@ async def test_those_who_wait_are_told_at_once(autojump_clock: MockClock) -> Non
 
 
 async def test_nobody_waits_for_ever(autojump_clock: MockClock) -> None:
-    settling = Settling(Bound())
+    settling = Settling(shared_wire(Bound()))
     before = trio.current_time()
     await settling.wait(3.0)
     assert trio.current_time() - before == 3.0
@@ -51,7 +52,7 @@ async def test_nobody_waits_for_ever(autojump_clock: MockClock) -> None:
 
 
 async def test_a_protocol_without_a_bound_is_not_waited_for() -> None:
-    settling = Settling(None)
+    settling = Settling(shared_wire())
     await settling.wait(60.0)
     settling.look()
     assert not settling.awaited

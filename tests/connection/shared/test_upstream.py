@@ -108,7 +108,7 @@ async def test_a_goodbye_of_the_upstream_ends_the_connection_after_the_last_answ
         await u.peer.expect(b"~q 1 s m 0 -\n")
         await u.peer.send(b"~g\n")
         await wait_all_tasks_blocked()
-        assert u.connection.closing
+        assert not u.connection.serving
         assert not u.ended.is_set()
         await u.peer.send(reply(1, b"last"))
         await u.ended.wait()
@@ -187,7 +187,7 @@ async def test_an_upstream_that_takes_no_more_is_heard_out(
 
         nursery.start_soon(call)
         await wait_all_tasks_blocked()
-        stream = u.connection.stream
+        stream = u.connection.wire.stream
         assert isinstance(stream, Deafening)
         stream.deaf = True
         nursery.start_soon(call)
@@ -252,7 +252,7 @@ async def test_an_answer_that_cannot_be_read_fails_its_call_alone(
                 assert isinstance(result, UpstreamProtocolError)
                 assert why in result.detail
         assert len(results) == 50
-        assert not u.connection.closing
+        assert u.connection.serving
 
 
 async def test_a_body_read_while_the_connection_breaks_is_not_sent_to_nobody(
@@ -406,7 +406,7 @@ async def test_after_many_resets_the_connection_is_left_and_no_more_are_said(
                 await wait_all_tasks_blocked()
                 hasty.cancel()
         await wait_all_tasks_blocked()
-        assert u.connection.closing
+        assert not u.connection.serving
         assert not u.ended.is_set()
         assert u.connection.streams == 1
         # What nobody told it of it may answer: into the window of its stream, and no further.
@@ -428,5 +428,5 @@ async def test_resets_now_and_then_are_said(autojump_clock: MockClock) -> None:
             with trio.move_on_after(1.0 / RESETS_A_SECOND):
                 await outcome(u.connection, request_of(GET))
         await wait_all_tasks_blocked()
-        assert not u.connection.closing
+        assert u.connection.serving
         assert _told(await u.peer.stream.receive_some())[0] == 3 * MOST_RESETS

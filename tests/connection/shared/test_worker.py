@@ -384,7 +384,7 @@ async def test_a_reset_at_the_very_end_of_a_stream_hits_no_other(autojump_clock:
             while driver._served.by_id:
                 await trio.lowlevel.checkpoint()
             handed_over += len(driver._served.idle)
-            [frame] = driver.codec.receive(client.codec.send(Head(2, ASK, b"", True)))
+            [frame] = driver.wire.codec.receive(client.codec.send(Head(2, ASK, b"", True)))
             assert isinstance(frame, Head)
             driver._served.requested(frame)
             answers = {(await client.next()).stream_id for _ in range(2)}  # type: ignore[union-attr]

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
-from xproxy.codecs.api import SupportsDeadline
-from xproxy.model.frames import Violation
+from xproxy.codecs.api import SupportsDeadline, supports
+from xproxy.connection.shared.wire import SharedWire
 from xproxy.transport.timers import Timer, Timers
 
 _AGAIN: Final = 1.0
 """Seconds until the next look at a peer that could not be heard."""
 
 
-class Accused(Protocol):
-    """The connection as this sees it."""
-
-    @property
-    def deaf(self) -> bool:
-        """Nothing is read at the moment: the peer may have spoken."""
-        ...
-
-    def violated(self, frame: Violation) -> None: ...
-
-    def stop_reading(self) -> None: ...
-
-
 class Acknowledgement:
     """Looks once, when the time is up."""
 
-    __slots__ = ("_codec", "_connection", "_timer", "_timers")
+    __slots__ = ("_timer", "_timers", "_wire")
 
-    def __init__(self, connection: Accused, codec: SupportsDeadline, timers: Timers) -> None:
-        self._connection = connection
-        self._codec = codec
+    def __init__(self, wire: SharedWire, timers: Timers) -> None:
+        self._wire = wire
         self._timers = timers
         self._timer = Timer()
         self._timer.scope = self
-        if codec.patience:
+        codec = wire.codec
+        if supports(codec, SupportsDeadline) and codec.patience:
             timers.arm(self._timer, trio.current_time() + codec.patience)
 
     def end(self) -> None:
@@ -47,10 +34,10 @@ class Acknowledgement:
 
     def cancel(self) -> None:
         """The timer has come to its end."""
-        if self._codec.acknowledged:
+        codec = self._wire.codec
+        if not supports(codec, SupportsDeadline) or codec.acknowledged:
             return
-        if self._connection.deaf:
+        if self._wire.deaf:
             self._timers.arm(self._timer, trio.current_time() + _AGAIN)
             return
-        self._connection.violated(self._codec.overdue())
-        self._connection.stop_reading()
+        self._wire.accuse(codec.overdue())

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 from outcome import Error
 
 from xproxy.codecs.api import (
     PREPARED_FROM,
-    Codec,
-    SupportsIdWidth,
     SupportsPreparing,
-    SupportsStreamIds,
-    supports,
 )
+from xproxy.connection.phase import READS, Phase
 from xproxy.connection.preparing import prepared
-from xproxy.connection.shared.inflow import Carrier, Inflow
-from xproxy.connection.shared.outbox import Outbox
-from xproxy.connection.shared.outflow import Outflow
+from xproxy.connection.shared.inflow import Inflow
+from xproxy.connection.shared.outflow import fits, send_body
+from xproxy.connection.shared.wire import LARGEST_ID, SharedWire
 from xproxy.model.errors import (
     LocalProtocolError,
     Overflow,
@@ -38,11 +34,10 @@ from xproxy.stream.body import Body, BytesBody, read_whole
 from xproxy.stream.exchange import Request, Response
 from xproxy.transport.parking import Reason
 from xproxy.transport.poller import AWAKE
-from xproxy.transport.stream import ByteStream
 
 _logger = logging.getLogger(__name__)
 
-_IDS: Final = 0x7FFFFFFF
+_SERVING: Final = Phase.SERVING
 MOST_RESETS: Final = 50
 """Streams that may be reset on one connection at once; half of what the strictest peers take."""
 RESETS_A_SECOND: Final = 1.0
@@ -53,25 +48,6 @@ _MOST_SPARE: Final = 64
 """Objects of calls that are over, of one connection: as many as there were at once, mostly."""
 MOST_INTERIM: Final = 4
 """Responses before the response (1xx) that wait for a client to take them; further ones are dropped."""
-
-
-class CallingConnection(Carrier, Protocol):
-    """The connection as its calls see it."""
-
-    codec: Codec
-    stream: ByteStream
-    outbox: Outbox
-    outflow: Outflow
-    whole: bool
-    closing: bool
-
-    def finish_if_idle(self) -> None: ...
-
-    def leave(self) -> None:
-        """Take no new streams: they go elsewhere, and what is in flight here ends in peace."""
-        ...
-
-    def spawn(self, work: Callable[[], Awaitable[None]]) -> None: ...
 
 
 class Call:
@@ -129,23 +105,19 @@ class Calls:
 
     __slots__ = (
         "_by_id",
-        "_connection",
-        "_ids",
         "_late",
         "_max_message_bytes",
-        "_next_from_codec",
         "_next_id",
-        "_preparing",
         "_refusing",
         "_reset_at",
         "_resets",
         "_spare",
         "_unsaid",
-        "_wide",
+        "_wire",
         "lost",
     )
 
-    def __init__(self, connection: CallingConnection, max_message_bytes: int) -> None:
+    def __init__(self, wire: SharedWire, max_message_bytes: int) -> None:
         self.lost: StreamError | None = None
         self._resets = 0.0
         self._reset_at = 0.0
@@ -153,26 +125,17 @@ class Calls:
         """Streams given up whose reset was not said; no more of them than the connection ever had in flight, as it
         takes no new ones."""
         self._refusing = False  # the peer said that it takes no more
-        self._connection = connection
+        self._wire = wire
         self._max_message_bytes = max_message_bytes
         self._by_id: dict[int, Call] = {}
+        wire.asked = self._by_id
         self._spare: list[Call] = []
         self._next_id = 0
-        codec = connection.codec
-        self._preparing = codec if supports(codec, SupportsPreparing) else None
-        self._ids = codec.largest_id if supports(codec, SupportsIdWidth) else _IDS
         self._late: set[int] = set()
         """Where ids are narrow, those of calls given up whose answer may still come: they are not taken again."""
-        self._next_from_codec = codec.next_stream_id if supports(codec, SupportsStreamIds) else None
-        self._wide = self._ids == _IDS and self._next_from_codec is None
 
     def __len__(self) -> int:
         return len(self._by_id)
-
-    def leave(self, remains: CallingConnection) -> None:
-        """The connection has ended: know only what is left of it."""
-        self._connection = remains
-        self._drop_spare()
 
     def _drop_spare(self) -> None:
         # Each knows itself, by its reason.
@@ -187,28 +150,28 @@ class Calls:
 
         Raises UpstreamReset, UpstreamRefused, UpstreamProtocolError, Overflow, and what the request body raises.
         """
-        connection = self._connection
+        wire = self._wire
         head = request.head
         body = request.body
-        if type(body) is not BytesBody and connection.whole:
+        if type(body) is not BytesBody and wire.whole:
             body = await read_whole(body, self._max_message_bytes, request.stream.hold)
-        outbox = connection.outbox
+        outbox = wire.outbox
         if outbox.size >= outbox.limit:
             await outbox.room()
-        if self._refusing or self.lost is not None:
+        if wire.phase is not _SERVING and self._over:
             raise self._refused()
-        if connection.whole and type(body) is BytesBody:
+        if wire.whole and type(body) is BytesBody:
             data = body.data
             size = request.record.received_bytes = len(data)
-            if size >= PREPARED_FROM and self._preparing is not None:
-                head, data = await self._prepared(self._preparing, head, data)
+            if size >= PREPARED_FROM and wire.preparing is not None:
+                head, data = await self._prepared(wire.preparing, head, data)
             # ``_take_id``, written out for where ids are wide: every message comes here.
-            calls, stream_id = self._by_id, self._next_id + 1 & _IDS
-            if self._wide and stream_id not in calls and len(calls) < _MOST_CALLS:
+            calls, stream_id = self._by_id, self._next_id + 1 & LARGEST_ID
+            if wire.wide and stream_id not in calls and len(calls) < _MOST_CALLS:
                 self._next_id = stream_id
             else:
                 stream_id = self._take_id()
-            outbox.put(connection.codec.send(whole(stream_id, head, data, request.origin)))
+            outbox.put(wire.codec.send(whole(stream_id, head, data, request.origin)))
             data = b""  # it has gone, and the answer may take its time
             if head.oneway:
                 return Response(_ACCEPTED, BytesBody())
@@ -244,7 +207,7 @@ class Calls:
             raise
         message: ResponseHead = frame.message  # type: ignore[assignment]  # as above
         if frame.end:
-            if connection.whole:
+            if wire.whole:
                 self._keep(call)
             return Response(message, BytesBody(frame.data), frame.origin)
         assert call.body is not None
@@ -266,20 +229,25 @@ class Calls:
                 None  # it knows the call, which would keep its message until a collection
             )
 
+    @property
+    def _over(self) -> bool:
+        # Whether no call can be made any more.
+        return self._refusing or self.lost is not None or self._wire.phase not in READS
+
     def _refused(self) -> UpstreamRefused:
         # Nothing was sent: the lane had it when it was good, which was a moment ago.
         return UpstreamRefused(
-            f"{self._connection.stream.peer} takes no more requests on this connection",
+            f"{self._wire.stream.peer} takes no more requests on this connection",
             leaving=True,
         )
 
     async def _prepared(
         self, codec: SupportsPreparing, head: RequestHead, data: bytes
     ) -> tuple[RequestHead, bytes]:
-        ready = await prepared(codec, Head(0, head, data, True), self._connection.stream)
-        if self._connection.outbox.full:
-            await self._connection.outbox.room()
-        if self._refusing or self.lost is not None:
+        ready = await prepared(codec, Head(0, head, data, True), self._wire.stream)
+        if self._wire.outbox.full:
+            await self._wire.outbox.room()
+        if self._over:
             raise self._refused()
         return ready.message, ready.data  # type: ignore[return-value]  # of a request
 
@@ -287,12 +255,12 @@ class Calls:
         calls = self._by_id
         if len(calls) >= _MOST_CALLS:
             raise Overflow(
-                f"{self._connection.stream.peer}: {_MOST_CALLS} requests are in flight on one connection"
+                f"{self._wire.stream.peer}: {_MOST_CALLS} requests are in flight on one connection"
             )
-        if self._next_from_codec is not None:
-            return self._next_from_codec()
-        ids = self._ids
-        if ids == _IDS:
+        if self._wire.stream_ids is not None:
+            return self._wire.stream_ids.next_stream_id()
+        ids = self._wire.largest_id
+        if ids == LARGEST_ID:
             # Wider than all that can be in flight, and an answer that comes late finds nobody for 2³¹ calls.
             while True:
                 stream_id = self._next_id = self._next_id + 1 & ids
@@ -302,12 +270,12 @@ class Calls:
         if len(calls) + len(late) > ids:
             if late:
                 # Its peer owes too many answers: a fresh connection has all ids.
-                self._connection.leave()
+                self._wire.yield_streams()
                 raise UpstreamRefused(
-                    f"{self._connection.stream.peer}: {len(late)} answers are overdue", leaving=True
+                    f"{self._wire.stream.peer}: {len(late)} answers are overdue", leaving=True
                 )
             raise Overflow(
-                f"{self._connection.stream.peer}: all {ids + 1} ids are in flight on one connection"
+                f"{self._wire.stream.peer}: all {ids + 1} ids are in flight on one connection"
             )
         while True:
             self._next_id = self._next_id + 1 & ids
@@ -316,33 +284,33 @@ class Calls:
 
     def _begin(self, stream_id: int, request: Request, body: Body) -> Call:
         # Bodies in pieces: the head opens the stream, and with it the window for what follows.
-        connection = self._connection
-        send = connection.codec.send
+        wire = self._wire
+        send = wire.codec.send
         empty = type(body) is BytesBody and not body.data and body.trailers is None
-        connection.outbox.put(send(Head(stream_id, request.head, b"", empty)))
+        wire.outbox.put(send(Head(stream_id, request.head, b"", empty)))
         call = self._by_id[stream_id] = Call(stream_id, request)
         if empty:
             return call
-        if type(body) is BytesBody and connection.outflow.fits(stream_id, body):
+        if type(body) is BytesBody and fits(wire, stream_id, body):
             trailers = body.trailers
             if body.data:
-                connection.outbox.put(send(Data(stream_id, body.data, trailers is None)))
+                wire.outbox.put(send(Data(stream_id, body.data, trailers is None)))
             if trailers is not None:
-                connection.outbox.put(send(Trailers(stream_id, trailers.headers)))
+                wire.outbox.put(send(Trailers(stream_id, trailers.headers)))
             request.record.received_bytes = len(body.data)
             return call
         call.upload = trio.CancelScope()
         upload = partial(self._upload, call, call.upload, body)
         if not request.stream.start_soon(upload):
             # The stream has no nursery, as its body came whole: that never makes anybody wait.
-            connection.spawn(upload)
+            wire.spawn(upload)
         return call
 
     async def _upload(self, call: Call, scope: trio.CancelScope, body: Body) -> None:
         # Never raises a StreamError: the one who waits for the answer learns of it.
         try:
             with scope:
-                await self._connection.outflow.send(call.stream_id, body, call.note)
+                await send_body(self._wire, call.stream_id, body, call.note)
                 call.upload = None
         except StreamError as error:
             self.settle(call, error)
@@ -357,12 +325,12 @@ class Calls:
 
     def _reset(self, call: Call) -> None:
         # The peer must not take half a request for a whole one, nor go on with an answer nobody wants.
-        if not self._connection.whole and self.lost is None and self._may_reset(call.stream_id):
+        if not self._wire.whole and self.lost is None and self._may_reset(call.stream_id):
             with contextlib.suppress(
                 LocalProtocolError
             ):  # the stream is over for the codec already
-                self._connection.outbox.put(
-                    self._connection.codec.send(Reset(call.stream_id, Status.CANCELLED))
+                self._wire.outbox.put(
+                    self._wire.codec.send(Reset(call.stream_id, Status.CANCELLED))
                 )
 
     def _may_reset(self, stream_id: int) -> bool:
@@ -376,7 +344,7 @@ class Calls:
             return True
         self._resets = level
         self._unsaid.add(stream_id)
-        self._connection.leave()
+        self._wire.yield_streams()
         return False
 
     def unwanted(self, stream_id: int) -> bool:
@@ -391,23 +359,23 @@ class Calls:
         if call is None:
             # A late answer, or one nobody asked for.
             self._late.discard(frame.stream_id)
-            self._connection.consumed(frame.stream_id, len(frame.data))
+            self._wire.consumed(frame.stream_id, len(frame.data))
             return
-        connection = self._connection
+        wire = self._wire
         if call.upload is not None and not frame.interim:
             call.tunnel = call.request.head.grants(frame.message)  # type: ignore[arg-type]  # an answer
         if frame.interim:
             if len(call.frames) >= MOST_INTERIM:
                 return  # its client does not take them, and the next would say no more
-        elif frame.end and connection.whole and not connection.closing:
+        elif frame.end and wire.whole and wire.phase is _SERVING:
             del self._by_id[call.stream_id]
             call.over = True
         elif frame.end:
             self._complete(call)
-            connection.consumed(frame.stream_id, len(frame.data))
+            wire.consumed(frame.stream_id, len(frame.data))
         else:
             share = call.request.connection.share
-            call.body = Inflow(connection, call.stream_id, frame.data, share)
+            call.body = Inflow(wire, call.stream_id, frame.data, share, self)
         call.frames.append(frame)
         task = call.task
         if task is not None:
@@ -430,7 +398,7 @@ class Calls:
         if call is None:
             self._late.discard(frame.stream_id)
             return False
-        peer = self._connection.stream.peer
+        peer = self._wire.stream.peer
         error: StreamError
         if frame.refused:
             error = UpstreamRefused(f"{peer} refused the stream")
@@ -459,8 +427,8 @@ class Calls:
             upload.cancel()
         if reset:
             self._reset(call)
-        if self._connection.closing:
-            self._connection.finish_if_idle()
+        if self._wire.phase is not _SERVING:
+            self._wire.finish_if_idle()
 
     def settle(self, call: Call, error: StreamError, *, reset: bool = True) -> None:
         """Let a call fail."""
@@ -479,7 +447,7 @@ class Calls:
 
     def refused_above(self, last_stream_id: int) -> None:
         """The peer has not taken requests above this id, and never will."""
-        peer = self._connection.stream.peer
+        peer = self._wire.stream.peer
         self._refusing = True
         for call in [c for c in self._by_id.values() if c.stream_id > last_stream_id]:
             error = UpstreamRefused(f"{peer} went away before it took the request", leaving=True)
@@ -497,7 +465,7 @@ class Calls:
     def forget(self, call: Call) -> None:
         """Nobody waits for this call any more."""
         if not call.over:
-            if self._ids < _IDS:
+            if self._wire.largest_id < LARGEST_ID:
                 self._late.add(call.stream_id)
             self._end(call, reset=True)
 

@@ -2,85 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import trio
 
 from xproxy.connection.shared.inflow import Inflow
-from xproxy.connection.shared.outbox import Outbox
+from xproxy.connection.shared.served import Served
+from xproxy.connection.shared.wire import SharedWire
 from xproxy.model.traits import Role
-from xproxy.stream.held import Share
-from xproxy.transport.stream import ByteStream
-
-
-class Holdable(Protocol):
-    """The connection as this sees it."""
-
-    stream: ByteStream
-    outbox: Outbox
-    role: Role
-    deaf: bool
-    share: Share
-
-    @property
-    def crowded(self) -> bool:
-        """As many of the peer's streams are in flight as may be."""
-        ...
-
-    def forsake(self) -> None:
-        """Nobody waits for answers any more."""
-        ...
 
 
 class Hold:
     """What one connection's reader waits for. It costs nothing while nothing is short."""
 
-    __slots__ = ("_connection", "_streams", "congested", "wants_streams")
+    __slots__ = ("_served", "_wire", "congested")
 
-    def __init__(self, connection: Holdable) -> None:
-        self._connection = connection
-        self._streams = trio.lowlevel.ParkingLot()
+    def __init__(self, wire: SharedWire, served: Served) -> None:
+        self._wire = wire
+        self._served = served
         self.congested: Inflow | None = None
         """A body without a window, of which as much waits as may."""
-        self.wants_streams = False
-        """Whoever ends a stream must say so."""
 
     async def wait(self) -> None:
         """Return when there is room. Meanwhile nobody would see the peer hang up, but for the watch."""
-        connection = self._connection
-        connection.deaf = True
+        wire = self._wire
+        wire.deaf = True
         with trio.CancelScope() as scope:
-            connection.stream.watch(scope)
+            wire.stream.watch(scope)
             try:
                 await self._room()
             finally:
-                connection.stream.watch(None)
-                connection.deaf = False
+                wire.stream.watch(None)
+                wire.deaf = False
         if scope.cancelled_caught:
             # What it sent before that is still to be read; it is not much, and may be one-way.
-            connection.forsake()
+            self._served.forsake()
             await self._room()
 
-    def leave(self, remains: Holdable) -> None:
-        """The connection has ended: know only what is left of it."""
-        self._connection = remains
-
-    def stream_ended(self) -> None:
-        """There may be room for another stream."""
-        self._streams.unpark_all()
-
     async def _room(self) -> None:
-        connection = self._connection
-        if connection.role is Role.SERVER:
-            await connection.outbox.room()
-        if connection.share.full:
-            await connection.share.room()
+        wire = self._wire
+        if wire.role is Role.SERVER:
+            await wire.outbox.room()
+        share = wire.facts.share
+        if share.full:
+            await share.room()
         if self.congested is not None:
             await self.congested.room()
             self.congested = None
-        self.wants_streams = True
-        try:
-            while connection.crowded:
-                await self._streams.park()
-        finally:
-            self.wants_streams = False
+        await self._served.room()

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import trio
 from trio.abc import ReceiveChannel
 
+from xproxy.connection.shared.wire import SharedWire
 from xproxy.model.errors import StreamError
 from xproxy.model.frames import Data, Trailers
 from xproxy.model.limits import KIB, MIB
@@ -20,12 +21,8 @@ _TINY: Final = 1024
 """Bytes of a piece below which it is passed on with those that follow it, if they are here."""
 
 
-class Carrier(Protocol):
-    """The connection that feeds an Inflow."""
-
-    def consumed(self, stream_id: int, count: int) -> None:
-        """Bytes were taken: the peer may send as many again."""
-        ...
+class Owner(Protocol):
+    """Who wants to know that a body is given up before its end."""
 
     def release(self, stream_id: int) -> None:
         """The body is not wanted any more."""
@@ -36,25 +33,32 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
     """Bounded by the codec's windows; where it has none, by ``LIMIT``, at which the connection stops reading."""
 
     __slots__ = (
-        "_carrier",
         "_closed",
         "_counted",
         "_error",
         "_items",
+        "_owner",
         "_room",
         "_share",
         "_size",
         "_stream_id",
         "_waiting",
+        "_wire",
         "complete",
     )
     LIMIT = MIB
 
     def __init__(
-        self, carrier: Carrier, stream_id: int, first: bytes, share: Share | None = None
+        self,
+        wire: SharedWire,
+        stream_id: int,
+        first: bytes,
+        share: Share | None = None,
+        owner: Owner | None = None,
     ) -> None:
-        """``share``: whose bytes they are; None: nobody counts them."""
-        self._carrier = carrier
+        """``share``: whose bytes they are; None: nobody counts them. ``owner``: who is told if it is given up."""
+        self._wire = wire
+        self._owner = owner
         self._share = share
         self._counted = 0
         self._stream_id = stream_id
@@ -82,9 +86,8 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
         data = b"" if isinstance(frame, Trailers) else frame.data
         self.complete = isinstance(frame, Trailers) or frame.end
         if self._closed:
-            self._carrier.consumed(
-                self._stream_id, len(data)
-            )  # nobody takes it: the window must not leak
+            # Nobody takes it: the window must not leak.
+            self._wire.consumed(self._stream_id, len(data))
             return
         if isinstance(frame, Trailers):
             self._items.append(frame)
@@ -137,7 +140,7 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
         if self._counted:
             self._recount()
         if size:
-            self._carrier.consumed(self._stream_id, size)
+            self._wire.consumed(self._stream_id, size)
         return BytesBody(data, trailers)  # type: ignore[arg-type]  # as above
 
     async def room(self) -> None:
@@ -164,7 +167,7 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
             self._size -= len(item)
             if self._counted:
                 self._recount()
-            self._carrier.consumed(self._stream_id, len(item))
+            self._wire.consumed(self._stream_id, len(item))
             if self._room is not None:
                 self._room.unpark_all()
         return item
@@ -186,11 +189,11 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
             return
         self._closed = True
         if self._size:
-            self._carrier.consumed(self._stream_id, self._size)
+            self._wire.consumed(self._stream_id, self._size)
             self._size = 0
             if self._counted:
                 self._recount()
         self._items.clear()
         self._wake()
-        if not self.complete and self._error is None:
-            self._carrier.release(self._stream_id)
+        if self._owner is not None and not self.complete and self._error is None:
+            self._owner.release(self._stream_id)

@@ -9,25 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Final
 
 import trio
 
-from xproxy.codecs.api import (
-    Codec,
-    SupportsBacklog,
-    SupportsConcurrency,
-    SupportsDeadline,
-    SupportsElapsed,
-    SupportsFlow,
-    SupportsGoAway,
-    SupportsHeartbeat,
-    SupportsPreparing,
-    SupportsProgress,
-    supports,
-)
+from xproxy.codecs.api import Codec, SupportsDeadline, SupportsGoAway, SupportsHeartbeat, supports
 from xproxy.connection.bindings import Bindings
+from xproxy.connection.phase import INPUT_OVER, Event, Phase
 from xproxy.connection.refusals import count_refusal
 from xproxy.connection.serial.upstream import LAST_WORDS_SECONDS
 from xproxy.connection.service import Port
@@ -35,22 +24,16 @@ from xproxy.connection.shared.acknowledgement import Acknowledgement
 from xproxy.connection.shared.calls import Calls
 from xproxy.connection.shared.hold import Hold
 from xproxy.connection.shared.keepalive import keepalive
-from xproxy.connection.shared.outbox import Outbox, WriteStalled
-from xproxy.connection.shared.outflow import Outflow
-from xproxy.connection.shared.remains import Remains
+from xproxy.connection.shared.outbox import Outbox
 from xproxy.connection.shared.served import Served
 from xproxy.connection.shared.settling import Settling
 from xproxy.connection.shared.silence import Silence
-from xproxy.model.errors import (
-    LocalProtocolError,
-    Overflow,
-    UpstreamProtocolError,
-    UpstreamReset,
-)
+from xproxy.connection.shared.wire import SharedWire
+from xproxy.connection.wire import WriteStalled
+from xproxy.model.errors import Overflow, UpstreamProtocolError, UpstreamReset
 from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
 from xproxy.model.limits import MIB
 from xproxy.model.message import Local, ResponseHead
-from xproxy.model.status import Status
 from xproxy.model.traits import Role, Sharing
 from xproxy.stream.exchange import Closable, ConnectionFacts, Request, Response
 from xproxy.stream.held import COUNTED, FREE, TOO_MUCH
@@ -62,6 +45,7 @@ from xproxy.transport.turns import REQUEST
 
 _logger = logging.getLogger(__name__)
 
+_SERVING: Final = Phase.SERVING
 _TELL: Final = 0.1
 """Seconds at least between two times that a codec is told, before it receives, how much time has passed."""
 _AT_ONCE: Final = 64
@@ -84,96 +68,74 @@ class Multiplexed(Bindings):
         max_message_bytes: int = 16 * MIB,
         write_stall: float = 60.0,
     ) -> None:
-        self.stream = stream
-        self.codec = codec
-        self.role = role
+        """``port``: who serves the peer's requests; None refuses them."""
         self.facts = facts
-        self.port = port
-        """Who serves the peer's requests; None refuses them."""
-        self.timers = timers
-        stats = port.stats if port is not None and role is Role.SERVER else None
-        self.share = facts.share
-        self.share.holder = self
-        self.outbox = Outbox(stream, max_outbox_bytes, write_stall, stats, self.share)
+        self._port = port
+        self._timers = timers
+        self._stats = port.stats if port is not None and role is Role.SERVER else None
+        outbox = Outbox(max_outbox_bytes, write_stall, self._stats, facts.share)
+        whole = facts.traits.sharing if role is Role.SERVER else _upstream_sharing(facts)
+        self.wire = SharedWire(stream, codec, outbox, role, facts, whole=whole is Sharing.MESSAGES)
+        facts.share.holder = self
         self._max_replies = 4 * max_outbox_bytes
-        self._backlog = codec if supports(codec, SupportsBacklog) else None
         self._unfinished = 0
         """Bytes of a message that has not come whole."""
-        self.outflow = Outflow(codec, self.outbox)
-        self.read_at = 0.0
-        """When bytes last came (trio clock)."""
-        self.spoken_at = 0.0
-        """When a message last came, or a piece of one, and not only what says that the peer lives."""
-        self.closing = False
-        """No new streams: the peer said GoAway, we drain, or the connection ended."""
-        self.deaf = False
-        """Nothing is read at the moment."""
-        self.concurrency = codec if supports(codec, SupportsConcurrency) else None
-        """How many of our requests the peer takes at a time."""
-        self.preparing = codec if supports(codec, SupportsPreparing) else None
-        self.flow = codec if supports(codec, SupportsFlow) else None
-        self._progress = codec if supports(codec, SupportsProgress) else None
-        self.whole = (
-            facts.traits.sharing if role is Role.SERVER else _upstream_sharing(facts)
-        ) is Sharing.MESSAGES
-        self._calls = Calls(self, max_message_bytes)
-        self._hold = Hold(self)
-        self._served = Served(self, port, self._hold)
-        self._nursery: trio.Nursery | None = None
-        self._early: list[Callable[[], Awaitable[None]]] = []
+        self._calls = Calls(self.wire, max_message_bytes)
+        self._served = Served(self.wire, port, timers)
+        self._hold = Hold(self.wire, self._served)
+        self._settling = Settling(self.wire)
         self._scope = trio.CancelScope()
-        self._reading = trio.CancelScope()
         self._written = trio.Event()
         self._first = b""
-        self._violation = False
-        self._amid = False
-        self._ended = False  # the peer's input
-        self._broken = False
-        self._open_until = 0.0
         self._bindings: dict[object, Closable] | None = None
         self._silence: Silence | None = None
         self._acknowledgement: Acknowledgement | None = None
-        self._elapsed = codec if supports(codec, SupportsElapsed) else None
-        self._settling = Settling(self.concurrency)
         if role is Role.SERVER:
             facts.downstream = self
             if port is not None:
-                self._silence = Silence(self, port, timers)
+                self._silence = Silence(self.wire, port, timers)
 
     # ---- life
 
     @property
+    def serving(self) -> bool:
+        """Streams may begin: nobody has said goodbye, and nothing has ended or broken."""
+        return self.wire.phase is _SERVING
+
+    @property
     def streams(self) -> int:
         """Streams in flight, both directions."""
-        return len(self._served.by_id) + len(self._calls)
+        return self.wire.streams
 
     async def run(
         self, first: bytes = b"", heartbeat: tuple[float, float, int] | None = None
     ) -> None:
         """Serve the connection until it ends, then close it. ``heartbeat``: (interval s, timeout s, misses)."""
-        self.read_at = self.spoken_at = trio.current_time()
+        wire = self.wire
+        wire.read_at = wire.spoken_at = trio.current_time()
         self._first, first = first, b""
-        if supports(self.codec, SupportsDeadline):
-            self._acknowledgement = Acknowledgement(self, self.codec, self.timers)
+        if supports(wire.codec, SupportsDeadline):
+            self._acknowledgement = Acknowledgement(wire, self._timers)
         try:
             with self._scope:
                 async with trio.open_nursery() as outer:
                     outer.start_soon(self._write)
-                    if heartbeat is not None and supports(self.codec, SupportsHeartbeat):
+                    if heartbeat is not None and supports(wire.codec, SupportsHeartbeat):
                         pause = self.facts.traits.heartbeat_pause
-                        outer.start_soon(keepalive, self, self.codec, *heartbeat, pause)
-                    async with trio.open_nursery() as self._nursery:
-                        for work in self._early:
-                            self._nursery.start_soon(work)
-                        with self._reading:
+                        outer.start_soon(keepalive, wire, *heartbeat, pause)
+                    async with trio.open_nursery() as wire.nursery:
+                        for work in wire.early:
+                            wire.nursery.start_soon(work)
+                        wire.early.clear()
+                        with wire.reading:
                             await self._read()
                         self._end_input()
-                    self.outbox.finish()
+                    wire.outbox.finish()
                     await self._farewell()
                     outer.cancel_scope.cancel()
         finally:
-            self.closing = True
-            self._calls.lose(UpstreamReset(f"{self.stream.peer} closed the connection"))
+            wire.end()
+            self._calls.lose(UpstreamReset(f"{wire.stream.peer} closed the connection"))
             self._served.end()
             if self._silence is not None:
                 self._silence.end()
@@ -182,56 +144,28 @@ class Multiplexed(Bindings):
             self._settling.end()
             self.facts.downstream = None
             self.close_bound()
-            self.stream.close()
-            share = self.share
             self._count_unfinished(0)
-            share.holder = None
-            # Whatever still knows this connection, or a part of it, holds nothing of its messages.
-            self.codec.receive(None)
-            self._part()
-
-    def _part(self) -> None:
-        # None of its parts knows it any more.
-        remains = Remains(
-            *(
-                self.stream,
-                self.codec,
-                self.outbox,
-                self.outflow,
-                self.facts,
-                self.timers,
-                self.role,
-            ),
-            whole=self.whole,
-        )
-        for part in (self._calls, self._served, self._hold):
-            part.leave(remains)
-        self._silence = self._acknowledgement = None
+            self.facts.share.holder = None
 
     async def _farewell(self) -> None:
         # The outbox itself gives up on a peer that takes nothing; one that is gone needs no patience at all.
-        silence = self.port.service.timeouts.linger if self.port is not None else 1.0
-        with trio.move_on_after(silence if self._gone else math.inf):
+        wire = self.wire
+        silence = self._port.service.timeouts.linger if self._port is not None else 1.0
+        with trio.move_on_after(silence if wire.gone else math.inf):
             await self._written.wait()
-        progress = self._progress
-        half = progress is not None and progress.unfinished
-        owed = half or self._violation or self._served.answered_late
-        if owed and self.role is Role.SERVER and not self._ended and not self._broken:
+        owed = wire.half or wire.violation is not None or self._served.answered_late
+        over = wire.phase in INPUT_OVER or wire.phase is Phase.BROKEN
+        if owed and wire.role is Role.SERVER and not over:
             # Who takes a long answer goes on saying so by credit.
-            await linger(self.stream, silence, heard=self._heard)
+            await linger(wire.stream, silence, heard=self._heard)
 
     def _heard(self, count: int) -> None:
-        if self.port is not None:
-            self.port.stats.downstream_rx_bytes_total += count
-
-    @property
-    def _gone(self) -> bool:
-        # Whether nobody reads our answers any more.
-        return self._broken or (self._ended and not self.facts.traits.half_close)
+        if self._stats is not None:
+            self._stats.downstream_rx_bytes_total += count
 
     def close_soon(self) -> None:
         """Stop at once: streams in flight are cancelled, calls fail. Idempotent."""
-        self.closing = True
+        self.wire.after(Event.GOODBYE)
         self._scope.cancel()
 
     def drain(self) -> None:
@@ -239,100 +173,64 @@ class Multiplexed(Bindings):
 
         Not before ``timeouts.linger`` has passed: a client may have sent a request before it read the goodbye.
         """
-        if not self.closing:
-            self.closing = True
-            if supports(self.codec, SupportsGoAway):
-                self.outbox.put(self.codec.goaway())
-            if self._silence is not None:
-                self._open_until = self._silence.after_goodbye()
-        self.finish_if_idle()
+        if self._silence is not None:
+            self._silence.goodbye()
+        else:
+            self.wire.goodbye()
 
     @property
     def idle_since(self) -> float | None:
         """Since when nothing has been asked for (trio clock); None: something is in flight."""
-        busy = self.streams or self._amid or self._backlogged or self._nursery is None
-        return None if busy else self.read_at
-
-    @property
-    def _backlogged(self) -> bool:
-        # Whole messages have come that nobody has seen yet.
-        return self._backlog is not None and self._backlog.backlog
+        wire = self.wire
+        busy = wire.streams or wire.amid or wire.backlogged or wire.nursery is None
+        return None if busy else wire.read_at
 
     def shed(self) -> None:
         """Close at once, with a goodbye if the kernel takes it. Call it on one that is idle. Never blocks."""
-        self.closing = True
-        if supports(self.codec, SupportsGoAway) and not self.outbox.size:
+        wire = self.wire
+        wire.after(Event.GOODBYE)
+        if supports(wire.codec, SupportsGoAway) and not wire.outbox.size:
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                self.stream.write_now(self.codec.goaway())
-        self.stream.close()
-
-    def leave(self) -> None:
-        """See CallingConnection. A client's own connection goes on.
-
-        Without a goodbye: some servers answer nothing more after a client's.
-        """
-        if self.role is Role.CLIENT:
-            self.closing = True
-            self.finish_if_idle()
-
-    def finish_if_idle(self) -> None:
-        """Close once nothing is in flight; call it when there will be no new streams."""
-        # Before run there may be a request in the first bytes.
-        idle = not self._served.by_id and not self._calls and self._nursery is not None
-        if (
-            idle
-            and not self._amid
-            and not self._backlogged
-            and trio.current_time() >= self._open_until
-        ):
-            self.stop_reading()
-
-    def stop_reading(self) -> None:
-        """Look at no more of the peer's input."""
-        self._reading.cancel()
-
-    def spawn(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run ``work`` until the connection ends."""
-        if self._nursery is None:
-            self._early.append(work)
-        else:
-            self._nursery.start_soon(work)
+                wire.stream.write_now(wire.codec.goaway())
+        wire.stream.close()
 
     def _end_input(self) -> None:
         # No more frames will come. One-way messages were really sent in any case.
-        self.closing = True
+        wire = self.wire
+        wire.after(Event.STOP)
         self._served.dismiss()
-        self._calls.lose(UpstreamReset(f"{self.stream.peer} closed the connection"))
-        if self._gone:
-            self.forsake()
-        elif self._ended or self._violation:
+        if wire.violation is not None:
+            self._tell_off(wire.violation)
+        self._calls.lose(
+            UpstreamReset(
+                f"{wire.stream.peer}: {wire.detail}"
+                if wire.detail
+                else f"{wire.stream.peer} closed the connection"
+            )
+        )
+        if wire.gone:
+            self._served.forsake()
+        elif wire.phase in INPUT_OVER or wire.violation is not None:
             self._served.cut_off()
 
-    def forsake(self) -> None:
-        """Nobody waits for answers any more."""
-        self._served.forsake()
-
     async def _read(self) -> None:
-        receive = self.codec.receive
-        port = self.port
-        stats = port.stats if port is not None and self.role is Role.SERVER else None
-        stream = self.stream
+        wire = self.wire
+        stats = self._stats
         served = self._served
         silence = self._silence
         hold = self._hold
-        share = self.share
-        backlog = self._backlog
+        share = self.facts.share
         # Where bodies come in pieces windows bound them, and who is not read could give no credit either.
-        stops = self.whole and port is not None
-        elapsed = self._elapsed
-        told = self.read_at
-        tell_at = told + _TELL if elapsed is not None else math.inf
+        serves = self._port is not None
+        stops = wire.whole and serves
+        told = wire.read_at
+        tell_at = told + _TELL if wire.elapsed is not None else math.inf
         data, self._first = self._first, b""
         if stats is not None:
             stats.downstream_rx_bytes_total += len(data)
         frame: Frame | None = None
         try:
-            frames: Sequence[Frame] = receive(data)
+            frames: Sequence[Frame] = wire.codec.receive(data)
             if silence is not None:
                 silence.heard(half_message=self._half_message(bool(data), frames))
                 silence.start()
@@ -350,43 +248,44 @@ class Multiplexed(Bindings):
                                 await self._let_others()
                     elif self._other(frame):
                         return
-                stream.settle(begun * REQUEST)
+                wire.stream.settle(begun * REQUEST)
                 # Whoever waits holds no message: neither what was read, nor what came out of it.
                 data, frame, frames = b"", None, ()
-                if self.closing:
-                    self.finish_if_idle()
+                if wire.phase is not _SERVING:
+                    wire.finish_if_idle()
                 if (
                     # Who asks must go on reading: a peer that wants to be read before it reads on would wait on.
-                    (self.outbox.full and self.role is Role.SERVER)
+                    (wire.outbox.full and wire.role is Role.SERVER)
                     or hold.congested is not None
-                    or (port is not None and served.crowded)
+                    or (serves and served.crowded)
                     or (share.held > FREE and stops and share.full)
                 ):
                     await hold.wait()
+                backlog = wire.backlog
                 if backlog is not None and backlog.backlog:
                     # It may go on for long.
                     await self._turn()
-                    frames = receive(b"")
+                    frames = wire.codec.receive(b"")
                     self._count_unfinished(backlog.backlog_bytes if backlog.backlog else 0)
                     if silence is not None and frames:
                         silence.heard(half_message=False)
                     continue
-                data = await stream.read()
-                now = self.read_at = trio.current_time()
-                if now >= tell_at and elapsed is not None:
-                    elapsed.elapsed(now - told)
+                data = await wire.stream.read()
+                now = wire.read_at = trio.current_time()
+                if now >= tell_at and wire.elapsed is not None:
+                    wire.elapsed.elapsed(now - told)
                     told, tell_at = now, now + _TELL
                 if not data:
-                    self._ended = True
-                    for frame in receive(None):
+                    wire.after(Event.END)
+                    for frame in wire.codec.receive(None):
                         if self._other(frame):
                             break
                     return
                 if stats is not None:
                     stats.downstream_rx_bytes_total += len(data)
-                frames = receive(data)
+                frames = wire.codec.receive(data)
                 if frames and type(frames[-1]) is not Reply:
-                    self.spoken_at = now
+                    wire.spoken_at = now
                 if not frames:
                     self._count_unfinished(self._unfinished + len(data))
                 elif self._unfinished or len(data) >= COUNTED:
@@ -395,77 +294,67 @@ class Multiplexed(Bindings):
                 if silence is not None:
                     silence.heard(half_message=self._half_message(True, frames))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            self._broken = True
-            self._calls.lose(UpstreamReset(f"{stream.peer}: {exc}"))
+            wire.detail = wire.detail or str(exc)
+            wire.after(Event.BREAK)
 
     async def _let_others(self) -> None:
         # Between requests of one read.
-        self.stream.settle(_AT_ONCE * REQUEST)
+        self.wire.stream.settle(_AT_ONCE * REQUEST)
         await self._turn()
 
     async def _turn(self) -> None:
         # What was received is served, whatever happens in the meantime.
-        self._amid = True
+        self.wire.amid = True
         try:
             with trio.CancelScope(shield=True):
-                await self.stream.turn()
+                await self.wire.stream.turn()
         finally:
-            self._amid = False
+            self.wire.amid = False
 
     def _half_message(self, some: bool, frames: Sequence[Frame]) -> bool:
-        if self._backlogged:
+        if self.wire.backlogged:
             return False  # it is whole, and its codec is busy with it
-        progress = self._progress
+        progress = self.wire.progress
         return progress.unfinished if progress is not None else some and not frames
 
     def _count_unfinished(self, count: int) -> None:
         # Bytes of what has not come whole, or whose frames have not.
         before, self._unfinished = self._unfinished, count
         if count >= COUNTED or before >= COUNTED:
-            self.share.change_unfinished(
+            self.facts.share.change_unfinished(
                 before if before >= COUNTED else 0, count if count >= COUNTED else 0
             )
 
-    @property
-    def crowded(self) -> bool:
-        """As many of the peer's streams are in flight as may be."""
-        return self._served.crowded
-
     async def _write(self) -> None:
+        wire = self.wire
         try:
-            await self.outbox.run()
+            await wire.outbox.run(wire)
         except WriteStalled as exc:
-            if self.port is not None:
-                self.port.stats.downstream_cx_write_timeout += 1
-            self.give_up(f"{exc} (timeouts.write)")
+            if self._port is not None:
+                self._port.stats.downstream_cx_write_timeout += 1
+            wire.give_up(f"{exc} (timeouts.write)")
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            if self.role is Role.CLIENT and not self._broken and self._nursery is not None:
+            broken = wire.phase is Phase.BROKEN
+            if wire.role is Role.CLIENT and not broken and wire.nursery is not None:
                 self._hear_out()
             else:
-                self.give_up(str(exc))
+                wire.give_up(str(exc))
         finally:
             self._written.set()
 
     def _hear_out(self) -> None:
         # The upstream takes no more. What it has said is still answers: it may have refused a request that was too
         # large, and closed.
-        self.closing = True
+        wire = self.wire
+        wire.after(Event.GOODBYE)
         self._calls.refuse()
-        self._reading.deadline = trio.current_time() + LAST_WORDS_SECONDS
-        self.finish_if_idle()
-
-    def give_up(self, detail: str) -> None:
-        """Nothing more can come or go: end the connection, with a reset. One-way messages are still handled."""
-        self._broken = True
-        self._calls.lose(UpstreamReset(f"{self.stream.peer}: {detail}"))
-        self.stream.abort()
-        self.forsake()
-        self.stop_reading()
+        wire.reading.deadline = trio.current_time() + LAST_WORDS_SECONDS
+        wire.finish_if_idle()
 
     def relieve(self) -> None:
         """See Holder: its streams are answered with overload; where there are none, the connection ends."""
         if not self._served.relieve(Overflow(TOO_MUCH)):
-            self.give_up(TOO_MUCH)
+            self.wire.give_up(TOO_MUCH)
 
     # ---- what comes
 
@@ -473,14 +362,14 @@ class Multiplexed(Bindings):
         # True: the input is over.
         kind = type(frame)
         if kind is Reply:
-            if self.outbox.size > self._max_replies:
+            if self.wire.outbox.size > self._max_replies:
                 # Only who asks for answers and takes none comes here.
-                self.give_up("the peer asks for answers and takes none")
+                self.wire.give_up("the peer asks for answers and takes none")
                 return True
-            self.outbox.put(frame.data)  # type: ignore[union-attr]  # by kind
+            self.wire.outbox.put(frame.data)  # type: ignore[union-attr]  # by kind
             refused: ResponseHead | None = frame.refused  # type: ignore[union-attr, assignment]  # by kind
-            if refused is not None and self.port is not None:
-                count_refusal(self.port, self.facts, refused, "DPE")
+            if refused is not None and self._port is not None:
+                count_refusal(self._port, self.facts, refused, "DPE")
             if self._settling.awaited:
                 self._settling.look()
         elif isinstance(frame, Data | Trailers):
@@ -489,42 +378,41 @@ class Multiplexed(Bindings):
             if not self._calls.reset(frame) and not frame.detail:
                 self._served.reset(frame)
         elif kind is Credit:
-            self.outflow.credit()
+            self.wire.credit.unpark_all()
         elif isinstance(frame, GoAway):
-            self.closing = True
+            self.wire.after(Event.GOODBYE)
             if frame.last_stream_id is not None:
                 self._calls.refused_above(frame.last_stream_id)
         elif isinstance(frame, Violation):
-            self.violated(frame)
+            self.wire.accuse(frame)
             return True
         return False
 
     async def settled(self, patience: float) -> None:
         """Return when the peer has said how many requests it takes, or has gone, or after ``patience`` seconds."""
-        if not self.closing:
+        if self.wire.phase is _SERVING:
             await self._settling.wait(patience)
 
-    def violated(self, frame: Violation) -> None:
-        """Take the peer's crime: all that was asked of it fails, and it is told."""
-        protocol, peer = self.facts.protocol, self.stream.peer
-        if self.port is not None and self.role is Role.SERVER:
-            stats = self.port.stats
+    def _tell_off(self, violation: Violation) -> None:
+        # The peer's crime: all that was asked of it fails, and it is told.
+        wire, port = self.wire, self._port
+        protocol, peer = self.facts.protocol, wire.stream.peer
+        if port is not None and wire.role is Role.SERVER:
+            stats = port.stats
             stats.downstream_cx_protocol_error += 1
-            if frame.limit:
+            if violation.limit:
                 limits = stats.downstream_cx_limit
-                limits[frame.limit] = limits.get(frame.limit, 0) + 1
-            if frame.farewell and self.whole:
+                limits[violation.limit] = limits.get(violation.limit, 0) + 1
+            if violation.farewell and wire.whole:
                 # In a protocol of messages the last word is the answer to the one that could not be read.
-                answer = ResponseHead(status=frame.reason, extra=Local(detail=frame.detail))
-                count_refusal(self.port, self.facts, answer, "DPE")
-            name = self.port.name
-            _logger.info("listener %s: %s from %s: %s", name, protocol, peer, frame.detail)
+                answer = ResponseHead(status=violation.reason, extra=Local(detail=violation.detail))
+                count_refusal(port, self.facts, answer, "DPE")
+            _logger.info("listener %s: %s from %s: %s", port.name, protocol, peer, violation.detail)
         else:
-            _logger.info("endpoint %s: %s: %s", peer, protocol, frame.detail)
-        self._violation = True
-        self._calls.lose(UpstreamProtocolError(f"{self.stream.peer}: {frame.detail}"))
-        self.outbox.put(frame.farewell)
-        if frame.limit:
+            _logger.info("endpoint %s: %s: %s", peer, protocol, violation.detail)
+        self._calls.lose(UpstreamProtocolError(f"{peer}: {violation.detail}"))
+        wire.outbox.put(violation.farewell)
+        if violation.limit:
             # Who makes work that serves nobody gets no more of it done; else the end would wait for all answers.
             self._served.cancel()
 
@@ -537,20 +425,9 @@ class Multiplexed(Bindings):
                 inflow.feed(frame)
             elif isinstance(frame, Data) and not self._calls.unwanted(frame.stream_id):
                 # Nobody takes it: the window must not leak.
-                self.consumed(frame.stream_id, len(frame.data))
-        if inflow is not None and self.flow is None and inflow.full:
+                self.wire.consumed(frame.stream_id, len(frame.data))
+        if inflow is not None and self.wire.flow is None and inflow.full:
             self._hold.congested = inflow
-
-    def abandon(self, stream_id: int) -> None:
-        """A request was answered before it had ended, and the rest is not wanted (RFC 9113 §8.1)."""
-        if not self._broken:
-            with contextlib.suppress(LocalProtocolError):  # the codec knows already
-                self.outbox.put(self.codec.send(Reset(stream_id, Status.OK)))
-
-    def consumed(self, stream_id: int, count: int) -> None:
-        """A consumer took body bytes: let the codec give the peer credit for them."""
-        if self.flow is not None and count and not self._broken:
-            self.outbox.put(self.flow.consumed(stream_id, count))
 
     def in_flight(self, permits: RetryPermits) -> int:
         """See Downstream."""
@@ -559,7 +436,7 @@ class Multiplexed(Bindings):
     @property
     def draining(self) -> bool:
         """See Downstream."""
-        return self.port is not None and self.port.draining
+        return self._port is not None and self._port.draining
 
     # ---- what we ask
 
@@ -569,10 +446,6 @@ class Multiplexed(Bindings):
         Raises UpstreamReset, UpstreamRefused, UpstreamProtocolError, Overflow, and what the request body raises.
         """
         return self._calls.call(request)
-
-    def release(self, stream_id: int) -> None:
-        """See Carrier."""
-        self._calls.release(stream_id)
 
 
 def _upstream_sharing(facts: ConnectionFacts) -> Sharing:

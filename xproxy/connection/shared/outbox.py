@@ -6,33 +6,32 @@ A tick's frames leave in one system call. The bound makes producers wait, not th
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 import trio
 
 from xproxy.connection.service import DownstreamStats
+from xproxy.connection.wire import Wire, WriteStalled
 from xproxy.stream.held import COUNTED, Share
 from xproxy.transport.parking import Reason
 from xproxy.transport.poller import AWAKE
-from xproxy.transport.stream import ByteStream
 
-
-class WriteStalled(trio.BrokenResourceError):
-    """The peer took nothing for too long."""
+_NOTHING: Final = memoryview(b"")
 
 
 class Outbox:
-    """Bytes in order, and their writer. ``run`` owns the writing; nobody else writes to the stream."""
+    """Bytes in order, and their writer. ``run`` owns the writing; nobody else writes to the wire's stream."""
 
     __slots__ = (
         "_chunks",
         "_closing",
         "_counted",
         "_ended",
+        "_rest",
         "_room",
         "_share",
         "_stall",
         "_stats",
-        "_stream",
         "_writer",
         "limit",
         "size",
@@ -41,7 +40,6 @@ class Outbox:
 
     def __init__(
         self,
-        stream: ByteStream,
         limit_bytes: int,
         stall_seconds: float,
         stats: DownstreamStats | None = None,
@@ -58,10 +56,11 @@ class Outbox:
         self.written = 0
         """Bytes handed to the kernel so far."""
         self._chunks: list[bytes] = []
+        self._rest = _NOTHING
+        """Of what was handed to the kernel, that which it has not taken yet."""
         self.limit = limit_bytes
         """Bytes from which on whoever has more must wait for room: see ``full``, and who has no time for calls."""
         self._stall = stall_seconds or 1e9
-        self._stream = stream
         self._stats = stats
         self._writer: trio.lowlevel.Task | None = None
         self._room = trio.lowlevel.ParkingLot()
@@ -104,9 +103,12 @@ class Outbox:
             self._writer = None
             trio.lowlevel.reschedule(writer, AWAKE)
 
-    async def run(self) -> None:
+    def unsent(self) -> bytes:
+        """Return all that has not gone yet, in order."""
+        return b"".join((self._rest, *self._chunks))
+
+    async def run(self, wire: Wire) -> None:
         """Write until ``finish``. Raises trio.BrokenResourceError; WriteStalled if the peer stops taking bytes."""
-        stream = self._stream
         stats = self._stats
         idle = Reason(self._abort)
         try:
@@ -122,16 +124,18 @@ class Outbox:
                 data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
                 # A peer that does not read must not hold all of it twice.
                 chunks.clear()
-                sent = stream.write_now(data)
+                size = len(data)
+                sent = wire.stream.write_now(data)
                 self.written += sent
                 if stats is not None:
                     stats.downstream_tx_bytes_total += sent
-                if sent != len(data):
-                    await self._write_rest(data, sent)
-                self.size -= len(data)
+                if sent != size:
+                    self._rest = memoryview(data)[sent:]
+                    await self._write_rest(wire)
+                data = b""  # while it waits for the next bytes it holds none of the last
+                self.size -= size
                 if counted:
                     self._let_go(counted)
-                data = b""  # while it waits for the next bytes it holds none of the last
                 if self._room:
                     self._room.unpark_all()
         finally:
@@ -139,6 +143,7 @@ class Outbox:
                 self._let_go(self._counted)
             self._share = None
             self._chunks.clear()
+            self._rest = _NOTHING
             # Those who wait for room may not belong to this connection: nobody else would wake them.
             self.limit = sys.maxsize
             self._ended = True
@@ -149,18 +154,18 @@ class Outbox:
         if self._share is not None:
             self._share.take(count)
 
-    async def _write_rest(self, data: bytes, sent: int) -> None:
-        with memoryview(data) as view:
-            while sent < len(view):
-                with trio.move_on_after(self._stall) as scope:
-                    await self._stream.wait_writable()
-                if scope.cancelled_caught:
-                    raise WriteStalled(f"the peer took nothing for {self._stall:g} s")
-                more = self._stream.write_now(view[sent:])
-                sent += more
-                self.written += more
-                if self._stats is not None:
-                    self._stats.downstream_tx_bytes_total += more
+    async def _write_rest(self, wire: Wire) -> None:
+        while self._rest:
+            with trio.move_on_after(self._stall) as scope:
+                await wire.stream.wait_writable()
+            if scope.cancelled_caught:
+                raise WriteStalled(f"the peer took nothing for {self._stall:g} s")
+            more = wire.stream.write_now(self._rest)
+            self._rest = self._rest[more:]
+            self.written += more
+            if self._stats is not None:
+                self._stats.downstream_tx_bytes_total += more
+        self._rest = _NOTHING
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._writer = None

@@ -2,61 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import Final
 
-from xproxy.codecs.api import SupportsFlow
+import trio
+
+from xproxy.connection.phase import Phase
 from xproxy.connection.service import Port
-from xproxy.connection.shared.hold import Hold
-from xproxy.connection.shared.worker import Worker, WorkerConnection
+from xproxy.connection.shared.wire import SharedWire
+from xproxy.connection.shared.worker import Worker
 from xproxy.model.errors import RequestBroken, StreamError
 from xproxy.model.frames import Head, Reset
 from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
 from xproxy.stream.record import RetryPermits
+from xproxy.transport.timers import Timers
 
+_SERVING: Final = Phase.SERVING
 _IDLE_WORKERS: Final = 64
 """Stream tasks kept for the next streams of a connection: handing over costs a third of a spawn."""
-
-
-class ServingConnection(WorkerConnection, Protocol):
-    """The connection as the streams that it serves see it."""
-
-    flow: SupportsFlow | None
-    closing: bool
-
-    def finish_if_idle(self) -> None: ...
-
-    def spawn(self, work: Callable[[], Awaitable[None]]) -> None: ...
 
 
 class Served:
     """All streams of one connection that the peer began. Without a port, each is refused."""
 
     __slots__ = (
-        "_connection",
-        "_credits",
+        "_awaited",
         "_forsaken",
-        "_hold",
         "_per_stream",
         "_port",
         "_spare_key",
+        "_timers",
+        "_wire",
         "answered_late",
         "by_id",
         "idle",
     )
 
-    def __init__(self, connection: ServingConnection, port: Port | None, hold: Hold) -> None:
-        self._connection = connection
+    def __init__(self, wire: SharedWire, port: Port | None, timers: Timers) -> None:
+        self._wire = wire
         self._port = port
-        self._hold = hold
-        self._credits = connection.flow is not None
+        self._timers = timers
         # Where bodies come in pieces, credit and resets must go on being read while all streams wait for them: there
         # the codec refuses streams above the limit itself, and ours is only the last resort.
-        self._per_stream = 1 if connection.whole else 2
+        self._per_stream = 1 if wire.whole else 2
+        self._awaited: trio.Event | None = None
         self._spare_key = 0
         self._forsaken = False
         self.by_id: dict[int, Worker] = {}
+        wire.served = self.by_id
         """Those in flight."""
         self.idle: list[Worker] = []
         """Wait for their next stream; at most ``_IDLE_WORKERS``."""
@@ -68,6 +61,13 @@ class Served:
         """As many streams are in flight as may be (``max_streams``)."""
         port = self._port
         return port is not None and len(self.by_id) >= port.service.max_streams * self._per_stream
+
+    async def room(self) -> None:
+        """Return when another stream may begin."""
+        while self.crowded:
+            if self._awaited is None:
+                self._awaited = trio.Event()
+            await self._awaited.wait()
 
     def asked(self, permits: RetryPermits) -> int:
         """Return how many of the requests in flight were given to the cluster whose permits these are."""
@@ -82,8 +82,8 @@ class Served:
         """Take a request head: somebody serves its stream."""
         port = self._port
         if port is None:
-            connection = self._connection
-            connection.outbox.put(connection.codec.send(Head(frame.stream_id, _REFUSED, b"", True)))
+            wire = self._wire
+            wire.outbox.put(wire.codec.send(Head(frame.stream_id, _REFUSED, b"", True)))
             return
         key = frame.stream_id
         if key in self.by_id:
@@ -95,11 +95,11 @@ class Served:
             self.by_id[key] = worker
             worker.hand_over(frame, key)
         else:
-            worker = Worker(self._connection, self, port, frame, key)
+            worker = Worker(self._wire, self, port, self._timers, frame, key)
             self.by_id[key] = worker
-            self._connection.spawn(worker.run)
-        if self._credits and frame.end:
-            self._connection.consumed(frame.stream_id, len(frame.data))
+            self._wire.spawn(worker.run)
+        if frame.end and self._wire.flow is not None:
+            self._wire.consumed(frame.stream_id, len(frame.data))
 
     def reset(self, frame: Reset) -> None:
         """Take the peer's reset; of a stream that is over it means nothing."""
@@ -116,11 +116,12 @@ class Served:
     def done(self, worker: Worker) -> bool:
         """A worker has finished its stream. True: wait for another one."""
         del self.by_id[worker.key]
-        if self._hold.wants_streams:
-            self._hold.stream_ended()
-        if self._connection.closing:
+        if self._awaited is not None:
+            awaited, self._awaited = self._awaited, None
+            awaited.set()
+        if self._wire.phase is not _SERVING:
             self.answered_late = True
-            self._connection.finish_if_idle()
+            self._wire.finish_if_idle()
             return False
         if len(self.idle) >= _IDLE_WORKERS:
             return False
@@ -166,10 +167,6 @@ class Served:
         if self.cancel() and self._port is not None and not self._forsaken:
             self._forsaken = True
             self._port.stats.downstream_cx_destroy_remote += 1
-
-    def leave(self, remains: ServingConnection) -> None:
-        """The connection has ended: know only what is left of it."""
-        self._connection = remains
 
     def end(self) -> None:
         """The connection has ended."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import trio
 
-from xproxy.codecs.api import SupportsConcurrency
+from xproxy.connection.shared.wire import SharedWire
 
 
 class Settling:
     """Those who would rather know, on one connection."""
 
-    __slots__ = ("_concurrency", "_told")
+    __slots__ = ("_told", "_wire")
 
-    def __init__(self, concurrency: SupportsConcurrency | None) -> None:
-        self._concurrency = concurrency
-        """None: the protocol has no such bound."""
+    def __init__(self, wire: SharedWire) -> None:
+        self._wire = wire
         self._told: trio.Event | None = None
 
     @property
@@ -24,8 +23,7 @@ class Settling:
 
     async def wait(self, patience: float) -> None:
         """Return when the peer has said it, or after ``end``, or after ``patience`` seconds."""
-        concurrency = self._concurrency
-        if concurrency is None or concurrency.settled:
+        if self._settled:
             return
         if self._told is None:
             self._told = trio.Event()
@@ -34,8 +32,14 @@ class Settling:
 
     def look(self) -> None:
         """The peer said something: see whether it was this."""
-        if self._concurrency is not None and self._concurrency.settled:
+        if self._settled:
             self.end()
+
+    @property
+    def _settled(self) -> bool:
+        # It has said it, or its protocol has no such bound.
+        concurrency = self._wire.concurrency
+        return concurrency is None or concurrency.settled
 
     def end(self) -> None:
         """It will say no more. Idempotent."""

@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
+from xproxy.connection.phase import Phase
 from xproxy.connection.service import Port
+from xproxy.connection.shared.wire import SharedWire
 from xproxy.transport.timers import Timer, Timers
 
 _FOREVER: Final = 1e9
 """Seconds that stand for a timeout that is switched off."""
 
 
-class Silenceable(Protocol):
-    """The connection as this sees it."""
-
-    read_at: float
-
-    @property
-    def streams(self) -> int: ...
-
-    closing: bool
-
-    def drain(self) -> None: ...
-
-    def finish_if_idle(self) -> None: ...
-
-    def stop_reading(self) -> None: ...
-
-
 class Silence:
     """Watches one connection by a timer that looks when the last bytes came: reading pays nothing for it."""
 
-    __slots__ = ("_connection", "_half_message", "_port", "_timer", "_timers")
+    __slots__ = ("_half_message", "_port", "_timer", "_timers", "_wire")
 
-    def __init__(self, connection: Silenceable, port: Port, timers: Timers) -> None:
-        self._connection = connection
+    def __init__(self, wire: SharedWire, port: Port, timers: Timers) -> None:
+        self._wire = wire
         self._port = port
         self._timers = timers
         self._timer = Timer()
@@ -51,17 +36,18 @@ class Silence:
         """Bytes came, and after them a message is still incomplete, or none is."""
         if half_message:
             self._half_message = True
-            deadline = self._connection.read_at + self._limit
+            deadline = self._wire.read_at + self._limit
             if deadline < self._timer.deadline:
                 self._timers.arm(self._timer, deadline)
         else:
             self._half_message = False
 
-    def after_goodbye(self) -> float:
-        """Look again once the client has had time to read a goodbye; returns when that is."""
-        deadline = trio.current_time() + self._port.service.timeouts.linger
-        self._timers.arm(self._timer, deadline)
-        return deadline
+    def goodbye(self) -> None:
+        """Say it, and look again once the client has had time to read it: it may have asked for more before."""
+        if self._wire.phase is Phase.SERVING:
+            self._wire.open_until = trio.current_time() + self._port.service.timeouts.linger
+            self._timers.arm(self._timer, self._wire.open_until)
+        self._wire.goodbye()
 
     def end(self) -> None:
         """Watch no more."""
@@ -74,18 +60,18 @@ class Silence:
 
     def cancel(self) -> None:
         """The timer has come to its end: see whether the client has been silent for so long."""
-        connection = self._connection
-        if connection.closing:
-            connection.finish_if_idle()  # if it is not, its last stream will
+        wire = self._wire
+        if wire.phase is not Phase.SERVING:
+            wire.finish_if_idle()  # if it is not, its last stream will
             return
         now = trio.current_time()
         # A client with streams in flight may well wait for its answers.
-        since = now if connection.streams else connection.read_at
+        since = now if wire.streams else wire.read_at
         if now < since + self._limit:
             self._timers.arm(self._timer, since + self._limit)
         elif self._half_message:
             self._port.stats.downstream_cx_head_timeout += 1
-            connection.stop_reading()
+            wire.stop_reading()
         else:
             self._port.stats.downstream_cx_idle_timeout += 1
-            connection.drain()
+            self.goodbye()

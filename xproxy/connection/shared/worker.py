@@ -10,14 +10,14 @@ from typing import Protocol
 
 import trio
 
-from xproxy.codecs.api import PREPARED_FROM, Codec, SupportsPreparing
+from xproxy.codecs.api import PREPARED_FROM
 from xproxy.codecs.outcome import without_trailers
 from xproxy.connection.failures import INTERNAL_ERROR, body_failed
 from xproxy.connection.preparing import prepared
 from xproxy.connection.service import Port, Service
 from xproxy.connection.shared.inflow import Inflow
-from xproxy.connection.shared.outbox import Outbox
-from xproxy.connection.shared.outflow import Outflow
+from xproxy.connection.shared.outflow import fits, send_body
+from xproxy.connection.shared.wire import SharedWire
 from xproxy.connection.streams import StreamScope, answer
 from xproxy.model.errors import LocalProtocolError, StreamError
 from xproxy.model.frames import Head, Reset, Trailers, whole
@@ -25,36 +25,15 @@ from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 from xproxy.model.traits import WEB_FAMILY, Sharing
 from xproxy.stream.body import Body, BytesBody, read_whole
-from xproxy.stream.exchange import ConnectionFacts, Request, Response, error_head
+from xproxy.stream.exchange import Request, Response, error_head
 from xproxy.stream.held import COUNTED
 from xproxy.transport.parking import Reason
 from xproxy.transport.poller import AWAKE
-from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers
 
 _logger = logging.getLogger(__name__)
 
 _NEVER = math.inf
-
-
-class WorkerConnection(Protocol):
-    """The connection as its workers see it."""
-
-    codec: Codec
-    facts: ConnectionFacts
-    outbox: Outbox
-    read_at: float
-    outflow: Outflow
-    preparing: SupportsPreparing | None
-    stream: ByteStream
-    timers: Timers
-    whole: bool
-
-    def consumed(self, stream_id: int, count: int) -> None: ...
-
-    def release(self, stream_id: int) -> None: ...
-
-    def abandon(self, stream_id: int) -> None: ...
 
 
 class Dispatcher(Protocol):
@@ -73,32 +52,33 @@ class Worker(StreamScope):
     """Serves streams of one connection, one after another; a StreamControl."""
 
     __slots__ = (
-        "_connection",
         "_direct",
         "_dispatcher",
         "_frame",
         "_port",
         "_reset",
         "_task",
+        "_wire",
         "inflow",
         "key",
     )
 
     def __init__(
         self,
-        connection: WorkerConnection,
+        wire: SharedWire,
         dispatcher: Dispatcher,
         port: Port,
+        timers: Timers,
         frame: Head,
         key: int,
     ) -> None:
-        super().__init__(connection.timers, connection.facts.share)
-        self._connection = connection
+        super().__init__(timers, wire.facts.share)
+        self._wire = wire
         self._dispatcher = dispatcher
         self._port = port
         self._frame: Head | None = frame
         self._task: trio.lowlevel.Task | None = None
-        traits = connection.facts.traits
+        traits = wire.facts.traits
         self._direct = traits.sharing is Sharing.MESSAGES and traits.family != WEB_FAMILY
         """Its requests have no targets: see Service."""
         self._reset = False
@@ -112,7 +92,7 @@ class Worker(StreamScope):
 
     def _open_inflow(self, frame: Head) -> None:
         # At once, not when the task runs: the next frame of the same read may be a piece of this body.
-        self.inflow = Inflow(self._connection, frame.stream_id, frame.data, self._share)
+        self.inflow = Inflow(self._wire, frame.stream_id, frame.data, self._share)
 
     def _count_in(self, frame: Head) -> None:
         # At once, too: one read may bring many of them. It is held as it came, and as it goes on.
@@ -194,7 +174,7 @@ class Worker(StreamScope):
     def _next(self) -> bool:
         if self.inflow is not None and not self.inflow.complete and not self._reset:
             assert self._frame is not None
-            self._connection.abandon(self._frame.stream_id)
+            self._wire.abandon(self._frame.stream_id)
         self._frame = None
         self.request = None
         self.inflow = None
@@ -245,16 +225,16 @@ class Worker(StreamScope):
     def _say(self, frame: Head | Reset) -> None:
         # The last word on a stream that failed. The codec refuses it where all has been said.
         with contextlib.suppress(LocalProtocolError):
-            self._connection.outbox.put(self._connection.codec.send(frame))
+            self._wire.outbox.put(self._wire.codec.send(frame))
 
     async def _serve(self, frame: Head) -> None:
-        connection = self._connection
+        wire = self._wire
         service = self._port.service
         stats = self._port.stats
         stats.downstream_rq_total += 1
         stats.downstream_rq_active += 1
         service.streams += 1
-        now = connection.read_at
+        now = wire.read_at
         inflow = self.inflow
         body: Body
         if inflow is None:
@@ -263,7 +243,7 @@ class Worker(StreamScope):
             # What came in pieces of one read is whole by now. A tunnel is none, even if its first half has ended:
             # nothing of that is sent before the grant.
             body = (None if frame.message.tunnel else inflow.collect()) or inflow  # type: ignore[union-attr]  # a request
-        request = Request(frame.message, body, connection.facts, self, now, frame.origin)  # type: ignore[arg-type]  # a request
+        request = Request(frame.message, body, wire.facts, self, now, frame.origin)  # type: ignore[arg-type]  # a request
         self.request = request
         self._begin(now, service.timeouts.stream_idle)
         try:
@@ -311,7 +291,7 @@ class Worker(StreamScope):
     async def _respond(
         self, stream_id: int, request: Request, response: Response, *, keep: bool = False
     ) -> None:
-        connection = self._connection
+        wire = self._wire
         stats = self._port.stats
         try:
             if request.head.oneway:
@@ -320,7 +300,7 @@ class Worker(StreamScope):
             if request.record.local:
                 stats.downstream_rq_local += 1
             body = response.body
-            if type(body) is not BytesBody and connection.whole:
+            if type(body) is not BytesBody and wire.whole:
                 try:
                     body = await read_whole(body, self._port.service.max_message_bytes, self.hold)
                 except StreamError as error:
@@ -331,32 +311,31 @@ class Worker(StreamScope):
             size = len(body.data) if type(body) is BytesBody else 0
             if size >= COUNTED:
                 self.hold(size)
-            outbox = connection.outbox
+            outbox = wire.outbox
             if outbox.size >= outbox.limit:
                 await outbox.room()
-            if connection.whole or connection.outflow.fits(stream_id, body):
+            if wire.whole or fits(wire, stream_id, body):
                 assert type(body) is BytesBody
                 outcome = head.status
                 trailers = body.trailers
-                send = connection.codec.send
-                if connection.whole:
+                if wire.whole:
                     frame = whole(stream_id, head, body.data, response.origin)
-                    if size >= PREPARED_FROM and connection.preparing is not None:
-                        frame = await prepared(connection.preparing, frame, connection.stream)
+                    if size >= PREPARED_FROM and wire.preparing is not None:
+                        frame = await prepared(wire.preparing, frame, wire.stream)
                         if outbox.full:
                             await outbox.room()
-                    data = send(frame)
+                    data = wire.codec.send(frame)
                 elif trailers is None:
                     target = request.head.extra
                     if type(target) is Target and target.rpc is not None:
                         outcome = request.record.outcome = (
                             request.record.outcome or without_trailers(head)
                         )
-                    data = send(whole(stream_id, head, body.data, response.origin))
+                    data = wire.codec.send(whole(stream_id, head, body.data, response.origin))
                 else:
-                    data = send(Head(stream_id, head, body.data))
+                    data = wire.codec.send(Head(stream_id, head, body.data))
                     request.record.response_started = True
-                    data += send(Trailers(stream_id, trailers.headers))
+                    data += wire.codec.send(Trailers(stream_id, trailers.headers))
                     if trailers.status is not None and request.head.rpc is not None:
                         outcome = request.record.outcome = request.record.outcome or trailers.status
                 request.record.response_started = True
@@ -376,14 +355,12 @@ class Worker(StreamScope):
     async def _respond_streaming(
         self, stream_id: int, request: Request, response: Response
     ) -> None:
-        connection = self._connection
-        connection.outbox.put(connection.codec.send(Head(stream_id, response.head)))
+        wire = self._wire
+        wire.outbox.put(wire.codec.send(Head(stream_id, response.head)))
         request.record.response_started = True
         self._head_out(request, response.head)
         try:
-            status = await connection.outflow.send(
-                stream_id, response.body, partial(self._sent, request)
-            )
+            status = await send_body(wire, stream_id, response.body, partial(self._sent, request))
             self._told(request, status or _bare(request, response))
         except StreamError as error:
             self._told(request, error.status)
@@ -411,13 +388,11 @@ class Worker(StreamScope):
 
     async def send_interim(self, head: ResponseHead) -> None:
         """See StreamControl."""
-        connection = self._connection
-        if connection.facts.traits.interim and self._frame is not None:
-            if connection.outbox.full:
-                await connection.outbox.room()
-            connection.outbox.put(
-                connection.codec.send(Head(self._frame.stream_id, head, interim=True))
-            )
+        wire = self._wire
+        if wire.facts.traits.interim and self._frame is not None:
+            if wire.outbox.full:
+                await wire.outbox.room()
+            wire.outbox.put(wire.codec.send(Head(self._frame.stream_id, head, interim=True)))
 
 
 def _bare(request: Request, response: Response) -> Status:

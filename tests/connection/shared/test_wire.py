@@ -12,6 +12,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.connection.rpc import outcome, upstream
+from xproxy.connection.phase import Phase
 from xproxy.model.errors import UpstreamRefused
 
 
@@ -33,14 +34,17 @@ async def test_a_connection_that_has_ended_takes_nothing_and_says_so(
         connection = u.connection
         assert isinstance(await outcome(connection), UpstreamRefused)
         assert connection.streams == 0
-        connection.release(1)
-        connection.consumed(1, 100)
-        connection.finish_if_idle()
+        wire = connection.wire
+        assert wire.phase is Phase.CLOSED
+        wire.consumed(1, 100)
+        wire.abandon(1)
+        wire.finish_if_idle()
+        wire.yield_streams()
         connection.drain()
-        connection.leave()
         connection.close_soon()
+        assert wire.phase is Phase.CLOSED
         with pytest.raises(trio.ClosedResourceError):
-            connection._calls._connection.spawn(trio.sleep_forever)
+            wire.spawn(trio.sleep_forever)
 
 
 async def test_it_goes_with_the_last_who_holds_it(autojump_clock: MockClock) -> None:
