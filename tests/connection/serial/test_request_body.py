@@ -11,8 +11,8 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.codecs.http1.driving import response
 from tests.connection.kit import memory_stream
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
-from xproxy.connection.serial.pull import FramePuller
 from xproxy.connection.serial.request_body import RequestBody, TunnelBody
+from xproxy.connection.serial.wire import SerialWire
 from xproxy.model.errors import RequestTimeout
 from xproxy.model.frames import Head
 from xproxy.model.limits import DEFAULT_LIMITS
@@ -25,8 +25,8 @@ POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"
 class Owner:
     """A connection that notes when its bodies move."""
 
-    def __init__(self, side: FramePuller, patience: float) -> None:
-        self.side = side
+    def __init__(self, side: SerialWire, patience: float) -> None:
+        self.wire = side
         self.patience = patience
         self.touched = 0
 
@@ -36,7 +36,7 @@ class Owner:
 
 async def test_a_piece_that_is_late_is_an_error(autojump_clock: MockClock) -> None:
     async with memory_stream() as (stream, peer):
-        side = FramePuller(stream, HTTP1.open(Role.SERVER, DEFAULT_LIMITS))
+        side = SerialWire(stream, HTTP1.open(Role.SERVER, DEFAULT_LIMITS))
         side.codec.receive(POST)
         owner = Owner(side, 3.0)
         body = RequestBody(owner, b"first")
@@ -52,7 +52,7 @@ async def test_what_is_here_is_not_waited_for_and_silence_may_be_allowed(
     autojump_clock: MockClock,
 ) -> None:
     async with memory_stream() as (stream, peer):
-        side = FramePuller(stream, HTTP1.open(Role.SERVER, DEFAULT_LIMITS))
+        side = SerialWire(stream, HTTP1.open(Role.SERVER, DEFAULT_LIMITS))
         side.codec.receive(POST)
         side.inbox.extend(side.codec.receive(b"here"))
         body = RequestBody(Owner(side, math.inf), b"")
@@ -69,7 +69,7 @@ async def test_what_is_here_is_not_waited_for_and_silence_may_be_allowed(
 
 async def test_nothing_goes_into_a_tunnel_before_it_is_open(autojump_clock: MockClock) -> None:
     async with memory_stream() as (stream, peer):
-        side = FramePuller(stream, HTTP1.open(Role.SERVER, DEFAULT_LIMITS))
+        side = SerialWire(stream, HTTP1.open(Role.SERVER, DEFAULT_LIMITS))
         side.codec.receive(CONNECT + b"early")
         body = TunnelBody(Owner(side, math.inf), b"")
         got: list[object] = []

@@ -172,7 +172,7 @@ async def test_an_answer_of_one_who_took_no_more_is_worth_more_than_the_broken_w
         await peer.send(b"HTTP/1.1 413 No\r\nContent-Length: 0\r\n\r\n")
         await wait_all_tasks_blocked()
         await peer.aclose()
-        connection.side.stream.write_now(b"x")
+        connection.wire.stream.write_now(b"x")
         await wait_all_tasks_blocked()  # writing is broken now
         response = await connection.exchange(request_of(POST, BytesBody(b"x" * 10)))
         assert response.head.native_status == 413
@@ -323,7 +323,7 @@ async def test_cancelled_anywhere_it_can_be_closed_and_is_not_used_again(
         connection.close_soon()
         await connection.aclose()
         with pytest.raises(trio.ClosedResourceError):
-            connection.side.stream.write_now(b"x")
+            connection.wire.stream.write_now(b"x")
         nursery.cancel_scope.cancel()
 
 
@@ -360,7 +360,7 @@ async def test_l4_needs_no_head_to_answer(autojump_clock: MockClock) -> None:
 
 
 def deafen(connection: SerialUpstream) -> None:
-    stream = connection.side.stream
+    stream = connection.wire.stream
     assert isinstance(stream, Deafening)
     stream.deaf = True
 

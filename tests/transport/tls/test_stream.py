@@ -27,7 +27,7 @@ from tests.transport.tls.kit import (
 from tests.transport.tls.test_aead import pair
 from tests.transport.tls.test_aead import peer as writer_of
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
-from xproxy.connection.serial.pull import FramePuller
+from xproxy.connection.serial.wire import SerialWire
 from xproxy.model.frames import Data, Head
 from xproxy.model.limits import Limits
 from xproxy.model.message import RequestHead, Target
@@ -120,7 +120,7 @@ async def test_a_body_that_ends_with_the_connection_is_whole_only_if_the_peer_sa
     said: bool,
 ) -> None:
     async with upstream_pair() as (stream, peer):
-        side = FramePuller(stream, HTTP1.open(Role.CLIENT, Limits()))
+        side = SerialWire(stream, HTTP1.open(Role.CLIENT, Limits()))
         head = RequestHead(service="edge.test", method="GET", extra=Target(path="/"))
         side.codec.send(Head(1, head, end=True))
         await peer.send_all(b"HTTP/1.1 200 OK\r\n\r\n")

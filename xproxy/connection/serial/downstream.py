@@ -13,12 +13,14 @@ from typing import Final
 
 import trio
 
-from xproxy.codecs.api import Codec, SupportsGoAway, SupportsProgress, supports
+from xproxy.codecs.api import Codec, SupportsGoAway, supports
 from xproxy.codecs.outcome import without_trailers
 from xproxy.connection.bindings import Bindings
 from xproxy.connection.failures import body_failed
-from xproxy.connection.serial.pull import FramePuller, PulledBody
+from xproxy.connection.phase import INPUT_OVER, LAST, Event, Phase
+from xproxy.connection.serial.body import PulledBody
 from xproxy.connection.serial.request_body import RequestBody, TunnelBody
+from xproxy.connection.serial.wire import SerialWire
 from xproxy.connection.serial.writing import SerialWriting
 from xproxy.connection.service import Port, Service
 from xproxy.connection.streams import answer
@@ -48,6 +50,7 @@ from xproxy.transport.turns import REQUEST, TINY
 
 _logger = logging.getLogger(__name__)
 
+_SERVING: Final = Phase.SERVING
 _AT_ONCE: Final = 16
 """Requests of one read that are served before others have their turn. Who answers them may never have to wait."""
 _NONE: Sequence[Frame] = ()
@@ -56,7 +59,7 @@ _NONE: Sequence[Frame] = ()
 class SerialDownstream(SerialWriting, Bindings):
     """Drives one connection to its end. ``run`` owns the socket."""
 
-    __slots__ = ("_bindings", "_busy", "_draining", "_half_finished", "_progress", "_waited")
+    __slots__ = ("_bindings", "_busy", "_half_finished", "_waited")
 
     def __init__(
         self,
@@ -69,14 +72,12 @@ class SerialDownstream(SerialWriting, Bindings):
         waited: float = 0.0,
     ) -> None:
         """``waited``: seconds since the first byte came, which count for the first head's time."""
-        super().__init__(FramePuller(stream, codec, port.stats, facts.share), facts, port, timers)
+        super().__init__(SerialWire(stream, codec, port.stats, facts.share), facts, port, timers)
         facts.downstream = self
         facts.share.holder = self
         self._busy = False  # a stream, or a head that is not complete yet
         self._half_finished = False
         self._waited = waited
-        self._progress = codec if supports(codec, SupportsProgress) else None
-        self._draining = False
         self._bindings: dict[object, Closable] | None = None
 
     # ---- life
@@ -84,11 +85,11 @@ class SerialDownstream(SerialWriting, Bindings):
     async def run(self, first: bytes) -> None:
         """Serve the connection, whose first bytes have been read already, until it ends; then close it."""
         self._port.stats.downstream_rx_bytes_total += len(first)
-        self.side.inbox.extend(self.side.codec.receive(first))
-        self.side.stream.settle()
-        self._half_finished = bool(first) and not self.side.inbox
+        self.wire.inbox.extend(self.wire.codec.receive(first))
+        self.wire.stream.settle()
+        self._half_finished = bool(first) and not self.wire.inbox
         if len(first) >= COUNTED:
-            self.side.held(len(first), half=self._half_finished)
+            self.wire.held(len(first), half=self._half_finished)
         if not self._half_finished:
             self._waited = 0.0
         first = b""
@@ -97,10 +98,10 @@ class SerialDownstream(SerialWriting, Bindings):
                 with trio.CancelScope() as scope:
                     self.scope = self._timer.scope = scope
                     self._timer.fired = False
-                    self.side.stream.watch(scope)
+                    self.wire.stream.watch(scope)
                     await self._serve()
                     break
-                self.side.stream.watch(None)
+                self.wire.stream.watch(None)
                 if not await self._interrupted():
                     return
             await self._leave()
@@ -114,13 +115,13 @@ class SerialDownstream(SerialWriting, Bindings):
             self.close_bound()
             if self.request is not None and self.request.record.response_started:
                 # Cut off from outside in the middle of a response: a clean end could make it look whole.
-                self.side.stream.abort()
-            self.side.stream.close()
+                self.wire.abort()
+            self.wire.close()
             self._tunnel = self.request = None  # each knows this
             # Whatever still knows this connection holds nothing of its messages.
-            self.side.let_go()
-            self.side.inbox.clear()
-            self.side.codec.receive(None)
+            self.wire.let_go()
+            self.wire.inbox.clear()
+            self.wire.codec.receive(None)
 
     def drain(self) -> None:
         """Let the stream in flight finish, announce the end with its response, and close.
@@ -128,28 +129,27 @@ class SerialDownstream(SerialWriting, Bindings):
         An idle connection has ``timeouts.linger`` for one more request: a client of keep-alive may have sent it
         already, and a close would fail it (RFC 9112 §9.6).
         """
-        self._draining = True
-        if supports(self.side.codec, SupportsGoAway):
-            self.side.codec.goaway()
+        self.wire.after(Event.DRAIN)
+        if supports(self.wire.codec, SupportsGoAway):
+            self.wire.codec.goaway()
         if not self._busy and self.scope is not None:
             self._timers.arm(self._timer, trio.current_time() + self._port.service.timeouts.linger)
 
     @property
     def idle_since(self) -> float | None:
         """Since when nothing has been asked for, or a head is awaited (trio clock); None: a stream is in flight."""
-        if self.request is not None or self.side.inbox or self.scope is None:
+        if self.request is not None or self.wire.inbox or self.scope is None:
             return None
         timeouts = self._port.service.timeouts
         return self._timer.deadline - ((timeouts.head if self._busy else timeouts.idle) or 1e9)
 
     def shed(self) -> None:
         """Close at once. Call it on one that is idle. Never blocks."""
-        self.side.stream.close()
+        self.wire.close()
 
     async def _serve(self) -> None:
-        inbox = self.side.inbox
-        codec = self.side.codec
-        stream = self.side.stream
+        wire = self.wire
+        inbox = wire.inbox
         timers = self._timers
         in_a_row = 0
         frame: Frame | None
@@ -168,23 +168,21 @@ class SerialDownstream(SerialWriting, Bindings):
                         return
                     await self._exchange(frame)
                     self._busy = False
-                    if self.side.closing or (
-                        self._draining and not supports(codec, SupportsGoAway)
-                    ):
+                    if wire.phase is not _SERVING and self._last:
                         return
-                    inbox.extend(codec.receive(b""))
+                    inbox.extend(wire.codec.receive(b""))
                     if inbox:
                         in_a_row += 1
                         if in_a_row == _AT_ONCE:
                             in_a_row = 0
-                            stream.settle(_AT_ONCE * REQUEST)
-                            await stream.turn()
+                            wire.stream.settle(_AT_ONCE * REQUEST)
+                            await wire.stream.turn()
                 elif await self._aside(frame):
                     return
-            if self.side.ended:
+            if wire.phase is not _SERVING and wire.phase in INPUT_OVER:
                 return
             timeouts = self._port.service.timeouts
-            if self._half_finished or (self._progress is not None and self._progress.unfinished):
+            if self._half_finished or (wire.progress is not None and wire.progress.unfinished):
                 if not self._busy:
                     self._busy = True
                     left = max(timeouts.head - self._waited, 0.0) if timeouts.head else 1e9
@@ -195,34 +193,43 @@ class SerialDownstream(SerialWriting, Bindings):
                     await share.room()
             else:
                 self._busy = False
-                if self.side.counted:
-                    self.side.let_go()
-                limit = timeouts.linger if self._draining else timeouts.idle or 1e9
+                if self.wire.counted:
+                    self.wire.let_go()
+                draining = wire.phase is Phase.DRAINING
+                limit = timeouts.linger if draining else timeouts.idle or 1e9
                 timers.arm(self._timer, trio.current_time() + limit)
             # Whoever waits holds no message: neither what was read, nor what came out of it.
             data, frame, frames = b"", None, _NONE
-            data = await stream.read()
+            data = await wire.stream.read()
             if data:
                 self._port.stats.downstream_rx_bytes_total += len(data)
-                frames = codec.receive(data)
+                frames = wire.codec.receive(data)
                 if len(data) > TINY or self._half_finished:
-                    stream.settle()
+                    wire.stream.settle()
                     if len(data) >= COUNTED or self._half_finished:
-                        self.side.held(len(data), half=not frames)
+                        self.wire.held(len(data), half=not frames)
                 in_a_row = 0
                 if frames:
                     inbox.extend(frames)
                 else:
                     self._half_finished = True
             else:
-                self.side.ended = True
-                inbox.extend(codec.receive(None))
+                inbox.extend(wire.end())
+
+    @property
+    def _last(self) -> bool:
+        # Whether no further stream begins. A codec that says goodbye in its own words says itself which is the last.
+        phase = self.wire.phase
+        return phase in LAST or (
+            phase is Phase.DRAINING and not supports(self.wire.codec, SupportsGoAway)
+        )
 
     async def _leave(self) -> None:
         # However the connection ends, its client may be sending still, and has to read what it was told.
-        if not self.side.ended:
+        phase = self.wire.phase
+        if phase not in INPUT_OVER and phase is not Phase.BROKEN:
             silence = self._port.service.timeouts.linger
-            await linger(self.side.stream, silence, heard=self._heard)
+            await linger(self.wire.stream, silence, heard=self._heard)
 
     def _heard(self, count: int) -> None:
         self._port.stats.downstream_rx_bytes_total += count
@@ -252,11 +259,11 @@ class SerialDownstream(SerialWriting, Bindings):
             if begun and error is not None:
                 self._refused(error_head(error), error.flag)
                 await self._farewell(error)
-                self.side.codec.receive(None)
-                self.side.let_go()
+                self.wire.codec.receive(None)
+                self.wire.let_go()
                 await self._leave()
                 return False
-            if self.side.inbox or self._timer.deadline != math.inf:
+            if self.wire.inbox or self._timer.deadline != math.inf:
                 # A request came at the very moment; or the stream before had ended when its time came, and another
                 # time was set since.
                 return True
@@ -268,7 +275,7 @@ class SerialDownstream(SerialWriting, Bindings):
                 self._refused(error_head(error), error.flag)
                 await self._farewell(error)
                 await self._leave()
-            elif not self._draining:
+            elif self.wire.phase is not Phase.DRAINING:
                 stats.downstream_cx_idle_timeout += 1
             return False
         if self._stopped is None:
@@ -276,15 +283,15 @@ class SerialDownstream(SerialWriting, Bindings):
         self._stopped = None
         if error is None or request.record.response_started:
             stats.downstream_rq_reset += 1
-            self.side.stream.abort()
+            self.wire.abort()
             return False
         request.record.flag(error.flag)
         request.record.detail = error.detail
         await self._farewell(error)
-        if self.side.closing or self.facts.traits.headless:
+        if self.wire.phase in LAST or self.facts.traits.headless:
             await self._leave()
             return False
-        self.side.inbox.extend(self.side.codec.receive(b""))
+        self.wire.inbox.extend(self.wire.codec.receive(b""))
         return True
 
     # ---- one stream
@@ -301,7 +308,7 @@ class SerialDownstream(SerialWriting, Bindings):
         request = Request(head.message, body, self.facts, self, now, head.origin)  # type: ignore[arg-type]  # a server's
         if head.data and len(head.data) >= COUNTED:
             self.hold(2 * len(head.data))
-            self.side.let_go()  # the same bytes
+            self.wire.let_go()  # the same bytes
         self.request = request
         timeouts = service.timeouts
         self._begin(now, timeouts.idle if self.facts.traits.headless else timeouts.stream_idle)
@@ -318,10 +325,10 @@ class SerialDownstream(SerialWriting, Bindings):
             # A body that a filter wrapped, or its work beside the stream: nothing about the message is sure any more.
             body_failed(request, error)
             self.request = None
-            self.side.closing = True
+            self.wire.after(Event.GOODBYE)
             if request.record.response_started:
                 stats.downstream_rq_reset += 1
-                self.side.stream.abort()
+                self.wire.abort()
             else:
                 await self._farewell(StreamError("internal error in the proxy"))
         finally:
@@ -354,7 +361,7 @@ class SerialDownstream(SerialWriting, Bindings):
         half_close = self._half_close = self.facts.traits.half_close
         if self._tunnel is not None:
             # Who has sent all there is to send still wants the answer.
-            self.side.stream.half_close = True
+            self.wire.stream.half_close = True
         broken: BaseException | None = None
         tunnels = 0
         try:
@@ -363,16 +370,16 @@ class SerialDownstream(SerialWriting, Bindings):
                 response = await answer(service.handler, request, service.refusals)
                 if request.head.grants(response.head):
                     self._half_close = True
-                    self.side.closing = True  # it is no message's connection any more
+                    self.wire.after(Event.GOODBYE)  # it is no message's connection any more
                     tunnels = 1
                     self._port.stats.downstream_tunnels_total += 1
                     self._port.stats.downstream_tunnels_active += 1
                 else:
-                    self.side.stream.half_close = half_close
+                    self.wire.stream.half_close = half_close
                 await self._respond(request, response, keep=True)
                 if tunnels and self._tunnel is not None and type(response.body) is BytesBody:
                     self._tunnel.open()  # all that there is in its other half came with its answer
-                    self.side.stream.shutdown_write()
+                    self.wire.stream.shutdown_write()
                 if self.facts.traits.headless and type(response.body) is BytesBody:
                     self._end_tunnel(request)
                 if not self._half_close or request.record.local:
@@ -384,7 +391,7 @@ class SerialDownstream(SerialWriting, Bindings):
             self._nursery = None
             self._port.stats.downstream_tunnels_active -= tunnels
             if not tunnels:
-                self.side.stream.half_close = half_close
+                self.wire.stream.half_close = half_close
             if response is not None:
                 await response.aclose()
             await request.body.aclose()  # whoever wrapped it learns that nobody reads on
@@ -395,30 +402,27 @@ class SerialDownstream(SerialWriting, Bindings):
                 del broken  # it knows this frame
         if self._cut_off:
             brief = self._port.service.timeouts.linger
-            await hear_out(self.side.stream, brief, brief, heard=self._heard)
-            self.side.stream.abort()
+            await hear_out(self.wire.stream, brief, brief, heard=self._heard)
+            self.wire.abort()
         if self.facts.traits.headless and isinstance(body, PulledBody) and not body.finished:
-            self.side.closing = (
-                True  # the upstream takes no more of it, and has said all that it had to say
-            )
+            # The upstream takes no more of it, and has said all that it had to say.
+            self.wire.after(Event.GOODBYE)
 
     def _end_tunnel(self, request: Request) -> None:
         # An answer that was made here. L4 has no word for an error, so the client must at least see a broken
         # connection; it would wait for ever otherwise.
         if request.record.local:
-            self.side.closing = True
-            self.side.stream.abort()
+            self.wire.abort()
         else:
-            self.side.stream.shutdown_write()
+            self.wire.stream.shutdown_write()
 
     async def _respond(self, request: Request, response: Response, *, keep: bool = False) -> None:
         try:
-            if self.side.violation is not None:
+            if self.wire.violation is not None:
                 # The request broke its protocol half-way: the codec has the right answer and takes no other.
-                violation, self.side.violation = self.side.violation, None
-                self.side.closing = True
+                violation, self.wire.violation = self.wire.violation, None
                 if request.record.response_started:
-                    self.side.stream.abort()
+                    self.wire.abort()
                 else:
                     await self._refuse(violation)
                 return
@@ -431,7 +435,7 @@ class SerialDownstream(SerialWriting, Bindings):
                 size = len(body.data)
                 if size >= COUNTED:
                     self.hold(2 * size)
-                data = self.side.codec.send(whole(1, head, body.data, response.origin))
+                data = self.wire.codec.send(whole(1, head, body.data, response.origin))
                 outcome = head.status
                 target = request.head.extra
                 if type(target) is Target and target.rpc is not None:
@@ -442,16 +446,15 @@ class SerialDownstream(SerialWriting, Bindings):
                 statuses[outcome] = statuses.get(outcome, 0) + 1
                 request.record.response_started = True
                 request.record.sent_bytes = size
-                sent = self.side.stream.write_now(data)
+                sent = self.wire.stream.write_now(data)
                 stats.downstream_tx_bytes_total += sent
                 if sent != len(data):
-                    await self._write_rest(data, sent)
+                    await self._write_rest(memoryview(data)[sent:])
             else:
                 await self._respond_streaming(request, response)
         except LocalProtocolError as exc:
             _logger.warning("response cannot be sent as it is: %s", exc)
-            self.side.closing = True
-            self.side.stream.abort()
+            self.wire.abort()
         finally:
             if not keep and (response.lease is not None or type(response.body) is not BytesBody):
                 await response.aclose()
@@ -459,7 +462,7 @@ class SerialDownstream(SerialWriting, Bindings):
     def relieve(self) -> None:
         """See Holder: its stream is answered with overload; where there is none, the connection ends."""
         if (self.request is None and not self._busy) or self._stopped is not None:
-            self.side.stream.abort()
+            self.wire.abort()
         else:
             self.stop(Overflow(TOO_MUCH))
 

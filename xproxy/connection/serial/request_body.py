@@ -6,7 +6,8 @@ from typing import Protocol
 
 import trio
 
-from xproxy.connection.serial.pull import FramePuller, PulledBody
+from xproxy.connection.serial.body import PulledBody
+from xproxy.connection.serial.wire import SerialWire
 from xproxy.model.errors import RequestTimeout
 from xproxy.model.frames import Frame
 
@@ -14,7 +15,7 @@ from xproxy.model.frames import Frame
 class BodyOwner(Protocol):
     """The connection as its request bodies see it."""
 
-    side: FramePuller
+    wire: SerialWire
 
     @property
     def patience(self) -> float:
@@ -30,13 +31,13 @@ class RequestBody(PulledBody):
     __slots__ = ("_owner",)
 
     def __init__(self, owner: BodyOwner, first: bytes) -> None:
-        super().__init__(owner.side, first)
+        super().__init__(owner.wire, first)
         self._owner = owner
 
     async def _pull(self) -> Frame | None:
         owner = self._owner
         limit = owner.patience
-        if self._side.inbox or limit == float("inf"):
+        if self._wire.inbox or limit == float("inf"):
             frame = await super()._pull()
         else:
             with trio.move_on_after(limit) as scope:
@@ -64,7 +65,7 @@ class TunnelBody(RequestBody):
     def open(self) -> None:
         """The answer that grants the tunnel was given to the codec: what it held back belongs to the tunnel."""
         if not self._opened.is_set():
-            self._side.inbox.extend(self._side.codec.receive(b""))
+            self._wire.inbox.extend(self._wire.codec.receive(b""))
             self._opened.set()
 
     async def _pull(self) -> Frame | None:

@@ -20,13 +20,13 @@ import trio
 from xproxy.codecs.api import (
     PREPARED_FROM,
     Codec,
-    SupportsPreparing,
-    SupportsProgress,
     SupportsStreamIds,
     supports,
 )
+from xproxy.connection.phase import INPUT_OVER, Event, Phase
 from xproxy.connection.preparing import prepared
-from xproxy.connection.serial.pull import BYPASS_AFTER, FramePuller, PulledBody
+from xproxy.connection.serial.body import BYPASS_AFTER, PulledBody
+from xproxy.connection.serial.wire import SerialWire
 from xproxy.model.address import Address
 from xproxy.model.errors import (
     LocalProtocolError,
@@ -42,9 +42,10 @@ from xproxy.model.traits import Traits
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Request, Response
 from xproxy.stream.held import COUNTED
-from xproxy.transport.stream import ByteStream, write_all
+from xproxy.transport.stream import ByteStream
 from xproxy.transport.turns import SMALL
 
+_SERVING: Final = Phase.SERVING
 _ACCEPTED: Final = ResponseHead(status=Status.OK)
 """What a one-way message gets: nobody will answer it."""
 
@@ -61,23 +62,21 @@ class SerialUpstream:
         "_answered",
         "_body",
         "_failure",
-        "_next_id",
-        "_preparing",
-        "_progress",
+        "_numbered",
+        "_owing",
         "_stream_id",
         "_traits",
-        "_unsent",
         "_uploading",
         "_write_error",
         "address",
         "idle_since",
         "oneway",
         "requests",
-        "side",
+        "wire",
     )
 
     def __init__(self, stream: ByteStream, codec: Codec, traits: Traits, address: Address) -> None:
-        self.side = FramePuller(stream, codec)
+        self.wire = SerialWire(stream, codec)
         self.address = address
         self.requests = 0
         """Exchanges begun."""
@@ -86,13 +85,12 @@ class SerialUpstream:
         self.oneway = False
         """It has carried a one-way message: nobody knows when the peer is done with it, or whether it answers."""
         self._traits = traits
-        self._next_id = codec.next_stream_id if supports(codec, SupportsStreamIds) else None
-        self._preparing = codec if supports(codec, SupportsPreparing) else None
-        self._progress = codec if supports(codec, SupportsProgress) else None
+        self._numbered = supports(codec, SupportsStreamIds)
+        """Calls have ids: an answer says whose it is."""
         self._stream_id = 1
         self._uploading = False
-        self._unsent: memoryview | None = None
-        """Of a request that came whole, what the kernel has not taken; it goes out while the answer is read."""
+        self._owing = False
+        """A request that came whole has not gone to its end: the rest goes out while the answer is read."""
         self._write_error: trio.BrokenResourceError | None = None
         self._answered: trio.Event | None = None
         """Somebody waits for an answer's head to begin, or for its failing."""
@@ -102,31 +100,30 @@ class SerialUpstream:
     @property
     def reusable(self) -> bool:
         """Whether another request may be sent: the last message was read to its end and nothing came after it."""
-        side = self.side
+        wire = self.wire
         return not (
-            side.closing
-            or side.ended
-            or side.stream.pending
-            or side.stream.hung_up
+            wire.phase is not _SERVING
+            or wire.stream.pending
+            or wire.stream.hung_up
             or self._uploading
-            or side.inbox
-            or (self._progress is not None and self._progress.unfinished)
+            or wire.inbox
+            or (wire.progress is not None and wire.progress.unfinished)
         )
 
     def quiet(self) -> bool:
         """Return ``reusable``, once answers to one-way messages that have come are read and dropped. Never blocks."""
-        stream, codec = self.side.stream, self.side.codec
-        if not self.oneway or self.side.ended or self.side.closing:
+        wire = self.wire
+        if not self.oneway or wire.phase is not _SERVING:
             return self.reusable
         left = MAX_UNASKED_BYTES
         try:
-            while left > 0 and (data := stream.read_now()) is not None:
+            while left > 0 and (data := wire.stream.read_now()) is not None:
                 left -= len(data)
-                if (codec.receive(data) if data else self.side.end()) or not data:
-                    self.side.closing = True
+                if (wire.codec.receive(data) if data else wire.end()) or not data:
+                    wire.after(Event.GOODBYE)
                     break
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.side.closing = True
+            wire.after(Event.BREAK)
         return self.reusable
 
     @property
@@ -136,18 +133,16 @@ class SerialUpstream:
 
     def close(self) -> None:
         """Close the connection; half a request must not be taken for a whole one. Idempotent."""
-        self.side.closing = True
         self.release()
         self._body = None  # each knows the other
         if self._uploading:
-            self.side.stream.abort()
-        else:
-            self.side.stream.close()
+            self.wire.abort()
+        self.wire.close()
 
     def release(self) -> None:
         """The exchange is over: nothing is held for its client any more. Idempotent."""
-        self.side.let_go()
-        self.side.share = None
+        self.wire.let_go()
+        self.wire.share = None
 
     def close_soon(self) -> None:
         """See Closable."""
@@ -161,56 +156,56 @@ class SerialUpstream:
         """
         self.requests += 1
         self._body = None
-        side = self.side
-        stream = side.stream
+        wire = self.wire
         head = request.head
         body = request.body
-        next_id = self._next_id
-        stream_id = 1
-        if next_id is not None:
-            stream_id = self._stream_id = next_id()
+        stream_id = self._stream_id
+        if self._numbered:
+            stream_id = self._next_id()
         if type(body) is BytesBody:
             size = request.record.received_bytes = len(body.data)
             if body.trailers is None:
-                if size < PREPARED_FROM or self._preparing is None:
-                    data = side.codec.send(whole(stream_id, head, body.data))
+                if size < PREPARED_FROM or wire.preparing is None:
+                    data = wire.codec.send(whole(stream_id, head, body.data))
                 else:
                     ready = whole(stream_id, head, body.data)
-                    data = side.codec.send(await prepared(self._preparing, ready, stream))
+                    ready = await prepared(wire.preparing, ready, wire.stream)
+                    data = wire.codec.send(ready)
                     del ready
             else:
                 # Head and data at once: so the codec knows that there will be trailers, whatever length is declared.
-                data = side.codec.send(Head(stream_id, head, body.data))
-                data += side.codec.send(Trailers(stream_id, body.trailers.headers))
+                data = wire.codec.send(Head(stream_id, head, body.data))
+                data += wire.codec.send(Trailers(stream_id, body.trailers.headers))
             try:
-                sent = stream.write_now(data)
+                sent = wire.stream.write_now(data)
             except trio.BrokenResourceError as exc:
                 return await self._last_words(request, exc)
             if sent != len(data) or head.oneway:
-                return await self._exchange_slowly(request, memoryview(data)[sent:])
+                wire.rest = memoryview(data)[sent:]
+                data = b""
+                return await self._exchange_slowly(request)
             # The usual case in one step: the whole response in one read. Everything else goes the long way.
             data = b""  # it has gone, and the answer may take its time
             try:
-                data = await stream.read()
+                data = await wire.stream.read()
             except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
                 raise UpstreamReset(f"{self.address}: {exc}") from exc
-            frames = side.codec.receive(data) if data else side.end()
+            frames = wire.codec.receive(data) if data else wire.end()
             if len(frames) == 1:
                 frame = frames[0]
                 if type(frame) is Head and frame.end and frame.stream_id == stream_id:
-                    if len(data) > SMALL or next_id is not None:
-                        stream.settle()
+                    if len(data) > SMALL or self._numbered:
+                        wire.stream.settle()
                     return Response(frame.message, BytesBody(frame.data), frame.origin)  # type: ignore[arg-type]  # a client's
-            stream.settle()
-            side.inbox.extend(frames)
-            side.share = request.connection.share
+            wire.stream.settle()
+            wire.inbox.extend(frames)
+            wire.share = request.connection.share
             if len(data) >= COUNTED:
-                side.held(len(data), half=not frames)
+                wire.held(len(data), half=not frames)
                 data = b""
         else:
-            data = side.codec.send(Head(stream_id, head))
             try:
-                await write_all(stream, data)
+                await wire.write(wire.codec.send(Head(stream_id, head)))
             except trio.BrokenResourceError as exc:
                 return await self._last_words(request, exc)
             if not head.tunnel:
@@ -221,19 +216,24 @@ class SerialUpstream:
             return await self._last_words(request, self._write_error)
         return await self._response(request)
 
-    async def _exchange_slowly(self, request: Request, rest: memoryview) -> Response:
-        # A whole request of which ``rest`` has not gone yet, or that gets no answer.
+    def _next_id(self) -> int:
+        codec = self.wire.codec
+        if supports(codec, SupportsStreamIds):
+            self._stream_id = codec.next_stream_id()
+        return self._stream_id
+
+    async def _exchange_slowly(self, request: Request) -> Response:
+        # A whole request of which some has not gone yet, or that gets no answer.
         if request.head.oneway:
             self.oneway = True
             self._uploading = True
             try:
-                await write_all(self.side.stream, rest)
+                await self.wire.flush()
             except trio.BrokenResourceError as exc:
                 raise UpstreamReset(f"{self.address}: {exc}") from exc
             self._uploading = False
             return Response(_ACCEPTED, BytesBody())
-        self._uploading = True
-        self._unsent = rest
+        self._uploading = self._owing = True
         return await self._response(request)
 
     async def _start_upload(self, request: Request, body: Body) -> None:
@@ -255,13 +255,13 @@ class SerialUpstream:
         response = await self._response(request)
         if request.head.grants(response.head):
             if type(body) is BytesBody:
-                self.side.stream.shutdown_write()  # its first half had ended with the request
+                self.wire.stream.shutdown_write()  # its first half had ended with the request
                 return response
             await self._start_upload(request, body)
         return response
 
     async def _response(self, request: Request) -> Response:
-        self.side.share = request.connection.share
+        self.wire.share = request.connection.share
         try:
             frame = await self._head(request)
         finally:
@@ -270,7 +270,7 @@ class SerialUpstream:
         head = frame.message
         assert isinstance(head, ResponseHead)
         if frame.end:
-            if self.side.inbox:
+            if self.wire.inbox:
                 self._settle()
             self.release()
             return Response(head, BytesBody(frame.data), frame.origin)
@@ -278,10 +278,10 @@ class SerialUpstream:
         return Response(head, self._body, None, self)
 
     async def _head(self, request: Request) -> Head:
-        side = self.side
+        wire = self.wire
         if self._traits.headless:
-            side.inbox.extend(
-                side.codec.receive(b"")
+            wire.inbox.extend(
+                wire.codec.receive(b"")
             )  # its head is no bytes: it need not be waited for
         try:
             while True:
@@ -296,7 +296,7 @@ class SerialUpstream:
                 elif type(frame) is Reset:
                     raise self._broken(frame.detail or "the stream was reset")
                 elif type(frame) is Violation:
-                    if self._next_id is not None and self.requests > 1:
+                    if self._numbered and self.requests > 1:
                         # Not an answer to this call: one before it was answered twice. The race of keep-alive, too.
                         raise UpstreamReset(f"{self.address}: {frame.detail}")
                     raise self._broken(frame.detail)
@@ -308,15 +308,15 @@ class SerialUpstream:
             raise UpstreamReset(f"{self.address}: {exc}") from exc
 
     async def pull(self, request: Request | None) -> Frame | None:
-        """Return the next frame, as FramePuller does, while what is left of a whole request goes out."""
-        if self._unsent is None:
-            return await self.side.pull()
+        """Return the next frame, as SerialWire does, while what is left of a whole request goes out."""
+        if not self._owing:
+            return await self.wire.pull()
         frame: Frame | None = None
         failure: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send_rest, request)
             try:
-                frame = await self.side.pull()
+                frame = await self.wire.pull()
             except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
                 failure = exc
             nursery.cancel_scope.cancel()
@@ -330,41 +330,35 @@ class SerialUpstream:
     @property
     def sending(self) -> bool:
         """Whether a whole request has not gone to its end, and goes on only while its answer is pulled."""
-        return self._unsent is not None
+        return self._owing
 
     async def _send_rest(self, request: Request | None) -> None:
-        stream = self.side.stream
         try:
-            while self._unsent:
-                await stream.wait_writable()
-                self._unsent = self._unsent[stream.write_now(self._unsent) :]
-                if request is not None:
-                    request.stream.touch()
+            await self.wire.flush(request.stream.touch if request is not None else None)
         except trio.BrokenResourceError as exc:
-            self._unsent = None
+            self._owing = False
             await self._give_time(exc)
         except trio.ClosedResourceError:
-            self._unsent = None  # whoever reads learns of it
+            self._owing = False  # whoever reads learns of it
         else:
-            self._unsent = None
-            self._uploading = False
+            self._owing = self._uploading = False
 
     def _broken(self, detail: str) -> StreamError:
         # A message that breaks off with the input is a lost connection, not a peer that speaks wrongly: on a pooled
         # connection it may be the normal race of keep-alive.
-        kind = UpstreamReset if self.side.ended else UpstreamProtocolError
+        kind = UpstreamReset if self.wire.phase in INPUT_OVER else UpstreamProtocolError
         return kind(f"{self.address}: {detail}")
 
     def _settle(self) -> None:
         # Frames behind a whole message: a notice that the connection ends, or bytes nobody asked for.
-        side = self.side
-        while side.inbox:
-            side.inbox.popleft()
-            side.closing = True
+        wire = self.wire
+        while wire.inbox:
+            wire.inbox.popleft()
+            wire.after(Event.GOODBYE)
 
     async def _upload(self, request: Request, body: Body) -> None:
         # Never raises a StreamError: the one who reads the response learns of it.
-        side = self.side
+        wire = self.wire
         stream_id = self._stream_id
         bypass_at: float = BYPASS_AFTER
         try:
@@ -374,23 +368,21 @@ class SerialUpstream:
                 except trio.EndOfChannel:
                     break
                 if isinstance(piece, Trailers):
-                    await write_all(
-                        side.stream, side.codec.send(Trailers(stream_id, piece.headers))
-                    )
+                    await wire.write(wire.codec.send(Trailers(stream_id, piece.headers)))
                     self._uploading = False
                     return
                 request.record.received_bytes += len(piece)
                 request.stream.touch()
-                await write_all(side.stream, side.codec.send(Data(stream_id, piece)))
+                await wire.write(wire.codec.send(Data(stream_id, piece)))
                 piece = b""  # it has gone, and the next may take its time
                 if request.record.received_bytes >= bypass_at and isinstance(body, PulledBody):
                     await self._bypass(request, body)
                     bypass_at = math.inf
-            end = side.codec.send(Data(stream_id, b"", True))
+            end = wire.codec.send(Data(stream_id, b"", True))
             if end:
-                await write_all(side.stream, end)
+                await wire.write(end)
             if self._traits.half_close or request.head.tunnel:
-                side.stream.shutdown_write()
+                wire.stream.shutdown_write()
             self._uploading = False
         except StreamError as error:
             self.fail(error)
@@ -421,14 +413,13 @@ class SerialUpstream:
             request.record.received_bytes += count
             request.stream.touch()
 
-        await body.bypass(self.side, math.inf, moved)
+        await body.bypass(self.wire, math.inf, moved)
 
     def fail(self, error: StreamError) -> None:
         """Break the exchange off: the upstream must not take half a request for a whole one."""
         if self._failure is None:
             self._failure = error.again()
-        self.side.closing = True
-        self.side.stream.abort()
+        self.wire.abort()
 
     async def aclose(self) -> None:
         """See Releasable: only for a connection nobody pools."""
@@ -441,7 +432,7 @@ class ResponseBody(PulledBody):
     __slots__ = ("_upstream",)
 
     def __init__(self, upstream: SerialUpstream, first: bytes) -> None:
-        super().__init__(upstream.side, first)
+        super().__init__(upstream.wire, first)
         self._upstream = upstream
 
     async def _pull(self) -> Frame | None:
@@ -452,7 +443,7 @@ class ResponseBody(PulledBody):
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise self.broken(str(exc)) from exc
 
-    async def bypass(self, sink: FramePuller, stall: float, moved: Callable[[int], None]) -> None:
+    async def bypass(self, sink: SerialWire, stall: float, moved: Callable[[int], None]) -> None:
         """See PulledBody."""
         if not self._upstream.sending:
             await super().bypass(sink, stall, moved)
@@ -461,6 +452,6 @@ class ResponseBody(PulledBody):
         """See PulledBody."""
         if self._upstream._failure is not None:
             return self._upstream._failure.again()
-        if self._side.violation is not None:
+        if self._wire.violation is not None:
             return self._upstream._broken(detail)
         return UpstreamReset(f"{self._upstream.address}: {detail}")

@@ -8,11 +8,14 @@ import math
 import trio
 
 from xproxy.codecs.outcome import without_trailers
+from xproxy.connection.phase import Event
 from xproxy.connection.refusals import tell_of_refusal
-from xproxy.connection.serial.pull import BYPASS_AFTER, FramePuller, PulledBody
+from xproxy.connection.serial.body import BYPASS_AFTER, PulledBody
 from xproxy.connection.serial.request_body import TunnelBody
+from xproxy.connection.serial.wire import SerialWire
 from xproxy.connection.service import Port, Service
 from xproxy.connection.streams import StreamScope
+from xproxy.connection.wire import WriteStalled
 from xproxy.model.errors import LocalProtocolError, RequestBroken, StreamError
 from xproxy.model.frames import Data, Head, Reset, Trailers, Violation
 from xproxy.model.message import Local, ResponseHead
@@ -26,13 +29,13 @@ _logger = logging.getLogger(__name__)
 class SerialWriting(StreamScope):
     """The way out of a connection; ``downstream`` adds its life."""
 
-    __slots__ = ("_cut_off", "_half_close", "_port", "_service", "_tunnel", "facts", "side")
+    __slots__ = ("_cut_off", "_half_close", "_port", "_service", "_tunnel", "facts", "wire")
 
     def __init__(
-        self, side: FramePuller, facts: ConnectionFacts, port: Port, timers: Timers
+        self, wire: SerialWire, facts: ConnectionFacts, port: Port, timers: Timers
     ) -> None:
         StreamScope.__init__(self, timers, facts.share)
-        self.side = side
+        self.wire = wire
         self.facts = facts
         self._port = port
         self._service: Service = port.service
@@ -47,35 +50,34 @@ class SerialWriting(StreamScope):
         statuses[status] = statuses.get(status, 0) + 1
 
     async def _write(self, data: bytes) -> None:
-        sent = self.side.stream.write_now(data)
+        wire = self.wire
+        sent = 0 if wire.rest else wire.stream.write_now(data)
         self._port.stats.downstream_tx_bytes_total += sent
         if sent != len(data):
-            await self._write_rest(data, sent)
+            await self._write_rest(memoryview(data)[sent:])
 
-    async def _write_rest(self, data: bytes, sent: int) -> None:
-        limit = self._service.timeouts.write or 1e9
-        with memoryview(data) as view:
-            while sent < len(view):
-                with trio.move_on_after(limit) as scope:
-                    await self.side.stream.wait_writable()
-                if scope.cancelled_caught:
-                    self._port.stats.downstream_cx_write_timeout += 1
-                    self.side.closing = True
-                    self.side.stream.abort()
-                    raise trio.BrokenResourceError(
-                        f"the client took nothing for {limit:g} s (timeouts.write)"
-                    )
-                more = self.side.stream.write_now(view[sent:])
-                sent += more
-                self._port.stats.downstream_tx_bytes_total += more
-                self.touch()
+    async def _write_rest(self, rest: memoryview) -> None:
+        wire = self.wire
+        wire.rest = memoryview(b"".join((wire.rest, rest))) if wire.rest else rest
+        del rest  # it is the wire's
+        if wire.flushing:
+            return
+        limit = self._service.timeouts.write or math.inf
+        try:
+            await wire.flush(self.touch, limit)
+        except WriteStalled as exc:
+            self._port.stats.downstream_cx_write_timeout += 1
+            wire.abort()
+            raise trio.BrokenResourceError(
+                f"the client took nothing for {limit:g} s (timeouts.write)"
+            ) from exc
 
     # ---- a response in pieces
 
     async def _respond_streaming(self, request: Request, response: Response) -> None:
-        codec = self.side.codec
+        wire = self.wire
         body = response.body
-        data = codec.send(Head(1, response.head))
+        data = wire.codec.send(Head(1, response.head))
         request.record.response_started = True
         self._head_out(request, response.head)
         if data:
@@ -89,12 +91,12 @@ class SerialWriting(StreamScope):
             while True:
                 piece = await body.receive()
                 if type(piece) is Trailers:
-                    await self._write(codec.send(Trailers(1, piece.headers)))
+                    await self._write(wire.codec.send(Trailers(1, piece.headers)))
                     ended = True
                     outcome = piece.status or outcome
                     continue
                 assert not isinstance(piece, Trailers)
-                data = codec.send(Data(1, piece))
+                data = wire.codec.send(Data(1, piece))
                 request.record.sent_bytes += len(piece)
                 await self._write(data)
                 data = piece = b""  # they have gone, and the next may take their time
@@ -107,19 +109,19 @@ class SerialWriting(StreamScope):
                 outcome = without_trailers(response.head)
             self._told(request, outcome)
             if not ended:
-                data = codec.send(Data(1, b"", True))
+                data = wire.codec.send(Data(1, b"", True))
                 if data:
                     await self._write(data)
             if self._half_close:
-                self.side.stream.shutdown_write()
+                self.wire.stream.shutdown_write()
         except StreamError as error:
             # The head is out: the client must see a broken message, never a well-formed lie.
             self._told(request, error.status)
             request.record.flag(error.flag)
             request.record.detail = error.detail
             self._port.stats.downstream_rq_reset += 1
-            self.side.closing = True
-            farewell = codec.send(Reset(1, error.status))
+            wire.after(Event.GOODBYE)
+            farewell = wire.codec.send(Reset(1, error.status))
             if farewell:
                 await self._write(farewell)
             if self._half_close and self._nursery is not None and request.record.sent_bytes:
@@ -127,7 +129,7 @@ class SerialWriting(StreamScope):
                 self._cut_off = True
                 self._nursery.cancel_scope.cancel()
             else:
-                self.side.stream.abort()
+                wire.abort()
 
     async def _bypass(self, request: Request, body: PulledBody) -> None:
         stats = self._port.stats
@@ -137,12 +139,12 @@ class SerialWriting(StreamScope):
             stats.downstream_tx_bytes_total += count
             self.touch()
 
-        await body.bypass(self.side, self._service.timeouts.write or 1e9, moved)
+        await body.bypass(self.wire, self._service.timeouts.write or 1e9, moved)
 
     async def send_interim(self, head: ResponseHead) -> None:
         """See StreamControl."""
         if self.facts.traits.interim:
-            data = self.side.codec.send(Head(1, head, interim=True))
+            data = self.wire.codec.send(Head(1, head, interim=True))
             if data:
                 try:
                     await self._write(data)
@@ -179,12 +181,12 @@ class SerialWriting(StreamScope):
     async def _farewell(self, error: StreamError) -> None:
         # Answer a stream that was cut off. A peer that does not read must not hold us: the write is bounded.
         try:
-            data = self.side.codec.send(Head(1, error_head(error), b"", True))
+            data = self.wire.codec.send(Head(1, error_head(error), b"", True))
         except LocalProtocolError:
-            self.side.closing = True  # the protocol has no place for an answer here
+            self.wire.after(Event.GOODBYE)  # the protocol has no place for an answer here
             return
         self._count(error.status)
         with trio.move_on_after(self._port.service.timeouts.linger) as scope:
             await self._write(data)
         if scope.cancelled_caught:
-            self.side.closing = True
+            self.wire.after(Event.GOODBYE)

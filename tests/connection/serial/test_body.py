@@ -4,117 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 
 import attrs
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.connection.kit import memory_stream
+from tests.connection.serial.pulled import HEAD, pulling
 from tests.transport.ends import HERE, THERE, polling, reset, tcp_pair, trio_stream_of
 from xproxy.codecs.opaque.plugin import PLUGIN as OPAQUE
 from xproxy.config.schema import TimeoutsConfig
+from xproxy.connection.serial.body import BYPASS_AFTER, PulledBody
 from xproxy.connection.serial.downstream import SerialDownstream
-from xproxy.connection.serial.pull import BYPASS_AFTER, FramePuller, PulledBody
 from xproxy.connection.serial.upstream import SerialUpstream
 from xproxy.connection.service import DownstreamStats, Port, Service
 from xproxy.model.errors import RequestBroken
 from xproxy.model.frames import (
-    Credit,
     Data,
     Frame,
-    GoAway,
-    Head,
-    Reply,
     Reset,
     Trailers,
     Violation,
 )
 from xproxy.model.headers import NO_HEADERS
 from xproxy.model.limits import DEFAULT_LIMITS
-from xproxy.model.message import RequestHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 from xproxy.stream.exchange import Request, Response
-from xproxy.testing.proxy import End, facts_of
+from xproxy.testing.proxy import facts_of
 from xproxy.transport.timers import Timers
 from xproxy.transport.trio_stream import TrioStream
-
-HEAD = Head(1, RequestHead(service="s", method="m"))
-END = Data(1, b"", True)
-
-
-@attrs.define(eq=False)
-class Scripted:
-    """A codec that gives the same frames whatever comes: those of the n-th read at the n-th read."""
-
-    reads: list[Sequence[Frame]]
-    at_end: Sequence[Frame] = ()
-
-    def receive(self, data: bytes | None) -> Sequence[Frame]:
-        return self.at_end if data is None else self.reads.pop(0)
-
-    def send(self, frame: Frame) -> bytes:
-        raise NotImplementedError
-
-
-@contextlib.asynccontextmanager
-async def pulling(
-    *reads: Sequence[Frame], at_end: Sequence[Frame] = ()
-) -> AsyncIterator[tuple[FramePuller, End]]:
-    async with memory_stream() as (stream, peer):
-        yield FramePuller(stream, Scripted(list(reads), at_end)), peer
-
-
-async def test_frames_come_in_order_and_only_when_wanted(autojump_clock: MockClock) -> None:
-    async with pulling([HEAD, Data(1, b"a")], [], [END]) as (side, peer):
-        await peer.send(b"1")
-        assert await side.pull() is HEAD
-        assert await side.pull() == Data(1, b"a")
-        async with trio.open_nursery() as nursery:
-            got: list[Frame | None] = []
-
-            async def pull() -> None:
-                got.append(await side.pull())
-
-            nursery.start_soon(pull)
-            for byte in (b"2", b"3"):  # the second read brings nothing
-                await wait_all_tasks_blocked()
-                assert got == []
-                await peer.send(byte)
-        assert got == [END]
-
-
-async def test_the_end_of_the_input_is_none_for_ever(autojump_clock: MockClock) -> None:
-    async with pulling(at_end=[END]) as (side, peer):
-        await peer.send_eof()
-        assert await side.pull() is END
-        assert side.ended
-        assert await side.pull() is None
-        assert await side.pull() is None
-
-
-async def test_what_the_codec_owes_is_written_and_notices_are_noted(
-    autojump_clock: MockClock,
-) -> None:
-    violation = Violation("wrong")
-    async with pulling([Reply(b"pong"), GoAway(), Credit(), violation]) as (side, peer):
-        await peer.send(b"x")
-        assert await side.pull() == Credit()
-        await peer.expect(b"pong")
-        assert side.closing
-        assert side.violation is None
-        assert await side.pull() is violation
-        assert side.violation is violation
-
-
-async def test_a_cancelled_pull_loses_nothing(autojump_clock: MockClock) -> None:
-    async with pulling([HEAD]) as (side, peer):
-        with trio.move_on_after(1):
-            await side.pull()
-        await peer.send(b"x")
-        assert await side.pull() is HEAD
 
 
 async def read_on(body: PulledBody) -> list[bytes | Trailers]:
@@ -126,8 +46,8 @@ async def read_on(body: PulledBody) -> list[bytes | Trailers]:
 
 
 async def test_a_body_is_its_pieces_without_the_empty_ones(autojump_clock: MockClock) -> None:
-    async with pulling([Data(1, b"b"), Data(1, b""), Data(1, b"c", True)]) as (side, peer):
-        body = PulledBody(side, b"a")
+    async with pulling([Data(1, b"b"), Data(1, b""), Data(1, b"c", True)]) as (wire, peer):
+        body = PulledBody(wire, b"a")
         await peer.send(b"x")
         assert await read_on(body) == [b"a", b"b", b"c"]
         assert body.finished
@@ -136,8 +56,8 @@ async def test_a_body_is_its_pieces_without_the_empty_ones(autojump_clock: MockC
 
 async def test_trailers_end_a_body(autojump_clock: MockClock) -> None:
     trailers = Trailers(1, NO_HEADERS)
-    async with pulling([Data(1, b"a"), trailers]) as (side, peer):
-        body = PulledBody(side, b"")
+    async with pulling([Data(1, b"a"), trailers]) as (wire, peer):
+        body = PulledBody(wire, b"")
         await peer.send(b"x")
         assert await read_on(body) == [b"a", trailers]
         assert body.finished
@@ -145,8 +65,8 @@ async def test_trailers_end_a_body(autojump_clock: MockClock) -> None:
 
 @pytest.mark.parametrize("last", [Violation("wrong"), Reset(1, Status.CANCELLED)])
 async def test_a_body_that_breaks_off_is_broken(last: Frame, autojump_clock: MockClock) -> None:
-    async with pulling([Data(1, b"a"), last]) as (side, peer):
-        body = PulledBody(side, b"")
+    async with pulling([Data(1, b"a"), last]) as (wire, peer):
+        body = PulledBody(wire, b"")
         await peer.send(b"x")
         assert await body.receive() == b"a"
         with pytest.raises(RequestBroken):
@@ -155,8 +75,8 @@ async def test_a_body_that_breaks_off_is_broken(last: Frame, autojump_clock: Moc
 
 
 async def test_a_body_whose_connection_ends_is_broken(autojump_clock: MockClock) -> None:
-    async with pulling([Data(1, b"a")]) as (side, peer):
-        body = PulledBody(side, b"")
+    async with pulling([Data(1, b"a")]) as (wire, peer):
+        body = PulledBody(wire, b"")
         await peer.send(b"x")
         assert await body.receive() == b"a"
         await peer.send_eof()
@@ -165,17 +85,17 @@ async def test_a_body_whose_connection_ends_is_broken(autojump_clock: MockClock)
 
 
 async def test_a_body_whose_connection_breaks_is_broken(autojump_clock: MockClock) -> None:
-    async with pulling() as (side, _):
-        body = PulledBody(side, b"")
-        side.stream.close()
+    async with pulling() as (wire, _):
+        body = PulledBody(wire, b"")
+        wire.stream.close()
         with pytest.raises(RequestBroken, match="closed"):
             await body.receive()
 
 
 async def test_memory_streams_have_no_way_round(autojump_clock: MockClock) -> None:
-    async with pulling([HEAD]) as (side, _):
-        assert isinstance(side.stream, TrioStream)
-        await PulledBody(side, b"").bypass(side, 1, lambda _: None)  # does nothing, at once
+    async with pulling([HEAD]) as (wire, _):
+        assert isinstance(wire.stream, TrioStream)
+        await PulledBody(wire, b"").bypass(wire, 1, lambda _: None)  # does nothing, at once
 
 
 # ---- bulk bytes on real sockets
