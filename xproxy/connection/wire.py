@@ -74,6 +74,11 @@ class Wire:
 
     # ---- moving to another process
 
+    @property
+    def awaited(self) -> bool:
+        """A task waits for the peer's next bytes; False also where the stream cannot move."""
+        return isinstance(self.stream, MovableStream) and self.stream.awaited
+
     def pause(self) -> socket.socket:
         """Read and write nothing from here on; who waits goes on waiting. Returns the socket, to be sent.
 

@@ -466,6 +466,11 @@ class PolledSocket:
 
     # ---- moving to another process
 
+    @property
+    def awaited(self) -> bool:
+        """See MovableStream."""
+        return self._reader is not None
+
     def suspend(self) -> socket.socket:
         """See MovableStream. Before the descriptor is sent: an epoll follows the open file, also after our close."""
         sock = self.sock

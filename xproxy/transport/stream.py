@@ -95,6 +95,11 @@ class Moved(trio.ClosedResourceError):
 class MovableStream(ByteStream, Protocol):
     """A stream whose socket may be given to another process: suspended first, then resumed or left."""
 
+    @property
+    def awaited(self) -> bool:
+        """A task waits in ``read``; nothing that it would return at once is here."""
+        ...
+
     def suspend(self) -> socket.socket:
         """Report nothing and take nothing from here on; who waits goes on waiting. Returns the socket, to be sent.
 

@@ -23,6 +23,7 @@ from xproxy.connection.serial.request_body import RequestBody, TunnelBody
 from xproxy.connection.serial.wire import SerialWire
 from xproxy.connection.serial.writing import SerialWriting
 from xproxy.connection.service import Port, Service
+from xproxy.connection.standing import Moment, Standing
 from xproxy.connection.streams import answer
 from xproxy.model.errors import (
     LocalProtocolError,
@@ -59,7 +60,7 @@ _NONE: Sequence[Frame] = ()
 class SerialDownstream(SerialWriting, Bindings):
     """Drives one connection to its end. ``run`` owns the socket."""
 
-    __slots__ = ("_bindings", "_busy", "_half_finished", "_waited")
+    __slots__ = ("_bindings", "_busy", "_frozen", "_half_finished", "_time_left", "_waited")
 
     def __init__(
         self,
@@ -70,14 +71,23 @@ class SerialDownstream(SerialWriting, Bindings):
         timers: Timers,
         *,
         waited: float = 0.0,
+        moment: Moment | None = None,
     ) -> None:
-        """``waited``: seconds since the first byte came, which count for the first head's time."""
+        """``waited``: seconds since the first byte came, which count for the first head's time.
+
+        ``moment``: the connection was frozen at it, elsewhere; ``codec`` was made of its parts.
+        """
         super().__init__(SerialWire(stream, codec, port.stats, facts.share), facts, port, timers)
         facts.downstream = self
         facts.share.holder = self
         self._busy = False  # a stream, or a head that is not complete yet
-        self._half_finished = False
+        self._half_finished = moment is not None and moment.half
+        self._frozen = False
         self._waited = waited
+        self._time_left = moment.left if moment is not None else math.inf
+        """Of a connection that was frozen, seconds until its timer comes to its end."""
+        if moment is not None and moment.parts.unsent:
+            self.wire.rest = memoryview(moment.parts.unsent)
         self._bindings: dict[object, Closable] | None = None
 
     # ---- life
@@ -87,7 +97,7 @@ class SerialDownstream(SerialWriting, Bindings):
         self._port.stats.downstream_rx_bytes_total += len(first)
         self.wire.inbox.extend(self.wire.codec.receive(first))
         self.wire.stream.settle()
-        self._half_finished = bool(first) and not self.wire.inbox
+        self._half_finished |= bool(first) and not self.wire.inbox
         if len(first) >= COUNTED:
             self.wire.held(len(first), half=self._half_finished)
         if not self._half_finished:
@@ -132,7 +142,9 @@ class SerialDownstream(SerialWriting, Bindings):
         self.wire.after(Event.DRAIN)
         if supports(self.wire.codec, SupportsGoAway):
             self.wire.codec.goaway()
-        if not self._busy and self.scope is not None:
+        if self._frozen:
+            self._time_left = min(self._time_left, self._port.service.timeouts.linger)
+        elif not self._busy and self.scope is not None:
             self._timers.arm(self._timer, trio.current_time() + self._port.service.timeouts.linger)
 
     @property
@@ -147,12 +159,54 @@ class SerialDownstream(SerialWriting, Bindings):
         """Close at once. Call it on one that is idle. Never blocks."""
         self.wire.close()
 
+    # ---- moving to another process
+
+    @property
+    def standing(self) -> Standing:
+        """Whether it can be frozen: between its streams."""
+        wire = self.wire
+        if wire.phase is not _SERVING:
+            return Standing.NEVER
+        if self.request is not None or wire.inbox:
+            return Standing.BUSY
+        return Standing.IDLE if wire.awaited else Standing.NOT_NOW
+
+    def freeze(self) -> Moment:
+        """Stand still: nothing is read, written or timed until ``thaw`` or ``leave``. Call it on one that is idle.
+
+        Raises what ``Wire.export`` raises; then it goes on.
+        """
+        wire = self.wire
+        sock = wire.pause()
+        try:
+            parts = wire.export()
+        except BaseException:
+            wire.resume()
+            raise
+        self._frozen = True
+        self._time_left = self._timer.deadline - trio.current_time()
+        self._timers.arm(self._timer, math.inf)
+        return Moment(parts=parts, sock=sock, half=self._busy, left=self._time_left)
+
+    def thaw(self) -> None:
+        """Go on as if nothing had been, with the time that was left."""
+        self._frozen = False
+        left, self._time_left = self._time_left, math.inf
+        self._timers.arm(self._timer, trio.current_time() + left)
+        self.wire.resume()
+
+    def leave(self) -> None:
+        """Another process goes on with it: ``run`` returns, and the peer notices nothing."""
+        self.wire.leave()
+
     async def _serve(self) -> None:
         wire = self.wire
         inbox = wire.inbox
         timers = self._timers
         in_a_row = 0
         frame: Frame | None
+        if wire.rest:
+            await self._write_rest(memoryview(b""))
         while True:
             while inbox:
                 frame = inbox.popleft()
@@ -186,6 +240,7 @@ class SerialDownstream(SerialWriting, Bindings):
                 if not self._busy:
                     self._busy = True
                     left = max(timeouts.head - self._waited, 0.0) if timeouts.head else 1e9
+                    left, self._time_left = min(left, self._time_left), math.inf
                     self._waited = 0.0
                     timers.arm(self._timer, trio.current_time() + left)
                 share = self.facts.share
@@ -197,6 +252,8 @@ class SerialDownstream(SerialWriting, Bindings):
                     self.wire.let_go()
                 draining = wire.phase is Phase.DRAINING
                 limit = timeouts.linger if draining else timeouts.idle or 1e9
+                if self._time_left < limit:
+                    limit, self._time_left = self._time_left, math.inf
                 timers.arm(self._timer, trio.current_time() + limit)
             # Whoever waits holds no message: neither what was read, nor what came out of it.
             data, frame, frames = b"", None, _NONE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import trio
@@ -19,14 +20,26 @@ class Acknowledgement:
 
     __slots__ = ("_timer", "_timers", "_wire")
 
-    def __init__(self, wire: SharedWire, timers: Timers) -> None:
+    def __init__(self, wire: SharedWire, timers: Timers, patience: float | None = None) -> None:
+        """``patience``: seconds that are left; None: all that the codec gives."""
         self._wire = wire
         self._timers = timers
         self._timer = Timer()
         self._timer.scope = self
         codec = wire.codec
         if supports(codec, SupportsDeadline) and codec.patience:
-            timers.arm(self._timer, trio.current_time() + codec.patience)
+            left = codec.patience if patience is None else patience
+            timers.arm(self._timer, trio.current_time() + left)
+
+    def pause(self) -> float:
+        """Do not look until ``go_on``; returns how many seconds are left, infinite if there is nothing to see."""
+        left = self._timer.deadline - trio.current_time()
+        self._timers.arm(self._timer, math.inf)
+        return left
+
+    def go_on(self, left: float) -> None:
+        """Look in so many seconds."""
+        self._timers.arm(self._timer, trio.current_time() + left)
 
     def end(self) -> None:
         """Look no more."""

@@ -29,6 +29,7 @@ from xproxy.connection.shared.served import Served
 from xproxy.connection.shared.settling import Settling
 from xproxy.connection.shared.silence import Silence
 from xproxy.connection.shared.wire import SharedWire
+from xproxy.connection.standing import Moment, Standing
 from xproxy.connection.wire import WriteStalled
 from xproxy.model.errors import Overflow, UpstreamProtocolError, UpstreamReset
 from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
@@ -67,8 +68,13 @@ class Multiplexed(Bindings):
         max_outbox_bytes: int = MIB,
         max_message_bytes: int = 16 * MIB,
         write_stall: float = 60.0,
+        moment: Moment | None = None,
     ) -> None:
-        """``port``: who serves the peer's requests; None refuses them."""
+        """``port``: who serves the peer's requests; None refuses them.
+
+        ``moment``: the connection was frozen at it, elsewhere; ``codec`` was made of its parts.
+        """
+        self._moment = moment
         self.facts = facts
         self._port = port
         self._timers = timers
@@ -114,8 +120,12 @@ class Multiplexed(Bindings):
         wire = self.wire
         wire.read_at = wire.spoken_at = trio.current_time()
         self._first, first = first, b""
+        moment, self._moment = self._moment, None
+        if moment is not None:
+            wire.outbox.put(moment.parts.unsent)
         if supports(wire.codec, SupportsDeadline):
-            self._acknowledgement = Acknowledgement(wire, self._timers)
+            patience = moment.patience if moment is not None else None
+            self._acknowledgement = Acknowledgement(wire, self._timers, patience)
         try:
             with self._scope:
                 async with trio.open_nursery() as outer:
@@ -128,7 +138,7 @@ class Multiplexed(Bindings):
                             wire.nursery.start_soon(work)
                         wire.early.clear()
                         with wire.reading:
-                            await self._read()
+                            await self._read(moment)
                         self._end_input()
                     wire.outbox.finish()
                     await self._farewell()
@@ -146,6 +156,55 @@ class Multiplexed(Bindings):
             self.close_bound()
             self._count_unfinished(0)
             self.facts.share.holder = None
+
+    # ---- moving to another process
+
+    @property
+    def standing(self) -> Standing:
+        """Whether it can be frozen; busy, its streams stay behind."""
+        wire = self.wire
+        if wire.phase is not _SERVING:
+            return Standing.NEVER
+        if not wire.awaited or wire.amid or wire.backlogged or wire.nursery is None:
+            return Standing.NOT_NOW
+        return Standing.BUSY if wire.streams else Standing.IDLE
+
+    def freeze(self) -> Moment:
+        """Stand still: nothing is read, written or timed until ``thaw`` or ``leave``.
+
+        Raises what ``Wire.export`` raises; then it goes on.
+        """
+        wire, silence, acknowledgement = self.wire, self._silence, self._acknowledgement
+        sock = wire.pause()
+        try:
+            parts = wire.export()
+        except BaseException:
+            wire.resume()
+            raise
+        self._moment = Moment(
+            parts=parts,
+            sock=sock,
+            half=silence is not None and silence.half_message,
+            left=silence.pause() if silence is not None else math.inf,
+            patience=acknowledgement.pause() if acknowledgement is not None else math.inf,
+        )
+        return self._moment
+
+    def thaw(self) -> None:
+        """Go on as if nothing had been, with the time that was left."""
+        moment, self._moment = self._moment, None
+        assert moment is not None  # it was frozen
+        if self._silence is not None:
+            self._silence.start(moment.left)
+        if self._acknowledgement is not None:
+            self._acknowledgement.go_on(moment.patience)
+        self.wire.resume()
+
+    def leave(self) -> None:
+        """Another process goes on with it: ``run`` returns, and the peer notices nothing."""
+        self.wire.leave()
+
+    # ---- the end
 
     async def _farewell(self) -> None:
         # The outbox itself gives up on a peer that takes nothing; one that is gone needs no patience at all.
@@ -213,7 +272,7 @@ class Multiplexed(Bindings):
         elif wire.phase in INPUT_OVER or wire.violation is not None:
             self._served.cut_off()
 
-    async def _read(self) -> None:
+    async def _read(self, moment: Moment | None) -> None:
         wire = self.wire
         stats = self._stats
         served = self._served
@@ -232,8 +291,9 @@ class Multiplexed(Bindings):
         try:
             frames: Sequence[Frame] = wire.codec.receive(data)
             if silence is not None:
-                silence.heard(half_message=self._half_message(bool(data), frames))
-                silence.start()
+                half = self._half_message(bool(data), frames)
+                silence.heard(half_message=half or (moment is not None and moment.half))
+                silence.start(moment.left if moment is not None else math.inf)
             while True:
                 begun = 0
                 for frame in frames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import trio
@@ -28,9 +29,24 @@ class Silence:
         self._timer.scope = self
         self._half_message = False
 
-    def start(self) -> None:
-        """Begin to watch."""
-        self._timers.arm(self._timer, trio.current_time() + self._limit)
+    def start(self, left: float = math.inf) -> None:
+        """Begin to watch. ``left``: seconds, where less are left than there are for one who has just been heard."""
+        now, limit = trio.current_time(), self._limit
+        if left < limit:
+            self._wire.read_at = now + left - limit  # it has been silent for as long, elsewhere
+        self._timers.arm(self._timer, now + min(limit, left))
+
+    def pause(self) -> float:
+        """Watch no more until ``start``; returns how many seconds are left."""
+        now = trio.current_time()
+        since = now if self._wire.streams else self._wire.read_at
+        self._timers.arm(self._timer, math.inf)
+        return since + self._limit - now
+
+    @property
+    def half_message(self) -> bool:
+        """A message has come in part."""
+        return self._half_message
 
     def heard(self, *, half_message: bool) -> None:
         """Bytes came, and after them a message is still incomplete, or none is."""

@@ -52,6 +52,7 @@ class TlsStream:
         "_held",
         "_reading",
         "_rest",
+        "_suspended",
         "_under",
         "facts",
         "local",
@@ -75,6 +76,7 @@ class TlsStream:
         self._blocked = False  # write_now cannot simply encrypt and write
         self._reading = False  # somebody waits in read
         self._finished = False  # close_notify was said
+        self._suspended = False
         self._fin_due = False
         self._closed = False
 
@@ -284,7 +286,7 @@ class TlsStream:
         return done
 
     def _write_after_backlog(self, data: bytes | memoryview) -> int:
-        if self._closed:
+        if self._closed or self._suspended:
             raise trio.ClosedResourceError("stream was closed")
         if self._finished:
             raise trio.BrokenResourceError("write: nothing may follow shutdown_write")
@@ -359,12 +361,22 @@ class TlsStream:
         self._failure = None
         self._under.abort()
 
+    @property
+    def awaited(self) -> bool:
+        """See MovableStream."""
+        return self._movable().awaited
+
     def suspend(self) -> socket.socket:
         """See MovableStream. What moves is the socket, and beside it what ``export`` returns."""
-        return self._movable().suspend()
+        sock = self._movable().suspend()
+        self._suspended = self._blocked = True  # nothing is sealed meanwhile: its number would be lost
+        return sock
 
     def resume(self) -> None:
         """See MovableStream."""
+        if self._suspended:
+            self._suspended = False
+            self._blocked = bool(self._backlog) or self._held >= 0 or self._finished
         self._movable().resume()
 
     def leave(self) -> None:
