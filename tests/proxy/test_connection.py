@@ -7,6 +7,7 @@ import math
 import trio
 from trio.testing import MockClock
 
+from xproxy.connection.standing import Moment, Standing
 from xproxy.model.address import Address
 from xproxy.proxy.connection import Connection
 from xproxy.transport.trio_stream import TrioStream
@@ -16,6 +17,7 @@ HERE = Address("127.0.0.1", 1)
 
 class Driver:
     idle_since: float | None = None
+    standing = Standing.NEVER
 
     def __init__(self) -> None:
         self.drained = 0
@@ -28,6 +30,15 @@ class Driver:
 
     def shed(self) -> None:
         self.idle_since = None
+
+    def freeze(self) -> Moment:
+        raise NotImplementedError
+
+    def thaw(self) -> None:
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        raise NotImplementedError
 
 
 def connection() -> Connection:

@@ -20,8 +20,15 @@ from tests.live import (
     upstream,
     web,
 )
+from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
+from xproxy.connection.serial.downstream import SerialDownstream
+from xproxy.connection.standing import Standing
+from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.traits import Role
+from xproxy.proxy.connection import Connection
 from xproxy.proxy.ports import connection_ids
 from xproxy.testing import BROKEN, END, Party, play
+from xproxy.testing.proxy import facts_of
 
 OK = http_response(b"ok")
 CLOSING = http_response(b"ok").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -31,6 +38,7 @@ HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")
 def test_connection_ids_are_unique() -> None:
     ids = connection_ids()
     assert [next(ids) for _ in range(3)] == [1, 2, 3]
+    assert next(connection_ids(7)) == 7
 
 
 async def test_above_the_limit_a_connection_is_closed_at_once_and_counted() -> None:
@@ -130,3 +138,64 @@ async def test_cutting_nothing_says_nothing(caplog: pytest.LogCaptureFixture) ->
             await active.ended.wait()
         active.cut()
         assert "cut off" not in caplog.text
+
+
+async def test_who_connects_while_it_pauses_is_served_afterwards() -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        active = live.runtime.listeners["edge"]
+        server: Party | None = None
+        for _ in range(2):
+            active.pause()
+            active.pause()
+            await wait_all_tasks_blocked()
+            accepted = live.stats().downstream_cx_total
+            client = await live.client()
+            await client.send(GET)
+            await wait_all_tasks_blocked(0.01)
+            assert live.stats().downstream_cx_total == accepted
+            active.resume()
+            active.resume()
+            server = server or Party("upstream", await up.accept())  # it is pooled
+            await play(server << HEAD, server >> OK, client << OK)
+            await hang_up(client)
+        active.pause()
+        await wait_all_tasks_blocked()
+        waiting = await live.client()
+        active.stop()  # it serves whoever has connected
+        await waiting.send(GET)
+        assert server is not None
+        await play(server << HEAD, server >> OK, waiting << CLOSING, waiting << END)
+
+
+async def test_a_connection_goes_on_at_another_listener_under_its_id() -> None:
+    async with upstream() as up, running(web(up.port)) as old, running(web(up.port)) as new:
+        client = await old.client()
+        await client.send(GET[:7])
+        await eventually(lambda: old.stats().downstream_rx_bytes_total == 7, "it is here")
+        [connection] = old.runtime.listeners["edge"].connections.values()
+        driver = connection.driver
+        assert driver is not None
+        await eventually(lambda: driver.standing is Standing.IDLE, "it waits for more")
+        moment = driver.freeze()
+        assert moment.sock is not None
+
+        async def drive(adopted: Connection) -> None:
+            codec = HTTP1.restore(moment.parts.codec, Role.SERVER, DEFAULT_LIMITS)
+            facts = facts_of(HTTP1.name, HTTP1.traits)
+            port = active.ports.main
+            adopted.driver = SerialDownstream(
+                adopted.stream, codec, facts, port, new.runtime.timers, moment=moment
+            )
+            await adopted.driver.run(b"")
+
+        active = new.runtime.listeners["edge"]
+        assert active.adopt(moment.sock.dup(), 4711, drive)
+        driver.leave()
+        await eventually(lambda: old.stats().downstream_cx_active == 0, "it has left")
+        await client.send(GET[7:])
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK, client << OK)
+        assert list(active.connections) == [4711]
+        assert (new.stats().downstream_cx_active, new.stats().downstream_cx_total) == (1, 0)
+        await hang_up(client)
+        await new.settled()

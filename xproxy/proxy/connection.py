@@ -10,6 +10,7 @@ import attrs
 import trio
 
 from xproxy.connection.service import DownstreamStats, Port
+from xproxy.connection.standing import Moment, Standing
 from xproxy.proxy.silent import SilentDestinations
 from xproxy.proxy.snapshot import ListenerPlan
 from xproxy.stream.held import Share, uncounted
@@ -30,6 +31,23 @@ class Driver(Protocol):
 
     def shed(self) -> None:
         """Close at once, as there is no room for idle connections. Call it on one that is idle. Never blocks."""
+        ...
+
+    @property
+    def standing(self) -> Standing:
+        """Whether it can be frozen."""
+        ...
+
+    def freeze(self) -> Moment:
+        """Stand still until ``thaw`` or ``leave``; return what another process needs. Raises ValueError, TlsError."""
+        ...
+
+    def thaw(self) -> None:
+        """Go on as if nothing had been."""
+        ...
+
+    def leave(self) -> None:
+        """Another process goes on with it: end without a word to the peer."""
         ...
 
 

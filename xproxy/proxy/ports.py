@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import trio
 
@@ -51,6 +51,9 @@ class ActiveListener:
         self._descriptors = descriptors
         self._nursery: trio.Nursery | None = None
         self._accepting = trio.CancelScope()
+        self._stopped = False
+        self._resumed: trio.Event | None = None
+        """Set when it accepts again; None while it does."""
         self.handed_on = False
         """Another listener has this socket too, and takes what waits in its queue."""
         self.ended = trio.Event()
@@ -75,8 +78,7 @@ class ActiveListener:
         try:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
-                with self._accepting:
-                    await accept_forever(self.socket, self.config.name, self._take)
+                await self._accept()
                 # Whoever has connected is served; whoever connects from now on is refused, and waits for nobody.
                 if not self.handed_on:
                     accept_waiting(self.socket, self._take)
@@ -86,37 +88,85 @@ class ActiveListener:
             self.socket.close()
             self.ended.set()
 
+    async def _accept(self) -> None:
+        while not self._stopped:
+            with trio.CancelScope() as self._accepting:
+                if self._resumed is not None:
+                    await self._resumed.wait()
+                await accept_forever(self.socket, self.config.name, self._take)
+                return
+
+    def pause(self) -> None:
+        """Accept nobody until ``resume``; the socket stays open, and who connects waits in its queue. Idempotent."""
+        if self._resumed is None:
+            self._resumed = trio.Event()
+            self._accepting.cancel()
+
+    def resume(self) -> None:
+        """Accept again, also those who have waited. Idempotent."""
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None:
+            resumed.set()
+
     def _take(self, sock: socket.socket) -> None:
-        stats = self.stats
-        stats.downstream_cx_total += 1
+        self.stats.downstream_cx_total += 1
         if len(self.connections) >= self.config.limits.max_connections:
-            stats.downstream_cx_overflow += 1
-            sock.close()
+            self._refuse(sock)
             return
+        connection = self._watch(sock, None)
+        if connection is not None:
+            self._begin(connection, self._serve)
+
+    def adopt(
+        self, sock: socket.socket, id_: int, drive: Callable[[Connection], Awaitable[None]]
+    ) -> bool:
+        """Go on with a connection that was accepted elsewhere, under its id; ``drive`` serves it to its end.
+
+        It counts as active here, and was counted as opened there. Returns False where it cannot be watched or there
+        is no descriptor left for it: then the socket is closed.
+        """
+        connection = self._watch(sock, id_)
+        if connection is not None:
+            self._begin(connection, drive)
+        return connection is not None
+
+    def _refuse(self, sock: socket.socket) -> None:
+        self.stats.downstream_cx_overflow += 1
+        sock.close()
+
+    def _watch(self, sock: socket.socket, id_: int | None) -> Connection | None:
         if self._descriptors is not None and not self._descriptors.take(sock.fileno()):
-            stats.downstream_cx_overflow += 1
-            sock.close()
-            return
+            self._refuse(sock)
+            return None
         try:
             stream = self._poller.add(sock, address_of(sock, peer=True), address_of(sock))
         except OSError as exc:
             # No memory, or the user's bound on watched descriptors (epoll_ctl(2)): this one cannot be served.
             _logger.error("listener %s: cannot watch a connection: %s", self.config.name, exc)
-            stats.downstream_cx_overflow += 1
-            sock.close()
-            return
-        connection = Connection(next(self._ids), stream)
+            self._refuse(sock)
+            return None
+        connection = Connection(next(self._ids) if id_ is None else id_, stream)
         if self._descriptors is not None:
             most = self.config.limits.max_connection_bytes
             connection.share = self._poller.held.share(None, most)
-        self.connections[connection.id] = connection
-        stats.downstream_cx_active += 1
-        assert self._nursery is not None
-        self._nursery.start_soon(self._serve, connection)
+        return connection
 
-    async def _serve(self, connection: Connection) -> None:
+    def _begin(
+        self, connection: Connection, drive: Callable[[Connection], Awaitable[None]]
+    ) -> None:
+        self.connections[connection.id] = connection
+        self.stats.downstream_cx_active += 1
+        assert self._nursery is not None
+        self._nursery.start_soon(self._run, connection, drive)
+
+    def _serve(self, connection: Connection) -> Awaitable[None]:
+        return serve_connection(connection, self.plan, self.ports, self._timers)
+
+    async def _run(
+        self, connection: Connection, drive: Callable[[Connection], Awaitable[None]]
+    ) -> None:
         try:
-            await serve_connection(connection, self.plan, self.ports, self._timers)
+            await drive(connection)
         except Exception:
             # A bug of a driver or codec ends its own connection, not the listener. Streams have their own guard.
             _logger.exception("listener %s: connection %d failed", self.config.name, connection.id)
@@ -127,6 +177,7 @@ class ActiveListener:
     def stop(self) -> None:
         """Accept no more, let connections finish what is in flight. Idempotent."""
         self.ports.drain()
+        self._stopped = True
         self._accepting.cancel()
         for connection in list(self.connections.values()):
             connection.drain(self.config.timeouts.linger)
@@ -142,6 +193,6 @@ class ActiveListener:
             self._nursery.cancel_scope.cancel()
 
 
-def connection_ids() -> Iterator[int]:
-    """Return the ids of a process's connections."""
-    return itertools.count(1)
+def connection_ids(first: int = 1) -> Iterator[int]:
+    """Return the ids of a process's connections, from the first that nobody has had."""
+    return itertools.count(first)

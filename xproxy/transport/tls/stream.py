@@ -369,7 +369,9 @@ class TlsStream:
     def suspend(self) -> socket.socket:
         """See MovableStream. What moves is the socket, and beside it what ``export`` returns."""
         sock = self._movable().suspend()
-        self._suspended = self._blocked = True  # nothing is sealed meanwhile: its number would be lost
+        self._suspended = self._blocked = (
+            True  # nothing is sealed meanwhile: its number would be lost
+        )
         return sock
 
     def resume(self) -> None:
