@@ -37,6 +37,8 @@ class Phase(Enum):
     CLOSED = "closed"
     """The socket is closed."""
 
+    __hash__ = object.__hash__  # that of Enum is written in Python
+
 
 class Event(Enum):
     """What changes a phase."""
@@ -53,6 +55,8 @@ class Event(Enum):
     BREAK = "break"
     """A reset, or a peer that takes nothing or says nothing for too long."""
     CLOSE = "close"
+
+    __hash__ = object.__hash__
 
 
 _P = Phase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import trio
@@ -37,15 +38,18 @@ class RequestBody(PulledBody):
     async def _pull(self) -> Frame | None:
         owner = self._owner
         limit = owner.patience
-        if self._wire.inbox or limit == float("inf"):
-            frame = await super()._pull()
-        else:
-            with trio.move_on_after(limit) as scope:
-                frame = await super()._pull()
-            if scope.cancelled_caught:
-                raise RequestTimeout(
-                    f"no piece of the request body came for {limit:g} s (timeouts.body)"
-                )
+        try:
+            if limit == math.inf or self._wire.inbox:
+                frame = await self._wire.pull()
+            else:
+                with trio.move_on_after(limit) as scope:
+                    frame = await self._wire.pull()
+                if scope.cancelled_caught:
+                    raise RequestTimeout(
+                        f"no piece of the request body came for {limit:g} s (timeouts.body)"
+                    )
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            raise self._break_off(str(exc)) from exc
         owner.touch()
         return frame
 

@@ -436,12 +436,13 @@ class ResponseBody(PulledBody):
         self._upstream = upstream
 
     async def _pull(self) -> Frame | None:
-        if not self._upstream.sending:
-            return await super()._pull()
+        upstream = self._upstream
         try:
-            return await self._upstream.pull(None)
+            if not upstream._owing:
+                return await self._wire.pull()
+            return await upstream.pull(None)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            raise self.broken(str(exc)) from exc
+            raise self._break_off(str(exc)) from exc
 
     async def bypass(self, sink: SerialWire, stall: float, moved: Callable[[int], None]) -> None:
         """See PulledBody."""

@@ -13,13 +13,15 @@ from typing import Final
 import trio
 
 from xproxy.codecs.api import Codec
-from xproxy.connection.phase import INPUT_OVER, Event
+from xproxy.connection.phase import INPUT_OVER, Event, Phase
 from xproxy.connection.service import DownstreamStats
 from xproxy.connection.wire import Wire, WriteStalled
 from xproxy.model.frames import Frame, GoAway, Reply, Violation
 from xproxy.stream.held import COUNTED, FREE, Share
 from xproxy.transport.stream import ByteStream
+from xproxy.transport.turns import TINY
 
+_SERVING: Final = Phase.SERVING
 _NOTHING: Final = memoryview(b"")
 
 
@@ -75,7 +77,8 @@ class SerialWire(Wire):
         self.inbox.extend(frames)
         if share is not None and (len(data) >= COUNTED or self.counted):
             self.held(len(data), half=not frames)
-        self.stream.settle()
+        if len(data) > TINY or not frames:
+            self.stream.settle()
 
     def held(self, count: int, *, half: bool = False) -> None:
         """Count what was read last, until the next time. ``half``: it is more of a message that is not whole yet.
@@ -122,7 +125,7 @@ class SerialWire(Wire):
                         self.violation = frame  # type: ignore[assignment]  # by kind
                         self.after(Event.VIOLATION)
                     return frame
-            if self.phase in INPUT_OVER:
+            if self.phase is not _SERVING and self.phase in INPUT_OVER:
                 return None
             await self.fill()
 
