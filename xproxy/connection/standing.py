@@ -39,5 +39,7 @@ class Moment:
     """A message, or the head of one, has come in part."""
     left: float = math.inf
     """Seconds until its client has been silent for too long; infinite: never."""
+    last_id: int = 0
+    """That of the last request of ours, where ids are ours to choose: answers to earlier ones may still come."""
     patience: float = math.inf
     """Seconds in which the peer must have acknowledged what was said first; infinite: it has, or need not."""

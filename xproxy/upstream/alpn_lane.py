@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from xproxy.codecs.api import CodecPlugin
 from xproxy.model.errors import ConnectFailed
 from xproxy.stream.exchange import Request, Response
+from xproxy.transport.stream import ByteStream
 from xproxy.upstream.agreement import Agreement, OtherProtocol
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Lane
+from xproxy.upstream.moving import Given, Handed
 
 _TURNS: Final = 3
 """An endpoint that changes its mind more often within one request is not followed."""
@@ -72,3 +74,15 @@ class AlpnLane:
         self._agreement.close()
         for lane in self._lanes.values():
             lane.close()
+
+    def give(self) -> Iterator[Given]:
+        """See Lane."""
+        for lane in self._lanes.values():
+            yield from lane.give()
+
+    def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
+        """See Lane."""
+        lane = self._lanes.get(handed.protocol)
+        if lane is None:
+            raise ValueError(f"{handed.protocol} is not among what is offered to endpoints")
+        lane.adopt(endpoint, stream, handed)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import Protocol
 
 import attrs
 import trio
 
-from xproxy.codecs.api import Codec, CodecPlugin
+from xproxy.codecs.api import Codec, CodecPlugin, RestoringPlugin, supports
 from xproxy.config.schema import ClusterConfig
+from xproxy.connection.standing import Moment
 from xproxy.model.errors import ConnectFailed
 from xproxy.model.limits import Limits
 from xproxy.model.traits import Role, Sharing
@@ -22,6 +23,7 @@ from xproxy.transport.timers import Timers
 from xproxy.upstream.agreement import Agreement
 from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.origination import Origination
 from xproxy.upstream.stats import ClusterStats
 from xproxy.upstream.ticker import Ticked, Ticker
@@ -54,6 +56,17 @@ class Lane(Protocol):
 
     def close(self) -> None:
         """Close everything at once."""
+        ...
+
+    def give(self) -> Iterator[Given]:
+        """Give the connections that wait for a request, one after another, to go to another process.
+
+        A connection that cannot be written down stays. What falls idle meanwhile may be given or not.
+        """
+        ...
+
+    def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
+        """Go on with a connection that another process gave. Raises ValueError if this lane cannot."""
         ...
 
 
@@ -147,8 +160,23 @@ class Dialer:
             f"{address}: TLS handshake not over within {timeout:g} s (connect_timeout)"
         )
 
+    def adopt(self, endpoint: Endpoint, moment: Moment) -> Codec:
+        """Count a connection that was opened elsewhere, and return its codec. Raises ValueError, and counts nothing.
+
+        Whoever calls it must call ``closed`` when it is closed.
+        """
+        plugin = self.plugin
+        if not supports(plugin, RestoringPlugin):
+            raise ValueError(f"{plugin.name} cannot go on with what was written down")
+        codec = plugin.restore(moment.parts.codec, Role.CLIENT, self.limits)
+        self.stats.upstream_cx_active += 1
+        endpoint.connections += 1
+        self.connections += 1
+        self.ticker.watch(self.owner)
+        return codec
+
     def closed(self, endpoint: Endpoint) -> None:
-        """A connection that ``open`` counted is gone."""
+        """A connection that ``open`` or ``adopt`` counted is gone."""
         self.stats.upstream_cx_active -= 1
         endpoint.connections -= 1
         self.connections -= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 
 import attrs
 
@@ -11,8 +11,11 @@ from xproxy.connection.serial.upstream import SerialUpstream
 from xproxy.model.errors import UpstreamReset
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request, Response
+from xproxy.transport.stream import ByteStream
+from xproxy.transport.tls.alerts import TlsError
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer
+from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.pool import SerialPool
 
 
@@ -169,6 +172,52 @@ class SerialLane:
         for endpoint, pool in self._pools():
             self._close_idle(endpoint, pool)
 
+    # ---- moving to another process
+
+    def give(self) -> Iterator[Given]:
+        """See Lane."""
+        for kind, pools in ((None, self._plain), *list(self._of_kind.items())):
+            for endpoint, pool in list(pools.items()):
+                for connection in list(pool.idle):
+                    # By now it may be in use, or gone.
+                    if connection in pool.idle and connection.reusable:
+                        given = self._given(connection, endpoint, pool, kind)
+                        if given is not None:
+                            pool.idle.remove(connection)
+                            yield given
+
+    def _given(
+        self, connection: SerialUpstream, endpoint: Endpoint, pool: SerialPool, kind: Hashable
+    ) -> Given | None:
+        try:
+            moment = connection.freeze()
+        except (ValueError, TlsError):
+            return None  # it is used here until it ends
+
+        def stay() -> None:
+            connection.thaw()
+            self.settle(connection, endpoint, pool)
+
+        def leave() -> None:
+            connection.leave()
+            self._closed(endpoint, pool)
+
+        handed = Handed(
+            protocol=self.plugin.name, moment=moment, kind=kind, requests=connection.requests
+        )
+        return Given(endpoint=endpoint, handed=handed, stay=stay, leave=leave)
+
+    def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
+        """See Lane."""
+        codec = self._dialer.adopt(endpoint, handed.moment)
+        pools = self._plain if self._pool_of is None else self._of_kind.setdefault(handed.kind, {})
+        pool = pools.setdefault(endpoint, SerialPool())
+        pool.open += 1
+        connection = SerialUpstream(
+            stream, codec, self.plugin.traits, endpoint.address, requests=handed.requests
+        )
+        self.settle(connection, endpoint, pool)
+
 
 @attrs.define(eq=False)
 class Lease:
@@ -283,6 +332,14 @@ class DedicatedLane:
 
     def close(self) -> None:
         """See Lane: bound connections live and die with their clients."""
+
+    def give(self) -> Iterator[Given]:
+        """See Lane: they move with their clients."""
+        return iter(())
+
+    def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
+        """See Lane: they move with their clients."""
+        raise ValueError("a connection that is bound to a client moves with it")
 
 
 @attrs.define(eq=False)

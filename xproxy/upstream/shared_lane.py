@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import Final
 
 import attrs
@@ -12,12 +12,16 @@ from xproxy.codecs.api import CodecPlugin
 from xproxy.connection.phase import Phase
 from xproxy.connection.service import DownstreamStats, Port, Service, Timeouts
 from xproxy.connection.shared.multiplexed import Multiplexed
+from xproxy.connection.standing import Standing
 from xproxy.model.errors import ConnectFailed, Unsupported
 from xproxy.model.traits import Role
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import ConnectionFacts, Downstream, Request, Response
+from xproxy.transport.stream import ByteStream
+from xproxy.transport.tls.alerts import TlsError
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer
+from xproxy.upstream.moving import Given, Handed
 
 _SERVING: Final = Phase.SERVING
 
@@ -187,6 +191,49 @@ class SharedLane:
             for connection in connections:
                 connection.drain()
 
+    # ---- moving to another process
+
+    def give(self) -> Iterator[Given]:
+        """See Lane."""
+        for endpoint, connections in list(self._connections.items()):
+            for connection in list(connections):
+                # By now it may be in use, or gone.
+                if connection in connections and connection.standing is Standing.IDLE:
+                    given = self._given(connection, endpoint, connections)
+                    if given is not None:
+                        connections.remove(connection)
+                        yield given
+
+    def _given(
+        self, connection: Multiplexed, endpoint: Endpoint, connections: list[Multiplexed]
+    ) -> Given | None:
+        try:
+            moment = connection.freeze()
+        except (ValueError, TlsError):
+            return None  # it is used here until it ends
+
+        def stay() -> None:
+            connection.thaw()
+            connections.append(connection)
+
+        def leave() -> None:
+            connections.append(connection)  # whoever ran it takes it out
+            connection.leave()
+
+        handed = Handed(protocol=self.plugin.name, moment=moment)
+        return Given(endpoint=endpoint, handed=handed, stay=stay, leave=leave)
+
+    def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
+        """See Lane."""
+        dialer = self._dialer
+        codec = dialer.adopt(endpoint, handed.moment)
+        facts = upstream_facts(dialer, endpoint)
+        connection = Multiplexed(
+            stream, codec, Role.CLIENT, facts, None, dialer.timers, moment=handed.moment
+        )
+        self._connections.setdefault(endpoint, []).append(connection)
+        self._nursery.start_soon(self._run, connection, endpoint)
+
 
 def _has_room(connection: Multiplexed, request: Request) -> bool:
     """Whether a request could go out at once, as far as can be seen."""
@@ -330,6 +377,14 @@ class BoundLane:
 
     def close(self) -> None:
         """See Lane: bound connections live and die with their clients."""
+
+    def give(self) -> Iterator[Given]:
+        """See Lane: they move with their clients."""
+        return iter(())
+
+    def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
+        """See Lane: they move with their clients."""
+        raise ValueError("a connection that is bound to a client moves with it")
 
 
 @attrs.frozen(eq=False)

@@ -27,6 +27,7 @@ from xproxy.connection.phase import INPUT_OVER, Event, Phase
 from xproxy.connection.preparing import prepared
 from xproxy.connection.serial.body import BYPASS_AFTER, PulledBody
 from xproxy.connection.serial.wire import SerialWire
+from xproxy.connection.standing import Moment
 from xproxy.model.address import Address
 from xproxy.model.errors import (
     LocalProtocolError,
@@ -75,10 +76,19 @@ class SerialUpstream:
         "wire",
     )
 
-    def __init__(self, stream: ByteStream, codec: Codec, traits: Traits, address: Address) -> None:
+    def __init__(
+        self,
+        stream: ByteStream,
+        codec: Codec,
+        traits: Traits,
+        address: Address,
+        *,
+        requests: int = 0,
+    ) -> None:
+        """``requests``: exchanges begun before, elsewhere."""
         self.wire = SerialWire(stream, codec)
         self.address = address
-        self.requests = 0
+        self.requests = requests
         """Exchanges begun."""
         self.idle_since = 0
         """The cluster tick since which nobody uses it; written by the pool."""
@@ -138,6 +148,25 @@ class SerialUpstream:
         if self._uploading:
             self.wire.abort()
         self.wire.close()
+
+    # ---- moving to another process
+
+    def freeze(self) -> Moment:
+        """Stand still until ``thaw`` or ``leave``. For one that is reusable. Raises as ``Wire.export`` does."""
+        sock = self.wire.pause()
+        try:
+            return Moment(parts=self.wire.export(), sock=sock)
+        except BaseException:
+            self.wire.resume()
+            raise
+
+    def thaw(self) -> None:
+        """Go on as if nothing had been."""
+        self.wire.resume()
+
+    def leave(self) -> None:
+        """Another process goes on with it."""
+        self.wire.leave()
 
     def release(self) -> None:
         """The exchange is over: nothing is held for its client any more. Idempotent."""

@@ -137,6 +137,15 @@ class Calls:
     def __len__(self) -> int:
         return len(self._by_id)
 
+    @property
+    def last_id(self) -> int:
+        """That of the last call, where the codec does not number them itself; the next ones go on from it."""
+        return self._next_id
+
+    @last_id.setter
+    def last_id(self, last: int) -> None:
+        self._next_id = last
+
     def _drop_spare(self) -> None:
         # Each knows itself, by its reason.
         for call in self._spare:

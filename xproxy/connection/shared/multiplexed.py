@@ -87,6 +87,8 @@ class Multiplexed(Bindings):
         self._unfinished = 0
         """Bytes of a message that has not come whole."""
         self._calls = Calls(self.wire, max_message_bytes)
+        if moment is not None:
+            self._calls.last_id = moment.last_id
         self._served = Served(self.wire, port, timers)
         self._hold = Hold(self.wire, self._served)
         self._settling = Settling(self.wire)
@@ -186,6 +188,7 @@ class Multiplexed(Bindings):
             sock=sock,
             half=silence is not None and silence.half_message,
             left=silence.pause() if silence is not None else math.inf,
+            last_id=self._calls.last_id,
             patience=acknowledgement.pause() if acknowledgement is not None else math.inf,
         )
         return self._moment

@@ -1,0 +1,35 @@
+"""Upstream connections that go to another process: taken out of a lane between requests, then gone or put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+import attrs
+
+from xproxy.connection.standing import Moment
+from xproxy.upstream.endpoint import Endpoint
+
+
+@attrs.frozen(kw_only=True)
+class Handed:
+    """What another process must know of a connection that nobody uses."""
+
+    protocol: str
+    """Its codec's name."""
+    moment: Moment
+    kind: Hashable = None
+    """What sets it apart from others to its endpoint, where its codec says that something does."""
+    requests: int = 0
+    """Exchanges begun on it, where it has one at a time: whether one may be sent again depends on that."""
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Given:
+    """A connection that nobody uses, frozen. Exactly one of ``stay`` and ``leave`` is to be called."""
+
+    endpoint: Endpoint
+    handed: Handed
+    stay: Callable[[], None]
+    """The other process does not want it: put it back."""
+    leave: Callable[[], None]
+    """The other process has it: close our copy."""
