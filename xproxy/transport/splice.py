@@ -13,6 +13,10 @@ from xproxy.transport.poller import PolledSocket
 
 _PIPE_BYTES: Final = 1024 * 1024
 """What a pipe may hold: the kernel's default bound for users without privileges."""
+_IN_A_ROW: Final = 256 * 1024
+"""Bytes after which others have their turn …"""
+_PIECE: Final = 16 * 1024
+"""… of which each piece counts as so many at least: who sends little at a time mostly has to be waited for."""
 
 
 class SourceBroken(trio.BrokenResourceError):
@@ -44,6 +48,7 @@ async def splice(
         except PermissionError:  # the user's pipes are at their bound: the default size will do
             size = fcntl.fcntl(into, fcntl.F_GETPIPE_SZ)
         source.begin()
+        in_a_row = 0
         while True:
             try:
                 count = os.splice(source.fileno(), into, size, flags=flags)
@@ -52,6 +57,7 @@ async def splice(
                 source.settle()
                 await _data(source)
                 source.begin()
+                in_a_row = 0
                 continue
             except OSError as exc:
                 raise SourceBroken(f"read: {exc.strerror}") from exc
@@ -60,6 +66,7 @@ async def splice(
             if count == 0:
                 source.pending = True
                 return
+            in_a_row += max(count, _PIECE)
             while count:
                 try:
                     sent = os.splice(out, sink.fileno(), count, flags=flags)
@@ -74,7 +81,9 @@ async def splice(
                 count -= sent
                 moved(sent)
             # Both ends may be ready for ever: others want to run too.
-            await source.turn()
+            if in_a_row >= _IN_A_ROW:
+                in_a_row = 0
+                await source.turn()
     except OSError as exc:
         raise trio.BrokenResourceError(f"splice: {exc.strerror}") from exc
     except trio.Cancelled:
