@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from random import Random
 from typing import TypeAlias
@@ -14,6 +14,7 @@ import trio
 from xproxy.codecs.api import CodecPlugin, family_of
 from xproxy.codecs.outcome import call_status
 from xproxy.config.schema import ClusterConfig
+from xproxy.model.address import Address
 from xproxy.model.errors import (
     HeadRefused,
     HeadTooLarge,
@@ -30,6 +31,7 @@ from xproxy.stream.body import BytesBody
 from xproxy.stream.ending import ANSWERED
 from xproxy.stream.exchange import ConnectionFacts, Request, Response
 from xproxy.transport.poller import Poller
+from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers
 from xproxy.upstream.agreement import Agreement
 from xproxy.upstream.alpn_lane import AlpnLane
@@ -40,6 +42,7 @@ from xproxy.upstream.choice import Choice
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer, Lane
 from xproxy.upstream.membership import Membership
+from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.origination import Origination
 from xproxy.upstream.outcome import OutcomeBody, end_unseen
 from xproxy.upstream.serial_lane import DedicatedLane, SerialLane
@@ -182,6 +185,24 @@ class Cluster:
         """Close the connections nobody uses, and the others when they are done."""
         for lane in self._lanes.values():
             lane.close()
+
+    # ---- moving to another process
+
+    def give(self) -> Iterator[Given]:
+        """See Lane: of all lanes."""
+        for lane in list(dict.fromkeys(self._lanes.values())):
+            yield from lane.give()
+
+    def adopt(self, address: Address, stream: ByteStream, handed: Handed) -> None:
+        """See Lane. Raises ValueError where no lane, or no endpoint of this address, can take it."""
+        endpoint = next((one for one in self.endpoints if one.address == address), None)
+        if endpoint is None:
+            raise ValueError(f"cluster {self.name} has no endpoint {address}")
+        for lane in self._lanes.values():
+            if lane.plugin.name == handed.protocol or isinstance(lane, AlpnLane):
+                lane.adopt(endpoint, stream, handed)
+                return
+        raise ValueError(f"cluster {self.name} has no lane for {handed.protocol}")
 
     # ---- one request
 

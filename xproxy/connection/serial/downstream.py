@@ -206,7 +206,7 @@ class SerialDownstream(SerialWriting, Bindings):
         in_a_row = 0
         frame: Frame | None
         if wire.rest:
-            await self._write_rest(memoryview(b""))
+            await self._write(wire.taken_rest())
         while True:
             while inbox:
                 frame = inbox.popleft()

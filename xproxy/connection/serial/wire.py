@@ -174,6 +174,11 @@ class SerialWire(Wire):
         finally:
             self.flushing = False
 
+    def taken_rest(self) -> bytes:
+        """Return what has not gone, to be written anew."""
+        rest, self.rest = self.rest, _NOTHING
+        return bytes(rest)
+
     def unsent(self) -> bytes:
         """See Wire."""
         return bytes(self.rest)
