@@ -6,13 +6,13 @@ from typing import ClassVar, Final
 
 import attrs
 
-from xproxy.codecs.api import NO, YES, Codec, Hint, Verdict
+from xproxy.codecs.api import NO, YES, Hint, Verdict
 from xproxy.codecs.bolt.codec import BoltCodec
-from xproxy.codecs.bolt.status import from_native, to_native
+from xproxy.codecs.bolt.status import STATUSES
 from xproxy.codecs.bolt.wire import NAME
+from xproxy.codecs.message_plugin import MessagePlugin
+from xproxy.codecs.status_table import StatusTable
 from xproxy.model.limits import Limits
-from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
-from xproxy.model.status import Status
 from xproxy.model.traits import Role, Sharing, Traits
 
 TRAITS: Final = Traits(sharing=Sharing.MESSAGES, oneway=True, reverse=True, rank=30)
@@ -62,12 +62,13 @@ def detect(prefix: bytes) -> Verdict:
 
 
 @attrs.frozen
-class BoltPlugin:
+class BoltPlugin(MessagePlugin):
     """SOFA Bolt, versions 1 and 2 on one connection."""
 
     name: ClassVar[str] = NAME
     traits: ClassVar[Traits] = TRAITS
     examples: ClassVar[tuple[bytes, ...]] = EXAMPLES
+    statuses: ClassVar[StatusTable] = STATUSES
 
     strict_target: bool = True
     """Refuse requests whose content calls another service or method than the header, or whose header names two."""
@@ -75,21 +76,8 @@ class BoltPlugin:
     def detect(self, prefix: bytes, hint: Hint) -> Verdict:
         return detect(prefix)
 
-    def open(self, role: Role, limits: Limits) -> Codec:
+    def codec(self, role: Role, limits: Limits) -> BoltCodec:
         return BoltCodec(role, limits, strict=self.strict_target)
-
-    def restore(self, state: bytes, role: Role, limits: Limits) -> Codec:
-        codec = BoltCodec(role, limits, strict=self.strict_target)
-        codec.load(state)
-        return codec
-
-    def code_of(self, head: ResponseHead, request: RequestHead | None = None) -> int:
-        """See SupportsLocalReply."""
-        extra = head.extra
-        return to_native(head.status, extra.reason if isinstance(extra, Local) else Reason.NONE)
-
-    def status_of(self, native_status: int) -> Status:
-        return from_native(native_status)
 
 
 PLUGIN: Final = BoltPlugin()

@@ -20,7 +20,7 @@ import attrs
 
 from xproxy.codecs.bolt.fields import MEMO_BYTES, NO_FIELDS, Fields, read_fields, write_fields
 from xproxy.codecs.bolt.sofa_request import CLASS, OBJECTS, Called, called_in
-from xproxy.codecs.bolt.status import SUCCESS, from_native, is_known, to_native
+from xproxy.codecs.bolt.status import STATUSES, SUCCESS, from_native, is_known
 from xproxy.codecs.messages import (
     NO_HEAD,
     ONEWAY,
@@ -33,7 +33,7 @@ from xproxy.codecs.messages import (
 )
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.limits import Limits
-from xproxy.model.message import Local, Reason, RequestHead, ResponseHead, recurring
+from xproxy.model.message import Local, RequestHead, ResponseHead, recurring
 from xproxy.model.status import Status
 
 NAME: Final = "bolt"
@@ -365,10 +365,7 @@ class BoltWire:
             and from_native(native) is head.status
             and (is_known(native) or (isinstance(extra, BoltExtra) and 0 <= native <= _LAST_STATUS))
         )
-        if native is not None and theirs:
-            code = native
-        else:
-            code = to_native(head.status, extra.reason if isinstance(extra, Local) else Reason.NONE)
+        code = native if native is not None and theirs else STATUSES.code_of(head)
         if isinstance(extra, BoltExtra):
             fields = extra.fields
             block = (

@@ -6,13 +6,13 @@ from typing import ClassVar, Final
 
 import attrs
 
-from xproxy.codecs.api import NO, YES, Codec, Hint, Verdict
+from xproxy.codecs.api import NO, YES, Hint, Verdict
 from xproxy.codecs.dubbo.codec import DubboCodec
-from xproxy.codecs.dubbo.status import from_native, to_native
+from xproxy.codecs.dubbo.status import STATUSES
 from xproxy.codecs.dubbo.wire import HEAD_BYTES, LONGEST_EVENT, MAGIC, NAME
+from xproxy.codecs.message_plugin import MessagePlugin
+from xproxy.codecs.status_table import StatusTable
 from xproxy.model.limits import Limits
-from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
-from xproxy.model.status import Status
 from xproxy.model.traits import Role, Sharing, Traits
 
 TRAITS: Final = Traits(sharing=Sharing.MESSAGES, oneway=True, reverse=True, rank=35)
@@ -48,12 +48,13 @@ def detect(prefix: bytes) -> Verdict:
 
 
 @attrs.frozen
-class DubboPlugin:
+class DubboPlugin(MessagePlugin):
     """Dubbo 2, with bodies in hessian2; other serialisations are passed on."""
 
     name: ClassVar[str] = NAME
     traits: ClassVar[Traits] = TRAITS
     examples: ClassVar[tuple[bytes, ...]] = EXAMPLES
+    statuses: ClassVar[StatusTable] = STATUSES
 
     strict_target: bool = True
     """Refuse requests whose attachments path, interface or version name another service than what routes see."""
@@ -63,25 +64,10 @@ class DubboPlugin:
     def detect(self, prefix: bytes, hint: Hint) -> Verdict:
         return detect(prefix)
 
-    def open(self, role: Role, limits: Limits) -> Codec:
+    def codec(self, role: Role, limits: Limits) -> DubboCodec:
         return DubboCodec(
             role, limits, strict=self.strict_target, unread=self.unread_serializations
         )
-
-    def restore(self, state: bytes, role: Role, limits: Limits) -> Codec:
-        codec = DubboCodec(
-            role, limits, strict=self.strict_target, unread=self.unread_serializations
-        )
-        codec.load(state)
-        return codec
-
-    def code_of(self, head: ResponseHead, request: RequestHead | None = None) -> int:
-        """See SupportsLocalReply."""
-        extra = head.extra
-        return to_native(head.status, extra.reason if isinstance(extra, Local) else Reason.NONE)
-
-    def status_of(self, native_status: int) -> Status:
-        return from_native(native_status)
 
 
 PLUGIN: Final = DubboPlugin()

@@ -33,7 +33,7 @@ from xproxy.codecs.dubbo.prefix import (
     read_prefix,
     read_recurring,
 )
-from xproxy.codecs.dubbo.status import OK, from_native, is_known, to_native
+from xproxy.codecs.dubbo.status import OK, STATUSES, from_native, is_known
 from xproxy.codecs.hessian2 import HessianError, write_text
 from xproxy.codecs.messages import (
     NO_HEAD,
@@ -50,7 +50,7 @@ from xproxy.codecs.messages import (
 from xproxy.codecs.slices import Work
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.limits import Limits
-from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
+from xproxy.model.message import Local, RequestHead, ResponseHead
 from xproxy.model.status import Status
 
 NAME: Final = "dubbo"
@@ -246,10 +246,7 @@ class DubboWire:
             and from_native(native) is head.status
             and (is_known(native) or (isinstance(extra, Answer) and 0 <= native <= _LAST_STATUS))
         )
-        if native is not None and theirs:
-            code = native
-        else:
-            code = to_native(head.status, extra.reason if isinstance(extra, Local) else Reason.NONE)
+        code = native if native is not None and theirs else STATUSES.code_of(head)
         if isinstance(extra, Answer) and (theirs or code == OK):
             body = answer_again(head, extra, data, dialect)
             return _write(extra.serialization, code, stream_id, body)
