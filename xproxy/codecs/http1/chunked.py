@@ -79,13 +79,21 @@ class Phase(enum.Enum):
     DONE = "done"
 
 
+# See ``state.READING_IDLE`` and its like on why these have names of their own.
+_AT_DATA: Final = Phase.DATA
+_AT_DATA_END: Final = Phase.DATA_END
+_AT_DONE: Final = Phase.DONE
+_AT_SIZE: Final = Phase.SIZE
+_AT_TRAILERS: Final = Phase.TRAILERS
+
+
 class ChunkReader:
     """Reads one chunked body."""
 
     __slots__ = ("_limits", "_searched", "extensions", "left", "phase", "trailers")
 
     def __init__(
-        self, limits: Limits, phase: Phase = Phase.SIZE, left: int = 0, extensions: int = 0
+        self, limits: Limits, phase: Phase = _AT_SIZE, left: int = 0, extensions: int = 0
     ) -> None:
         self._limits = limits
         self._searched = 0
@@ -105,7 +113,7 @@ class ChunkReader:
         """Append body bytes to ``pieces``; return up to where ``source`` was used up. Raises Refused."""
         size = len(source)
         while True:
-            if self.phase is Phase.DATA:
+            if self.phase is _AT_DATA:
                 stop = position + self.left
                 if stop > size:
                     if position < size:
@@ -115,15 +123,15 @@ class ChunkReader:
                 pieces.append(bytes(source[position:stop]))
                 position = stop
                 self.left = 0
-                self.phase = Phase.DATA_END
-            elif self.phase is Phase.DATA_END:
+                self.phase = _AT_DATA_END
+            elif self.phase is _AT_DATA_END:
                 if source[position : position + 2] != b"\r\n":
                     if position == size or (position + 1 == size and source[position] == 0x0D):
                         return position
                     raise Refused(400, "chunk data is not followed by CRLF")
                 position += 2
-                self.phase = Phase.SIZE
-            elif self.phase is Phase.SIZE:
+                self.phase = _AT_SIZE
+            elif self.phase is _AT_SIZE:
                 end = source.find(b"\r\n", position, position + self.line_limit() + 2)
                 if end < 0:
                     if size - position >= self.line_limit() + 2:
@@ -146,18 +154,18 @@ class ChunkReader:
                             position = stop + 2
                         self.left = 0
                     else:
-                        self.phase = Phase.DATA
+                        self.phase = _AT_DATA
                 else:
-                    self.phase = Phase.TRAILERS
+                    self.phase = _AT_TRAILERS
                     position = end
-            elif self.phase is Phase.TRAILERS:
+            elif self.phase is _AT_TRAILERS:
                 end = find_end(source, position, self._searched, self._limits.max_head_bytes)
                 if end < 0:
                     self._searched = size - position
                     return position
                 if end - position > 4:
                     self.trailers = parse_trailers(bytes(source[position + 2 : end]), self._limits)
-                self.phase = Phase.DONE
+                self.phase = _AT_DONE
                 return end
             else:
                 return position

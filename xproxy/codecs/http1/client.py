@@ -23,10 +23,24 @@ from xproxy.codecs.http1.state import (
     CONNECT,
     HEAD_METHOD,
     PERSISTENT,
+    READING_CHUNKED,
+    READING_CLOSING,
+    READING_DONE,
+    READING_ENDED,
+    READING_HEAD,
+    READING_IDLE,
+    READING_LENGTH,
+    READING_TUNNEL,
+    READING_UNTIL_CLOSE,
     STREAM_ID,
     UPGRADE,
-    Reading,
-    Writing,
+    WRITING_CHUNKED,
+    WRITING_DONE,
+    WRITING_IDLE,
+    WRITING_LENGTH,
+    WRITING_SINK,
+    WRITING_TUNNEL,
+    WRITING_TUNNEL_ASKED,
 )
 from xproxy.codecs.http1.wire import CHUNKED, CRLF
 from xproxy.codecs.http_upgrade import ACCEPT
@@ -41,13 +55,13 @@ from xproxy.model.traits import Role
 
 _UNASKED: Final = "bytes behind the response, or without a request"
 
-_BODIES: Final = frozenset({Reading.LENGTH, Reading.CHUNKED, Reading.UNTIL_CLOSE, Reading.TUNNEL})
+_BODIES: Final = frozenset({READING_LENGTH, READING_CHUNKED, READING_UNTIL_CLOSE, READING_TUNNEL})
 
 # The hot paths compare with these: a global is cheaper than an attribute of an enum.
-_AWAITED: Final = Reading.HEAD
-_QUIET: Final = Reading.IDLE
-_IDLE: Final = Writing.IDLE
-_ASKED: Final = Writing.DONE
+_AWAITED: Final = READING_HEAD
+_QUIET: Final = READING_IDLE
+_IDLE: Final = WRITING_IDLE
+_ASKED: Final = WRITING_DONE
 
 
 class ClientCodec(Http1Codec):
@@ -57,7 +71,7 @@ class ClientCodec(Http1Codec):
     role: ClassVar[Role] = Role.CLIENT
 
     def __init__(self, limits: Limits, memory: HeadMemory) -> None:
-        super().__init__(limits, memory, Reading.IDLE)
+        super().__init__(limits, memory, READING_IDLE)
 
     # -- bytes in -----------------------------------------------------------------------------------------------
 
@@ -86,12 +100,12 @@ class ClientCodec(Http1Codec):
 
     def _receive(self, data: bytes) -> list[Frame]:
         reading = self._reading
-        if reading is Reading.ENDED:
+        if reading is READING_ENDED:
             return []
-        if reading is Reading.CLOSING:
-            self._reading = Reading.ENDED
+        if reading is READING_CLOSING:
+            self._reading = READING_ENDED
             return [GOAWAY]
-        if reading is Reading.TUNNEL:
+        if reading is READING_TUNNEL:
             return self._receive_tunnel(data)
         frames: list[Frame] = []
         try:
@@ -99,7 +113,7 @@ class ClientCodec(Http1Codec):
             if self._ended:
                 self._end(frames)
         except Refused as refused:
-            self._stop(Reading.ENDED, Writing.SINK)
+            self._stop(READING_ENDED, WRITING_SINK)
             frames.append(Violation(refused.detail, b"", Status.UNAVAILABLE))
         return frames
 
@@ -108,7 +122,7 @@ class ClientCodec(Http1Codec):
         message: ResponseHead | None = None
         source = self._source(data)
         used = 0
-        while self._reading is Reading.HEAD:
+        while self._reading is READING_HEAD:
             used, parsed = self._read_head(source, used)
             if parsed is None:
                 break
@@ -119,19 +133,19 @@ class ClientCodec(Http1Codec):
             self._begin(parsed)
         pieces: list[bytes] = []
         trailers: Headers = NO_HEADERS
-        started = message is not None or self._reading not in (Reading.HEAD, Reading.IDLE)
+        started = message is not None or self._reading not in (READING_HEAD, READING_IDLE)
         try:
             if self._reading in _BODIES:
                 used, trailers = self._read_body(source, used, pieces)
         finally:
             if started:
-                self._deliver(frames, message, pieces, trailers, end=self._reading is Reading.DONE)
+                self._deliver(frames, message, pieces, trailers, end=self._reading is READING_DONE)
         more = len(source) > used
-        if self._reading is Reading.DONE:
+        if self._reading is READING_DONE:
             self._finish(frames)
-        if self._reading is Reading.IDLE and more:
+        if self._reading is READING_IDLE and more:
             raise Refused(502, _UNASKED)
-        if self._reading is not Reading.ENDED:
+        if self._reading is not READING_ENDED:
             self._keep(source, used)
 
     def _read_head(
@@ -165,44 +179,44 @@ class ClientCodec(Http1Codec):
             self._flags |= PERSISTENT
         self._upgrade = self._accept = ""
         if parsed.code == SWITCHING or (self._flags & CONNECT and parsed.code < 300):
-            self._reading = Reading.TUNNEL
+            self._reading = READING_TUNNEL
             self._writing = (
-                Writing.TUNNEL if self._writing is Writing.TUNNEL_ASKED else Writing.DONE
+                WRITING_TUNNEL if self._writing is WRITING_TUNNEL_ASKED else WRITING_DONE
             )
         elif self._flags & HEAD_METHOD or parsed.length == 0:
-            self._reading = Reading.DONE
+            self._reading = READING_DONE
         elif parsed.misframed:
             raise Refused(502, parsed.misframed)
         elif parsed.chunked:
-            self._reading = Reading.CHUNKED
+            self._reading = READING_CHUNKED
             self._chunks = ChunkReader(self._limits)
         elif parsed.length > 0:
-            self._reading = Reading.LENGTH
+            self._reading = READING_LENGTH
             self._left = parsed.length
         else:
-            self._reading = Reading.UNTIL_CLOSE
+            self._reading = READING_UNTIL_CLOSE
 
     def _finish(self, frames: list[Frame]) -> None:
         """End the exchange, and the connection with it unless everything about it is settled."""
-        if self._flags & PERSISTENT and self._writing in (Writing.DONE, Writing.TUNNEL_ASKED):
-            self._reading = Reading.IDLE
-            self._writing = Writing.IDLE
+        if self._flags & PERSISTENT and self._writing in (WRITING_DONE, WRITING_TUNNEL_ASKED):
+            self._reading = READING_IDLE
+            self._writing = WRITING_IDLE
             self._flags = 0
         else:
             frames.append(GOAWAY)
-            self._stop(Reading.ENDED, Writing.SINK)
+            self._stop(READING_ENDED, WRITING_SINK)
 
     def _end(self, frames: list[Frame]) -> None:
         """Take the end of the server's input. Raises Refused if it comes too early."""
-        if self._reading is Reading.UNTIL_CLOSE:
+        if self._reading is READING_UNTIL_CLOSE:
             self._deliver(frames, None, [], NO_HEADERS, end=True)
             frames.append(GOAWAY)
-            self._stop(Reading.ENDED, Writing.SINK)
-        elif self._reading is Reading.IDLE:
-            self._stop(Reading.ENDED, Writing.IDLE)
-        elif self._reading is Reading.HEAD and self._buffer is None:
+            self._stop(READING_ENDED, WRITING_SINK)
+        elif self._reading is READING_IDLE:
+            self._stop(READING_ENDED, WRITING_IDLE)
+        elif self._reading is READING_HEAD and self._buffer is None:
             raise Refused(502, "end of input before a response")
-        elif self._reading is not Reading.ENDED:
+        elif self._reading is not READING_ENDED:
             raise Refused(502, "response truncated by the end of input")
 
     # -- bytes out ----------------------------------------------------------------------------------------------
@@ -235,7 +249,7 @@ class ClientCodec(Http1Codec):
         message = frame.message
         if not isinstance(message, RequestHead):
             raise LocalProtocolError("a client sends requests only")
-        if self._reading is not Reading.IDLE or self._writing is not Writing.IDLE:
+        if self._reading is not READING_IDLE or self._writing is not WRITING_IDLE:
             raise LocalProtocolError(
                 f"request on a connection that is not idle ({self._reading.value})"
             )
@@ -246,15 +260,15 @@ class ClientCodec(Http1Codec):
         if encoded.flags & CONNECT:
             if data:
                 raise LocalProtocolError("CONNECT with a body")
-            following = Writing.DONE if frame.end else Writing.TUNNEL_ASKED
+            following = WRITING_DONE if frame.end else WRITING_TUNNEL_ASKED
         elif encoded.flags & UPGRADE:
             if data or frame.end:
                 raise LocalProtocolError("an upgrade with a body, or without a tunnel behind it")
-            following = Writing.TUNNEL_ASKED
+            following = WRITING_TUNNEL_ASKED
             self._upgrade = encoded.upgrade
             self._accept = encoded.accept
         elif frame.end:
-            following = Writing.DONE
+            following = WRITING_DONE
             if data or encoded.wants_length:
                 framing = b"Content-Length: %d\r\n" % len(data)
             body = data
@@ -263,21 +277,21 @@ class ClientCodec(Http1Codec):
             and not encoded.trailer
             and (not data or len(data) != encoded.declared)
         ):
-            following = Writing.LENGTH
+            following = WRITING_LENGTH
             framing = b"Content-Length: %d\r\n" % encoded.declared
         else:
             # Of unknown length; or trailers come behind a known one, as they were announced or as all of the data is
             # here and not the end. Chunks alone can carry them (RFC 9110 §6.5).
-            following = Writing.CHUNKED
+            following = WRITING_CHUNKED
             framing = CHUNKED + encoded.trailer
-        self._reading = Reading.HEAD
+        self._reading = READING_HEAD
         self._writing = following
         self._flags = encoded.flags
         if not frame.end:
-            self._owed = (encoded.declared or 0) if following is Writing.LENGTH else 0
+            self._owed = (encoded.declared or 0) if following is WRITING_LENGTH else 0
             if data:
                 body = self._body(data, end=False)
         return b"%b%b%b%b" % (encoded.prefix, framing, CRLF, body)
 
     def _sent(self) -> None:
-        self._writing = Writing.DONE
+        self._writing = WRITING_DONE

@@ -16,7 +16,23 @@ from xproxy.codecs.grpc.status import status_in
 from xproxy.codecs.http1.chunked import ChunkReader, Phase
 from xproxy.codecs.http1.memory import HeadMemory, remembered_bytes
 from xproxy.codecs.http1.snapshot import SCHEMA, Snapshot
-from xproxy.codecs.http1.state import STREAM_ID, Reading, Writing
+from xproxy.codecs.http1.state import (
+    READING_CLOSING,
+    READING_DONE,
+    READING_ENDED,
+    READING_LENGTH,
+    READING_TUNNEL,
+    STREAM_ID,
+    WRITING_CHUNKED,
+    WRITING_IDLE,
+    WRITING_LENGTH,
+    WRITING_NO_BODY,
+    WRITING_SINK,
+    WRITING_TUNNEL,
+    WRITING_UNTIL_CLOSE,
+    Reading,
+    Writing,
+)
 from xproxy.codecs.http1.wire import LAST_CHUNK, encode_trailers
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
@@ -57,7 +73,7 @@ class Http1Codec:
         self._memory = memory
         self._longest = remembered_bytes(limits)
         self._reading = reading
-        self._writing = Writing.IDLE
+        self._writing = WRITING_IDLE
         self._flags = 0
         self._draining = False
         self._ended = False
@@ -82,14 +98,14 @@ class Http1Codec:
             if self._chunks.phase is not Phase.DONE:
                 return position, NO_HEADERS
             trailers, self._chunks = self._chunks.trailers, None
-            self._reading = Reading.DONE
+            self._reading = READING_DONE
             return position, trailers
         stop = len(source)
-        if self._reading is Reading.LENGTH:
+        if self._reading is READING_LENGTH:
             stop = min(stop, position + self._left)
             self._left -= stop - position
             if not self._left:
-                self._reading = Reading.DONE
+                self._reading = READING_DONE
         if stop > position:
             pieces.append(bytes(source[position:stop]))
         return stop, NO_HEADERS
@@ -136,7 +152,7 @@ class Http1Codec:
         if source or self._ended:
             frames.append(Data(STREAM_ID, source, self._ended))
         if self._ended:
-            self._reading = Reading.ENDED
+            self._reading = READING_ENDED
         return frames
 
     def _stop(self, reading: Reading, writing: Writing) -> None:
@@ -149,7 +165,7 @@ class Http1Codec:
         self._searched = 0
         self._blank_lines = 0
         self._upgrade = self._accept = ""
-        if writing is not Writing.LENGTH:
+        if writing is not WRITING_LENGTH:
             self._owed = 0
 
     # -- bytes out ----------------------------------------------------------------------------------------------
@@ -159,7 +175,7 @@ class Http1Codec:
         if (
             isinstance(frame, Data)
             and frame.stream_id == STREAM_ID
-            and self._writing is not Writing.SINK
+            and self._writing is not WRITING_SINK
         ):
             raw = self._body(frame.data, end=frame.end)
             if frame.end:
@@ -179,12 +195,12 @@ class Http1Codec:
             )
         if isinstance(frame, Reset):
             # No last chunk, no missing bytes: the peer must see a broken message, and only closing says that.
-            if self._reading is not Reading.ENDED:
-                self._stop(Reading.CLOSING, Writing.SINK)
+            if self._reading is not READING_ENDED:
+                self._stop(READING_CLOSING, WRITING_SINK)
             else:
-                self._stop(Reading.ENDED, Writing.SINK)
+                self._stop(READING_ENDED, WRITING_SINK)
             return b""
-        if self._writing is Writing.SINK and not (
+        if self._writing is WRITING_SINK and not (
             isinstance(frame, Head) and self.role is Role.CLIENT
         ):
             return b""
@@ -204,11 +220,11 @@ class Http1Codec:
     def _body(self, data: bytes, *, end: bool) -> bytes:
         """Frame a piece of a body as its head announced it. Raises LocalProtocolError."""
         writing = self._writing
-        if writing is Writing.CHUNKED:
+        if writing is WRITING_CHUNKED:
             if not data:
                 return LAST_CHUNK if end else b""
             return b"%x\r\n%b\r\n%b" % (len(data), data, LAST_CHUNK if end else b"")
-        if writing is Writing.LENGTH:
+        if writing is WRITING_LENGTH:
             owed = self._owed - len(data)
             if owed < 0:
                 raise LocalProtocolError(f"body is {-owed} bytes longer than the length sent")
@@ -216,15 +232,15 @@ class Http1Codec:
                 raise LocalProtocolError(f"body is {owed} bytes shorter than the length sent")
             self._owed = owed
             return data
-        if writing is Writing.UNTIL_CLOSE or writing is Writing.TUNNEL:
+        if writing is WRITING_UNTIL_CLOSE or writing is WRITING_TUNNEL:
             return data
-        if writing is Writing.NO_BODY:
+        if writing is WRITING_NO_BODY:
             return b""
         raise LocalProtocolError(f"body bytes where there can be none ({writing.value})")
 
     def _trailers(self, headers: Headers) -> bytes:
         """End a body with trailers, which only chunks can carry; elsewhere they are dropped."""
-        if self._writing is Writing.CHUNKED:
+        if self._writing is WRITING_CHUNKED:
             return encode_trailers(headers)
         return self._body(b"", end=True)
 
@@ -240,16 +256,16 @@ class Http1Codec:
         """See SupportsBypass: a tunnel that holds nothing back."""
         reading = self._reading
         return self._buffer is None and (
-            reading is Reading.TUNNEL
-            or (reading is Reading.ENDED and self._writing is Writing.TUNNEL)
+            reading is READING_TUNNEL
+            or (reading is READING_ENDED and self._writing is WRITING_TUNNEL)
         )
 
     def upgraded(self) -> bytes:
         """Leave the protocol, once a tunnel is open. Raises LocalProtocolError before that."""
-        if self._reading is not Reading.TUNNEL:
+        if self._reading is not READING_TUNNEL:
             raise LocalProtocolError("no tunnel is open on this connection")
         rest = bytes(self._buffer or b"")
-        self._stop(Reading.ENDED, Writing.SINK)
+        self._stop(READING_ENDED, WRITING_SINK)
         return rest
 
     def snapshot(self) -> bytes:

@@ -30,11 +30,26 @@ from xproxy.codecs.http1.state import (
     HEAD_METHOD,
     HTTP10,
     PERSISTENT,
+    READING_CHUNKED,
+    READING_CLOSING,
+    READING_DONE,
+    READING_ENDED,
+    READING_HEAD,
+    READING_LENGTH,
+    READING_TUNNEL,
+    READING_TUNNEL_ASKED,
     STREAM_ID,
     UPGRADE,
     WEB_CALL,
-    Reading,
-    Writing,
+    WRITING_CHUNKED,
+    WRITING_DONE,
+    WRITING_HEAD,
+    WRITING_IDLE,
+    WRITING_LENGTH,
+    WRITING_NO_BODY,
+    WRITING_SINK,
+    WRITING_TUNNEL,
+    WRITING_UNTIL_CLOSE,
 )
 from xproxy.codecs.http1.status import local_code
 from xproxy.codecs.http1.wire import (
@@ -58,10 +73,10 @@ from xproxy.model.traits import Role
 _GOAWAYS: Final = (GOAWAY,)
 
 # The hot paths compare with these: a global is cheaper than an attribute of an enum.
-_HEAD: Final = Reading.HEAD
-_DONE: Final = Reading.DONE
-_IDLE: Final = Writing.IDLE
-_ANSWER: Final = Writing.HEAD
+_HEAD: Final = READING_HEAD
+_DONE: Final = READING_DONE
+_IDLE: Final = WRITING_IDLE
+_ANSWER: Final = WRITING_HEAD
 
 
 class ServerCodec(Http1Codec):
@@ -71,7 +86,7 @@ class ServerCodec(Http1Codec):
     role: ClassVar[Role] = Role.SERVER
 
     def __init__(self, limits: Limits, memory: HeadMemory) -> None:
-        super().__init__(limits, memory, Reading.HEAD)
+        super().__init__(limits, memory, READING_HEAD)
         self._date: Callable[[], str] | None = None
 
     def use_clock(self, date: Callable[[], str]) -> None:
@@ -119,14 +134,14 @@ class ServerCodec(Http1Codec):
 
     def _receive(self, data: bytes) -> list[Frame]:
         reading = self._reading
-        if reading is Reading.ENDED:
+        if reading is READING_ENDED:
             return []
-        if reading is Reading.CLOSING:
-            self._reading = Reading.ENDED
+        if reading is READING_CLOSING:
+            self._reading = READING_ENDED
             return list(_GOAWAYS)
-        if reading is Reading.TUNNEL:
+        if reading is READING_TUNNEL:
             return self._receive_tunnel(data)
-        if reading is Reading.DONE or reading is Reading.TUNNEL_ASKED:
+        if reading is READING_DONE or reading is READING_TUNNEL_ASKED:
             before = len(self._buffer) if self._buffer is not None else 0
             self._keep(self._source(data), 0)
             return self._hold(before if data else 0)
@@ -139,34 +154,34 @@ class ServerCodec(Http1Codec):
         source = self._source(data)
         used = 0
         try:
-            if reading is Reading.HEAD:
+            if reading is READING_HEAD:
                 used, parsed = self._read_head(source)
                 if parsed is not None:
                     message = parsed.message
                     self._begin(parsed)
-            if self._reading is Reading.LENGTH or self._reading is Reading.CHUNKED:
+            if self._reading is READING_LENGTH or self._reading is READING_CHUNKED:
                 used, trailers = self._read_body(source, used, pieces)
         except Refused as error:
             refused = error
         else:
             self._keep(source, used)
         reading = self._reading
-        if message is not None or reading is not Reading.HEAD:
-            self._deliver(frames, message, pieces, trailers, end=reading is Reading.DONE)
+        if message is not None or reading is not READING_HEAD:
+            self._deliver(frames, message, pieces, trailers, end=reading is READING_DONE)
         if (
             refused is None
             and self._ended
-            and reading is not Reading.DONE
-            and reading is not Reading.TUNNEL_ASKED
+            and reading is not READING_DONE
+            and reading is not READING_TUNNEL_ASKED
         ):
-            if reading is Reading.HEAD and self._buffer is None:
-                self._stop(Reading.ENDED, Writing.IDLE)
+            if reading is READING_HEAD and self._buffer is None:
+                self._stop(READING_ENDED, WRITING_IDLE)
                 return frames
             refused = Refused(400, "request truncated by the end of input")
         if refused is not None:
             frames.append(self._violation(refused))
             refused = None  # it knows this frame, by where it was raised
-        elif self._buffer is not None and self._reading is not Reading.HEAD:
+        elif self._buffer is not None and self._reading is not READING_HEAD:
             frames += self._hold(0)
         return frames
 
@@ -193,21 +208,21 @@ class ServerCodec(Http1Codec):
         return end, self._memory.request(bytes(source[start:end]), self._limits, self._longest)
 
     def _begin(self, parsed: ParsedRequest) -> None:
-        self._writing = Writing.HEAD
+        self._writing = WRITING_HEAD
         self._flags = parsed.flags
         if parsed.chunked:
-            self._reading = Reading.CHUNKED
+            self._reading = READING_CHUNKED
             self._chunks = ChunkReader(self._limits)
         elif parsed.length > 0:
-            self._reading = Reading.LENGTH
+            self._reading = READING_LENGTH
             self._left = parsed.length
         elif parsed.flags & (CONNECT | UPGRADE):
-            self._reading = Reading.TUNNEL_ASKED
+            self._reading = READING_TUNNEL_ASKED
             if parsed.flags & UPGRADE:
                 self._upgrade = parsed.message.extra.upgrade
                 self._accept = parsed.accept
         else:
-            self._reading = Reading.DONE
+            self._reading = READING_DONE
 
     def _hold(self, held: int) -> list[Frame]:
         """Bound what is held back behind the message under way; ``held``: before the bytes that just came.
@@ -215,14 +230,14 @@ class ServerCodec(Http1Codec):
         What one call brings is there already: to judge by it would make the outcome depend on how the bytes were cut.
         """
         limit = held_limit(self._limits)
-        if self._reading is Reading.TUNNEL_ASKED:
+        if self._reading is READING_TUNNEL_ASKED:
             if held > limit:
                 return [
                     self._violation(
                         Refused(400, f"above {limit} bytes into a tunnel that was not granted yet")
                     )
                 ]
-        elif self._reading is Reading.DONE and (held > limit or not self._flags & PERSISTENT):
+        elif self._reading is READING_DONE and (held > limit or not self._flags & PERSISTENT):
             # Never to be served: no answer says anything of these requests, so the client may ask again elsewhere.
             self._flags &= ~PERSISTENT
             self._buffer = None
@@ -230,14 +245,14 @@ class ServerCodec(Http1Codec):
 
     def _violation(self, refused: Refused) -> Violation:
         bytes_out = b""
-        if self._writing is Writing.IDLE or self._writing is Writing.HEAD:
-            bodyless = self._writing is Writing.HEAD and bool(self._flags & HEAD_METHOD)
+        if self._writing is WRITING_IDLE or self._writing is WRITING_HEAD:
+            bodyless = self._writing is WRITING_HEAD and bool(self._flags & HEAD_METHOD)
             bytes_out = farewell(
                 refused.code, refused.detail, bodyless=bodyless, fields=self._date_line()
             )
-            self._stop(Reading.ENDED, Writing.SINK)
+            self._stop(READING_ENDED, WRITING_SINK)
         else:
-            self._stop(Reading.ENDED, self._writing)
+            self._stop(READING_ENDED, self._writing)
         code = refused.code if bytes_out else None
         return Violation(refused.detail, bytes_out, native_status=code)
 
@@ -272,17 +287,17 @@ class ServerCodec(Http1Codec):
         if not isinstance(message, ResponseHead):
             raise LocalProtocolError("a server sends responses only")
         if (
-            self._writing is Writing.IDLE
+            self._writing is WRITING_IDLE
             and self._buffer is not None
             and frame.end
             and message.native_status is None
         ):
             # Half a head, and the other half is not waited for: the one answer a client can get before it has asked.
-            self._stop(Reading.ENDED, Writing.SINK)
+            self._stop(READING_ENDED, WRITING_SINK)
             detail = message.extra.detail if isinstance(message.extra, Local) else ""
             code, line = local_code(message), self._date_line()
             return farewell(code, detail, bodyless=False, fields=line)
-        if self._writing is not Writing.HEAD:
+        if self._writing is not WRITING_HEAD:
             raise LocalProtocolError(
                 f"response head where there can be none ({self._writing.value})"
             )
@@ -301,7 +316,7 @@ class ServerCodec(Http1Codec):
         if self._upgrade:
             # Not granted, or passed over: what came behind the request are requests.
             self._upgrade = self._accept = ""
-            self._reading = Reading.DONE
+            self._reading = READING_DONE
 
         data = frame.data
         bodyless = encoded.bodyless or bool(self._flags & HEAD_METHOD)
@@ -311,7 +326,7 @@ class ServerCodec(Http1Codec):
         closing = self._draining or not self._flags & PERSISTENT
         if frame.end:
             # The rest of the request is not going to be read: what follows it could not be found.
-            closing = closing or self._reading is not Reading.DONE
+            closing = closing or self._reading is not READING_DONE
             if not data and encoded.local_body:
                 data = encoded.local_body
                 framing += encoded.text_type
@@ -321,26 +336,26 @@ class ServerCodec(Http1Codec):
                 declared = encoded.declared if encoded.declared is not None else len(data)
                 framing += b"Content-Length: %d\r\n" % declared
             body = b"" if bodyless else data
-            following = Writing.NO_BODY
+            following = WRITING_NO_BODY
         else:
             if bodyless:
-                following = Writing.NO_BODY
+                following = WRITING_NO_BODY
                 if encoded.declared is not None and encoded.code != 204:
                     framing += b"Content-Length: %d\r\n" % encoded.declared
             elif encoded.declared is not None:
-                following = Writing.LENGTH
+                following = WRITING_LENGTH
                 framing += b"Content-Length: %d\r\n" % encoded.declared
             elif self._flags & HTTP10:
-                following = Writing.UNTIL_CLOSE
+                following = WRITING_UNTIL_CLOSE
                 closing = True
             else:
-                following = Writing.CHUNKED
+                following = WRITING_CHUNKED
                 framing += CHUNKED + encoded.trailer
             body = b""
         if closing:
             self._flags &= ~PERSISTENT
             framing += CLOSE
-            if self._reading is Reading.DONE:
+            if self._reading is READING_DONE:
                 self._buffer = None
         elif self._flags & HTTP10:
             framing += KEEP_ALIVE
@@ -348,7 +363,7 @@ class ServerCodec(Http1Codec):
         if frame.end:
             self._sent()
         else:
-            self._owed = (encoded.declared or 0) if following is Writing.LENGTH else 0
+            self._owed = (encoded.declared or 0) if following is WRITING_LENGTH else 0
             if data:
                 body = self._body(data, end=False)
         return b"%b%b\r\n%b" % (encoded.prefix, framing, body)
@@ -365,10 +380,10 @@ class ServerCodec(Http1Codec):
 
     def _grant(self, frame: Head, encoded: Encoded) -> bytes:
         """Answer CONNECT with 2xx: no framing, and from here on a tunnel (RFC 9110 §9.3.6)."""
-        if self._reading is not Reading.TUNNEL_ASKED:
+        if self._reading is not READING_TUNNEL_ASKED:
             raise LocalProtocolError("the client's side of the tunnel has ended")
-        self._reading = Reading.TUNNEL
-        self._writing = Writing.DONE if frame.end else Writing.TUNNEL
+        self._reading = READING_TUNNEL
+        self._writing = WRITING_DONE if frame.end else WRITING_TUNNEL
         return encoded.prefix + CRLF + frame.data
 
     def _switch(self, frame: Head, message: ResponseHead) -> bytes:
@@ -379,17 +394,17 @@ class ServerCodec(Http1Codec):
             lines += f"Sec-WebSocket-Accept: {self._accept}\r\n".encode()
             message = attrs.evolve(message, headers=without(message.headers, HANDSHAKE))
         self._upgrade = self._accept = ""
-        self._reading = Reading.TUNNEL
-        self._writing = Writing.DONE if frame.end else Writing.TUNNEL
+        self._reading = READING_TUNNEL
+        self._writing = WRITING_DONE if frame.end else WRITING_TUNNEL
         return encode_response(message).prefix + lines + CRLF + frame.data
 
     def _sent(self) -> None:
-        if self._writing is Writing.TUNNEL:
-            self._writing = Writing.DONE
-        elif self._reading is Reading.ENDED:
-            self._stop(Reading.ENDED, Writing.DONE)
-        elif self._reading is Reading.DONE and self._flags & PERSISTENT:
-            self._reading = Reading.HEAD
-            self._writing = Writing.IDLE
+        if self._writing is WRITING_TUNNEL:
+            self._writing = WRITING_DONE
+        elif self._reading is READING_ENDED:
+            self._stop(READING_ENDED, WRITING_DONE)
+        elif self._reading is READING_DONE and self._flags & PERSISTENT:
+            self._reading = READING_HEAD
+            self._writing = WRITING_IDLE
         else:
-            self._stop(Reading.CLOSING, Writing.DONE)
+            self._stop(READING_CLOSING, WRITING_DONE)

@@ -67,6 +67,29 @@ class Writing(enum.Enum):
     """Whatever comes is dropped: the stream ended under the sender's hands (farewell, reset, early response)."""
 
 
+# Members by themselves: to look one up in its class costs 0.09 µs (Python 3.11), some forty times an exchange.
+READING_CHUNKED: Final = Reading.CHUNKED
+READING_CLOSING: Final = Reading.CLOSING
+READING_DONE: Final = Reading.DONE
+READING_ENDED: Final = Reading.ENDED
+READING_HEAD: Final = Reading.HEAD
+READING_IDLE: Final = Reading.IDLE
+READING_LENGTH: Final = Reading.LENGTH
+READING_TUNNEL: Final = Reading.TUNNEL
+READING_TUNNEL_ASKED: Final = Reading.TUNNEL_ASKED
+READING_UNTIL_CLOSE: Final = Reading.UNTIL_CLOSE
+WRITING_CHUNKED: Final = Writing.CHUNKED
+WRITING_DONE: Final = Writing.DONE
+WRITING_HEAD: Final = Writing.HEAD
+WRITING_IDLE: Final = Writing.IDLE
+WRITING_LENGTH: Final = Writing.LENGTH
+WRITING_NO_BODY: Final = Writing.NO_BODY
+WRITING_SINK: Final = Writing.SINK
+WRITING_TUNNEL: Final = Writing.TUNNEL
+WRITING_TUNNEL_ASKED: Final = Writing.TUNNEL_ASKED
+WRITING_UNTIL_CLOSE: Final = Writing.UNTIL_CLOSE
+
+
 # Facts of the exchange under way, as bits: they are copied and compared once a message.
 HEAD_METHOD: Final = 1
 """The request's method is HEAD: the response has no body whatever its fields say."""

@@ -55,6 +55,11 @@ Message: TypeAlias = tuple[int, int, int, RequestHead | ResponseHead, bytes, int
 """Kind, sequence id, sequence id in the payload (they differ only in a THeader), head, struct, length on the wire."""
 
 
+# By themselves: to look a member up in its class costs 0.09 µs (Python 3.11), several times a message.
+_FRAMED: Final = Transport.FRAMED
+_UNFRAMED: Final = Transport.UNFRAMED
+_HEADER: Final = Transport.HEADER
+_OK: Final = Status.OK
 _U32: Final = Struct(">I").unpack_from
 _START: Final = Struct(">III").unpack_from
 _FRAME: Final = Struct(">I").pack
@@ -316,7 +321,7 @@ def request(
         return _framed_strict(kind, name, seqid, data)
     if type(extra) is not ThriftExtra:
         extra = _FOREIGN
-        if dialect.transport is Transport.UNFRAMED:
+        if dialect.transport is _UNFRAMED:
             _check_struct(dialect, data)
     elif extra.ready is not dialect and _differs(extra, dialect):
         shape_of = partial(_arguments, interface, head)
@@ -326,7 +331,7 @@ def request(
 
 def _differs(extra: ThriftExtra, dialect: Dialect) -> bool:
     # What goes without a frame must be looked through even if it is the same.
-    return extra.dialect is not dialect or dialect.transport is Transport.UNFRAMED
+    return extra.dialect is not dialect or dialect.transport is _UNFRAMED
 
 
 def prepared_request(
@@ -359,7 +364,7 @@ def _prepared(
     limit: int,
     shape_of: Callable[[], Shape | None],
 ) -> Work[Head] | None:
-    packs = extra.transforms and dialect.transport is Transport.HEADER
+    packs = extra.transforms and dialect.transport is _HEADER
     if len(frame.data) < LOOKED_AT or not (packs or _differs(extra, dialect)):
         return None
     return _preparing(frame, extra, dialect, limit, shape_of)
@@ -375,7 +380,7 @@ def _preparing(
     data, deflated = frame.data, None
     if _differs(extra, dialect):
         data = yield from converting(data, extra.dialect, dialect, limit, shape_of)
-    if extra.transforms and dialect.transport is Transport.HEADER:
+    if extra.transforms and dialect.transport is _HEADER:
         deflated = yield from header.deflating(data)
     ready = attrs.evolve(extra, ready=dialect, deflated=deflated)
     message = attrs.evolve(frame.message, extra=ready)
@@ -418,7 +423,7 @@ def response(
             data = converted(data, extra.dialect, dialect, limit, shape_of)
         return _wrap(dialect, kind, extra.wire_name, outer, inner, extra, head, data)
     encoding = dialect.encoding
-    if head.status is Status.OK:
+    if head.status is _OK:
         kind, data = REPLY, data or encoding.empty
         _check_struct(dialect, data)
     else:
@@ -461,11 +466,11 @@ def _wrap(
     encoding = dialect.encoding
     transport = dialect.transport
     start = encoding.write_head(kind, name, inner)
-    if transport is Transport.FRAMED:
+    if transport is _FRAMED:
         length = len(start) + len(data) + len(encoding.tail)
         return b"%b%b%b%b" % (_FRAME(length), start, data, encoding.tail)
     payload = b"%b%b%b" % (start, data, encoding.tail)
-    if transport is Transport.UNFRAMED:
+    if transport is _UNFRAMED:
         return payload
     same = extra.dialect is dialect and head.headers is extra.headers and extra.block
     block = same or header.write_header(dialect.protocol, extra.transforms, head.headers)

@@ -52,6 +52,7 @@ from xproxy.transport.turns import REQUEST, TINY
 _logger = logging.getLogger(__name__)
 
 _SERVING: Final = Phase.SERVING
+_DRAINING: Final = Phase.DRAINING
 _AT_ONCE: Final = 16
 """Requests of one read that are served before others have their turn. Who answers them may never have to wait."""
 _NONE: Sequence[Frame] = ()
@@ -250,7 +251,7 @@ class SerialDownstream(SerialWriting, Bindings):
                 self._busy = False
                 if self.wire.counted:
                     self.wire.let_go()
-                draining = wire.phase is Phase.DRAINING
+                draining = wire.phase is _DRAINING
                 limit = timeouts.linger if draining else timeouts.idle or 1e9
                 if self._time_left < limit:
                     limit, self._time_left = self._time_left, math.inf

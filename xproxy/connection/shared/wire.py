@@ -34,6 +34,8 @@ from xproxy.model.traits import Role
 from xproxy.stream.exchange import ConnectionFacts
 from xproxy.transport.stream import ByteStream
 
+_MUTE: Final = frozenset((Phase.BROKEN, Phase.CLOSED))
+"""Nothing is said any more."""
 LARGEST_ID: Final = 0x7FFFFFFF
 """Of our requests, where the protocol has room for as much."""
 
@@ -168,7 +170,7 @@ class SharedWire(Wire):
 
     @property
     def _mute(self) -> bool:
-        return self.phase is Phase.BROKEN or self.phase is Phase.CLOSED
+        return self.phase in _MUTE
 
     def unsent(self) -> bytes:
         """See Wire."""
