@@ -34,16 +34,12 @@ from xproxy.codecs.laid_out import LaidOut, Said
 from xproxy.codecs.layout import Values, read_sized, read_varint, write_sized, write_varint
 from xproxy.codecs.length_framed import LengthFramed
 from xproxy.codecs.memo import HeadMemo, IdentityMemo
+from xproxy.codecs.message_wire import NO_HEAD, Kind, Malformed, Message, MessageWire
 from xproxy.codecs.messages import (
-    NO_HEAD,
     FullMessageCodec,
     GoAwayMessageCodec,
     HeartbeatMessageCodec,
-    Kind,
-    Malformed,
-    Message,
     MessageCodec,
-    MessageWire,
 )
 from xproxy.codecs.state_schema import StateRecord, StateSchema, state_field
 from xproxy.model.address import Address

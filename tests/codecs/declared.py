@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from xproxy.codecs.length_framed import LengthFramed
-from xproxy.codecs.messages import Kind
+from xproxy.codecs.message_wire import Kind
 from xproxy.model.frames import Head
 from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.message import RequestHead

@@ -12,7 +12,7 @@ import pytest
 from tests.codecs.declared import KINDS, PLAIN, REST, TOTAL, request
 from xproxy.codecs.framed_wire import FramedExtra
 from xproxy.codecs.length_framed import LengthFramed
-from xproxy.codecs.messages import Kind
+from xproxy.codecs.message_wire import Kind
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Head, Reply, Reset, Violation
 from xproxy.model.headers import Headers

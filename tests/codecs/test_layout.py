@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xproxy.codecs.layout import Layout, read_sized, read_varint, write_sized, write_varint
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 
 LAYOUTS = {
     "whole size first": {"size": "I=total", "n": "B", "a": "*"},

@@ -14,7 +14,7 @@ from xproxy.codecs.api import (
     SupportsHeartbeat,
     VerdictKind,
 )
-from xproxy.codecs.messages import Kind
+from xproxy.codecs.message_wire import Kind
 from xproxy.model.frames import GoAway, Head, Reply
 from xproxy.model.headers import NO_HEADERS, Headers
 from xproxy.model.limits import DEFAULT_LIMITS

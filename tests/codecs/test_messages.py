@@ -14,15 +14,13 @@ from tests.codecs.declared import PLAIN
 from tests.codecs.declared import request as declared_request
 from xproxy.codecs.bolt.wire import V1_HESSIAN, BoltWire
 from xproxy.codecs.dubbo.wire import DubboWire
+from xproxy.codecs.message_wire import NO_HEAD, Kind, Message
 from xproxy.codecs.messages import (
-    NO_HEAD,
     ORIGIN_MAX_BYTES,
     SKIPPED_MESSAGES,
     FullMessageCodec,
     GoAwayMessageCodec,
     HeartbeatMessageCodec,
-    Kind,
-    Message,
     MessageCodec,
 )
 from xproxy.model.errors import LocalProtocolError

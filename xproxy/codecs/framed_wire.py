@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 import attrs
 
 from xproxy.codecs.api import NO, NOT_AN_OPTION, YES, Verdict
-from xproxy.codecs.messages import (
+from xproxy.codecs.message_wire import (
     NO_HEAD,
     ONEWAY,
     REQUEST,

@@ -18,18 +18,20 @@ import attrs
 from xproxy.codecs.api import NO, YES, Codec, Hint, Samples, Verdict
 from xproxy.codecs.framed_wire import FOREIGN_FAILURES, facts, failing, halves, inverse
 from xproxy.codecs.layout import Layout, Values
-from xproxy.codecs.messages import (
+from xproxy.codecs.message_wire import (
     NO_HEAD,
     ONEWAY,
     REQUEST,
     RESPONSE,
     WIDE_IDS,
-    FullMessageCodec,
-    GoAwayMessageCodec,
-    HeartbeatMessageCodec,
     Kind,
     Malformed,
     Message,
+)
+from xproxy.codecs.messages import (
+    FullMessageCodec,
+    GoAwayMessageCodec,
+    HeartbeatMessageCodec,
     MessageCodec,
 )
 from xproxy.model.errors import LocalProtocolError

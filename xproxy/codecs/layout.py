@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 
 Values: TypeAlias = Mapping[str, Any]  # Any: of each field what its format says, a number or bytes
 

@@ -13,12 +13,11 @@ import attrs
 
 from xproxy.codecs.api import Codec, Hint, Verdict
 from xproxy.codecs.framed_wire import Declaration, FramedWire
+from xproxy.codecs.message_wire import ONEWAY, Kind
 from xproxy.codecs.messages import (
-    ONEWAY,
     FullMessageCodec,
     GoAwayMessageCodec,
     HeartbeatMessageCodec,
-    Kind,
     MessageCodec,
 )
 from xproxy.model.limits import Limits

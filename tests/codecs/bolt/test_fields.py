@@ -15,7 +15,7 @@ from xproxy.codecs.bolt.fields import (
     write_fields,
     write_pairs,
 )
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.headers import NO_HEADERS, Headers
 

@@ -20,7 +20,7 @@ from xproxy.codecs.bolt.codec import BoltCodec
 from xproxy.codecs.bolt.fields import write_pairs
 from xproxy.codecs.bolt.sofa_request import CLASS
 from xproxy.codecs.bolt.wire import RESPONSE_CLASS, V1_HESSIAN, BoltExtra, BoltWire
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Frame, GoAway, Head, Reply, Violation
 from xproxy.model.headers import Headers

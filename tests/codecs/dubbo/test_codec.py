@@ -15,7 +15,7 @@ from xproxy.codecs.dubbo.codec import DubboCodec
 from xproxy.codecs.dubbo.plugin import PLUGIN
 from xproxy.codecs.dubbo.prefix import make_prefix
 from xproxy.codecs.hessian2 import write_text
-from xproxy.codecs.messages import Malformed, Message
+from xproxy.codecs.message_wire import Malformed, Message
 from xproxy.codecs.slices import Work
 from xproxy.model.frames import Frame, GoAway, Head, Reply, Reset, Violation
 from xproxy.model.limits import DEFAULT_LIMITS, Limits

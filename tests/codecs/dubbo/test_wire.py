@@ -18,7 +18,7 @@ from xproxy.codecs.dubbo.codec import DubboCodec
 from xproxy.codecs.dubbo.heads import Answer, Call
 from xproxy.codecs.dubbo.wire import DubboWire
 from xproxy.codecs.hessian2 import read_text
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.model.frames import Frame, GoAway, Head, Reply, Violation
 from xproxy.model.headers import Headers
 from xproxy.model.limits import DEFAULT_LIMITS, MIB, Limits

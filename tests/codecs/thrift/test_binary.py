@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift.binary import BinaryEncoding
 
 STRICT, OLD = BinaryEncoding(strict=True), BinaryEncoding(strict=False)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.codecs.thrift.values import STRUCTS, Value, write
 from tests.effort import rounds
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift.compact import (
     CompactEncoding,
     CompactWalker,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.slices import at_once
 from xproxy.codecs.thrift.dialect import Protocol
 from xproxy.codecs.thrift.header import (

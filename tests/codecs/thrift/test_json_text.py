@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.codecs.thrift.values import STRUCTS, Value, write
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift.json_text import JsonEncoding, JsonWalker
 
 JSON = JsonEncoding()

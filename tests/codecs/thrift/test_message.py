@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift.dialect import FRAMED_STRICT, Protocol
 from xproxy.codecs.thrift.header import write_header
 from xproxy.codecs.thrift.message import ThriftExtra, name_of, request_head, response_head

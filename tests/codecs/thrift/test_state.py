@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift.dialect import FRAMED_STRICT
 from xproxy.codecs.thrift.message import ThriftExtra
 from xproxy.codecs.thrift.state import SPARE, Answers, Calls, Waiting

@@ -12,7 +12,7 @@ from thrift.Thrift import TType  # type: ignore[import-untyped]  # ships no type
 
 from tests.codecs.thrift.values import STRUCTS, Value, write
 from tests.effort import rounds
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift.compact import CompactWalker
 from xproxy.codecs.thrift.encoding import MAX_DEPTH, Walker
 from xproxy.codecs.thrift.json_text import JsonWalker

@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.headers import NO_HEADERS, Headers
 

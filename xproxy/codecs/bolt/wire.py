@@ -21,7 +21,7 @@ import attrs
 from xproxy.codecs.bolt.fields import MEMO_BYTES, NO_FIELDS, Fields, read_fields, write_fields
 from xproxy.codecs.bolt.sofa_request import CLASS, OBJECTS, Called, called_in
 from xproxy.codecs.bolt.status import STATUSES, SUCCESS, from_native, is_known
-from xproxy.codecs.messages import (
+from xproxy.codecs.message_wire import (
     NO_HEAD,
     ONEWAY,
     REQUEST,

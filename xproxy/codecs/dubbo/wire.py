@@ -35,7 +35,7 @@ from xproxy.codecs.dubbo.prefix import (
 )
 from xproxy.codecs.dubbo.status import OK, STATUSES, from_native, is_known
 from xproxy.codecs.hessian2 import HessianError, write_text
-from xproxy.codecs.messages import (
+from xproxy.codecs.message_wire import (
     NO_HEAD,
     ONEWAY,
     REQUEST,

@@ -6,7 +6,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import Final
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift.encoding import HeadParts, Walker, check_kind, check_name_length
 from xproxy.codecs.thrift.walker import LENGTH, STOP, STRING, BinaryWalker
 

@@ -6,7 +6,7 @@ to a oneway call is known by its id, and dropped.
 
 from __future__ import annotations
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.slices import Work, at_once
 from xproxy.codecs.thrift import wire
 from xproxy.codecs.thrift.codec import ThriftCodec

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift import wire
 from xproxy.codecs.thrift.dialect import Dialect
 from xproxy.codecs.thrift.encoding import HeadParts, Walker

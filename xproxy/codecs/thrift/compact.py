@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift.encoding import (
     MASK,
     MAX_DEPTH,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final, Protocol, TypeAlias
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.slices import Work, at_once
 
 CALL: Final = 1

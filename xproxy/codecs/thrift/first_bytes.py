@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from xproxy.codecs.api import NO, YES, Verdict
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift import header
 from xproxy.codecs.thrift.compact import LAST_TYPE
 from xproxy.codecs.thrift.dialect import ENCODINGS, Protocol

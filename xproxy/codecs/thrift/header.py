@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.slices import Work
 from xproxy.codecs.thrift.compact import read_varint, write_varint
 from xproxy.codecs.thrift.dialect import Protocol

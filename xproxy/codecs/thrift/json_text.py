@@ -10,7 +10,7 @@ import json
 import re
 from typing import Final
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift.encoding import (
     MASK,
     MAX_DEPTH,

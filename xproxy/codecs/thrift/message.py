@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift.dialect import FRAMED_STRICT, Dialect
 from xproxy.codecs.thrift.encoding import MAX_NAME_BYTES, is_name
 from xproxy.codecs.thrift.header import MEMO_BYTES, NO_HEADER, read_header

@@ -6,7 +6,8 @@ from typing import Final
 
 import attrs
 
-from xproxy.codecs.messages import OVERLOADED_HEADERS, Malformed
+from xproxy.codecs.message_wire import Malformed
+from xproxy.codecs.messages import OVERLOADED_HEADERS
 from xproxy.codecs.slices import Work
 from xproxy.codecs.thrift import wire
 from xproxy.codecs.thrift.arguments import Arguments

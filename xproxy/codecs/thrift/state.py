@@ -16,7 +16,7 @@ from typing import Final
 
 import attrs
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift.dialect import Dialect
 from xproxy.codecs.thrift.encoding import MASK
 from xproxy.codecs.thrift.message import ThriftExtra

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Final
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.thrift.encoding import MAX_DEPTH, check_depth
 
 STOP: Final = 0

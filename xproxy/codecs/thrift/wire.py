@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from xproxy.codecs.messages import Malformed
+from xproxy.codecs.message_wire import Malformed
 from xproxy.codecs.slices import Work
 from xproxy.codecs.thrift import header
 from xproxy.codecs.thrift.binary import STRICT_MAGIC
