@@ -30,8 +30,12 @@ async def test_it_is_idle_when_the_last_stream_has_left(autojump_clock: MockCloc
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait)
         await wait_all_tasks_blocked()
-        service.leave()
+        service.streams -= 1
+        if not service.streams:
+            service.emptied()
         await wait_all_tasks_blocked()
         assert not idle
-        service.leave()
+        service.streams -= 1
+        if not service.streams:
+            service.emptied()
     assert idle

@@ -25,6 +25,13 @@ clusters: {raw: {endpoints: ["127.0.0.1:6"]}}
 """
 
 
+def leave(service: Service) -> None:
+    """End one of its streams."""
+    service.streams -= 1
+    if not service.streams:
+        service.emptied()
+
+
 async def refuse(request: Request) -> Response:
     raise NotImplementedError
 
@@ -67,7 +74,7 @@ async def test_the_last_stream_of_each_service_is_waited_for() -> None:
         for leaving in (main, fallback, main):
             await wait_all_tasks_blocked()
             assert not idle
-            leaving.leave()
+            leave(leaving)
     assert idle
 
 
@@ -77,4 +84,4 @@ async def test_one_service_in_two_places_is_waited_for_once() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(snapshot(both, both).wait_idle)
         await wait_all_tasks_blocked()
-        both.leave()
+        leave(both)

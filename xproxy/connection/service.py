@@ -103,10 +103,9 @@ class Service:
     """In flight."""
     _drained: trio.Event | None = None
 
-    def leave(self) -> None:
-        """A stream has ended."""
-        self.streams -= 1
-        if self.streams == 0 and self._drained is not None:
+    def emptied(self) -> None:
+        """The last stream has ended: whoever ends one counts it himself, and calls this at 0."""
+        if self._drained is not None:
             self._drained.set()
 
     async def wait_idle(self) -> None:

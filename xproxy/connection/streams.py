@@ -82,20 +82,32 @@ class StreamScope:
     def _begin(self, now: float, idle_limit: float) -> None:
         # A stream begins: its deadline is not known yet, but silence is bounded from the start.
         self._deadline = math.inf
-        self._idle_limit = idle_limit or math.inf
-        self._timers.arm(self._timer, now + self._idle_limit)
+        self._idle_limit = limit = idle_limit or math.inf
+        # ``Timers.arm``, written out for what nearly always is: the time is put off. So it is below.
+        timer = self._timer
+        timer.deadline = deadline = now + limit
+        if deadline < timer.wake:
+            self._timers.arm(timer, deadline)
 
     def touch(self) -> None:
         """Something moved on the stream."""
-        idle_until = trio.current_time() + self._idle_limit
-        self._timers.arm(self._timer, min(self._deadline, idle_until))
+        deadline = trio.current_time() + self._idle_limit
+        if deadline > self._deadline:
+            deadline = self._deadline
+        timer = self._timer
+        timer.deadline = deadline
+        if deadline < timer.wake:
+            self._timers.arm(timer, deadline)
 
     def limit(self, deadline: float) -> None:
         """See StreamControl."""
         if deadline < self._deadline:
             self._deadline = deadline
-            if deadline < self._timer.deadline:
-                self._timers.arm(self._timer, deadline)
+            timer = self._timer
+            if deadline < timer.deadline:
+                timer.deadline = deadline
+                if deadline < timer.wake:
+                    self._timers.arm(timer, deadline)
 
     @property
     def deadline(self) -> float:

@@ -28,14 +28,15 @@ class Cancellable(Protocol):
 class Timer:
     """Cancels ``scope`` at ``deadline``. Whoever owns the scope asks ``fired`` why it was cancelled."""
 
-    __slots__ = ("_entry", "_wake", "deadline", "fired", "scope")
+    __slots__ = ("_entry", "deadline", "fired", "scope", "wake")
 
     def __init__(self) -> None:
         self.deadline = math.inf
         """Trio clock, seconds; inf: none."""
         self.scope: Cancellable | None = None
         self.fired = False
-        self._wake = math.inf  # when the heap will look at it; never later than deadline
+        self.wake = math.inf
+        """When the heap will look at it, never later than ``deadline``: who only puts that off writes it."""
         self._entry = 0  # the number of its one valid entry on the heap; all others are dead
 
 
@@ -53,12 +54,12 @@ class Timers:
     def arm(self, timer: Timer, deadline: float) -> None:
         """Let ``timer`` fire at ``deadline`` instead of whenever it was to."""
         timer.deadline = deadline
-        if deadline < timer._wake:
+        if deadline < timer.wake:
             self._bury(timer)
             self._push(timer, deadline)
 
     def _push(self, timer: Timer, when: float) -> None:
-        timer._wake = when
+        timer.wake = when
         self._sequence += 1
         timer._entry = self._sequence
         heap = self._heap
@@ -78,7 +79,7 @@ class Timers:
         if not timer._entry:
             return
         timer._entry = 0
-        timer._wake = math.inf
+        timer.wake = math.inf
         self._dead += 1
         if self._dead > _TIDY and self._dead * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2]._entry == entry[1]]
@@ -96,7 +97,7 @@ class Timers:
                     self._dead -= 1  # replaced by a nearer entry, or discarded
                     continue
                 timer._entry = 0
-                timer._wake = math.inf
+                timer.wake = math.inf
                 if timer.deadline <= now:
                     timer.deadline = math.inf
                     timer.fired = True

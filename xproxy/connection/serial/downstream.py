@@ -395,7 +395,9 @@ class SerialDownstream(SerialWriting, Bindings):
             if self._held:
                 self._let_go()
             stats.downstream_rq_active -= 1
-            service.leave()
+            service.streams -= 1
+            if not service.streams:
+                service.emptied()
 
     def _pulled(self, head: Head) -> RequestBody:
         # A body that is still to come, and nothing of it while nobody knows whether there is a tunnel.

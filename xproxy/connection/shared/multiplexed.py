@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import trio
@@ -87,6 +87,11 @@ class Multiplexed(Bindings):
         self._unfinished = 0
         """Bytes of a message that has not come whole."""
         self._calls = Calls(self.wire, max_message_bytes)
+        self.call: Callable[[Request], Coroutine[Any, Any, Response]] = (
+            self._calls.call
+        )  # Any: as async def has it
+        """Send a request to the peer and return its answer: see ``Calls.call``. Cancelling gives up waiting, never
+        writing."""
         if moment is not None:
             self._calls.last_id = moment.last_id
         self._served = Served(self.wire, port, timers)
@@ -500,15 +505,6 @@ class Multiplexed(Bindings):
     def draining(self) -> bool:
         """See Downstream."""
         return self._port is not None and self._port.draining
-
-    # ---- what we ask
-
-    def call(self, request: Request) -> Coroutine[Any, Any, Response]:  # Any: as async def has it
-        """Send ``request`` to the peer and return its answer. Cancelling gives up waiting, never writing.
-
-        Raises UpstreamReset, UpstreamRefused, UpstreamProtocolError, Overflow, and what the request body raises.
-        """
-        return self._calls.call(request)
 
 
 def _upstream_sharing(facts: ConnectionFacts) -> Sharing:

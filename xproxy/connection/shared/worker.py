@@ -262,7 +262,9 @@ class Worker(StreamScope):
             if self._untold:
                 self._left(request)
             stats.downstream_rq_active -= 1
-            service.leave()
+            service.streams -= 1
+            if not service.streams:
+                service.emptied()
             if self.inflow is not None:
                 await self.inflow.aclose()
 
@@ -293,19 +295,20 @@ class Worker(StreamScope):
     ) -> None:
         wire = self._wire
         stats = self._port.stats
+        record = request.record
         try:
             if request.head.oneway:
                 return
             head = response.head
-            if request.record.local:
+            if record.local:
                 stats.downstream_rq_local += 1
             body = response.body
             if type(body) is not BytesBody and wire.whole:
                 try:
                     body = await read_whole(body, self._port.service.max_message_bytes, self.hold)
                 except StreamError as error:
-                    request.record.flag(error.flag)
-                    request.record.detail = error.detail
+                    record.flag(error.flag)
+                    record.detail = error.detail
                     self._answer_error(stream_id, request, error)
                     return
             size = len(body.data) if type(body) is BytesBody else 0
@@ -328,20 +331,18 @@ class Worker(StreamScope):
                 elif trailers is None:
                     target = request.head.extra
                     if type(target) is Target and target.rpc is not None:
-                        outcome = request.record.outcome = (
-                            request.record.outcome or without_trailers(head)
-                        )
+                        outcome = record.outcome = record.outcome or without_trailers(head)
                     data = wire.codec.send(whole(stream_id, head, body.data, response.origin))
                 else:
                     data = wire.codec.send(Head(stream_id, head, body.data))
-                    request.record.response_started = True
+                    record.response_started = True
                     data += wire.codec.send(Trailers(stream_id, trailers.headers))
                     if trailers.status is not None and request.head.rpc is not None:
-                        outcome = request.record.outcome = request.record.outcome or trailers.status
-                request.record.response_started = True
+                        outcome = record.outcome = record.outcome or trailers.status
+                record.response_started = True
                 statuses = stats.statuses
                 statuses[outcome] = statuses.get(outcome, 0) + 1
-                request.record.sent_bytes = size
+                record.sent_bytes = size
                 outbox.put(data)
             else:
                 await self._respond_streaming(stream_id, request, response)
