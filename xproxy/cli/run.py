@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import sys
+from collections.abc import Iterable
 
 import attrs
 import click
 
 from xproxy.cli.logs import FORMATS, LEVELS, configure_logging
 from xproxy.cli.serving import run_proxy
-from xproxy.config.findings import InvalidConfig
-from xproxy.config.load import read_file, simple
+from xproxy.config.findings import Finding, InvalidConfig
+from xproxy.config.load import simple
 from xproxy.config.schema import Config, FilterConfig
 from xproxy.filters.access_log import AccessLog
-from xproxy.registry import Registry, default_registry
+from xproxy.proxy.config_file import ConfigFile
+from xproxy.registry import default_registry
 
 _log = logging.getLogger(__name__)
 
@@ -59,11 +60,12 @@ def run(
     log_stats = configure_logging(log_level, log_format)
     registry = default_registry()
     if path is not None and not listen and not upstreams:
+        file = ConfigFile(path, registry, _warn)
         try:
-            config = _read(path, registry)
+            config = file.read()
         except InvalidConfig as exc:
             raise _Refused(exc.shown()) from exc
-        run_proxy(config, registry, functools.partial(_read, path, registry), log_stats)
+        run_proxy(config, registry, file, log_stats)
     elif path is None and listen is not None and upstreams:
         config = _simple(listen, upstreams)
         if show_requests is None:
@@ -73,12 +75,10 @@ def run(
         raise click.UsageError("give either -c FILE, or --listen and at least one --upstream")
 
 
-def _read(path: str, registry: Registry) -> Config:
-    """Read the file, at the start and for each SIGHUP. Raises InvalidConfig."""
-    loaded = read_file(path, registry)
-    for warning in loaded.warnings:
+def _warn(warnings: Iterable[Finding]) -> None:
+    """Say what is odd about the file, at the start and for each SIGHUP."""
+    for warning in warnings:
         _log.warning("%s", warning, extra={"every": True})
-    return loaded.config
 
 
 def _simple(listen: str, upstreams: tuple[str, ...]) -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import click
 import trio
@@ -11,6 +11,7 @@ import trio
 from xproxy.admin.handler import admin_handler
 from xproxy.config.schema import Config
 from xproxy.model.errors import XproxyError
+from xproxy.proxy.reload import Load
 from xproxy.proxy.runtime import serve
 from xproxy.registry import Registry
 
@@ -18,7 +19,7 @@ from xproxy.registry import Registry
 def run_proxy(
     config: Config,
     registry: Registry,
-    reload: Callable[[], Config] | None,
+    reload: Load | None,
     log_stats: object | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT has drained the proxy. Raises ClickException for what a user can mend."""
@@ -35,7 +36,7 @@ def run_proxy(
 async def _serve(
     config: Config,
     registry: Registry,
-    reload: Callable[[], Config] | None,
+    reload: Load | None,
     log_stats: object | None,
 ) -> None:
     async with trio.open_nursery() as nursery:

@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 import attrs
+from cattrs import Converter
 
 from xproxy.config.certificates import register_files
 from xproxy.config.checks import note_as_right, problems_by_part
@@ -46,6 +47,10 @@ class Loaded:
     config: Config
     warnings: tuple[Finding, ...] = ()
     """In the order of the file. Nothing in them keeps the proxy from running."""
+    text: str = attrs.field(default="", repr=False)
+    """What it was read from."""
+    values: object = attrs.field(default=None, repr=False)
+    """The text as plain dicts, lists and scalars."""
 
 
 def read_text(
@@ -74,7 +79,7 @@ def read_text(
         document.finding(path, message, of_key=True)
         for path, message in (*oddities(config), *shared_states(config, registry))
     ]
-    return Loaded(config=config, warnings=tuple(_in_order(odd)))
+    return Loaded(config=config, warnings=tuple(_in_order(odd)), text=text, values=document.value)
 
 
 def load_text(text: str, source: str, registry: Registry, base: FilePath = FilePath()) -> Config:
@@ -101,6 +106,18 @@ def read_file(path: str | os.PathLike[str], registry: Registry) -> Loaded:
         finding = Finding(name, place.line, place.column, "", message, source_line=line)
         raise InvalidConfig([finding]) from exc
     return read_text(text, name, registry, FilePath(path).parent, here=True)
+
+
+def converter_for(registry: Registry, base: FilePath) -> Converter:
+    """Return what reads plain values into the classes of a configuration; see ``build_converter``.
+
+    Files that it names are looked for in the folder ``base``.
+    """
+    converter = build_converter()
+    register_codecs(converter, registry)
+    register_filters(converter, registry)
+    register_files(converter, base)
+    return converter
 
 
 def load_file(path: str | os.PathLike[str], registry: Registry) -> Config:
@@ -139,10 +156,7 @@ def simple(listen: str, upstreams: Sequence[str]) -> Config:
 
 def _read(document: Document, registry: Registry, base: FilePath) -> tuple[Config, list[Problem]]:
     """Return the configuration, or what could be read of it, and all that is wrong with it."""
-    converter = build_converter()
-    register_codecs(converter, registry)
-    register_filters(converter, registry)
-    register_files(converter, base)
+    converter = converter_for(registry, base)
     problems: list[Problem] = []
     config: Any = UNREAD  # Any: as what could be read in part
     try:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import trio
 
 from xproxy.config.schema import Config
 from xproxy.model.errors import XproxyError
+from xproxy.proxy.config_file import ConfigFile
 
 _logger = logging.getLogger(__name__)
 
-FILE_SECONDS: Final = 30.0
+FILE_SECONDS: Final = 60.0
 """How long the files of a configuration may take to be read; a disk or a pipe may keep us waiting for ever."""
 MOST_READERS: Final = 4
 """Threads that may be stuck in such files; beyond it a reload waits for one of them, and gives up likewise."""
+
+
+Load: TypeAlias = Callable[[], Config] | ConfigFile
 
 
 class Reloadable(Protocol):
@@ -28,13 +32,14 @@ class Reloadable(Protocol):
 
 
 class Reloader:
-    """Puts what ``load`` returns in force when asked to; asked again meanwhile, it does so once more afterwards."""
+    """Puts what ``load`` returns in force when asked to; asked again meanwhile, it does so once more afterwards.
+
+    ``load`` runs in a thread, unless it is a file, which is read by a process of its own.
+    """
 
     __slots__ = ("_again", "_load", "_nursery", "_readers", "_runtime", "_scope")
 
-    def __init__(
-        self, runtime: Reloadable, load: Callable[[], Config] | None, nursery: trio.Nursery
-    ) -> None:
+    def __init__(self, runtime: Reloadable, load: Load | None, nursery: trio.Nursery) -> None:
         self._runtime = runtime
         self._load = load
         self._nursery = nursery
@@ -59,7 +64,7 @@ class Reloader:
         if self._scope is not None:
             self._scope.cancel()
 
-    async def _run(self, load: Callable[[], Config], scope: trio.CancelScope) -> None:
+    async def _run(self, load: Load, scope: trio.CancelScope) -> None:
         with scope:
             self._again = True
             while self._again:
@@ -67,13 +72,11 @@ class Reloader:
                 await self._reload(load)
         self._scope = None
 
-    async def _reload(self, load: Callable[[], Config]) -> None:
+    async def _reload(self, load: Load) -> None:
         config: Config | None = None
         try:
             with trio.move_on_after(FILE_SECONDS):
-                config = await trio.to_thread.run_sync(
-                    load, abandon_on_cancel=True, limiter=self._readers
-                )
+                config = await self._read(load)
             if config is None:
                 _logger.error(
                     "reload: nothing has changed: the files were not read within %g s", FILE_SECONDS
@@ -84,3 +87,8 @@ class Reloader:
             _logger.error("reload: nothing has changed: %s", exc)
         else:
             _logger.info("reload: configuration %d is in force", self._runtime.generation)
+
+    async def _read(self, load: Load) -> Config:
+        if isinstance(load, ConfigFile):
+            return await load.read_again(self._readers)
+        return await trio.to_thread.run_sync(load, abandon_on_cancel=True, limiter=self._readers)

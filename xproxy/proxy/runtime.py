@@ -32,7 +32,7 @@ from xproxy.observe.metrics import StatsRegistry
 from xproxy.proxy.build import Tools, assemble, make_service
 from xproxy.proxy.memory import default_held_bytes, give_back, give_back_freed_memory
 from xproxy.proxy.ports import ActiveListener, connection_ids
-from xproxy.proxy.reload import Reloader
+from xproxy.proxy.reload import Load, Reloader
 from xproxy.proxy.shedding import Shedding
 from xproxy.proxy.snapshot import ListenerPlan, Snapshot
 from xproxy.registry import Registry
@@ -400,7 +400,7 @@ async def serve(
     config: Config,
     *,
     registry: Registry,
-    reload: Callable[[], Config] | None = None,
+    reload: Load | None = None,
     admin: Callable[[Runtime], Handler] | None = None,
     log_stats: object | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
@@ -463,9 +463,7 @@ def _tune_garbage_collection() -> None:
     gc.set_threshold(25_000, 5, 4)
 
 
-async def _steer(
-    runtime: Runtime, signals: AsyncIterator[int], reload: Callable[[], Config] | None
-) -> None:
+async def _steer(runtime: Runtime, signals: AsyncIterator[int], reload: Load | None) -> None:
     # Nothing in this loop waits for anything but signals: whatever a reload is held up by, SIGTERM is seen.
     async with trio.open_nursery() as nursery:
         reloader = Reloader(runtime, reload, nursery)
