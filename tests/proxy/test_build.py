@@ -213,3 +213,20 @@ def test_options_of_codecs_reach_listener_and_cluster(tools: Tools) -> None:
     assert again.clusters["web"] is snapshot.clusters["web"]
     other = built(tools, text.replace("max_settings: 8", "max_settings: 7"), snapshot)
     assert other.clusters["web"] is not snapshot.clusters["web"]
+
+
+def test_routes_that_are_the_same_values_keep_what_was_made_of_them(tools: Tools) -> None:
+    before = config()
+    old = build(before, tools)
+    same = build(attrs.evolve(before, clusters=dict(before.clusters)), tools, old)
+    assert same.tables["main"] is old.tables["main"]
+    assert same.routers["main"] is old.routers["main"]
+    # Another cluster, of whatever name: weights may lead to it.
+    other = attrs.evolve(before.clusters["raw"], load_balancer="random")
+    changed = attrs.evolve(before, clusters={**before.clusters, "raw": other})
+    after = build(changed, tools, same)
+    assert after.tables["main"] is old.tables["main"]
+    assert after.routers["main"] is not old.routers["main"]
+    # Equal is not the same: filters among them may have a state.
+    anew = build(config(), tools, after)
+    assert anew.tables["main"] is not old.tables["main"]

@@ -89,9 +89,18 @@ def assemble(
         clusters[name] = cluster
         yield
     tables: dict[str, RouteTable] = {}
-    routers: dict[str, Handler] = {}
+    routers: dict[str, Router] = {}
+    # A router knows all clusters, also those that weights lead to.
+    led_to = previous is not None and _same_objects(clusters, previous.clusters)
     for name, routes in config.routes.items():
-        tables[name] = yield from RouteTable.building(name, routes)
+        if previous is None or previous.config.routes.get(name) is not routes:
+            tables[name] = yield from RouteTable.building(name, routes)
+        else:
+            # The very same values, filters and all: what was made of them, and is remembered, goes on.
+            tables[name] = previous.tables[name]
+            if led_to:
+                routers[name] = previous.routers[name]
+                continue
         routers[name] = yield from Router.building(tables[name], clusters)
     listeners: dict[str, ListenerPlan] = {}
     for listener in config.listeners:
@@ -111,13 +120,21 @@ def assemble(
         listeners=listeners,
         clusters=clusters,
         parts=tuple(parts.values()),
+        tables=tables,
+        routers=routers,
         changes=tuple(changes),
     )
 
 
+def _same_objects(one: Mapping[str, Cluster], other: Mapping[str, Cluster]) -> bool:
+    return len(one) == len(other) and all(other.get(name) is that for name, that in one.items())
+
+
 def _same_cluster(name: str, config: ClusterConfig, previous: Snapshot | None) -> Cluster | None:
     cluster = previous.clusters.get(name) if previous is not None else None
-    if cluster is None or not cluster.may_become(config):
+    if cluster is None:
+        return None
+    if config is not cluster.config and not cluster.may_become(config):
         return None
     cluster.refresh()
     return cluster

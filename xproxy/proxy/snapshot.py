@@ -13,6 +13,8 @@ from xproxy.connection.service import Service
 from xproxy.model.limits import Limits
 from xproxy.model.networks import Networks
 from xproxy.proxy.listener_tls import ListenerTls
+from xproxy.routing.router import Router
+from xproxy.routing.table import RouteTable
 from xproxy.stream.lifetime import SupportsRun
 from xproxy.upstream.cluster import Cluster
 
@@ -63,6 +65,9 @@ class Snapshot:
     clusters: Mapping[str, Cluster]
     parts: tuple[SupportsRun, ...]
     """Filters with a task of their own."""
+    tables: Mapping[str, RouteTable] = attrs.field(factory=dict)
+    routers: Mapping[str, Router] = attrs.field(factory=dict)
+    """By table."""
     changes: tuple[tuple[Cluster, ClusterConfig], ...] = ()
     """Clusters that stay, and get other endpoints when this comes into force."""
 
