@@ -7,7 +7,6 @@ connection ▸ stream}. Whatever is started for something dies with it.
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import math
 import os
@@ -30,6 +29,7 @@ from xproxy.model.networks import Networks
 from xproxy.model.traits import WEB_FAMILY
 from xproxy.observe.metrics import StatsRegistry
 from xproxy.proxy.build import Tools, assemble, make_service
+from xproxy.proxy.collector import Collector
 from xproxy.proxy.memory import default_held_bytes, give_back, give_back_freed_memory
 from xproxy.proxy.ports import ActiveListener, connection_ids
 from xproxy.proxy.reload import Load, Reloader
@@ -75,6 +75,7 @@ class Runtime:
         self._always: set[tuple[str, str]] = set()
         self.poller.held.give_back = give_back
         self.poller.descriptors.make_room = Shedding(ClientListeners(self))
+        self.collector = Collector()
         self._admin: Callable[[Runtime], Handler] | None = None
         self._nursery: trio.Nursery | None = None
         self._live: list[Snapshot] = []
@@ -195,6 +196,9 @@ class Runtime:
         gone = [name for name in before if name not in new.clusters]
         await breather.breathe()
         self._switch(old, new, plans, opened, fresh, gone)
+        self.collector.replaced(len(started))
+        if old is None:
+            self.collector.look(len(self._scopes))
 
     def _switch(
         self,
@@ -330,6 +334,14 @@ class Runtime:
     async def _retire(self, snapshot: Snapshot) -> None:
         await snapshot.wait_idle()
         self._live.remove(snapshot)
+        ended = await self._end_unused(snapshot)
+        # Those that have just been cancelled are to be gone, and nothing is to hold the snapshot.
+        del snapshot
+        await trio.lowlevel.checkpoint()
+        self.collector.replaced(ended)
+        self.collector.look(len(self._scopes))
+
+    async def _end_unused(self, snapshot: Snapshot) -> int:
         breather = Breather()
         ending: dict[int, object] = {}
         for thing in snapshot.running:
@@ -341,6 +353,7 @@ class Runtime:
                 ending.pop(id(thing), None)
         for thing in ending.values():
             self._end(thing)
+        return len(ending)
 
     async def _end_listener(self, listener: ActiveListener) -> None:
         with trio.move_on_after(listener.config.timeouts.drain or math.inf):
@@ -414,10 +427,10 @@ async def serve(
     """
     check(config, registry)
     _warn_of_overlaps(config, registry)
-    _tune_garbage_collection()
     raise_limit()
     give_back_freed_memory()
     runtime = Runtime(registry)
+    runtime.collector.tune()
     if log_stats is not None:
         runtime.show("log", "stderr", log_stats)
     failure: XproxyError | None = None
@@ -451,16 +464,6 @@ def _warn_of_overlaps(config: Config, registry: Registry) -> None:
             if str(overlap) not in told:
                 told.add(str(overlap))
                 _logger.warning("detection: %s", overlap)
-
-
-def _tune_garbage_collection() -> None:
-    # A request makes some dozens of objects and no cycles; reference counts free them all. The collector's default of
-    # every 700 objects finds nothing 40 times a second and costs 2 % of a busy proxy. What is loaded by now stays.
-    # What breaks leaves none either, which a test sees to. A plugin may, and what lived for long is the last
-    # generation's: it must have its turn, or such things stay for hours.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(25_000, 5, 4)
 
 
 async def _steer(runtime: Runtime, signals: AsyncIterator[int], reload: Load | None) -> None:
