@@ -418,7 +418,9 @@ async def serve(
     log_stats: object | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run a proxy until SIGTERM or SIGINT, then drain. SIGHUP puts ``reload()``'s configuration in force.
+    """Run a proxy until SIGTERM or SIGINT, then drain. SIGHUP puts the configuration that ``reload`` gives in force.
+
+    ``reload``: what returns it, called in a thread; or the file, from which only what has changed is taken.
 
     ``log_stats``: counters of what the process itself logs to standard error.
 
