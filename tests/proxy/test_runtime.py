@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import signal
+import weakref
 from pathlib import Path
 
 import attrs
@@ -567,3 +569,15 @@ async def test_counters_go_on_over_a_reload_that_changes_what_they_count() -> No
         assert live.stats().downstream_rq_total == requests
         await live.settled(clients=None, upstreams=None)
         serving.cancel_scope.cancel()
+
+
+async def test_a_cluster_that_has_gone_leaves_nothing_to_the_collector() -> None:
+    # What is frozen is not looked at, and thousands may go at once.
+    async with running(web(1)) as live:
+        gone = weakref.ref(live.cluster())
+        gc.disable()
+        try:
+            await live.reload(web(1, idle_timeout="3s"))
+            await eventually(lambda: gone() is None, "its end")
+        finally:
+            gc.enable()

@@ -43,6 +43,7 @@ from xproxy.transport.descriptors import raise_limit
 from xproxy.transport.listener import open_listener
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
+from xproxy.upstream.cluster import Cluster
 from xproxy.upstream.ticker import Ticker
 
 _logger = logging.getLogger(__name__)
@@ -335,9 +336,7 @@ class Runtime:
         await snapshot.wait_idle()
         self._live.remove(snapshot)
         ended = await self._end_unused(snapshot)
-        # Those that have just been cancelled are to be gone, and nothing is to hold the snapshot.
-        del snapshot
-        await trio.lowlevel.checkpoint()
+        del snapshot  # which holds what is to be gone
         self.collector.replaced(ended)
         self.collector.look(len(self._scopes))
 
@@ -351,8 +350,14 @@ class Runtime:
         for other in self._live:
             for thing in other.running:
                 ending.pop(id(thing), None)
+        clusters = [thing for thing in ending.values() if isinstance(thing, Cluster)]
         for thing in ending.values():
-            self._end(thing)
+            if not isinstance(thing, Cluster):
+                self._end(thing)
+        for cluster in clusters:
+            # One after the other: each has something to do at its end. None of them can come back meanwhile.
+            self._end(cluster)
+            await trio.lowlevel.checkpoint()
         return len(ending)
 
     async def _end_listener(self, listener: ActiveListener) -> None:

@@ -94,7 +94,8 @@ class Cluster:
             if endpoint.address in known:
                 endpoint.follow(known[endpoint.address])
         self._choice = Choice(balancer(random), self.endpoints)
-        tally = Tally(config, self.stats, self._marked)
+        # Not a method of the cluster: in no circle, it is freed when the last who uses it lets go.
+        tally = Tally(config, self.stats, self._choice.marked)
         self.attempts = Attempts(name, self.breaker, tally.ended)
         self._codec = codec
         self._poller = poller
@@ -272,9 +273,6 @@ class Cluster:
         if lane.plugin.name != protocol:
             self._convert(request, response, lane.plugin)
         return response
-
-    def _marked(self) -> None:
-        self._choice.marked()
 
     def _convert(self, request: Request, response: Response, plugin: CodecPlugin) -> None:
         # Another family's own codes mean nothing to the client: the neutral status speaks.
