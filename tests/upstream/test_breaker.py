@@ -161,3 +161,15 @@ def test_an_overflow_is_never_a_reason_to_retry() -> None:
     # More of the same is what a full cluster needs least (semantics of Envoy: x-envoy-overloaded).
     assert Overflow.condition == ""
     assert Overflow.flag == "UO"
+
+
+def test_leave_that_was_given_to_open_a_connection_counts() -> None:
+    full = breaker(max_connections=2)
+    full.stats.upstream_cx_active = 1
+    assert full.can_connect(1)
+    assert not full.can_connect(1, granted=1)
+    assert full.can_connect(0), "one is always allowed"
+    assert not full.can_connect(0, granted=1), "and one is enough"
+    assert full.stats.upstream_cx_overflow == 0
+    assert not full.may_connect(1, granted=1)
+    assert full.stats.upstream_cx_overflow == 1

@@ -9,8 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
+from tests.connection.kit import request_of
+from xproxy.config.schema import CircuitBreakersConfig
 from xproxy.connection.serial.upstream import SerialUpstream
+from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.pool import SerialPool
+from xproxy.upstream.queue import Queue, Waiter
+from xproxy.upstream.stats import ClusterStats
 
 
 @attrs.define(eq=False)
@@ -28,12 +33,16 @@ def connection(*, reusable: bool = True, idle_since: int = 0) -> SerialUpstream:
     return cast("SerialUpstream", Fake(reusable, idle_since))
 
 
+def new_pool() -> SerialPool:
+    return SerialPool(Queue(Breaker(CircuitBreakersConfig(), ClusterStats(), "web")))
+
+
 def break_off(taken: SerialUpstream) -> None:
     cast("Fake", taken).reusable = False
 
 
 def test_the_last_one_in_is_the_first_one_out() -> None:
-    pool = SerialPool()
+    pool = new_pool()
     first, second, third = (connection() for _ in range(3))
     for one in (first, second, third):
         pool.offer(one)
@@ -41,7 +50,7 @@ def test_the_last_one_in_is_the_first_one_out() -> None:
 
 
 def test_one_that_cannot_be_used_is_passed_over_and_left_for_the_lane() -> None:
-    pool = SerialPool()
+    pool = new_pool()
     good, bad, worse = connection(), connection(reusable=False), connection(reusable=False)
     for one in (good, bad, worse):
         pool.offer(one)
@@ -51,7 +60,7 @@ def test_one_that_cannot_be_used_is_passed_over_and_left_for_the_lane() -> None:
 
 
 def test_what_nobody_uses_expires_after_its_ticks() -> None:
-    pool = SerialPool()
+    pool = new_pool()
     old, young = connection(idle_since=1), connection(idle_since=5)
     pool.offer(old)
     pool.offer(young)
@@ -61,7 +70,7 @@ def test_what_nobody_uses_expires_after_its_ticks() -> None:
 
 
 def test_what_the_endpoint_closed_expires_at_once() -> None:
-    pool = SerialPool()
+    pool = new_pool()
     closed, alive = connection(reusable=False), connection()
     pool.offer(closed)
     pool.offer(alive)
@@ -69,7 +78,7 @@ def test_what_the_endpoint_closed_expires_at_once() -> None:
 
 
 def test_no_idle_bound_closes_only_what_is_broken() -> None:
-    pool = SerialPool()
+    pool = new_pool()
     pool.offer(connection())
     broken = connection(reusable=False)
     pool.offer(broken)
@@ -79,7 +88,7 @@ def test_no_idle_bound_closes_only_what_is_broken() -> None:
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 20)), max_size=30), st.integers(0, 30))
 @settings(max_examples=60)
 def test_expiring_splits_and_loses_nothing(specs: list[tuple[bool, int]], tick: int) -> None:
-    pool = SerialPool()
+    pool = new_pool()
     every = [connection(reusable=ok, idle_since=since) for ok, since in specs]
     for one in every:
         pool.offer(one)
@@ -89,11 +98,11 @@ def test_expiring_splits_and_loses_nothing(specs: list[tuple[bool, int]], tick: 
 
 
 async def test_who_waits_longest_gets_the_next_connection() -> None:
-    pool = SerialPool()
+    pool = new_pool()
     order: list[tuple[int, SerialUpstream | None]] = []
 
     async def wait(number: int) -> None:
-        order.append((number, await pool.wait()))
+        order.append((number, await pool.wait(Waiter(request_of()))))
 
     async with trio.open_nursery() as nursery:
         for number in range(3):
@@ -108,11 +117,11 @@ async def test_who_waits_longest_gets_the_next_connection() -> None:
 
 
 async def test_a_free_slot_goes_to_who_waits_longest() -> None:
-    pool = SerialPool()
+    pool = new_pool()
     got: list[str] = []
 
     async def wait(name: str) -> None:
-        assert await pool.wait() is None
+        assert await pool.wait(Waiter(request_of())) is None
         got.append(name)
 
     async with trio.open_nursery() as nursery:
@@ -120,19 +129,21 @@ async def test_a_free_slot_goes_to_who_waits_longest() -> None:
             nursery.start_soon(wait, name)
             await wait_all_tasks_blocked()
         pool.slot_free()
+        assert pool.granted == 1, "whoever else looks sees that somebody is about to open one"
         await wait_all_tasks_blocked()
         assert got == ["a"]
+        assert pool.granted == 0
         pool.slot_free()
     assert got == ["a", "b"]
 
 
 async def test_a_cancelled_waiter_is_passed_over() -> None:
-    pool = SerialPool()
+    pool = new_pool()
     got: list[SerialUpstream | None] = []
 
     async def wait(scope: trio.CancelScope) -> None:
         with scope:
-            got.append(await pool.wait())
+            got.append(await pool.wait(Waiter(request_of())))
 
     gives_up, stays = trio.CancelScope(), trio.CancelScope()
     async with trio.open_nursery() as nursery:
@@ -149,9 +160,9 @@ async def test_a_cancelled_waiter_is_passed_over() -> None:
 
 
 async def test_cancelled_with_nobody_behind_the_connection_stays_idle() -> None:
-    pool = SerialPool()
+    pool = new_pool()
     with trio.move_on_after(0):
-        await pool.wait()
+        await pool.wait(Waiter(request_of()))
     one = connection()
     pool.offer(one)
     assert pool.idle == [one]
@@ -159,13 +170,13 @@ async def test_cancelled_with_nobody_behind_the_connection_stays_idle() -> None:
 
 @pytest.mark.parametrize("first", ["offer", "cancel"])
 async def test_offered_and_cancelled_in_one_moment_loses_no_connection(first: str) -> None:
-    pool = SerialPool()
+    pool = new_pool()
     got: list[SerialUpstream | None] = []
     scope = trio.CancelScope()
 
     async def wait() -> None:
         with scope:
-            got.append(await pool.wait())
+            got.append(await pool.wait(Waiter(request_of())))
 
     one = connection()
     async with trio.open_nursery() as nursery:
@@ -180,7 +191,7 @@ async def test_offered_and_cancelled_in_one_moment_loses_no_connection(first: st
 
 
 def test_a_taken_connection_is_not_in_the_pool() -> None:
-    pool = SerialPool()
+    pool = new_pool()
     one = connection()
     pool.offer(one)
     taken = pool.take()

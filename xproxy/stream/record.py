@@ -103,6 +103,8 @@ class Record:
     outcome: Status | None = None
     """How the exchange ended, where trailers or what came instead of them told another thing than the head.
     Written by drivers, and by filters that take trailers away."""
+    priority: int = 0
+    """Of the request, where requests wait for their upstream: a higher one goes first."""
     logged: bool = False
     """An access log has its line. Written by that filter."""
 
@@ -139,6 +141,7 @@ class Record:
             attempt=self.attempt,
             flags=self.flags,
             response_started=self.response_started,
+            priority=self.priority,
         )
 
     def flag(self, code: str) -> None:

@@ -68,15 +68,21 @@ class Breaker:
         self.stats.upstream_rq_pending_overflow += 1
         raise Overflow(f"cluster {self.name}: {detail}")
 
-    def may_connect(self, usable: int) -> bool:
-        """Whether another connection may be opened, beside ``usable`` ones that could serve the same request.
-
-        One is always allowed, even above the limit: whoever waits has a connection to wait for.
-        """
-        if self.stats.upstream_cx_active < self.limits.max_connections or usable == 0:
+    def may_connect(self, usable: int, granted: int = 0) -> bool:
+        """As ``can_connect``, for a request that would have one opened: it is counted if it may not."""
+        if self.can_connect(usable, granted):
             return True
         self.stats.upstream_cx_overflow += 1
         return False
+
+    def can_connect(self, usable: int, granted: int = 0) -> bool:
+        """Whether another connection may be opened, beside ``usable`` ones that could serve the same request.
+
+        One is always allowed, even above the limit: whoever waits has a connection to wait for. ``granted``: so many
+        have leave to open one, and are not counted yet.
+        """
+        most = self.limits.max_connections
+        return self.stats.upstream_cx_active + granted < most or usable + granted == 0
 
     def check_connect(self, connections_of_endpoint: int) -> None:
         """Raise Overflow if a client that needs a connection of its own cannot have one."""

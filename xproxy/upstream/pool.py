@@ -5,36 +5,32 @@ It decides and keeps count; the lane dials and closes (idea: httpcore's connecti
 
 from __future__ import annotations
 
-from collections import deque
-
 import attrs
-import trio
-from outcome import Value
 
 from xproxy.connection.serial.upstream import SerialUpstream
-
-
-@attrs.define(eq=False)
-class Waiter:
-    """A request that waits for a connection, or for leave to open one."""
-
-    task: trio.lowlevel.Task | None = None
-    given: SerialUpstream | None = None
-    done: bool = False
+from xproxy.upstream.queue import Queue, Waiter
 
 
 @attrs.define(eq=False)
 class SerialPool:
     """The connections to one endpoint in one protocol."""
 
+    queue: Queue[SerialUpstream | None]
+    """What is handed is a connection, or leave to open one (None)."""
     idle: list[SerialUpstream] = attrs.field(factory=list)
     """Last in, first out: the busiest connections stay warm and the others reach their idle timeout."""
     oneways: list[SerialUpstream] = attrs.field(factory=list)
     """Connections that carried a one-way message, and carry nothing else any more: an answer behind it would wait
     until the endpoint is done with it, and it may be answered although nobody asked for that."""
-    waiting: deque[Waiter] = attrs.field(factory=deque)
     open: int = 0
     """Connections there are, idle, leased and being opened; written by the lane."""
+    granted: int = 0
+    """Times that leave to open one was given and not taken yet: in this round of the loop it is."""
+    waiting: list[Waiter] = attrs.field(init=False)
+    """Those in the queue."""
+
+    def __attrs_post_init__(self) -> None:
+        self.waiting = self.queue.waiting
 
     def take(self) -> SerialUpstream | None:
         """Return a connection that can be used at once, or None. Those that cannot be are left in ``idle``."""
@@ -51,46 +47,29 @@ class SerialPool:
         return None
 
     def offer(self, connection: SerialUpstream) -> None:
-        """A connection has become free: hand it to who waits longest, else keep it."""
-        waiter = self._next_waiter() if self.waiting else None
+        """A connection has become free: hand it to whose turn it is, else keep it."""
+        waiter = self.queue.first() if self.waiting else None
         if waiter is None:
             self.idle.append(connection)
         else:
-            waiter.given = connection
-            self._wake(waiter)
+            self.queue.hand(waiter, connection)
 
     def slot_free(self) -> None:
-        """A connection has gone: who waits longest may open one."""
-        waiter = self._next_waiter()
+        """Another connection may be opened: by whose turn it is."""
+        waiter = self.queue.first() if self.waiting else None
         if waiter is not None:
-            self._wake(waiter)
+            self.granted += 1
+            self.queue.hand(waiter, None)
 
-    def _next_waiter(self) -> Waiter | None:
-        while self.waiting:
-            waiter = self.waiting.popleft()
-            if not waiter.done:
-                return waiter
-        return None
+    async def wait(self, waiter: Waiter) -> SerialUpstream | None:
+        """Wait in turn; return a connection, or None: open one, at once. Cancelling loses neither.
 
-    def _wake(self, waiter: Waiter) -> None:
-        waiter.done = True
-        if waiter.task is not None:
-            task, waiter.task = waiter.task, None
-            trio.lowlevel.reschedule(task, Value(None))
-
-    async def wait(self) -> SerialUpstream | None:
-        """Wait in turn; return a connection, or None: open one. Cancelling loses no connection."""
-        waiter = Waiter()
-        self.waiting.append(waiter)
-
-        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
-            waiter.task = None
-            waiter.done = True
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        waiter.task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
-        return waiter.given
+        Raises Overflow.
+        """
+        connection = await self.queue.wait(waiter)
+        if connection is None:
+            self.granted -= 1
+        return connection
 
     def expire(self, tick: int, idle_ticks: int) -> list[SerialUpstream]:
         """Remove and return what the endpoint has closed, or nobody used for ``idle_ticks``. Closes none of them."""

@@ -17,6 +17,7 @@ from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer
 from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.pool import SerialPool
+from xproxy.upstream.queue import Queue, Waiter
 
 
 class SerialLane:
@@ -44,7 +45,7 @@ class SerialLane:
             pools = self._of_kind.setdefault(self._pool_of(request.head), {})
         pool = pools.get(endpoint)
         if pool is None:
-            pool = pools[endpoint] = SerialPool()
+            pool = pools[endpoint] = self._pool()
         connection = pool.take() if not request.head.oneway else self._oneway(endpoint, pool)
         if connection is None:
             connection = await self._connect(request, endpoint, pool)
@@ -110,18 +111,15 @@ class SerialLane:
     async def _connect(
         self, request: Request, endpoint: Endpoint, pool: SerialPool
     ) -> SerialUpstream:
-        dialer = self._dialer
+        breaker = self._dialer.breaker
         while pool.idle:  # those that cannot be used any more make room first
             self.drop(pool.idle.pop(), endpoint, pool)
-        if pool.oneways and not dialer.breaker.may_connect(pool.open):
+        if pool.oneways and not breaker.may_connect(pool.open, pool.granted):
             self.drop(pool.oneways.pop(), endpoint, pool)
-        if not dialer.breaker.may_connect(pool.open):
-            dialer.breaker.check_pending(request)
-            dialer.stats.upstream_rq_pending_active += 1
-            try:
-                connection = await pool.wait()
-            finally:
-                dialer.stats.upstream_rq_pending_active -= 1
+        while pool.waiting and breaker.can_connect(pool.open, pool.granted):
+            pool.slot_free()  # connections to another endpoint have closed
+        if not breaker.may_connect(pool.open, pool.granted):
+            connection = await pool.wait(Waiter(request))
             if connection is not None:
                 return connection
         return await self._open(request, endpoint, pool)
@@ -135,6 +133,9 @@ class SerialLane:
             pool.slot_free()
             raise
         return SerialUpstream(stream, codec, self.plugin.traits, endpoint.address)
+
+    def _pool(self) -> SerialPool:
+        return SerialPool(Queue(self._dialer.breaker))
 
     def _pools(self) -> list[tuple[Endpoint, SerialPool]]:
         every = (self._plain, *self._of_kind.values())
@@ -211,7 +212,7 @@ class SerialLane:
         """See Lane."""
         codec = self._dialer.adopt(endpoint, handed.moment)
         pools = self._plain if self._pool_of is None else self._of_kind.setdefault(handed.kind, {})
-        pool = pools.setdefault(endpoint, SerialPool())
+        pool = pools.setdefault(endpoint, self._pool())
         pool.open += 1
         connection = SerialUpstream(
             stream, codec, self.plugin.traits, endpoint.address, requests=handed.requests
