@@ -107,6 +107,160 @@ async def test_beyond_the_connections_requests_wait_and_are_bounded() -> None:
         nursery.cancel_scope.cancel()
 
 
+ONE = "{max_connections: 1, connection_share: 100}"
+
+
+async def test_who_waits_is_counted_and_leaves_when_its_client_does() -> None:
+    server = Server(1)
+    async with (
+        upstream() as up,
+        running(web(up.port, circuit_breakers=ONE, codec="same")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, server)
+        client = await client_of(live)
+        stats = live.cluster().stats
+        first = await client.ask()
+        await eventually(lambda: server.taken == [1], "the first")
+        asked = [await client.ask() for _ in range(3)]
+        await eventually(lambda: stats.upstream_rq_pending_active == 3, "the others")
+        client.h2.reset_stream(asked[1])
+        await client.flush()
+        await eventually(lambda: stats.upstream_rq_pending_active == 2, "one to leave")
+        server.go.set()
+        for stream_id in (first, asked[0], asked[2]):
+            assert (await client.whole(stream_id)).body == b"ok"
+        assert server.taken == [3]
+        assert stats.upstream_rq_pending_active == 0
+        # What its server never heard of is no reset of one.
+        assert all(message.reset is None for message in server.peers[0].messages.values())
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_takes_fewer_than_before_and_more_again() -> None:
+    server = Server(3)
+    async with (
+        upstream() as up,
+        running(web(up.port, circuit_breakers=ONE, codec="same")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, server)
+        client = await client_of(live)
+        stats = live.cluster().stats
+        for _ in range(3):
+            await client.ask()
+        await eventually(lambda: server.taken == [3], "as many as it takes")
+        (peer,) = server.peers
+        peer.h2.update_settings({MOST: 1})
+        await peer.flush()
+        for _ in range(3):
+            await client.ask()
+        await eventually(lambda: stats.upstream_rq_pending_active == 3, "the others to wait")
+        await peer.answer(peer.asked[0])
+        await peer.answer(peer.asked[1])
+        await client.until(
+            lambda: sum(m.ended for m in client.messages.values()) == 2, "two of them"
+        )
+        assert server.taken == [3], "one is still in flight, and no more are taken"
+        peer.h2.update_settings({MOST: 3})
+        await peer.flush()
+        await eventually(lambda: server.taken == [5], "two more")
+        assert stats.upstream_rq_pending_active == 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_waits_for_a_connection_that_says_goodbye_goes_to_another() -> None:
+    server = Server(1)
+    async with (
+        upstream() as up,
+        running(web(up.port, circuit_breakers=ONE, codec="same")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, server)
+        client = await client_of(live)
+        first = await client.ask()
+        await eventually(lambda: server.taken == [1], "the first")
+        # A body in pieces cannot be sent again: it goes to the other connection in the first place.
+        waiting = await client.ask(method="POST", body=b"half", ends=False)
+        await eventually(lambda: live.cluster().stats.upstream_rq_pending_active == 1, "the other")
+        await server.peers[0].goodbye(1)
+        await eventually(lambda: len(server.peers) == 2, "another connection")
+        client.h2.end_stream(waiting)
+        server.go.set()
+        for stream_id in (waiting, first):
+            assert (await client.whole(stream_id)).body == b"ok"
+        assert server.taken == [1, 1]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_request_that_cannot_be_sent_leaves_its_place_to_the_next() -> None:
+    server = Server(1)
+    async with (
+        upstream() as up,
+        running(web(up.port, circuit_breakers=ONE, codec="same")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, server)
+        client = await client_of(live)
+        stats = live.cluster().stats
+        first = await client.ask()
+        await eventually(lambda: server.taken == [1], "the first")
+        (peer,) = server.peers
+        peer.h2.update_settings({h2.settings.SettingCodes.MAX_HEADER_LIST_SIZE: 1000})
+        await peer.flush()
+        long = await client.ask(extra=[("x-long", "v" * 2000)])
+        await eventually(lambda: stats.upstream_rq_pending_active == 1, "one that is too long")
+        short = await client.ask()
+        await eventually(lambda: stats.upstream_rq_pending_active == 2, "one that is not")
+        server.go.set()
+        assert (await client.whole(first)).body == b"ok"
+        assert (await client.whole(long))[":status"] == "431"
+        assert (await client.whole(short)).body == b"ok"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_clients_own_connection_takes_no_more_than_its_server_does() -> None:
+    server = Server(2)
+    async with (
+        upstream() as up,
+        running(web(up.port, connections="bound", codec="same")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, server)
+        client = await client_of(live)
+        stats = live.cluster().stats
+        asked = [await client.ask() for _ in range(5)]
+        await eventually(lambda: server.taken == [2], "as many as it takes")
+        assert stats.upstream_rq_pending_active == 3
+        server.go.set()
+        for stream_id in asked:
+            assert (await client.whole(stream_id)).body == b"ok"
+        assert (server.taken, server.peak, up.accepted) == ([5], 2, 1)
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_waits_for_a_clients_own_connection_goes_to_its_successor() -> None:
+    server = Server(1)
+    async with (
+        upstream() as up,
+        running(web(up.port, connections="bound", codec="same")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, server)
+        client = await client_of(live)
+        asked = [await client.ask()]
+        await eventually(lambda: server.taken == [1], "the first")
+        asked += [await client.ask() for _ in range(2)]
+        await eventually(lambda: live.cluster().stats.upstream_rq_pending_active == 2, "the others")
+        await server.peers[0].goodbye(1)
+        await eventually(lambda: server.taken == [1, 1], "another connection")
+        server.go.set()
+        for stream_id in asked:
+            assert (await client.whole(stream_id)).body == b"ok"
+        assert server.taken == [1, 2]
+        nursery.cancel_scope.cancel()
+
+
 async def test_one_connection_cannot_use_up_a_cluster() -> None:
     """1,024 uploads without an end, as many as a cluster takes: others are served all the same."""
     codec = (

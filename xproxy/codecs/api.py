@@ -162,19 +162,24 @@ class SupportsFlow(Protocol):
 
 @runtime_checkable
 class SupportsConcurrency(Protocol):
-    """A codec whose peer says how many of our requests it takes at a time. Those above wait in the codec.
+    """A codec whose peer says how many of our requests it takes at a time; ``send`` refuses those above.
 
-    Its driver may open another connection where one has no room for a request.
+    Who has more of them waits for room, or opens another connection.
     """
 
     @property
     def settled(self) -> bool:
-        """Whether the peer has said it; until then a number holds that any peer takes."""
+        """Whether the peer has said it. Until then a number holds that any peer takes, for who cannot wait."""
+        ...
+
+    @property
+    def room(self) -> int:
+        """How many requests may begin now; 0 or less: none, or it is not settled."""
         ...
 
     @property
     def saturated(self) -> bool:
-        """Whether another request would wait, or might."""
+        """Whether there is no room."""
         ...
 
     @property
@@ -182,9 +187,11 @@ class SupportsConcurrency(Protocol):
         """Whether no body could be sent now, on any stream: others have used up what the peer lets through."""
         ...
 
-    @property
-    def waiting(self) -> int:
-        """Requests that wait."""
+    def premature(self, head: RequestHead) -> bool:
+        """Whether a request must wait until it is settled, as not every peer takes such a one.
+
+        Raises LocalProtocolError as ``send`` would.
+        """
         ...
 
 

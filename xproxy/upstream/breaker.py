@@ -38,10 +38,10 @@ class Breaker:
             self._refuse(f"{limits.max_requests} requests are in flight (max_requests)")
         self._check_share(request, limits.max_requests, "max_requests")
 
-    def check_pending(self, request: Request, more: int = 0) -> None:
-        """Raise Overflow if a request may not wait for a connection; ``more`` wait where no gauge counts them."""
+    def check_pending(self, request: Request) -> None:
+        """Raise Overflow if a request may not wait for a connection."""
         limits = self.limits
-        waiting = self.stats.upstream_rq_pending_active + more
+        waiting = self.stats.upstream_rq_pending_active
         if waiting >= limits.max_pending_requests:
             self._refuse(
                 f"{limits.max_pending_requests} requests wait for a connection (max_pending_requests)"

@@ -51,6 +51,11 @@ class Queue(Generic[T]):
         self.waiting: list[Waiter] = []
         """Those in the queue, in order: for a look. It is always the same list."""
 
+    def admit(self, waiter: Waiter) -> None:
+        """Give a request its turn, though it need not wait yet: if it must, it has a place in the queue."""
+        self._arrivals += 1
+        waiter.turn = (-waiter.request.record.priority, self._arrivals)
+
     async def wait(self, waiter: Waiter) -> T:
         """Wait in turn; return what was handed. Always a checkpoint.
 
@@ -59,8 +64,7 @@ class Queue(Generic[T]):
         breaker = self._breaker
         if waiter.turn is None:
             breaker.check_pending(waiter.request)
-            self._arrivals += 1
-            waiter.turn = (-waiter.request.record.priority, self._arrivals)
+            self.admit(waiter)
         insort(self.waiting, waiter, key=_TURN)
         breaker.stats.upstream_rq_pending_active += 1
 

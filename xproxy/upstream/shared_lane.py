@@ -13,54 +13,36 @@ from xproxy.connection.phase import Phase
 from xproxy.connection.service import DownstreamStats, Port, Service, Timeouts
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.connection.standing import Standing
-from xproxy.model.errors import ConnectFailed, Unsupported
+from xproxy.model.errors import ConnectFailed, Unsupported, UpstreamRefused
 from xproxy.model.traits import Role
-from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import ConnectionFacts, Downstream, Request, Response
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.tls.alerts import TlsError
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer
 from xproxy.upstream.moving import Given, Handed
+from xproxy.upstream.queue import Queue, Waiter
+from xproxy.upstream.shared_pool import OPEN, WAIT, Opening, SharedPool, at_once
 
 _SERVING: Final = Phase.SERVING
-
-
-@attrs.define(eq=False)
-class _Opening:
-    """A connection that is being opened for one request, and that others wait for."""
-
-    endpoint: Endpoint
-    done: trio.Event = attrs.field(factory=trio.Event)
-    error: ConnectFailed | None = None
-
-    async def wait(self, endpoint: Endpoint) -> None:
-        """Return when there is something to look at. Raises ConnectFailed if ``endpoint`` has just been tried.
-
-        Each on its own would only find the same, one after the other, and each after a whole connect_timeout.
-        """
-        await self.done.wait()
-        if self.error is not None and self.endpoint is endpoint:
-            raise ConnectFailed(self.error.detail)
 
 
 class SharedLane:
     """A few connections an endpoint; requests go to the one with the fewest in flight.
 
     Where the peer bounds how many requests it takes at a time on a connection, further ones are opened while all are
-    full, within the circuit breaker's ``max_connections``. Beyond that requests wait on a connection, at most
+    full, within the circuit breaker's ``max_connections``. Beyond that requests wait for a place, at most
     ``max_pending_requests`` of them. The same where others have used up what a peer takes in bodies, or a peer reads
     nothing: a request does not wait for strangers if there can be another connection.
     """
 
-    __slots__ = ("_connections", "_dialer", "_nursery", "_opening", "_used", "plugin")
+    __slots__ = ("_dialer", "_nursery", "_pools", "_used", "plugin")
 
     def __init__(self, dialer: Dialer, nursery: trio.Nursery) -> None:
         self.plugin: CodecPlugin = dialer.plugin
         self._dialer = dialer
         self._nursery = nursery
-        self._connections: dict[Endpoint, list[Multiplexed]] = {}
-        self._opening: dict[Endpoint, _Opening] = {}
+        self._pools: dict[Endpoint, SharedPool] = {}
         self._used: dict[
             Endpoint, tuple[int, int]
         ] = {}  # requests so far, and the tick that saw the last one
@@ -71,92 +53,111 @@ class SharedLane:
 
     def exchange(self, request: Request, endpoint: Endpoint) -> Awaitable[Response]:
         """See Lane. The usual case is the call itself: no frame of the lane's stands above it."""
-        connections = self._connections.get(endpoint)
-        if (
-            connections is not None
-            and len(connections) == 1
-            and self._dialer.config.connections_per_endpoint == 1
-        ):
-            connection = connections[0]
+        pool = self._pools.get(endpoint)
+        if pool is not None and (connection := pool.only) is not None:
             wire = connection.wire
             outbox = wire.outbox
             if wire.phase is _SERVING and (
                 outbox.size < outbox.limit
                 if wire.concurrency is None
-                else _has_room(connection, request)
+                else not wire.concurrency.saturated and at_once(connection, request)
             ):
                 return connection.call(request)
         return self._exchange(request, endpoint)
 
     async def _exchange(self, request: Request, endpoint: Endpoint) -> Response:
-        return await (await self._choose(request, endpoint)).call(request)
+        pool = self._pool(endpoint)
+        connection = await self._choose(request, endpoint, pool)
+        try:
+            return await connection.call(request)
+        except BaseException:
+            pool.look()  # its place is another's, if it could not be sent
+            raise
 
-    async def _choose(self, request: Request, endpoint: Endpoint) -> Multiplexed:
-        dialer = self._dialer
-        wanted = dialer.config.connections_per_endpoint
+    async def _choose(self, request: Request, endpoint: Endpoint, pool: SharedPool) -> Multiplexed:
+        """Return a connection that takes ``request`` now, before anything else runs."""
+        breaker = self._dialer.breaker
+        if pool.waiting:
+            pool.look()  # connections to another endpoint may have closed: those who wait are first
+        waiter: Waiter | None = None
+        opened = False
+        found = pool.decide(request, breaker.may_connect)
         while True:
-            connections = self._connections.setdefault(endpoint, [])
-            usable = [c for c in connections if c.serving]
-            free = [c for c in usable if _has_room(c, request)]
-            opening = self._opening.get(endpoint)
-            if free and (len(usable) >= wanted or opening is not None):
-                return _least_busy(free, wanted)
-            if opening is None:
-                if dialer.breaker.may_connect(len(usable)):
-                    return await self._open(request, endpoint)
-                if free:
-                    return _least_busy(free, wanted)
-                # All are full, and there may be no more: the request waits on one of them.
-                dialer.breaker.check_pending(request, _waiting(usable))
-                return min(usable, key=lambda c: c.streams)
-            # One dials; the others wait for it, and look again unless it failed.
-            dialer.breaker.check_pending(request, _waiting(usable))
-            dialer.stats.upstream_rq_pending_active += 1
-            try:
-                await opening.wait(endpoint)
-            finally:
-                dialer.stats.upstream_rq_pending_active -= 1
+            if found is OPEN:
+                if opened:
+                    # Each time it would be the same, and whoever opens one without sending anything has no end.
+                    pool.look()
+                    raise UpstreamRefused(
+                        f"{endpoint.address} went away before it said what it takes", leaving=True
+                    )
+                waiter = waiter or pool.waiter(request)
+                connection = await self._open(request, endpoint, pool)
+                if not _premature(connection, request):
+                    return connection
+                opened, found = True, WAIT
+            if found is WAIT:
+                waiter = waiter or Waiter(request)
+                given = await pool.wait(waiter)
+                if given is None:
+                    found = OPEN
+                    continue
+                usable = given.serving and pool.takes(given)
+                found = given if usable else pool.decide(request, breaker.can_connect)
+            if isinstance(found, Multiplexed):
+                if waiter is None and not at_once(found, request):
+                    breaker.check_pending(request)
+                if not found.wire.outbox.full:
+                    return found
+                try:
+                    await found.wire.outbox.room()
+                except BaseException:
+                    pool.look()  # likewise
+                    raise
+                found = pool.decide(request, breaker.can_connect)
 
-    async def _open(self, request: Request, endpoint: Endpoint) -> Multiplexed:
+    async def _open(self, request: Request, endpoint: Endpoint, pool: SharedPool) -> Multiplexed:
         dialer = self._dialer
-        opening = self._opening[endpoint] = _Opening(endpoint)
+        opening = pool.open()
         try:
             stream, codec = await dialer.open(endpoint, request)
         except BaseException as error:
-            opening.error = error if isinstance(error, ConnectFailed) else None
-            self._opened(opening)
+            pool.failed(error if isinstance(error, ConnectFailed) else None)
             raise
         facts = upstream_facts(dialer, endpoint)
         connection = Multiplexed(stream, codec, Role.CLIENT, facts, None, dialer.timers)
-        self._connections[endpoint].append(connection)
-        self._nursery.start_soon(self._run, connection, endpoint)
-        if connection.wire.concurrency is None:
-            self._opened(opening)
-        else:
+        self._nursery.start_soon(self._run, connection, endpoint, pool)
+        pool.add(connection, opening)
+        if pool.opening is opening:
             # Those who wait would else all go there before it is known how many it takes.
-            self._nursery.start_soon(self._settle, connection, opening)
+            self._nursery.start_soon(self._settle, opening, pool)
         return connection
 
-    async def _settle(self, connection: Multiplexed, opening: _Opening) -> None:
-        try:
-            await connection.settled(self._dialer.config.connect_timeout)
-        finally:
-            self._opened(opening)
+    async def _settle(self, opening: Opening, pool: SharedPool) -> None:
+        with trio.move_on_after(self._dialer.config.connect_timeout):
+            await opening.over.wait()
+        pool.opened(opening)
 
-    def _opened(self, opening: _Opening) -> None:
-        del self._opening[opening.endpoint]
-        opening.done.set()
-
-    async def _run(self, connection: Multiplexed, endpoint: Endpoint) -> None:
+    async def _run(self, connection: Multiplexed, endpoint: Endpoint, pool: SharedPool) -> None:
         try:
             await connection.run(heartbeat=self._dialer.heartbeat)
         finally:
-            self._connections[endpoint].remove(connection)
+            pool.remove(connection)
             self._dialer.closed(endpoint)
+            pool.look()
+
+    def _pool(self, endpoint: Endpoint) -> SharedPool:
+        pool = self._pools.get(endpoint)
+        if pool is None:
+            dialer = self._dialer
+            wanted = dialer.config.connections_per_endpoint
+            queue = Queue[Multiplexed | None](dialer.breaker)
+            pool = self._pools[endpoint] = SharedPool(queue, wanted, dialer.breaker.can_connect)
+        return pool
 
     def tick(self, tick: int, idle_ticks: int) -> bool:
         """See Lane: an endpoint's connections are closed together, once it has had no request for so long."""
-        for endpoint, connections in self._connections.items():
+        for endpoint, pool in self._pools.items():
+            connections = pool.connections
             total, since = self._used.get(endpoint, (-1, tick))
             if total != endpoint.total or endpoint.active:
                 self._used[endpoint] = (endpoint.total, tick)
@@ -177,36 +178,36 @@ class SharedLane:
 
     def leave(self, endpoint: Endpoint) -> None:
         """See Lane."""
-        for connection in self._connections.get(endpoint, ()):
-            connection.drain()
+        pool = self._pools.get(endpoint)
+        if pool is not None:
+            for connection in pool.connections:
+                connection.drain()
 
     def forget(self, endpoint: Endpoint) -> None:
         """See Lane."""
-        self._connections.pop(endpoint, None)
+        self._pools.pop(endpoint, None)
         self._used.pop(endpoint, None)
 
     def close(self) -> None:
         """See Lane."""
-        for connections in self._connections.values():
-            for connection in connections:
+        for pool in self._pools.values():
+            for connection in pool.connections:
                 connection.drain()
 
     # ---- moving to another process
 
     def give(self) -> Iterator[Given]:
         """See Lane."""
-        for endpoint, connections in list(self._connections.items()):
-            for connection in list(connections):
+        for endpoint, pool in list(self._pools.items()):
+            for connection in list(pool.connections):
                 # By now it may be in use, or gone.
-                if connection in connections and connection.standing is Standing.IDLE:
-                    given = self._given(connection, endpoint, connections)
+                if connection in pool.connections and connection.standing is Standing.IDLE:
+                    given = self._given(connection, endpoint, pool)
                     if given is not None:
-                        connections.remove(connection)
+                        pool.remove(connection)
                         yield given
 
-    def _given(
-        self, connection: Multiplexed, endpoint: Endpoint, connections: list[Multiplexed]
-    ) -> Given | None:
+    def _given(self, connection: Multiplexed, endpoint: Endpoint, pool: SharedPool) -> Given | None:
         try:
             moment = connection.freeze()
         except (ValueError, TlsError):
@@ -214,10 +215,11 @@ class SharedLane:
 
         def stay() -> None:
             connection.thaw()
-            connections.append(connection)
+            pool.add(connection)
+            pool.look()
 
         def leave() -> None:
-            connections.append(connection)  # whoever ran it takes it out
+            pool.add(connection)  # whoever ran it takes it out
             connection.leave()
 
         handed = Handed(protocol=self.plugin.name, moment=moment)
@@ -231,30 +233,16 @@ class SharedLane:
         connection = Multiplexed(
             stream, codec, Role.CLIENT, facts, None, dialer.timers, moment=handed.moment
         )
-        self._connections.setdefault(endpoint, []).append(connection)
-        self._nursery.start_soon(self._run, connection, endpoint)
+        pool = self._pool(endpoint)
+        pool.add(connection)
+        self._nursery.start_soon(self._run, connection, endpoint, pool)
+        pool.look()
 
 
-def _has_room(connection: Multiplexed, request: Request) -> bool:
-    """Whether a request could go out at once, as far as can be seen."""
-    if connection.wire.outbox.full:
-        return False
+def _premature(connection: Multiplexed, request: Request) -> bool:
+    """Whether a request has to wait for what the peer of a fresh connection says."""
     concurrency = connection.wire.concurrency
-    if concurrency is None:
-        return True
-    if concurrency.saturated:
-        return False
-    body = request.body
-    return not concurrency.blocked or (type(body) is BytesBody and not body.data)
-
-
-def _least_busy(free: list[Multiplexed], wanted: int) -> Multiplexed:
-    # The ones that are there in any case first: the others shall fall idle.
-    return min(free[:wanted], key=lambda c: c.streams)
-
-
-def _waiting(connections: list[Multiplexed]) -> int:
-    return sum(c.wire.concurrency.waiting for c in connections if c.wire.concurrency is not None)
+    return concurrency is not None and concurrency.premature(request.head)
 
 
 def upstream_facts(dialer: Dialer, endpoint: Endpoint) -> ConnectionFacts:
@@ -286,6 +274,24 @@ class _BoundTimeouts:
 _TIMEOUTS: Timeouts = _BoundTimeouts()
 
 
+@attrs.define(eq=False)
+class _Dial:
+    """A connection that is being opened for one request of a client, and that its others wait for."""
+
+    endpoint: Endpoint
+    done: trio.Event = attrs.field(factory=trio.Event)
+    error: ConnectFailed | None = None
+
+    async def wait(self, endpoint: Endpoint) -> None:
+        """Return when there is something to look at. Raises ConnectFailed if ``endpoint`` has just been tried.
+
+        Each on its own would only find the same, one after the other, and each after a whole connect_timeout.
+        """
+        await self.done.wait()
+        if self.error is not None and self.endpoint is endpoint:
+            raise ConnectFailed(self.error.detail)
+
+
 class BoundLane:
     """Each client's connection has its own upstream connection, over which the server may call the client."""
 
@@ -295,7 +301,7 @@ class BoundLane:
         self.plugin: CodecPlugin = dialer.plugin
         self._dialer = dialer
         self._nursery = nursery
-        self._opening: dict[int, _Opening] = {}
+        self._opening: dict[int, _Dial] = {}
         self._bound_ones: set[_BoundConnection] = set()
 
     def pinned(self, request: Request) -> Endpoint | None:
@@ -313,26 +319,41 @@ class BoundLane:
     async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
         """See Lane."""
         client = request.connection.id
+        opened: _BoundConnection | None = None
         while True:
             bound = self._bound(request)
             if bound is not None:
-                return await bound.connection.call(request)
+                pool, connection = bound.pool, bound.connection
+                if pool is None:
+                    return await connection.call(request)
+                if not _goes_on(connection, pool) and not await _place(request, connection, pool):
+                    continue
+                try:
+                    return await connection.call(request)
+                except BaseException:
+                    pool.look()  # its place is another's, if it could not be sent
+                    raise
+            if opened is not None:
+                raise UpstreamRefused(
+                    f"{endpoint.address} went away before it said what it takes", leaving=True
+                )
             opening = self._opening.get(client)
-            if opening is None:
-                break
-            await opening.wait(endpoint)
-        opening = self._opening[client] = _Opening(endpoint)
-        try:
-            connection = await self._open(request, endpoint)
-        except ConnectFailed as error:
-            opening.error = error
-            raise
-        finally:
-            del self._opening[client]
-            opening.done.set()
-        return await connection.call(request)
+            if opening is not None:
+                await opening.wait(endpoint)
+                continue
+            opening = self._opening[client] = _Dial(endpoint)
+            try:
+                opened = await self._open(request, endpoint)
+            except ConnectFailed as error:
+                opening.error = error
+                raise
+            finally:
+                del self._opening[client]
+                opening.done.set()
+            if not _premature(opened.connection, request):
+                return await opened.connection.call(request)
 
-    async def _open(self, request: Request, endpoint: Endpoint) -> Multiplexed:
+    async def _open(self, request: Request, endpoint: Endpoint) -> _BoundConnection:
         dialer = self._dialer
         downstream = request.connection.downstream
         if downstream is None:
@@ -347,10 +368,15 @@ class BoundLane:
         connection = Multiplexed(
             stream, codec, Role.CLIENT, upstream_facts(dialer, endpoint), port, dialer.timers
         )
-        bound = _BoundConnection(connection, endpoint)
+        pool = None
+        if connection.wire.concurrency is not None:
+            queue = Queue[Multiplexed | None](dialer.breaker)
+            pool = SharedPool(queue, 1, _no_other)
+            pool.add(connection)
+        bound = _BoundConnection(connection, endpoint, pool)
         downstream.bind(self, bound)
         self._nursery.start_soon(self._run, bound, downstream)
-        return connection
+        return bound
 
     async def _run(self, bound: _BoundConnection, downstream: Downstream) -> None:
         self._bound_ones.add(bound)
@@ -398,10 +424,36 @@ class Reverse:
         return await self.downstream.call(request)
 
 
+def _goes_on(connection: Multiplexed, pool: SharedPool) -> bool:
+    """Whether a request need not wait for a place on its client's connection."""
+    return pool.only is not None and pool.takes(connection) and not connection.wire.outbox.full
+
+
+async def _place(request: Request, connection: Multiplexed, pool: SharedPool) -> bool:
+    """Wait for one. False: look again, and maybe for another connection."""
+    outbox = connection.wire.outbox
+    if outbox.full:
+        await outbox.room()
+    if pool.waiting:
+        pool.look()
+    if connection.serving and not pool.takes(connection):
+        given = await pool.wait(Waiter(request))
+        if given is None:
+            pool.look()  # nobody gets a place there any more: the next one learns of it, too
+    return connection.serving and pool.takes(connection) and not outbox.full
+
+
+def _no_other(usable: int) -> bool:
+    # Beside a client's connection there is none. When it has gone, those who wait look for themselves.
+    return usable == 0
+
+
 @attrs.frozen(eq=False)
 class _BoundConnection:
     connection: Multiplexed
     endpoint: Endpoint
+    pool: SharedPool | None
+    """Where requests wait for a place on it; None: its peer does not say how many it takes."""
 
     def close_soon(self) -> None:
         self.connection.close_soon()

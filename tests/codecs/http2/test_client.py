@@ -120,10 +120,10 @@ class TestWaiting:
 
     def test_requests_wait_their_turn(self) -> None:
         hand, codec = ready((Setting.MAX_CONCURRENT_STREAMS, 2))
-        assert (codec.settled, codec.saturated) == (True, False)
+        assert (codec.settled, codec.saturated, codec.room) == (True, False, 2)
         sent = [codec.send(Head(i, REQUEST, b"", end=True)) for i in (1, 3, 5, 7)]
         assert [bool(raw) for raw in sent] == [True, True, False, False]
-        assert (codec.saturated, codec.waiting) == (True, 2)
+        assert (codec.saturated, codec.room, codec.waiting) == (True, 0, 2)
         assert codec.sendable(5) == 0
         for raw in sent[:2]:
             one(raw, hand)

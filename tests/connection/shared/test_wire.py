@@ -12,7 +12,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.connection.rpc import outcome, upstream
-from xproxy.connection.phase import Phase
+from tests.connection.shared.wires import shared_wire
+from xproxy.connection.phase import Event, Phase
 from xproxy.model.errors import UpstreamRefused
 
 
@@ -58,3 +59,24 @@ async def test_it_goes_with_the_last_who_holds_it(autojump_clock: MockClock) -> 
         del u
         assert gone() is None
         assert len(calls) == 0
+
+
+def test_who_looks_for_room_is_told_when_none_will_be_here_any_more() -> None:
+    wire = shared_wire()
+    told: list[Phase] = []
+    wire.on_room = lambda: told.append(wire.phase)
+    for event in (Event.DRAIN, Event.GOODBYE, Event.CLOSE):
+        wire.after(event)
+    assert told == [Phase.DRAINING, Phase.LEAVING, Phase.CLOSED]
+
+
+async def test_who_looks_for_room_is_told_of_each_call_that_ends(autojump_clock: MockClock) -> None:
+    async with upstream() as u, trio.open_nursery() as nursery:
+        streams: list[int] = []
+        u.connection.wire.on_room = lambda: streams.append(u.connection.streams)
+        for _ in range(2):
+            nursery.start_soon(outcome, u.connection)
+        await wait_all_tasks_blocked()
+        assert streams == []
+        nursery.cancel_scope.cancel()
+    assert streams[:2] == [1, 0]

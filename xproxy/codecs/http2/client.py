@@ -88,6 +88,14 @@ class ClientCodec(Http2Codec):
         return self._reader.stage is not _SETTINGS
 
     @property
+    def room(self) -> int:
+        """See SupportsConcurrency."""
+        if self._reader.stage is _SETTINGS:
+            return 0
+        most = min(self._sender.most_streams, self._limits.max_streams)
+        return most - len(self._streams.open)
+
+    @property
     def saturated(self) -> bool:
         """See SupportsConcurrency."""
         open_now = len(self._streams.open)
@@ -102,9 +110,15 @@ class ClientCodec(Http2Codec):
         """See SupportsConcurrency."""
         return self._windows.outbound <= 0
 
+    def premature(self, head: RequestHead) -> bool:
+        """See SupportsConcurrency: CONNECT for a protocol, and a header list that some servers take for an attack."""
+        if self._reader.stage is not _SETTINGS:
+            return False
+        outgoing = of_request(head)
+        return outgoing.protocol or outgoing.size > ANY_HEAD_BYTES
+
     @property
     def waiting(self) -> int:
-        """See SupportsConcurrency."""
         return len(self._waiting)
 
     def next_stream_id(self) -> int:

@@ -436,8 +436,11 @@ class Calls:
             upload.cancel()
         if reset:
             self._reset(call)
-        if self._wire.phase is not _SERVING:
-            self._wire.finish_if_idle()
+        wire = self._wire
+        if wire.on_room is not None:
+            wire.on_room()
+        if wire.phase is not _SERVING:
+            wire.finish_if_idle()
 
     def settle(self, call: Call, error: StreamError, *, reset: bool = True) -> None:
         """Let a call fail."""

@@ -26,7 +26,6 @@ from xproxy.connection.shared.hold import Hold
 from xproxy.connection.shared.keepalive import keepalive
 from xproxy.connection.shared.outbox import Outbox
 from xproxy.connection.shared.served import Served
-from xproxy.connection.shared.settling import Settling
 from xproxy.connection.shared.silence import Silence
 from xproxy.connection.shared.wire import SharedWire
 from xproxy.connection.standing import Moment, Standing
@@ -96,7 +95,6 @@ class Multiplexed(Bindings):
             self._calls.last_id = moment.last_id
         self._served = Served(self.wire, port, timers)
         self._hold = Hold(self.wire, self._served)
-        self._settling = Settling(self.wire)
         self._scope = trio.CancelScope()
         self._written = trio.Event()
         self._first = b""
@@ -158,7 +156,6 @@ class Multiplexed(Bindings):
                 self._silence.end()
             if self._acknowledgement is not None:
                 self._acknowledgement.end()
-            self._settling.end()
             self.facts.downstream = None
             self.close_bound()
             self._count_unfinished(0)
@@ -438,8 +435,8 @@ class Multiplexed(Bindings):
             refused: ResponseHead | None = frame.refused  # type: ignore[union-attr, assignment]  # by kind
             if refused is not None and self._port is not None:
                 count_refusal(self._port, self.facts, refused, "DPE")
-            if self._settling.awaited:
-                self._settling.look()
+            if self.wire.on_room is not None:
+                self.wire.on_room()  # it may have said how many requests it takes
         elif isinstance(frame, Data | Trailers):
             self._piece(frame)
         elif isinstance(frame, Reset):
@@ -455,11 +452,6 @@ class Multiplexed(Bindings):
             self.wire.accuse(frame)
             return True
         return False
-
-    async def settled(self, patience: float) -> None:
-        """Return when the peer has said how many requests it takes, or has gone, or after ``patience`` seconds."""
-        if self.wire.phase is _SERVING:
-            await self._settling.wait(patience)
 
     def _tell_off(self, violation: Violation) -> None:
         # The peer's crime: all that was asked of it fails, and it is told.

@@ -57,6 +57,7 @@ class SharedWire(Wire):
         "flow",
         "largest_id",
         "nursery",
+        "on_room",
         "open_until",
         "outbox",
         "read_at",
@@ -106,6 +107,9 @@ class SharedWire(Wire):
         """Why it broke."""
         self.credit = trio.lowlevel.ParkingLot()
         """Who waits for the peer to give some."""
+        self.on_room: Callable[[], None] | None = None
+        """Called when there may be room for a request of ours that had none before, or will be none here any more;
+        None: nobody wants to know. It must not block."""
         self.nursery: trio.Nursery | None = None
         self.early: list[Callable[[], Awaitable[None]]] = []
         super().__init__(stream, codec, facts.share)
@@ -127,6 +131,12 @@ class SharedWire(Wire):
         self.largest_id: int = codec.largest_id if supports(codec, SupportsIdWidth) else LARGEST_ID
         self.wide = self.largest_id == LARGEST_ID and self.stream_ids is None
         """Any number that no call in flight has will do as the next one's id."""
+
+    def after(self, event: Event) -> None:
+        """See Wire."""
+        super().after(event)
+        if self.on_room is not None:
+            self.on_room()
 
     @property
     def streams(self) -> int:
