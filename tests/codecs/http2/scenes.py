@@ -27,13 +27,15 @@ from xproxy.codecs.http2.client import ClientCodec
 from xproxy.codecs.http2.limits import Http2Limits
 from xproxy.codecs.http2.server import ServerCodec
 from xproxy.codecs.http2.wire import Setting, settings, window_update
-from xproxy.model.frames import Data, Head, Reset, Trailers
+from xproxy.model.frames import Data, Head, Reset
 from xproxy.model.headers import Headers
 from xproxy.model.limits import Size
 from xproxy.model.status import Status
 
 STATES = Path(__file__).parent / "states.json"
-"""For each scene what ``snapshot`` returned, in hex, by version: 3 as its last release wrote it."""
+"""For each scene what ``snapshot`` returned, in hex, by version: older ones as their last release wrote them."""
+WAITING = "requests that wait"
+"""No scene any more: a codec holds none of them since version 5."""
 
 
 def _untouched() -> Hand:
@@ -114,12 +116,11 @@ def _leaving() -> Hand:
 
 
 def _crowded() -> Hand:
-    """Requests that wait, one of them with trailers."""
+    """As many requests as the server takes, one of them with its body to come."""
     hand = asked(())
-    hand.say(settings(((Setting.MAX_CONCURRENT_STREAMS, 1),)))
-    for head in (Head(1, REQUEST, b"", True), Head(3, UPLOAD), Head(5, UPLOAD)):
+    hand.say(settings(((Setting.MAX_CONCURRENT_STREAMS, 2),)))
+    for head in (Head(1, REQUEST, b"", True), Head(3, UPLOAD)):
         hand.codec.send(head)
-    hand.codec.send(Trailers(5, Headers((("x-sum", "1"),))))
     return hand
 
 

@@ -32,6 +32,7 @@ from tests.codecs.http2.driving import (
     state_of,
     waiting,
 )
+from xproxy.codecs.http2.client import ClientCodec
 from xproxy.codecs.http2.limits import Http2Limits
 from xproxy.codecs.http2.status import ErrorCode
 from xproxy.codecs.http2.wire import (
@@ -59,7 +60,7 @@ from xproxy.model.errors import HeadRefused, LocalProtocolError
 from xproxy.model.frames import Credit, Data, GoAway, Head, Reset, Trailers
 from xproxy.model.headers import Headers
 from xproxy.model.limits import Limits, Size
-from xproxy.model.message import Local, Reason, RequestHead, ResponseHead, Target
+from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 
 CONNECT = ((":method", "CONNECT"), (":authority", "a.example:443"))
@@ -468,18 +469,22 @@ class TestHeadSizes:
         with pytest.raises(HeadRefused):
             hand.codec.send(Head(1, added, b"", True))
 
-    def test_a_long_one_waits_until_the_server_has_said_what_it_takes(self) -> None:
-        for bound, answered in ((1000, True), (100_000, False)):
+    def test_a_long_one_is_premature_until_the_server_has_said_what_it_takes(self) -> None:
+        for bound, refused in ((1000, True), (100_000, False)):
             hand = Hand(client(), started=False)
+            codec = hand.codec
+            assert isinstance(codec, ClientCodec)
             long = attrs.evolve(REQUEST, headers=Headers((("x-long", "v" * 9000),)))
-            assert HEADERS not in [s.kind for s in parse(hand.codec.send(Head(1, long, b"", True)))]
-            frames = hand.say(settings(((Setting.MAX_HEADER_LIST_SIZE, bound),)))
-            sent = HEADERS in [s.kind for s in parse(replies(frames))]
-            assert (bool(heads(frames)), sent) == (answered, not answered)
-            if answered:
-                (head,) = heads(frames)
-                assert isinstance(head.message.extra, Local)
-                assert head.message.extra.reason is Reason.HEAD_TOO_LARGE
+            assert codec.premature(long)
+            with pytest.raises(LocalProtocolError):
+                codec.send(Head(1, long, b"", True))
+            hand.say(settings(((Setting.MAX_HEADER_LIST_SIZE, bound),)))
+            assert not codec.premature(long)
+            if refused:
+                with pytest.raises(HeadRefused):
+                    codec.send(Head(1, long, b"", True))
+            else:
+                assert HEADERS in [s.kind for s in parse(codec.send(Head(1, long, b"", True)))]
 
     def test_answers_and_trailers_above_the_clients_bound(self) -> None:
         hand = half_closed()

@@ -1,4 +1,4 @@
-"""Requests: what is sent for each kind, and those that wait for a stream."""
+"""Requests: what is sent for each kind, and how many at a time."""
 
 from __future__ import annotations
 
@@ -16,14 +16,22 @@ from tests.codecs.http2.driving import (
     data,
     heads,
     parse,
-    replies,
 )
 from xproxy.codecs.http2.client import ClientCodec
 from xproxy.codecs.http2.limits import MAX_STREAM_ID
-from xproxy.codecs.http2.wire import HEADERS, PING, Setting, goaway, settings, window_update
+from xproxy.codecs.http2.status import ErrorCode
+from xproxy.codecs.http2.wire import (
+    HEADERS,
+    Setting,
+    goaway,
+    rst_stream,
+    settings,
+    window_update,
+)
 from xproxy.model.errors import LocalProtocolError
-from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reset, Trailers
+from xproxy.model.frames import Data, Frame, GoAway, Head, Reset
 from xproxy.model.headers import Headers
+from xproxy.model.limits import Limits
 from xproxy.model.message import RequestHead, Target
 from xproxy.model.status import Status
 
@@ -115,69 +123,94 @@ def test_a_reset_before_the_answer() -> None:
     assert not heads(hand.ask(1, OK))
 
 
-class TestWaiting:
+class TestRoom:
     """RFC 9113 §5.1.2: no more streams than the server takes."""
 
-    def test_requests_wait_their_turn(self) -> None:
+    def test_what_is_above_is_refused_and_changes_nothing(self) -> None:
         hand, codec = ready((Setting.MAX_CONCURRENT_STREAMS, 2))
         assert (codec.settled, codec.saturated, codec.room) == (True, False, 2)
-        sent = [codec.send(Head(i, REQUEST, b"", end=True)) for i in (1, 3, 5, 7)]
-        assert [bool(raw) for raw in sent] == [True, True, False, False]
-        assert (codec.saturated, codec.room, codec.waiting) == (True, 0, 2)
-        assert codec.sendable(5) == 0
-        for raw in sent[:2]:
-            one(raw, hand)
-        frames = hand.ask(3, OK)
-        assert one(replies(frames), hand)[0] == (":method", "GET")
-        assert [s.stream_id for s in parse(replies(frames))] == [5]
+        for stream_id in (1, 3):
+            assert one(codec.send(Head(stream_id, REQUEST, b"", end=True)), hand)
+        assert (codec.saturated, codec.room) == (True, 0)
+        before = codec.snapshot()
+        with pytest.raises(LocalProtocolError, match="2 requests are in flight"):
+            codec.send(Head(codec.next_stream_id(), REQUEST, b"", end=True))
+        assert codec.snapshot() == before
+        hand.ask(3, OK)
+        assert (codec.saturated, codec.room) == (False, 1)
+        assert one(codec.send(Head(5, REQUEST, b"", end=True)), hand)[0] == (":method", "GET")
 
-    def test_the_end_of_a_body_can_wait_too(self) -> None:
+    def test_a_stream_has_room_until_both_its_halves_are_over(self) -> None:
         hand, codec = ready((Setting.MAX_CONCURRENT_STREAMS, 1))
-        codec.send(Head(1, REQUEST, b"", end=True))
-        codec.send(Head(3, UPLOAD))
-        assert codec.send(Data(3, b"", True)) == b""
-        with pytest.raises(LocalProtocolError):
-            codec.send(Data(3, b"", True))
-        assert [s.flags for s in parse(replies(hand.ask(1, OK)))] == [5]
+        codec.send(Head(1, UPLOAD))
+        hand.ask(1, OK)
+        assert codec.room == 0
+        codec.send(Data(1, b"", True))
+        assert codec.room == 1
 
-    def test_whoever_has_a_body_learns_that_it_may_send(self) -> None:
-        hand, codec = ready((Setting.MAX_CONCURRENT_STREAMS, 1))
-        codec.send(Head(1, REQUEST, b"", end=True))
-        codec.send(Head(3, UPLOAD))
-        with pytest.raises(LocalProtocolError):
-            codec.send(Data(3, b"x"))
-        # The slot becomes free by our own doing: a PING makes the server give us the occasion.
-        raw = codec.send(Reset(1, Status.CANCELLED))
-        kinds = [s.kind for s in parse(raw)]
-        assert kinds == [3, HEADERS, PING]
-        assert Credit() in hand.say(window_update(0, 1))
-        assert codec.sendable(3) == 65_535
+    def test_a_reset_makes_room(self) -> None:
+        hand, codec = ready((Setting.MAX_CONCURRENT_STREAMS, 2))
+        for stream_id in (1, 3):
+            codec.send(Head(stream_id, UPLOAD))
+        codec.send(Reset(1, Status.CANCELLED))
+        assert codec.room == 1
+        hand.say(rst_stream(3, ErrorCode.CANCEL))
+        assert codec.room == 2
 
-    def test_a_higher_limit_opens_what_waits(self) -> None:
+    def test_a_server_may_take_more_or_fewer_than_before(self) -> None:
         hand, codec = ready((Setting.MAX_CONCURRENT_STREAMS, 0))
-        assert codec.send(Head(1, REQUEST, b"", end=True)) == b""
-        frames = hand.say(settings(((Setting.MAX_CONCURRENT_STREAMS, 1),)))
-        assert HEADERS in [s.kind for s in parse(replies(frames))]
-
-    def test_a_request_that_waits_can_be_taken_back(self) -> None:
-        hand, codec = ready((Setting.MAX_CONCURRENT_STREAMS, 1))
-        codec.send(Head(1, REQUEST, b"", end=True))
-        codec.send(Head(3, REQUEST, b"", end=True))
-        assert codec.send(Reset(3, Status.CANCELLED)) == b""
-        assert replies(hand.ask(1, OK)) == b""
-
-    def test_a_goaway_drops_what_waits(self) -> None:
-        hand, codec = ready((Setting.MAX_CONCURRENT_STREAMS, 1))
-        codec.send(Head(1, REQUEST, b"", end=True))
-        codec.send(Head(3, REQUEST, b"", end=True))
-        assert GoAway(1, Status.OK) in hand.say(goaway(1, 0))
-        assert replies(hand.ask(1, OK)) == b""
-
-    def test_trailers_wait_and_follow_no_end(self) -> None:
-        _, codec = ready((Setting.MAX_CONCURRENT_STREAMS, 0))
-        codec.send(Head(1, REQUEST, b"", end=True))
+        assert (codec.saturated, codec.room) == (True, 0)
+        hand.say(settings(((Setting.MAX_CONCURRENT_STREAMS, 3),)))
+        for stream_id in (1, 3, 5):
+            codec.send(Head(stream_id, REQUEST, b"", end=True))
+        hand.say(settings(((Setting.MAX_CONCURRENT_STREAMS, 1),)))
+        assert (codec.saturated, codec.room) == (True, -2)
+        hand.ask(1, OK)
+        hand.ask(3, OK)
         with pytest.raises(LocalProtocolError):
-            codec.send(Trailers(1, Headers((("a", "b"),))))
+            codec.send(Head(7, REQUEST, b"", end=True))
+        hand.ask(5, OK)
+        assert codec.send(Head(7, REQUEST, b"", end=True))
+
+    def test_our_own_bound_is_room_too(self) -> None:
+        hand = asked((), Limits(max_streams=2))
+        assert isinstance(hand.codec, ClientCodec)
+        assert hand.codec.room == 2
+
+    def test_before_its_settings_a_server_takes_a_hundred_for_who_cannot_wait(self) -> None:
+        codec = client()
+        assert (codec.settled, codec.saturated, codec.room) == (False, True, 0)
+        for number in range(100):
+            assert codec.send(Head(2 * number + 1, REQUEST, b"", end=True))
+        with pytest.raises(LocalProtocolError, match="the server takes 100"):
+            codec.send(Head(codec.next_stream_id(), REQUEST, b"", end=True))
+
+    def test_after_a_goaway_none_is_taken(self) -> None:
+        hand, codec = ready((Setting.MAX_CONCURRENT_STREAMS, 2))
+        codec.send(Head(1, REQUEST, b"", end=True))
+        assert GoAway(1, Status.OK) in hand.say(goaway(1, 0))
+        with pytest.raises(LocalProtocolError):
+            codec.send(Head(3, REQUEST, b"", end=True))
+
+
+LONG = attrs.evolve(REQUEST, headers=Headers((("x-long", "v" * 9000),)))
+UPGRADE = attrs.evolve(REQUEST, extra=Target(path="/", upgrade="websocket"))
+
+
+@pytest.mark.parametrize("message", [LONG, UPGRADE])
+def test_what_not_every_server_takes_is_not_sent_before_its_settings(message: RequestHead) -> None:
+    hand = Hand(client(), started=False)
+    codec = hand.codec
+    assert isinstance(codec, ClientCodec)
+    assert codec.premature(message)
+    assert not codec.premature(REQUEST)
+    before = codec.snapshot()
+    with pytest.raises(LocalProtocolError, match="has not said yet"):
+        codec.send(Head(1, message))
+    assert codec.snapshot() == before
+    hand.say(settings(((Setting.ENABLE_CONNECT_PROTOCOL, 1),)))
+    assert not codec.premature(message)
+    assert HEADERS in [seen.kind for seen in parse(codec.send(Head(1, message)))]
 
 
 def test_ids_run_out_in_time() -> None:

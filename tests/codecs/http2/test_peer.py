@@ -14,6 +14,7 @@ import h2.events
 import h2.exceptions
 import h2.settings
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -21,6 +22,7 @@ from tests.codecs.http2.driving import client, plugin_with, server, state_of
 from xproxy.codecs.http2.client import ClientCodec
 from xproxy.codecs.http2.limits import FIRST_WINDOW, Http2Limits
 from xproxy.codecs.http2.server import ServerCodec
+from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
 from xproxy.model.headers import Headers
 from xproxy.model.limits import DEFAULT_LIMITS, Size
@@ -393,7 +395,7 @@ class AsClient(Meeting):
         head = RequestHead(
             service="a.example", method="POST", headers=Headers(extra), extra=Target(path=path)
         )
-        if self.codec.saturated or self.codec.waiting:
+        if self.codec.saturated:
             return
         stream_id = self.codec.next_stream_id()
         self.sent[stream_id] = Told(fields=extra, ended=end)
@@ -409,25 +411,25 @@ class AsClient(Meeting):
     @precondition(lambda self: len(self.sent) < 12 and state_of(self.codec).peer_last < 0)
     @rule(extra=fields)
     def we_ask_where_there_may_be_no_room(self, extra: list[tuple[str, str]]) -> None:
-        """Above what the peer takes the request waits, and goes out by itself."""
+        """Above what the peer takes a request is refused, and nothing has changed."""
         codec = self.codec
         assert isinstance(codec, ClientCodec)
         head = RequestHead(
             service="a.example", method="GET", headers=Headers(extra), extra=Target(path="/w")
         )
         stream_id = codec.next_stream_id()
-        full = codec.saturated or bool(codec.waiting)
-        before = codec.waiting
+        assert codec.saturated is (codec.room <= 0)
+        if codec.saturated:
+            before = codec.snapshot()
+            with pytest.raises(LocalProtocolError):
+                codec.send(Head(stream_id, head, b"", True))
+            assert codec.snapshot() == before
+            return
+        room = codec.room
         self.sent[stream_id] = Told(fields=extra, ended=True)
         self.to_peer(codec.send(Head(stream_id, head, b"", True)))
-        assert codec.waiting == before + full
-        assert (stream_id in self.peer_heard) is not full
-
-    @invariant()
-    def nobody_waits_while_there_is_room(self) -> None:
-        codec = self.codec
-        if isinstance(codec, ClientCodec) and codec.waiting and not state_of(codec).due:
-            assert codec.saturated
+        assert codec.room == room - 1
+        assert stream_id in self.peer_heard
 
     @rule(extra=fields, interim=st.booleans(), end=st.booleans(), data=st.data())
     def peer_answers(

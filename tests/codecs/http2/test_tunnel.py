@@ -16,7 +16,6 @@ from tests.codecs.http2.driving import (
     data,
     heads,
     parse,
-    replies,
     resets,
     server,
     serving,
@@ -249,27 +248,20 @@ def test_a_server_that_does_not_take_it_is_not_asked() -> None:
 
 
 @pytest.mark.parametrize("offered", [True, False])
-@pytest.mark.parametrize("moving", [True, False])
-def test_before_its_settings_the_wish_waits_for_them(offered: bool, moving: bool) -> None:
+def test_before_its_settings_the_wish_is_premature(offered: bool) -> None:
     hand = Hand(client(), started=False)
-    assert hand.codec.send(Head(1, MESSAGE)) == b""
-    assert hand.codec.send(Head(3, attrs.evolve(MESSAGE, extra=Target(path="/")), b"", True)) == b""
-    assert hand.codec.sendable(1) == 0
-    if moving:
-        codec = PLUGIN.restore(hand.codec.snapshot(), Role.CLIENT, DEFAULT_LIMITS)
-        assert isinstance(codec, ClientCodec)
-        hand.codec = codec
-    frames = hand.say(OFFER if offered else settings(()), SETTINGS_ACK)
-    asked_for = [seen.stream_id for seen in parse(replies(frames)) if seen.kind == HEADERS]
+    codec = hand.codec
+    assert isinstance(codec, ClientCodec)
+    assert codec.premature(MESSAGE)
+    with pytest.raises(LocalProtocolError):
+        codec.send(Head(1, MESSAGE))
+    hand.say(OFFER if offered else settings(()), SETTINGS_ACK)
+    assert not codec.premature(MESSAGE)
     if offered:
-        assert asked_for == [1, 3]
+        assert fields_of(hand, codec.send(Head(1, MESSAGE)))
         return
-    assert asked_for == [3]
-    (answer,) = heads(frames)
-    assert isinstance(answer.message, ResponseHead)
-    assert (answer.stream_id, answer.end) == (1, True)
-    assert answer.message.status is Status.UNIMPLEMENTED
-    assert answer.message.native_status is None
+    with pytest.raises(LocalProtocolError, match="RFC 8441"):
+        codec.send(Head(1, MESSAGE))
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 Rules of this file:
 
-* Above the number of streams that the server allows, requests wait here and go out as streams end (RFC 9113 §5.1.2).
-  They have no window while they wait, so bodies wait where they are.
+* No request waits here. Above the number of streams that the server allows (RFC 9113 §5.1.2), or before it has said
+  whether it takes such a one, it is refused as its driver's mistake: there is ``room``, and ``premature``.
 * A server's pushes are not wanted, and it was told so before it could.
 """
 
@@ -16,35 +16,22 @@ from xproxy.codecs.grpc.timeout import FIELD as TIMEOUT
 from xproxy.codecs.grpc.timeout import format_timeout
 from xproxy.codecs.http2.codec import Http2Codec
 from xproxy.codecs.http2.faults import ConnectionFault, StreamFault
-from xproxy.codecs.http2.limits import (
-    ANY_HEAD_BYTES,
-    MAX_STREAM_ID,
-    NO_HEAD_BOUND,
-    Http2Limits,
-)
+from xproxy.codecs.http2.limits import ANY_HEAD_BYTES, MAX_STREAM_ID, Http2Limits
 from xproxy.codecs.http2.memory import Memory
-from xproxy.codecs.http2.outgoing import (
-    Outgoing,
-    added_fields,
-    list_size,
-    of_request,
-    of_trailers,
-)
+from xproxy.codecs.http2.outgoing import added_fields, of_request
 from xproxy.codecs.http2.reader import NOTHING
 from xproxy.codecs.http2.snapshot import Snapshot
 from xproxy.codecs.http2.state import Stage, State
 from xproxy.codecs.http2.status import ErrorCode
-from xproxy.codecs.http2.stream import Stream, Waiting
+from xproxy.codecs.http2.stream import Stream
 from xproxy.codecs.http2.table import Field
 from xproxy.codecs.http2.tunnel import granted
-from xproxy.codecs.http2.wire import data_frames, header_frames, ping
+from xproxy.codecs.http2.wire import data_frames, header_frames
 from xproxy.codecs.other_protocol import other_protocol
 from xproxy.model.errors import LocalProtocolError
-from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reply
-from xproxy.model.headers import Headers
+from xproxy.model.frames import Data, Frame, GoAway, Head
 from xproxy.model.limits import Limits
-from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
-from xproxy.model.status import Status
+from xproxy.model.message import RequestHead
 from xproxy.model.traits import Role
 
 _SETTINGS: Final = Stage.SETTINGS
@@ -54,31 +41,20 @@ _HALF_CLOSED_LOCAL: Final = State.HALF_CLOSED_LOCAL
 _LAST_IDS: Final = 2**16
 """So many ids before the last one, no new requests are taken: the connection has had its time."""
 _UNOFFERED: Final = "the server does not take CONNECT for a protocol (RFC 8441)"
-_NOT_OFFERED: Final = ResponseHead(status=Status.UNIMPLEMENTED, extra=Local(detail=_UNOFFERED))
-_TOO_LONG: Final = ResponseHead(
-    status=Status.INVALID_ARGUMENT,
-    extra=Local(
-        detail="the server takes no header list of this size", reason=Reason.HEAD_TOO_LARGE
-    ),
+_TOO_SOON: Final = (
+    "not every server takes such a request, and this one has not said yet whether it does"
 )
-_OPEN_PING: Final = b"xproxy:o"
-"""Its answer is the occasion to say that requests which waited may send their bodies now."""
 
 
 class ClientCodec(Http2Codec):
     """HTTP/2 towards an upstream."""
 
-    __slots__ = ("_responses", "_retiring", "_reviewed", "_unheard", "_waiting")
+    __slots__ = ("_responses", "_retiring")
     role: ClassVar[Role] = Role.CLIENT
 
     def __init__(self, limits: Limits, own: Http2Limits, memory: Memory) -> None:
         super().__init__(limits, own, memory, Stage.SETTINGS)
         self._responses = memory.responses
-        self._waiting: dict[int, Waiting] = {}
-        self._reviewed = NO_HEAD_BOUND
-        """The longest header list that the server takes, as those that wait were last held against it."""
-        self._unheard = False
-        """Requests that waited were opened, and who has their bodies does not know it yet."""
         self._retiring = False
         """Ids run out: no more requests after those under way."""
 
@@ -117,10 +93,6 @@ class ClientCodec(Http2Codec):
         outgoing = of_request(head)
         return outgoing.protocol or outgoing.size > ANY_HEAD_BYTES
 
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
-
     def next_stream_id(self) -> int:
         """Return the id for the next request."""
         return self._streams.highest + 2
@@ -139,21 +111,7 @@ class ClientCodec(Http2Codec):
         return super().receive(data)
 
     def _catch_up(self, frames: list[Frame]) -> None:
-        stage = self._reader.stage
-        if stage is _ENDED:
-            return
         self._due = False
-        if self._unheard:
-            self._unheard = False
-            frames.append(Credit())
-        if stage is _SETTINGS:
-            self._due = True
-            return
-        if self._waiting:
-            self._review_waiting(frames)
-            if raw := self._open_waiting():
-                frames.append(Reply(raw))
-            self._due = bool(self._waiting) or self._unheard
         if self._retiring:
             self._retiring = False
             frames.append(GoAway())
@@ -226,9 +184,10 @@ class ClientCodec(Http2Codec):
             outgoing = memory.outgoing.get(base) or memory.keep(base, of_request(base))
         else:
             outgoing = memory.outgoing.get(message) or memory.keep(message, of_request(message))
-        untold = stage is _SETTINGS and (outgoing.protocol or outgoing.size > ANY_HEAD_BYTES)
+        if stage is _SETTINGS and (outgoing.protocol or outgoing.size > ANY_HEAD_BYTES):
+            raise LocalProtocolError(_TOO_SOON)
         sender.check_head(outgoing, added or ())
-        if outgoing.protocol and not (sender.connect or untold):
+        if outgoing.protocol and not sender.connect:
             raise LocalProtocolError(_UNOFFERED)
         if outgoing.call and base is not None and message.deadline not in (None, base.deadline):
             assert message.deadline is not None
@@ -243,11 +202,10 @@ class ClientCodec(Http2Codec):
                 raise LocalProtocolError("body is longer than the length sent")
             outgoing = outgoing.with_length(size)
             declared = size
-        if untold or self._waiting or len(streams.open) >= sender.most_streams:
-            if size:
-                raise LocalProtocolError("no stream is free for a body that comes with its head")
-            self._wait(stream_id, outgoing, added, end)
-            return b""
+        if len(streams.open) >= sender.most_streams:
+            raise LocalProtocolError(
+                f"{len(streams.open)} requests are in flight, the server takes {sender.most_streams}"
+            )
         stream = Stream(_HALF_CLOSED_LOCAL if end else _OPEN)
         if size:
             self._windows.check(stream, size)
@@ -281,121 +239,14 @@ class ClientCodec(Http2Codec):
             self._due = self._retiring = True
         self._streams.reach(stream_id)
 
-    def _send_data(self, stream_id: int, data: bytes, end: bool) -> bytes:
-        if not self._waiting:
-            return self._sender.data(stream_id, data, end)
-        waiting = self._waiting.get(stream_id)
-        if waiting is None:
-            return self._sender.data(stream_id, data, end) + self._open_waiting()
-        if data or waiting.end:
-            raise LocalProtocolError(f"a body on stream {stream_id}, which is not open yet")
-        if end and waiting.declared > 0:
-            raise LocalProtocolError("body is shorter than the length sent")
-        waiting.end = end
-        return b""
-
-    def _send_trailers(self, stream_id: int, headers: Headers) -> bytes:
-        if not self._waiting:
-            return self._sender.trailers(stream_id, headers)
-        waiting = self._waiting.get(stream_id)
-        if waiting is None:
-            return self._sender.trailers(stream_id, headers) + self._open_waiting()
-        if waiting.end:
-            raise LocalProtocolError(f"trailers after the end, on {stream_id}")
-        waiting.trailers = of_trailers(headers)
-        waiting.end = True
-        return b""
-
-    def _send_reset(self, stream_id: int, status: Status) -> bytes:
-        if not self._waiting:
-            return self._sender.reset(stream_id, status)
-        if self._waiting.pop(stream_id, None) is not None:
-            return b""
-        return self._sender.reset(stream_id, status) + self._open_waiting()
-
-    # -- requests that wait -------------------------------------------------------------------------------------
-
-    def _wait(
-        self, stream_id: int, outgoing: Outgoing, added: list[Field] | None, end: bool
-    ) -> None:
-        self._reach(stream_id)
-        self._due = True
-        self._waiting[stream_id] = Waiting(
-            fields=[*outgoing.fields, *(added or ())],
-            declared=outgoing.declared,
-            head_method=outgoing.head_method,
-            connect=outgoing.connect,
-            upgrade=outgoing.protocol,
-            call=outgoing.call,
-            end=end,
-        )
-
-    def _review_waiting(self, frames: list[Frame]) -> None:
-        """Hold the requests that wait against what the server has said by now."""
-        waiting = self._waiting
-        last = self._goodbye.peer_last
-        if last >= 0:
-            # It will never look at these; the GoAway says so.
-            for stream_id in [id_ for id_ in waiting if id_ > last]:
-                del waiting[stream_id]
-        most = self._sender.head_bytes
-        if most != self._reviewed:
-            self._reviewed = most
-            for stream_id in [id_ for id_, one in waiting.items() if list_size(one.fields) > most]:
-                self._decline(stream_id, _TOO_LONG, frames)
-        if not self._sender.connect:
-            for stream_id in [id_ for id_, one in waiting.items() if one.upgrade]:
-                self._decline(stream_id, _NOT_OFFERED, frames)
-
-    def _decline(self, stream_id: int, answer: ResponseHead, frames: list[Frame]) -> None:
-        """Answer a request that waited, and that the server would not take."""
-        del self._waiting[stream_id]
-        self._streams.past.skip(stream_id, stream_id)
-        frames.append(Head(stream_id, answer, b"", True))
-
-    def _open_waiting(self) -> bytes:
-        """Open streams for requests that wait, as many as there is room for."""
-        waiting = self._waiting
-        if not waiting or self._reader.stage is _SETTINGS:
-            return b""
-        parts: list[bytes] = []
-        while waiting and len(self._streams.open) < self._sender.most_streams:
-            stream_id = next(iter(waiting))
-            parts.append(self._open_one(stream_id, waiting.pop(stream_id)))
-        return b"".join(parts)
-
-    def _open_one(self, stream_id: int, waiting: Waiting) -> bytes:
-        sender = self._sender
-        stream = Stream(_HALF_CLOSED_LOCAL if waiting.end else _OPEN)
-        stream.owing = -1 if waiting.end else waiting.declared
-        stream.call = waiting.call
-        stream.upgrade = waiting.upgrade
-        stream.connect = waiting.connect
-        stream.unanswered = waiting.head_method
-        self._open(stream_id, stream)
-        head = Outgoing(waiting.fields, waiting.declared)
-        if waiting.trailers:
-            raw = sender.head(stream_id, head, False)
-            return raw + sender.head(stream_id, Outgoing(waiting.trailers, -1), True)
-        raw = sender.head(stream_id, head, waiting.end)
-        if not waiting.end:
-            # Whoever has its body waits for credit, which can only be given when something arrives.
-            self._due = self._unheard = True
-            raw += ping(_OPEN_PING)
-        return raw
-
     # -- moving -------------------------------------------------------------------------------------------------
 
     def _snapshot(self) -> Snapshot:
         snapshot = super()._snapshot()
-        snapshot.waiting = self._waiting
-        snapshot.unheard = self._unheard
         snapshot.retiring = self._retiring
         return snapshot
 
     def resume(self, snapshot: Snapshot) -> None:
         """Take over the state that another codec of this role wrote down."""
         super().resume(snapshot)
-        self._waiting = snapshot.waiting
-        self._unheard = snapshot.unheard
         self._retiring = snapshot.retiring

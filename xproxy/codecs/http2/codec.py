@@ -336,7 +336,6 @@ class Http2Codec:
             drain=goodbye.drain,
             peer_last=goodbye.peer_last,
             counters=self._guard.counts(),
-            waiting={},
         )
 
     def resume(self, snapshot: Snapshot) -> None:

@@ -24,10 +24,11 @@ from xproxy.codecs.http2.limits import (
     Http2Limits,
 )
 from xproxy.codecs.http2.snapshot_v3 import named
+from xproxy.codecs.http2.snapshot_v4 import without_waiting
 from xproxy.codecs.http2.state import Drain, Stage, State
-from xproxy.codecs.http2.stream import Stream, Waiting
+from xproxy.codecs.http2.stream import Stream
 from xproxy.codecs.http2.streams import Past
-from xproxy.codecs.http2.table import ENTRY_BYTES, Field, Secret, Table
+from xproxy.codecs.http2.table import ENTRY_BYTES, Field, Table
 from xproxy.codecs.http2.wire import HEADER_BYTES
 from xproxy.codecs.packing import MAX_STATE_BYTES
 from xproxy.codecs.state_kinds import FLAG, Kind, choice, mapping, number, octets, sequence
@@ -36,7 +37,7 @@ from xproxy.model.limits import Limits
 from xproxy.model.traits import Role
 
 NAME: Final = "http2"
-VERSION: Final = 4
+VERSION: Final = 5
 _MAX_TABLE: Final = 64 * 1024
 _MAX_COUNT: Final = 2**62
 _MAX_LENGTH: Final = 2**63 - 1
@@ -102,10 +103,6 @@ class Snapshot:
     """The last stream that the peer's GOAWAY lets live; -1: it has said none."""
     counters: dict[str, int]
     """Those of ``Guard`` that are not 0."""
-    waiting: dict[int, Waiting]
-    """Requests that wait for a stream (client only)."""
-    unheard: bool = False
-    """Such requests were opened, and who has their bodies does not know it yet (client only)."""
     retiring: bool = False
     """Ids run out (client only)."""
 
@@ -142,19 +139,7 @@ def _read_entry(found: object) -> Field:
     return _read_text(name), _read_text(value)
 
 
-def _read_field(found: object) -> Field:
-    name, value, secret = _read_row(found, 3)
-    text = _read_text(value)
-    return _read_text(name), Secret(text) if FLAG.read(secret) else text
-
-
-def _write_field(field: Field) -> object:
-    name, value = field
-    return [name, value, type(value) is Secret]
-
-
 _ENTRIES: Final = sequence(Kind(_read_entry, list), _MAX_TABLE // ENTRY_BYTES)
-_FIELDS: Final = sequence(Kind(_read_field, _write_field), _MAX_STREAMS)
 
 
 def _table(maximum: int, entries: Sequence[Field]) -> Table:
@@ -232,17 +217,6 @@ _BLOCK: Final = StateRecord(
     state_field("pieces", number(0, MAX_STREAM_ID), 0),
     state_field("data", octets(MAX_STATE_BYTES), b""),
 )
-_WAITING: Final = StateRecord(
-    Waiting,
-    state_field("fields", _FIELDS),
-    state_field("declared", number(-1, _MAX_LENGTH), -1),
-    state_field("head_method", FLAG, False),
-    state_field("connect", FLAG, False),
-    state_field("upgrade", FLAG, False),
-    state_field("call", FLAG, False),
-    state_field("end", FLAG, False),
-    state_field("trailers", _FIELDS, []),
-)
 
 
 def _read_counter(found: object) -> str:
@@ -282,17 +256,21 @@ _RECORD: Final = StateRecord(
     state_field("drain", choice(Drain), Drain.NONE),
     state_field("peer_last", number(-1, MAX_STREAM_ID), -1),
     state_field("counters", _COUNTERS, {}),
-    state_field("waiting", mapping(_ID, _WAITING.kind, _MAX_STREAMS), {}),
-    state_field("unheard", FLAG, False),
     state_field("retiring", FLAG, False),
 )
 
 
 def _read_version_3(parts: list[object]) -> Snapshot:
-    return _RECORD.read(named(parts))
+    return _RECORD.read(without_waiting(named(parts)))
 
 
-SCHEMA: Final = StateSchema(NAME, VERSION, _RECORD, {3: _read_version_3})
+def _read_version_4(parts: list[object]) -> Snapshot:
+    if len(parts) != 1:
+        raise ValueError("has other parts")
+    return _RECORD.read(without_waiting(parts[0]))
+
+
+SCHEMA: Final = StateSchema(NAME, VERSION, _RECORD, {3: _read_version_3, 4: _read_version_4})
 
 
 def unpack(state: bytes, role: Role, limits: Limits, own: Http2Limits) -> Snapshot:
@@ -309,8 +287,8 @@ def _check(snapshot: Snapshot, limits: Limits, own: Http2Limits) -> None:
     if any(stream_id > snapshot.highest for stream_id in snapshot.streams):
         raise ValueError("a stream above the highest")
     if snapshot.role is Role.SERVER:
-        if snapshot.waiting or snapshot.unheard or snapshot.retiring:
-            raise ValueError("a server has no requests that wait")
+        if snapshot.retiring:
+            raise ValueError("a server's ids are not its own")
     elif snapshot.stage is Stage.MAGIC:
         raise ValueError("a client awaits no preface")
     if len(snapshot.buffer) > own.frame_bytes + HEADER_BYTES:

@@ -70,17 +70,6 @@ _STREAM: Final = (
     "opened",
     "grown",
 )
-_WAITING: Final = (
-    "id",
-    "fields",
-    "declared",
-    "head_method",
-    "connect",
-    "upgrade",
-    "call",
-    "end",
-    "trailers",
-)
 _PARTS: Final = (
     "role",
     "stage",
@@ -163,6 +152,6 @@ def _stream(row: object) -> tuple[int, dict[str, object]]:
     return _id(found.pop("id")), found
 
 
-def _waiting(row: object) -> tuple[int, dict[str, object]]:
-    found = _by_place(_WAITING, row)
-    return _id(found.pop("id")), found
+def _waiting(row: object) -> tuple[int, list[object]]:
+    stream_id, *rest = _list(row)
+    return _id(stream_id), rest

@@ -1,11 +1,8 @@
-"""A stream that is open in at least one direction, and a request that waits to become one."""
+"""A stream that is open in at least one direction."""
 
 from __future__ import annotations
 
-import attrs
-
 from xproxy.codecs.http2.state import State
-from xproxy.codecs.http2.table import Field
 
 
 class Stream:
@@ -66,18 +63,3 @@ class Stream:
         """When the peer opened it, in ``Guard.now``'s milliseconds (server only)."""
         self.unconsumed = 0
         """Body bytes delivered that nobody has consumed yet."""
-
-
-@attrs.define(eq=False)
-class Waiting:
-    """A request that waits for a stream."""
-
-    fields: list[Field]
-    declared: int
-    head_method: bool
-    connect: bool
-    upgrade: bool
-    call: bool
-    end: bool
-    """It has no body, or one that turned out empty."""
-    trailers: list[Field] = attrs.field(factory=list)
