@@ -261,6 +261,64 @@ async def test_who_waits_for_a_clients_own_connection_goes_to_its_successor() ->
         nursery.cancel_scope.cancel()
 
 
+async def test_a_server_that_says_nothing_is_not_waited_for_for_ever() -> None:
+    async with (
+        upstream() as up,
+        running(web(up.port, connect_timeout="500ms", codec="http2")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        client = await client_of(live)
+        stats = live.cluster().stats
+        asked = [await client.ask() for _ in range(2)]
+        streams = [await up.accept()]
+        await eventually(lambda: stats.upstream_rq_pending_active == 1, "the other one to wait")
+        streams.append(await up.accept())
+        await eventually(lambda: stats.upstream_rq_pending_active == 0, "it to go elsewhere")
+        for stream in streams:
+            nursery.start_soon(answering, stream)
+        for stream_id in asked:
+            assert (await client.whole(stream_id)).body == b"ok"
+        nursery.cancel_scope.cancel()
+
+
+async def answering(stream: trio.SocketStream) -> None:
+    peer = Http2Peer(stream, client=False)
+    await peer.until(lambda: peer.asked, "a request")
+    await peer.answer(peer.asked[0])
+    while not peer.over:
+        await peer.more()
+
+
+async def test_who_must_hear_the_server_first_goes_elsewhere_once() -> None:
+    """A long head is not sent before its settings, and a server that leaves before it says them is asked no more."""
+    async with upstream() as up, running(web(up.port, codec="http2")) as live:
+        client = await client_of(live)
+        asked = await client.ask(extra=[("x-long", "v" * 9000)])
+        for _ in range(2):
+            await (await up.accept()).aclose()
+        assert (await client.whole(asked))[":status"] == "503"
+        assert up.accepted == 2
+        stats = live.cluster().stats
+        assert (stats.upstream_rq_total, stats.upstream_rq_pending_active) == (1, 0)
+
+
+async def test_who_must_hear_the_server_first_needs_no_place_in_the_queue() -> None:
+    none = "{max_pending_requests: 0}"
+    server = Server(1)
+    async with (
+        upstream() as up,
+        running(web(up.port, circuit_breakers=none, codec="http2")) as live,
+        trio.open_nursery() as nursery,
+    ):
+        server.go.set()
+        nursery.start_soon(up.serve, server)
+        client = await client_of(live)
+        asked = await client.ask(extra=[("x-long", "v" * 9000)])
+        assert (await client.whole(asked)).body == b"ok"
+        assert server.taken == [1]
+        nursery.cancel_scope.cancel()
+
+
 async def test_one_connection_cannot_use_up_a_cluster() -> None:
     """1,024 uploads without an end, as many as a cluster takes: others are served all the same."""
     codec = (

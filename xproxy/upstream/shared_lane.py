@@ -22,7 +22,14 @@ from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.lane import Dialer
 from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.queue import Queue, Waiter
-from xproxy.upstream.shared_pool import OPEN, WAIT, Opening, SharedPool, at_once
+from xproxy.upstream.shared_pool import (
+    OPEN,
+    WAIT,
+    Decision,
+    Opening,
+    SharedPool,
+    at_once,
+)
 
 _SERVING: Final = Phase.SERVING
 
@@ -63,25 +70,39 @@ class SharedLane:
                 else not wire.concurrency.saturated and at_once(connection, request)
             ):
                 return connection.call(request)
-        return self._exchange(request, endpoint)
+        pool = pool or self._pool(endpoint)
+        if pool.waiting:
+            pool.look()  # connections to another endpoint may have closed: those who wait are first
+        found = pool.decide(request, self._dialer.breaker.may_connect)
+        if isinstance(found, Multiplexed) and at_once(found, request):
+            return found.call(request)
+        return self._exchange(request, endpoint, pool, found)
 
-    async def _exchange(self, request: Request, endpoint: Endpoint) -> Response:
-        pool = self._pool(endpoint)
-        connection = await self._choose(request, endpoint, pool)
+    async def _exchange(
+        self,
+        request: Request,
+        endpoint: Endpoint,
+        pool: SharedPool,
+        found: Multiplexed | Decision,
+    ) -> Response:
+        connection = await self._choose(request, endpoint, pool, found)
         try:
             return await connection.call(request)
         except BaseException:
             pool.look()  # its place is another's, if it could not be sent
             raise
 
-    async def _choose(self, request: Request, endpoint: Endpoint, pool: SharedPool) -> Multiplexed:
+    async def _choose(
+        self,
+        request: Request,
+        endpoint: Endpoint,
+        pool: SharedPool,
+        found: Multiplexed | Decision,
+    ) -> Multiplexed:
         """Return a connection that takes ``request`` now, before anything else runs."""
         breaker = self._dialer.breaker
-        if pool.waiting:
-            pool.look()  # connections to another endpoint may have closed: those who wait are first
         waiter: Waiter | None = None
         opened = False
-        found = pool.decide(request, breaker.may_connect)
         while True:
             if found is OPEN:
                 if opened:
