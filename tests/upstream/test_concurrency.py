@@ -289,9 +289,13 @@ async def answering(stream: trio.SocketStream) -> None:
         await peer.more()
 
 
-async def test_who_must_hear_the_server_first_goes_elsewhere_once() -> None:
+@pytest.mark.parametrize("connections", ["shared", "bound"])
+async def test_who_must_hear_the_server_first_goes_elsewhere_once(connections: str) -> None:
     """A long head is not sent before its settings, and a server that leaves before it says them is asked no more."""
-    async with upstream() as up, running(web(up.port, codec="http2")) as live:
+    async with (
+        upstream() as up,
+        running(web(up.port, codec="http2", connections=connections)) as live,
+    ):
         client = await client_of(live)
         asked = await client.ask(extra=[("x-long", "v" * 9000)])
         for _ in range(2):
@@ -302,12 +306,15 @@ async def test_who_must_hear_the_server_first_goes_elsewhere_once() -> None:
         assert (stats.upstream_rq_total, stats.upstream_rq_pending_active) == (1, 0)
 
 
-async def test_who_must_hear_the_server_first_needs_no_place_in_the_queue() -> None:
+@pytest.mark.parametrize("connections", ["shared", "bound"])
+async def test_who_must_hear_the_server_first_needs_no_place_in_the_queue(connections: str) -> None:
     none = "{max_pending_requests: 0}"
     server = Server(1)
     async with (
         upstream() as up,
-        running(web(up.port, circuit_breakers=none, codec="http2")) as live,
+        running(
+            web(up.port, circuit_breakers=none, codec="http2", connections=connections)
+        ) as live,
         trio.open_nursery() as nursery,
     ):
         server.go.set()

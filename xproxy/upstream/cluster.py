@@ -37,6 +37,7 @@ from xproxy.upstream.agreement import Agreement
 from xproxy.upstream.alpn_lane import AlpnLane
 from xproxy.upstream.attempt import Attempt, Attempts
 from xproxy.upstream.balance.api import LoadBalancerFactory
+from xproxy.upstream.bound_lane import BoundLane
 from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.choice import Choice
 from xproxy.upstream.endpoint import Endpoint
@@ -46,7 +47,7 @@ from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.origination import Origination
 from xproxy.upstream.outcome import OutcomeBody, end_unseen
 from xproxy.upstream.serial_lane import DedicatedLane, SerialLane
-from xproxy.upstream.shared_lane import BoundLane, SharedLane
+from xproxy.upstream.shared_lane import SharedLane
 from xproxy.upstream.stats import ClusterStats
 from xproxy.upstream.tally import Tally
 from xproxy.upstream.ticker import TICK, Ticker

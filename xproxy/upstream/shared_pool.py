@@ -239,6 +239,12 @@ def at_once(connection: Multiplexed, request: Request) -> bool:
     return wire.concurrency is None or not wire.concurrency.blocked or _bare(request)
 
 
+def premature(connection: Multiplexed, request: Request) -> bool:
+    """Whether a request must wait for what the peer of a fresh connection says. Raises LocalProtocolError."""
+    concurrency = connection.wire.concurrency
+    return concurrency is not None and concurrency.premature(request.head)
+
+
 def _bare(request: Request) -> bool:
     body = request.body
     return type(body) is BytesBody and not body.data
