@@ -119,36 +119,53 @@ class SslPeer(trio.abc.HalfCloseableStream):
         )
         self._ended = False
 
-    async def _flush(self) -> None:
-        if data := self._out.read():
+    def outgoing(self) -> bytes:
+        """Take what is to be sent."""
+        return self._out.read()
+
+    def incoming(self, data: bytes) -> None:
+        """Let it come from the other end."""
+        self._into.write(data)
+
+    def seal(self, data: bytes) -> bytes:
+        """Take what would be sent for ``data``."""
+        self.object.write(data)
+        return self.outgoing()
+
+    async def flush(self) -> None:
+        """Send what is to be sent."""
+        if data := self.outgoing():
             await self.transport.send_all(data)
 
-    async def handshake(self) -> None:
+    async def handshake(self, *, whole: bool = True) -> None:
+        """Shake hands; not ``whole``: what is to be sent last is left to whoever takes it."""
         while True:
             try:
                 self.object.do_handshake()
             except ssl.SSLWantReadError:
-                await self._flush()
-                await self._fill()
+                await self.flush()
+                await self.fill()
             except ssl.SSLError:
-                await self._flush()
+                await self.flush()
                 raise
             else:
-                await self._flush()
+                if whole:
+                    await self.flush()
                 return
 
-    async def _fill(self) -> None:
+    async def fill(self) -> None:
+        """Wait for more from the other end."""
         data = await self.transport.receive_some(65536)
         if not data:
             raise trio.BrokenResourceError("no close_notify")
-        self._into.write(bytes(data))
+        self.incoming(bytes(data))
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         with memoryview(data) as view:
             at = 0
             while at < len(view):
                 at += self.object.write(view[at:])
-                await self._flush()
+                await self.flush()
 
     async def wait_send_all_might_not_block(self) -> None:
         await self.transport.wait_send_all_might_not_block()
@@ -161,7 +178,7 @@ class SslPeer(trio.abc.HalfCloseableStream):
             try:
                 data = self.object.read(max_bytes or 65536)
             except ssl.SSLWantReadError:
-                await self._fill()
+                await self.fill()
                 continue
             self._ended = not data
             await trio.lowlevel.checkpoint()
@@ -171,7 +188,7 @@ class SslPeer(trio.abc.HalfCloseableStream):
         """Say close_notify and leave the connection open."""
         with contextlib.suppress(ssl.SSLError):
             self.object.unwrap()
-        await self._flush()
+        await self.flush()
 
     async def send_eof(self) -> None:
         await self.send_notify()
@@ -257,9 +274,15 @@ async def tls_pair(
     suite: str | None = None, *, resumed: bool = False, **options: object
 ) -> AsyncIterator[tuple[TlsStream, SslPeer]]:
     """Give a served stream and its client; ``resumed``: the stream goes on from an exported state."""
+    async with movable_pair(suite, **options) as (stream, peer, under):
+        yield resume(under, stream.export()) if resumed else stream, peer
+
+
+@contextlib.asynccontextmanager
+async def movable_pair(
+    suite: str | None = None, **options: object
+) -> AsyncIterator[tuple[TlsStream, SslPeer, PolledSocket]]:
+    """Give a served stream, its client, and the stream below, on which another object may go on."""
     async with connection() as pair:
         peer = SslPeer(pair.socket, client_context(suite), server_name=NAME)
-        stream = await served(pair, server_tls(**options), peer)
-        if resumed:
-            stream = resume(pair.under, stream.export())
-        yield stream, peer
+        yield await served(pair, server_tls(**options), peer), peer, pair.under

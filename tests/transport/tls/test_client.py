@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ssl
+import weakref
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from tests.transport.tls.kit import (
     server_context,
 )
 from xproxy.transport.tls.alerts import Alert, TlsError
-from xproxy.transport.tls.client import MAX_SESSIONS, ClientTls, _keep, connect
+from xproxy.transport.tls.client import MAX_SESSIONS, ClientTls, connect
 from xproxy.transport.tls.contexts import TlsOptionsError
 from xproxy.transport.tls.stream import TlsStream
 
@@ -204,13 +205,26 @@ async def test_a_session_is_resumed(suite: str, tmp_path: Path) -> None:
     assert resumed == [False, True, True, False]
 
 
+class Session:
+    """Stands for an ``ssl.SSLSession``, to which there are no weak references."""
+
+
 def test_sessions_are_bounded() -> None:
-    sessions: dict[str, ssl.SSLSession] = {}
-    session: ssl.SSLSession = object()  # type: ignore[assignment]  # it is only kept
+    tls = ClientTls(ca=CA)
+    held: list[weakref.ref[Session]] = []
     for number in range(MAX_SESSIONS + 10):
-        _keep(sessions, str(number), session)
-    assert len(sessions) == MAX_SESSIONS
-    assert "0" not in sessions
+        _, keep = tls.begin(f"{number}.test")
+        session = Session()
+        keep(session)  # type: ignore[arg-type]  # it is only kept
+        held.append(weakref.ref(session))
+    del session
+    assert [one() is not None for one in held] == [False] * 10 + [True] * MAX_SESSIONS
+
+
+def context_of(tls: ClientTls) -> ssl.SSLContext:
+    """Return what the next handshake is made with."""
+    handshake, _ = tls.begin(NAME)
+    return handshake.object.context
 
 
 def test_files_that_are_broken_change_nothing(tmp_path: Path) -> None:
@@ -218,12 +232,12 @@ def test_files_that_are_broken_change_nothing(tmp_path: Path) -> None:
     ca.write_bytes(CA_TEXT)
     tls = ClientTls(ca=str(ca))
     assert not tls.refresh()
-    before = tls._context
+    before = context_of(tls)
     ca.write_text("nothing")
     with pytest.raises(TlsOptionsError, match=r"ca\.pem: "):
         tls.refresh()
     assert not tls.refresh()
-    assert tls._context is before
+    assert context_of(tls) is before
 
 
 def test_mistakes_are_named() -> None:

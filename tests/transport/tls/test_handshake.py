@@ -52,10 +52,10 @@ async def test_a_handshake_in_single_bytes() -> None:
                     await send()
                     return
                 await send()
-                await ours._fill()
+                await ours.fill()
 
         async def send() -> None:
-            for byte in ours._out.read():
+            for byte in ours.outgoing():
                 await ours.transport.send_all(bytes((byte,)))
 
         async def x() -> None:

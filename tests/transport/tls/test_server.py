@@ -280,7 +280,7 @@ async def test_nothing_is_computed_for_a_client_that_has_gone() -> None:
         peer = SslPeer(pair.socket, client_context(), server_name=NAME)
         with contextlib.suppress(ssl.SSLWantReadError):
             peer.object.do_handshake()
-        await peer._flush()
+        await peer.flush()
         first = await pair.under.read()
 
         async def theirs() -> None:
@@ -332,17 +332,10 @@ async def test_a_request_that_comes_with_the_last_flight_is_read() -> None:
         peer = SslPeer(pair.socket, client_context(), server_name=NAME)
 
         async def theirs() -> None:
-            while True:
-                try:
-                    peer.object.do_handshake()
-                except ssl.SSLWantReadError:
-                    await peer._flush()
-                    await peer._fill()
-                else:
-                    break
+            await peer.handshake(whole=False)
             for number in range(3):
                 peer.object.write(b"request %d;" % number)
-            await peer._flush()  # Finished and requests in one segment
+            await peer.flush()  # Finished and requests in one segment
 
         nursery.start_soon(theirs)
         stream = await accept(pair.under, b"", server_tls())
@@ -359,7 +352,7 @@ async def test_a_cancelled_handshake_leaves_the_gate() -> None:
         peer = SslPeer(pair.socket, client_context(), server_name=NAME)
         with contextlib.suppress(ssl.SSLWantReadError):
             peer.object.do_handshake()
-        await peer._flush()
+        await peer.flush()
         with trio.move_on_after(0.05):
             await accept(pair.under, b"", server_tls(gate=gate))
         assert gate.under_way == 0

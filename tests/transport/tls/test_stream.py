@@ -19,6 +19,7 @@ from tests.transport.tls.kit import (
     authority,
     client_context,
     connection,
+    movable_pair,
     served,
     server_context,
     server_tls,
@@ -32,21 +33,23 @@ from xproxy.model.frames import Data, Head
 from xproxy.model.limits import Limits
 from xproxy.model.message import RequestHead, Target
 from xproxy.model.traits import Role
+from xproxy.transport.poller import PolledSocket
 from xproxy.transport.stream import write_all
 from xproxy.transport.tls.alerts import TlsError
 from xproxy.transport.tls.client import ClientTls, connect
 from xproxy.transport.tls.facts import TlsFacts
 from xproxy.transport.tls.keys import TLS12
 from xproxy.transport.tls.records import APPLICATION_DATA, HANDSHAKE
+from xproxy.transport.tls.server import accept
+from xproxy.transport.tls.state import load
 from xproxy.transport.tls.stream import MAX_BACKLOG_BYTES, TlsStream, Truncated, resume
 
 BIG = bytes(range(256)) * 1024
 
 
-def sealed(peer: SslPeer, data: bytes) -> bytes:
-    """Return what the peer would send."""
-    peer.object.write(data)
-    return peer._out.read()
+def unsent(stream: TlsStream) -> int:
+    """Return how many bytes of ciphertext the stream below has not taken."""
+    return len(load(stream.export()).backlog)
 
 
 async def read_exactly(stream: TlsStream, count: int) -> bytes:
@@ -80,8 +83,10 @@ async def talk(stream: TlsStream, peer: SslPeer, rounds: int = 3, size: int = 10
 
 
 @contextlib.asynccontextmanager
-async def upstream_pair(suite: str | None = None) -> AsyncIterator[tuple[TlsStream, SslPeer]]:
-    """Give a stream that is a client, and its server."""
+async def upstream_pair(
+    suite: str | None = None,
+) -> AsyncIterator[tuple[TlsStream, SslPeer, PolledSocket]]:
+    """Give a stream that is a client, its server, and the stream below."""
     async with connection() as pair:
         peer = SslPeer(pair.socket, server_context(suite))
         made: list[TlsStream] = []
@@ -92,7 +97,7 @@ async def upstream_pair(suite: str | None = None) -> AsyncIterator[tuple[TlsStre
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ours)
             nursery.start_soon(peer.handshake)
-        yield made[0], peer
+        yield made[0], peer, pair.under
 
 
 KINDS = pytest.mark.parametrize("resumed", [False, True], ids=["openssl", "aead"])
@@ -119,7 +124,7 @@ async def test_an_end_without_close_notify_is_an_error(resumed: bool) -> None:
 async def test_a_body_that_ends_with_the_connection_is_whole_only_if_the_peer_says_so(
     said: bool,
 ) -> None:
-    async with upstream_pair() as (stream, peer):
+    async with upstream_pair() as (stream, peer, _):
         side = SerialWire(stream, HTTP1.open(Role.CLIENT, Limits()))
         head = RequestHead(service="edge.test", method="GET", extra=Target(path="/"))
         side.codec.send(Head(1, head, end=True))
@@ -157,7 +162,7 @@ async def test_close_notify_alone_is_the_end(resumed: bool) -> None:
 @KINDS
 async def test_a_cut_within_a_record_is_an_error(resumed: bool) -> None:
     async with tls_pair(resumed=resumed) as (stream, peer):
-        await peer.transport.send_all(sealed(peer, b"x" * 100)[:50])
+        await peer.transport.send_all(peer.seal(b"x" * 100)[:50])
         await peer.transport.send_eof()
         with pytest.raises(Truncated):
             await stream.read()
@@ -166,7 +171,7 @@ async def test_a_cut_within_a_record_is_an_error(resumed: bool) -> None:
 @KINDS
 async def test_a_forged_record_is_an_error_with_an_alert(resumed: bool) -> None:
     async with tls_pair(resumed=resumed) as (stream, peer):
-        good, forged = sealed(peer, b"good"), bytearray(sealed(peer, b"forged"))
+        good, forged = peer.seal(b"good"), bytearray(peer.seal(b"forged"))
         forged[-1] ^= 1
         await peer.transport.send_all(good + bytes(forged) + good)
         await wait_all_tasks_blocked(0.001)
@@ -205,7 +210,7 @@ async def test_a_short_write_keeps_one_byte_and_takes_it_again(resumed: bool) ->
         data = random.Random(1).randbytes(4 * 1024 * 1024)
         taken = stream.write_now(data)
         assert 0 < taken < len(data)
-        assert len(stream._backlog) <= MAX_BACKLOG_BYTES + 4096
+        assert 0 < unsent(stream) <= MAX_BACKLOG_BYTES + 4096
         assert stream.write_now(data[taken:]) == 0
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stream.wait_writable)
@@ -224,7 +229,7 @@ async def test_a_reader_keeps_what_it_owes_in_bounds() -> None:
             peer.ask_for_update(answer=True)
             await peer.send_all(b"x")
         assert await read_exactly(stream, 20) == b"x" * 20
-        assert stream._backlog == b""
+        assert unsent(stream) == 0
         await talk(stream, peer)
 
 
@@ -234,7 +239,7 @@ async def test_a_wish_to_renegotiate_is_declined(resumed: bool) -> None:
         await peer.send_all(b"before")
         assert await stream.read() == b"before"
         peer.ask_to_renegotiate()
-        await peer._flush()
+        await peer.flush()
         with trio.move_on_after(0.01):
             await stream.read()
         with pytest.raises(ssl.SSLError, match=r"(?i)no.renegotiation"):
@@ -247,7 +252,7 @@ async def test_a_farewell_that_does_not_fit_goes_out_while_we_read() -> None:
         data = b"z" * (4 * 1024 * 1024)
         taken = stream.write_now(data)
         stream.shutdown_write()
-        assert stream._fin_due
+        assert unsent(stream)
         nursery.start_soon(stream.read)
         assert await hear(peer, taken + 1) == data[: taken + 1]  # what was kept back as well
         assert await peer.receive_some() == b""
@@ -257,11 +262,11 @@ async def test_a_farewell_that_does_not_fit_goes_out_while_we_read() -> None:
 async def test_waiting_ends_with_any_progress() -> None:
     async with tls_pair() as (stream, peer):
         taken = stream.write_now(b"z" * (4 * 1024 * 1024))
-        held = len(stream._backlog)
+        held = unsent(stream)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stream.wait_writable)
             heard = await hear(peer, taken // 2)
-        assert len(stream._backlog) < held
+        assert unsent(stream) < held
         assert set(heard) == set(b"z")
 
 
@@ -269,9 +274,9 @@ async def test_waiting_ends_with_any_progress() -> None:
 
 
 async def test_a_ticket_is_not_pending_data() -> None:
-    async with upstream_pair(SUITES13[0]) as (stream, peer):
+    async with upstream_pair(SUITES13[0]) as (stream, peer, under):
         await wait_all_tasks_blocked(0.001)
-        assert stream._under.pending  # two tickets
+        assert under.pending  # two tickets
         idle = stream.pending
         assert not idle
         await peer.send_all(b"unasked")
@@ -311,14 +316,14 @@ async def test_an_error_below_is_pending() -> None:
 
 @pytest.mark.parametrize("suite", SUITES)
 async def test_a_session_goes_on_in_another_object(suite: str) -> None:
-    async with tls_pair(suite) as (stream, peer):
+    async with movable_pair(suite) as (stream, peer, under):
         await talk(stream, peer)
         await talk(stream, peer, 1, 30_000)
-        second = resume(stream._under, stream.export())
+        second = resume(under, stream.export())
         assert second.facts == stream.facts
         await talk(second, peer)
         await talk(second, peer, 1, 30_000)
-        third = resume(stream._under, second.export())
+        third = resume(under, second.export())
         await talk(third, peer)
         third.shutdown_write()
         assert await peer.receive_some() == b""
@@ -328,67 +333,78 @@ async def test_a_session_goes_on_in_another_object(suite: str) -> None:
 
 @pytest.mark.parametrize("suite", SUITES)
 async def test_a_clients_session_goes_on_in_another_object(suite: str) -> None:
-    async with upstream_pair(suite) as (stream, peer):
-        second = resume(stream._under, stream.export())  # before the tickets were read
+    async with upstream_pair(suite) as (stream, peer, under):
+        second = resume(under, stream.export())  # before the tickets were read
         await talk(second, peer)
-    async with upstream_pair(suite) as (stream, peer):
+    async with upstream_pair(suite) as (stream, peer, under):
         await talk(stream, peer)
-        await talk(resume(stream._under, stream.export()), peer)
+        await talk(resume(under, stream.export()), peer)
 
 
 @pytest.mark.parametrize("suite", SUITES)
 async def test_a_partial_record_goes_along(suite: str) -> None:
     for size in (1, 4, 5, 6, 300, 16_000):
-        async with tls_pair(suite) as (stream, peer):
-            before, record = sealed(peer, b"before"), sealed(peer, b"y" * 16_000)
+        async with movable_pair(suite) as (stream, peer, under):
+            before, record = peer.seal(b"before"), peer.seal(b"y" * 16_000)
             await peer.transport.send_all(before + record[:size])
             await wait_all_tasks_blocked(0.001)
             assert await stream.read() == b"before"
             with trio.move_on_after(0.005):
                 await stream.read()
-            second = resume(stream._under, stream.export())
-            await peer.transport.send_all(record[size:] + sealed(peer, b"after"))
+            second = resume(under, stream.export())
+            await peer.transport.send_all(record[size:] + peer.seal(b"after"))
             assert await read_exactly(second, 16_005) == b"y" * 16_000 + b"after"
             await talk(second, peer)
 
 
 async def test_records_that_came_with_the_handshake_go_along() -> None:
-    async with tls_pair() as (stream, peer):
-        record = sealed(peer, b"early")
-        stream._rest = record + record[:7]  # as accept leaves them
-        second = resume(stream._under, stream.export())
+    async with connection() as pair, trio.open_nursery() as nursery:
+        peer = SslPeer(pair.socket, client_context(), server_name=NAME)
+        late: list[bytes] = []
+
+        async def theirs() -> None:
+            await peer.handshake(whole=False)
+            last = peer.outgoing() + peer.seal(b"early")
+            late.append(peer.seal(b"late"))
+            await peer.transport.send_all(last + late[0][:7])
+
+        nursery.start_soon(theirs)
+        stream = await accept(pair.under, b"", server_tls())
+        second = resume(pair.under, stream.export())
         assert second.pending
         assert await second.read() == b"early"
+        await peer.transport.send_all(late[0][7:])
+        assert await second.read() == b"late"
 
 
 @pytest.mark.parametrize("answer", [False, True], ids=["silent", "answered"])
 @pytest.mark.parametrize("suite", SUITES13)
 async def test_key_updates_before_and_after_the_move(suite: str, answer: bool) -> None:
-    async with tls_pair(suite) as (stream, peer):
+    async with movable_pair(suite) as (stream, peer, under):
         await talk(stream, peer)
         for _ in range(2):
             peer.ask_for_update(answer=answer)
             await talk(stream, peer)
-        second = resume(stream._under, stream.export())
+        second = resume(under, stream.export())
         for _ in range(2):
             await talk(second, peer)
             peer.ask_for_update(answer=answer)
         await talk(second, peer)
-        await talk(resume(stream._under, second.export()), peer)
+        await talk(resume(under, second.export()), peer)
 
 
 @pytest.mark.parametrize("suite", SUITES13)
 async def test_an_answer_still_owed_goes_along(suite: str) -> None:
-    async with tls_pair(suite) as (stream, peer):
+    async with movable_pair(suite) as (stream, peer, under):
         peer.ask_for_update(answer=True)
         await peer.send_all(b"answer that")
         assert await read_exactly(stream, 11) == b"answer that"
-        second = resume(stream._under, stream.export())
+        second = resume(under, stream.export())
         await talk(second, peer)
         peer.ask_for_update(answer=True)
         await peer.send_all(b"and that")
         assert await read_exactly(second, 8) == b"and that"
-        await talk(resume(stream._under, second.export()), peer)
+        await talk(resume(under, second.export()), peer)
 
 
 async def test_a_record_that_is_sealed_and_not_sent_goes_along() -> None:
@@ -421,11 +437,11 @@ def whole_records(records: bytes) -> int:
 
 
 async def test_a_half_written_record_goes_along() -> None:
-    async with tls_pair() as (stream, peer):
+    async with movable_pair() as (stream, peer, under):
         data = random.Random(2).randbytes(2 * 1024 * 1024)
         taken = stream.write_now(data)
         assert taken < len(data)
-        second = resume(stream._under, stream.export())
+        second = resume(under, stream.export())
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write_all, second, data[taken:])
             assert await hear(peer, len(data)) == data
@@ -433,28 +449,28 @@ async def test_a_half_written_record_goes_along() -> None:
 
 
 async def test_what_was_decrypted_and_not_read_goes_along() -> None:
-    async with tls_pair() as (stream, peer):
+    async with movable_pair() as (stream, peer, under):
         await peer.send_all(b"found by looking")
         await wait_all_tasks_blocked(0.001)
         assert stream.pending
-        second = resume(stream._under, stream.export())
+        second = resume(under, stream.export())
         assert second.pending
         assert await second.read() == b"found by looking"
         assert not second.pending
 
 
 async def test_both_ends_go_along() -> None:
-    async with tls_pair() as (stream, peer):
+    async with movable_pair() as (stream, peer, under):
         stream.shutdown_write()
-        second = resume(stream._under, stream.export())
+        second = resume(under, stream.export())
         with pytest.raises(trio.BrokenResourceError):
             second.write_now(b"x")
         await peer.send_all(b"last words")
         assert await second.read() == b"last words"
-    async with tls_pair() as (stream, peer):
+    async with movable_pair() as (stream, peer, under):
         await peer.send_notify()
         assert await stream.read() == b""
-        second = resume(stream._under, stream.export())
+        second = resume(under, stream.export())
         assert await second.read() == b""
         assert second.hung_up
         second.write_now(b"still")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import ssl
 from pathlib import Path
@@ -22,7 +23,7 @@ from tests.transport.tls.kit import (
 from xproxy.codecs.tls.hello import ClientHello
 from xproxy.transport.tls import tickets as module
 from xproxy.transport.tls.contexts import ClientCertificates, TlsOptionsError
-from xproxy.transport.tls.libssl import LibsslUnusable
+from xproxy.transport.tls.libssl import LibsslUnusable, TicketKey
 from xproxy.transport.tls.server import ServerTls
 from xproxy.transport.tls.tickets import KEY_BYTES, MAX_KEY_FILES, MAX_NAMES, Tickets
 
@@ -84,11 +85,17 @@ async def test_a_session_is_of_one_server_name(tmp_path: Path, version: str, sha
 
 
 def test_the_names_whose_keys_are_kept_are_bounded(tmp_path: Path) -> None:
+    def living() -> int:
+        return sum(type(one) is TicketKey for one in gc.get_objects())
+
     keys = Tickets().load(ClientCertificates())
+    before = living()
     for number in range(3 * MAX_NAMES):
         keys.serve(f"{number}.test")
-        keys._current()
-        assert len(keys._derived) <= MAX_NAMES
+        first = keys.current()
+        assert keys.current() is first
+        if number % 100 == 99:
+            assert 0 < living() - before <= MAX_NAMES
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ class TicketKeys:
         """Say whose handshake the next step of OpenSSL's is; nothing else may run until that is over."""
         self._server_name = server_name or ""
 
-    def _current(self) -> dict[bytes, TicketKey]:
+    def current(self) -> dict[bytes, TicketKey]:
+        """Return the keys for the handshake under way, by name: the first seals, all open."""
         name = self._server_name
         found = self._derived.get(name)
         if found is None:
@@ -69,7 +70,7 @@ class TicketKeys:
             pass  # then it keeps some in memory, up to OpenSSL's own bound
         if self._enabled and self._secrets:
             try:
-                libssl().use_ticket_keys(context, self._current)
+                libssl().use_ticket_keys(context, self.current)
                 return
             except LibsslUnusable as exc:
                 if self._shared:
