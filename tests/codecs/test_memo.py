@@ -88,7 +88,16 @@ def test_a_memory_with_a_door_is_bounded(keys: list[int]) -> None:
     for key in keys:
         through(door, memory, iter([key]))
         assert len(memory) <= 5
-        assert door._seen is None or len(door._seen) <= 20
+
+
+@pytest.mark.parametrize(("others", "known"), [(18, True), (19, False)])
+def test_what_has_come_once_is_forgotten_when_many_others_have(others: int, known: bool) -> None:
+    memory: dict[int, int] = {}
+    door = Door(5)
+    through(door, memory, range(6))  # full once, and one is noted
+    through(door, memory, range(100, 101 + others))
+    through(door, memory, range(100, 101))
+    assert (100 in memory) is known
 
 
 def test_an_id_cannot_come_to_mean_another_object() -> None:

@@ -17,6 +17,7 @@ from xproxy.model.frames import Trailers
 from xproxy.model.headers import Headers
 from xproxy.model.message import Rpc
 from xproxy.model.status import Status
+from xproxy.observe.log_writer import LineWriter
 from xproxy.stream.lifetime import SupportsRun
 from xproxy.testing import Party, play
 
@@ -34,7 +35,7 @@ def lines() -> list[str]:
 def log(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> AccessLog:
     """Return a log whose lines come to the list at once."""
     log = AccessLog(template=TEMPLATE)
-    monkeypatch.setattr(type(log._writer), "write", lambda self, line: lines.append(line))
+    monkeypatch.setattr(LineWriter, "write", lambda self, line: lines.append(line))
     return log
 
 

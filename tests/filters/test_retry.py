@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import attrs
@@ -36,6 +37,14 @@ Kit = Any  # Any: conftest.py cannot be imported
 FAILED = ConnectFailed("refused")
 
 
+def drawn(count: int) -> list[float]:
+    """Return what is drawn next."""
+    random.seed(1)
+    draws = [random.random() for _ in range(count)]
+    random.seed(1)
+    return draws
+
+
 @given(
     st.integers(1, 200),
     st.floats(0, 1, exclude_max=True),
@@ -65,12 +74,12 @@ async def test_a_failed_try_is_followed_by_another(kit: Kit, autojump_clock: Moc
 
 async def test_waits_are_drawn_for_each_retry(kit: Kit, autojump_clock: MockClock) -> None:
     retry = Retry(attempts=4)
-    retry._draw = lambda: 0.5
+    expected = [BackOff().wait(number, draw) for number, draw in enumerate(drawn(4), start=1)]
     upstream = kit.upstream(FAILED)
     with pytest.raises(ConnectFailed):
         await retry(kit.web(), upstream)
     waits = [b - a for a, b in zip(upstream.times, upstream.times[1:], strict=False)]
-    assert waits == pytest.approx([0.0125, 0.025, 0.05, 0.1])
+    assert waits == pytest.approx(expected)
 
 
 async def test_the_last_outcome_goes_on_when_attempts_are_used_up(
@@ -345,10 +354,10 @@ async def test_a_request_shows_what_filters_made_of_the_try_that_was_cut_off(
 async def test_a_try_has_its_own_time(kit: Kit, autojump_clock: MockClock) -> None:
     upstream = kit.upstream(trio.Event(), kit.response())
     retry = Retry(on=("deadline-exceeded",), per_try_timeout=Duration(2))
-    retry._draw = lambda: 0.0
+    (draw,) = drawn(1)
     start = trio.current_time()
     await retry(kit.web(), upstream)
-    assert trio.current_time() - start == pytest.approx(2)
+    assert trio.current_time() - start == pytest.approx(2 + BackOff().wait(1, draw))
     with pytest.raises(DeadlineExceeded, match="per_try_timeout"):
         await retry(kit.web(), kit.upstream(trio.Event()))
 
@@ -409,16 +418,17 @@ async def test_without_a_permit_the_original_outcome_goes_on(
     assert lease.closed == 0
 
 
-@pytest.mark.parametrize("moment", [0.05, 1.0])
+@pytest.mark.parametrize("moment", [0.5, 10.0])
 async def test_cancelled_while_waiting_or_trying_it_gives_the_permit_back(
     kit: Kit, autojump_clock: MockClock, moment: float
 ) -> None:
     permits = Permits(1)
     request = kit.web()
     attempt_of(request, permits=permits)
-    retry = Retry(back_off=BackOff(base=Duration(0.2)))
-    retry._draw = lambda: 0.5
-    with trio.move_on_after(moment) as scope:
+    back_off = BackOff(base=Duration(0.2))
+    (draw,) = drawn(1)
+    retry = Retry(back_off=back_off)
+    with trio.move_on_after(moment * back_off.wait(1, draw)) as scope:
         await retry(request, kit.upstream(FAILED, trio.Event()))
     assert scope.cancelled_caught
     assert (permits.left, permits.taken) == (1, 1)

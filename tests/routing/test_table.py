@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import weakref
 
 import attrs
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xproxy.codecs.memo import HeadMemo
 from xproxy.config.schema import MatchConfig, PathMatch, RouteConfig, StringMatch
 from xproxy.model.address import Address
 from xproxy.model.headers import Headers
@@ -84,10 +86,18 @@ def test_a_table_says_whether_it_looks_at_connections() -> None:
 
 def test_the_memory_of_connections_is_bounded() -> None:
     table = RouteTable.build("x", [route(str(n), port=n) for n in range(1, 60)])
+    head = recurring(web())
+    facts = [connection(port=n) for n in range(1, 60)]
+    before = memories()
     for _ in range(2):
-        for n in range(1, 60):
-            assert chosen(table, web(), connection(port=n)) == str(n)
-    assert len(table._classes) <= 16
+        assert [chosen(table, head, one) for one in facts] == [str(n) for n in range(1, 60)]
+        assert 0 < memories() - before <= 16
+
+
+def memories() -> int:
+    """Return how many memories of choices there are."""
+    gc.collect()  # the entries of a weak memory know it
+    return sum(type(one) is HeadMemo for one in gc.get_objects())
 
 
 class Counted:
@@ -139,31 +149,48 @@ def test_a_table_holds_neither_heads_nor_connections(looks_at_connection: bool) 
     port = 80 if looks_at_connection else None
     table = RouteTable.build("t", [route("a", ("a",), port=port)])
     head, facts = recurring(web()), connection()
+    before = len(gc.get_referrers(table.routes[0]))
     assert chosen(table, head, facts) == "a"
+    assert len(gc.get_referrers(table.routes[0])) == before + 1, "the choice is remembered"
     assert chosen(table, head.adding((("x", "y"),)), facts) == "a"
     held_head, held_facts = weakref.ref(head), weakref.ref(facts)
     del head, facts
     assert (held_head(), held_facts()) == (None, None)
-    memos = [table._memo] if table._memo is not None else list(table._classes.values())
-    assert sum(map(len, memos)) + len(table._by_facts) == 0
+    assert len(gc.get_referrers(table.routes[0])) == before
 
 
 def test_connections_that_differ_in_many_ways_remember_for_themselves() -> None:
     table = RouteTable.build("t", [route(str(n), port=n) for n in range(1, 100)])
     head = recurring(web())
     facts = [connection(port=n) for n in range(1, 100)]
+    before = memories()
     for _ in range(2):
         assert [chosen(table, head, one) for one in facts] == [str(n) for n in range(1, 100)]
-    assert len(table._by_facts) == 99
-    assert not table._classes
+        assert memories() - before == 99
+    del facts
+    assert memories() == before
 
 
 def test_tests_that_many_routes_share_are_asked_once_of_a_connection() -> None:
-    table = RouteTable.build("t", [route(str(n), (f"h{n}",), port=80) for n in range(200)])
-    assert len(table._on_connection) == 1
+    built = RouteTable.build("t", [route(str(n), (f"h{n}",), port=80) for n in range(200)])
+    asked = 0
+
+    def counted(condition: Condition) -> Condition:
+        def holds(found: str | None) -> bool:
+            nonlocal asked
+            asked += 1
+            return condition.holds(found)
+
+        return attrs.evolve(condition, holds=holds) if condition.what == "port" else condition
+
+    table = RouteTable(
+        "t",
+        [attrs.evolve(one, conditions=tuple(map(counted, one.conditions))) for one in built.routes],
+    )
     for _ in range(2):
         assert chosen(table, recurring(web("h7")), connection()) == "7"
         assert chosen(table, recurring(web("h7")), connection(port=81)) is None
+    assert asked == 4 * 2, "once for what the connection is, and once by the route"
 
 
 def test_an_empty_table_has_no_route(facts: ConnectionFacts) -> None:

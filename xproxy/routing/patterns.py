@@ -263,14 +263,14 @@ def compile_pattern(pattern: str) -> Holds:
     try:
         cost = cost_of(pattern)
     except ValueError as error:
-        linear = _linear(pattern)  # RE2 has some words of its own
+        linear = by_re2(pattern)  # RE2 has some words of its own
         if linear is None:
             raise ValueError(f"regex {pattern!r} is not valid: {error}") from None
         return linear
     if cost.degree <= 1 and not cost.explodes:
         return _backtracking(pattern)
     one_line = cost.one_line <= 1 and cost.degree == 2 and not cost.explodes
-    if not one_line and (linear := _linear(pattern)) is not None:
+    if not one_line and (linear := by_re2(pattern)) is not None:
         return linear
     if cost.explodes or cost.degree > 2:
         raise ValueError(
@@ -303,7 +303,8 @@ def _bounded(pattern: str, *, lines: bool) -> Holds:
     return holds
 
 
-def _linear(pattern: str) -> Holds | None:
+def by_re2(pattern: str) -> Holds | None:
+    """Return the test of a whole text in linear time; None without RE2, and where it does not know the pattern."""
     if re2 is None:
         return None
     options = re2.Options()
