@@ -25,7 +25,8 @@ from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request, Response
 from xproxy.testing.fakes.lines import LinesCodec, LinesPlugin
 from xproxy.testing.proxy import proxy_pair
-from xproxy.transport.turns import ALONE, SLICE
+from xproxy.transport.poller import Poller
+from xproxy.transport.turns import ALONE, SLICE, Turns
 
 HEAD = RequestHead(service="s", method="m")
 FRAME = Head(1, HEAD, b"x", True)
@@ -62,8 +63,12 @@ async def test_what_is_short_costs_nothing() -> None:
 @pytest.mark.parametrize(("pressed", "least"), [(True, 40), (False, 40 * SLICE / ALONE)])
 async def test_others_run_after_each_slice_of_each_of_many(pressed: bool, least: float) -> None:
     done: list[Head] = []
-    async with polled() as (stream, _), trio.open_nursery() as nursery:
-        stream._poller.turns.pressed_until = math.inf if pressed else 0.0
+
+    def turns(poller: Poller) -> Turns:
+        poller.turns.pressed_until = math.inf if pressed else 0.0
+        return poller.turns
+
+    async with polled(turns=turns) as (stream, _), trio.open_nursery() as nursery:
 
         async def one() -> None:
             done.append(await prepared(Preparing(5), FRAME, stream))

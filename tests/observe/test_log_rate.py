@@ -34,7 +34,12 @@ def test_every_line_is_written_or_counted(lines: list[tuple[int, float]]) -> Non
 
 def test_kinds_are_bounded() -> None:
     rate = Rate()
-    for number in range(MAX_KINDS + 50):
-        assert list(rate.over(0.0)) == []
-        rate.admit(("logger", 20, str(number)), 0.0)
-    assert len(rate._kinds) <= MAX_KINDS + 1
+    kinds: list[Kind] = [("logger", 20, str(number)) for number in range(MAX_KINDS + 50)]
+    told: list[HeldBack] = []
+    for kind in kinds:
+        told += rate.over(0.0)
+        for _ in range(ALIKE_LINES + 1):
+            rate.admit(kind, 0.0)
+    left = list(rate.over(1000.0))
+    assert [one.kind for one in told + left] == kinds, "those begun longest ago go first"
+    assert MAX_KINDS <= len(left) <= MAX_KINDS + 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -197,7 +198,7 @@ async def test_a_pipe_that_nobody_reads_stops_neither_requests_nor_the_end(
         with trio.fail_after(PATIENCE):
             async with running(writer):
                 writer.write("x" * 2_000_000)  # more than a pipe holds
-                await until(lambda: not writer._lines)
+                await until(lambda: bool(select.select([reader], [], [], 0)[0]))
                 for _ in range(10):
                     writer.write("y")
                 assert writer.dropped == 7  # what is being written waits, too

@@ -15,6 +15,7 @@ from xproxy.model.address import Address
 from xproxy.transport.poller import PolledSocket, Poller
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.trio_stream import TrioStream
+from xproxy.transport.turns import Turns
 
 HERE: Final = Address("127.0.0.1", 1)
 THERE: Final = Address("127.0.0.1", 2)
@@ -58,9 +59,11 @@ def reset(peer: Peer) -> None:
 
 
 @contextlib.asynccontextmanager
-async def polling() -> AsyncIterator[Poller]:
-    """Run a poller; every socket must be forgotten in the end."""
+async def polling(turns: Callable[[Poller], Turns] | None = None) -> AsyncIterator[Poller]:
+    """Run a poller, with ``turns`` of the test's; every socket must be forgotten in the end."""
     poller = Poller()
+    if turns is not None:
+        poller.turns = turns(poller)
     try:
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
@@ -75,9 +78,10 @@ async def polling() -> AsyncIterator[Poller]:
 @contextlib.asynccontextmanager
 async def polled(
     pair: Callable[[], tuple[socket.socket, socket.socket]] = tcp_pair,
+    turns: Callable[[Poller], Turns] | None = None,
 ) -> AsyncIterator[tuple[PolledSocket, trio.SocketStream]]:
     """Give a polled socket and its peer."""
-    async with polling() as poller:
+    async with polling(turns) as poller:
         ours, theirs = pair()
         peer = trio_stream_of(theirs)
         stream = poller.add(ours, THERE, HERE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import socket
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -12,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.transport.ends import HERE, PATIENCE, THERE, polled, polling, tcp_pair, unix_pair
 from xproxy.transport.poller import PolledSocket, Poller
+from xproxy.transport.turns import Turns
 
 SMALL = 16 * 1024
 
@@ -337,10 +339,13 @@ def test_closing_the_poller_twice_does_no_harm() -> None:
 
 
 async def test_a_costly_stream_reads_less_at_a_time_until_it_is_cheap_again() -> None:
-    async with polled(unix_pair) as (stream, peer):
+    def pressed(poller: Poller) -> Turns:
+        poller.turns.pressed_until = math.inf
+        return poller.turns
+
+    async with polled(unix_pair, pressed) as (stream, peer):
         peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * SMALL)
         queue(peer, b"x" * 2 * SMALL)
-        stream._poller.turns.pressed_until = math.inf
         assert len(await stream.read()) == SMALL
         stream.settle(0.1)
         assert len(await stream.read()) == 1024
@@ -378,15 +383,21 @@ async def test_a_quick_stream_is_read_while_a_costly_one_waits() -> None:
             theirs.close()
 
 
+def given(idle: Callable[[], bool]) -> Turns:
+    """Return turns that are given when ``idle`` says so, and never for the time that has passed: it stands."""
+    turns = Turns(idle, clock=lambda: 1.0, grace=0.0)
+    turns.grant()
+    return turns
+
+
 @pytest.mark.parametrize("how", ["close", "cancel"])
 async def test_waiting_for_a_turn_can_be_ended(how: str) -> None:
-    async with polled(unix_pair) as (stream, peer):
+    turns = given(lambda: False)
+    turns.round = 0.0
+    turns.pressed_until = math.inf
+    async with polled(unix_pair, lambda _: turns) as (stream, peer):
         queue(peer, b"x")
         await stream.read()
-        stream._poller.turns.grace = stream._poller.turns.round = 0.0
-        stream._poller.turns.pressed_until = math.inf
-        stream._poller.turns._granted_at = math.inf
-        stream._poller.turns._idle = lambda: False
         stream.settle(1.0)
         queue(peer, b"y")
         await stream.wait_readable()
@@ -403,22 +414,21 @@ async def test_waiting_for_a_turn_can_be_ended(how: str) -> None:
                         raise
 
             nursery.start_soon(read)
-            while not len(stream._poller.turns):
+            while not len(turns):
                 await trio.lowlevel.checkpoint()
             if how == "close":
                 stream.close()
             else:
                 nursery.cancel_scope.cancel()
         assert caught == [trio.ClosedResourceError if how == "close" else trio.Cancelled]
-        assert len(stream._poller.turns) == 0
+        assert len(turns) == 0
 
 
 async def test_newcomers_and_much_at_once_wait_while_costly_ones_have_had_their_time() -> None:
-    async with polling() as poller:
+    others_are_busy = True
+    async with polling(lambda _: given(lambda: not others_are_busy)) as poller:
         pairs = [unix_pair() for _ in range(3)]
         known, fresh, quick = (poller.add(ours, THERE, HERE) for ours, _ in pairs)
-        poller.turns._idle = lambda: False
-        poller.turns._granted_at = math.inf
         for stream, (_, theirs) in ((known, pairs[0]), (quick, pairs[2])):
             theirs.send(b"x")
             assert await stream.read() == b"x"
@@ -440,7 +450,7 @@ async def test_newcomers_and_much_at_once_wait_while_costly_ones_have_had_their_
             while len(got) < 1 or len(poller.turns) < 2:
                 await trio.lowlevel.checkpoint()
             assert got == [(quick, 2047)]
-            poller.turns._idle = lambda: True
+            others_are_busy = False
         assert sorted(size for _, size in got) == [1, 2047, 2048]
         for stream, (_, theirs) in zip((known, fresh, quick), pairs, strict=True):
             stream.close()

@@ -59,10 +59,7 @@ async def test_no_round_is_long_however_many_have_much_to_read(
             clock.now += size * 0.25e-6  # 16 KiB are 4 ms
             stream.settle()
 
-    async with polling() as poller:
-        turns = poller.turns
-        turns.clock = turns._work = clock
-        turns._switches = lambda: 0
+    async with polling(lambda of: Turns(of.idle, clock, clock, lambda: 0)) as poller:
         monkeypatch.setattr(Turns, "tick", told)
         pairs = [unix_pair() for _ in range(count)]
         streams = [poller.add(ours, THERE, HERE) for ours, _ in pairs]

@@ -83,7 +83,7 @@ class Poller:
         self.held = Held()
         """The process's bytes of messages, for whoever has connections."""
         self._sockets: dict[int, PolledSocket] = {}
-        self.turns = Turns(self._idle)
+        self.turns = Turns(self.idle)
 
     async def run(self) -> None:
         """Wake tasks for ever. Cancel it to stop, after the sockets' users."""
@@ -94,8 +94,8 @@ class Poller:
                 await trio.lowlevel.wait_readable(fd)
                 self._wake()
 
-    def _idle(self) -> bool:
-        # Whether nobody has anything to do but who waits for a turn.
+    def idle(self) -> bool:
+        """Look at the sockets; return whether nobody has anything to do but who waits for a turn."""
         self._wake()
         return trio.lowlevel.current_statistics().tasks_runnable == 0
 
