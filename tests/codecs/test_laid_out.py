@@ -25,6 +25,7 @@ from xproxy.api import (
 )
 from xproxy.codecs.api import SupportsIdWidth
 from xproxy.codecs.laid_out import MAX_ID_BYTES, number_of, text_of
+from xproxy.codecs.layout import Layout
 from xproxy.model.frames import Reply, Reset
 from xproxy.testing import check_codec
 
@@ -146,7 +147,7 @@ def test_text_ids_and_varint_sizes_conform() -> None:
 def test_a_text_is_answered_as_it_was_asked_and_survives_a_snapshot() -> None:
     codec = TAGGED.open(Role.SERVER, DEFAULT_LIMITS)
     asked = {"id": b"call-\xc3\xa9/1", "kind": 1, "status": 0, "target": b"a/b", "body": b"x"}
-    wire = TAGGED._wire._layout.write({**asked, "magic": b"T"})
+    wire = Layout(TAGGED.layout, TAGGED.order).write({**asked, "magic": b"T"})
     (head,) = codec.receive(wire)
     assert isinstance(head, Head)
     state = codec.snapshot()  # type: ignore[attr-defined]  # every laid-out codec has it

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.alive import living
 from xproxy.codecs.memo import HeadMemo
 from xproxy.config.schema import MatchConfig, PathMatch, RouteConfig, StringMatch
 from xproxy.model.address import Address
@@ -88,16 +89,10 @@ def test_the_memory_of_connections_is_bounded() -> None:
     table = RouteTable.build("x", [route(str(n), port=n) for n in range(1, 60)])
     head = recurring(web())
     facts = [connection(port=n) for n in range(1, 60)]
-    before = memories()
+    before = living(HeadMemo)
     for _ in range(2):
         assert [chosen(table, head, one) for one in facts] == [str(n) for n in range(1, 60)]
-        assert 0 < memories() - before <= 16
-
-
-def memories() -> int:
-    """Return how many memories of choices there are."""
-    gc.collect()  # the entries of a weak memory know it
-    return sum(type(one) is HeadMemo for one in gc.get_objects())
+        assert 0 < living(HeadMemo) - before <= 16
 
 
 class Counted:
@@ -163,12 +158,12 @@ def test_connections_that_differ_in_many_ways_remember_for_themselves() -> None:
     table = RouteTable.build("t", [route(str(n), port=n) for n in range(1, 100)])
     head = recurring(web())
     facts = [connection(port=n) for n in range(1, 100)]
-    before = memories()
+    before = living(HeadMemo)
     for _ in range(2):
         assert [chosen(table, head, one) for one in facts] == [str(n) for n in range(1, 100)]
-        assert memories() - before == 99
+        assert living(HeadMemo) - before == 99
     del facts
-    assert memories() == before
+    assert living(HeadMemo) == before
 
 
 def test_tests_that_many_routes_share_are_asked_once_of_a_connection() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.alive import parts
 from xproxy.codecs.dubbo.arguments import Walk
 from xproxy.codecs.dubbo.attachments import (
     Attachments,
@@ -38,7 +39,7 @@ def table(*pairs: tuple[str, str]) -> bytes:
 
 def kept(found: Attachments) -> bool:
     """Tell whether it still has the body."""
-    return found._body is not None
+    return parts(found, bytes) != []
 
 
 def parsed(raw: bytes) -> Map:

@@ -8,10 +8,13 @@ from typing import TypeAlias
 
 import attrs
 
+from tests.alive import parts
+from xproxy.codecs.http1.chunked import ChunkReader
 from xproxy.codecs.http1.client import ClientCodec
 from xproxy.codecs.http1.memory import HeadMemory
 from xproxy.codecs.http1.plugin import PLUGIN
 from xproxy.codecs.http1.server import ServerCodec
+from xproxy.codecs.http1.snapshot import SCHEMA
 from xproxy.codecs.http1.state import STATES
 from xproxy.model.frames import Data, Frame, GoAway, Head, Trailers, Violation
 from xproxy.model.headers import Headers
@@ -117,7 +120,13 @@ def cuts(wire: bytes, seed: int = 7) -> Iterator[list[bytes]]:
 
 def possible(codec: Http1) -> bool:
     """Tell whether the table of states knows the codec's state."""
-    return codec._writing in STATES[codec.role][codec._reading]
+    state = SCHEMA.unpack(codec.snapshot())
+    return state.writing in STATES[codec.role][state.reading]
+
+
+def kept(codec: Http1) -> list[object]:
+    """Return what it keeps for bytes to come; an idle connection has nothing of it."""
+    return [*parts(codec, bytearray), *parts(codec, ChunkReader)]
 
 
 class Answering:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.codecs.http1.driving import asking, client, cuts, events, read, request
+from tests.codecs.http1.driving import asking, client, cuts, events, kept, read, request
 from xproxy.codecs.http1.plugin import PLUGIN
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, GoAway, Head, Reset, Trailers, Violation
@@ -170,7 +170,7 @@ def test_responses_after_which_the_connection_is_used_again(
         message = request(method, "" if method == "CONNECT" else "/", service="a:1")
         codec.send(Head(1, message, b"", end=method != "CONNECT"))
         assert [e[0] for e in read(codec, pieces)] == kinds
-        assert codec._buffer is None
+        assert kept(codec) == []
         assert codec.send(NEXT)
         assert [e[0] for e in read(codec, [SIZED])] == ["head", "body", "end"]
 

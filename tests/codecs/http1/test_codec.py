@@ -17,6 +17,7 @@ from tests.codecs.http1.driving import (
     asking,
     client,
     events,
+    kept,
     possible,
     request,
     response,
@@ -120,8 +121,8 @@ def test_what_one_side_says_the_other_hears(talk: list[tuple[Message, Message, l
         bodyless = head.message.native_status in (204, 304) or asked_head.message.method == "HEAD"
         assert without_framing(carry(up, wire, points)) == _sent(answers, bodyless=bodyless)
         assert not down.receive(b"")
-        assert down._buffer is None
-        assert up._buffer is None
+        assert kept(down) == []
+        assert kept(up) == []
 
 
 _FRAGMENTS = [

@@ -6,6 +6,7 @@ import attrs
 import hpack
 import pytest
 
+from tests.alive import part
 from tests.codecs.http2.driving import (
     GET,
     RESPONSE,
@@ -14,6 +15,7 @@ from tests.codecs.http2.driving import (
 from xproxy.codecs.http2.faults import ConnectionFault
 from xproxy.codecs.http2.guard import Guard
 from xproxy.codecs.http2.header_reader import HeaderReader
+from xproxy.codecs.http2.header_writer import HeaderWriter
 from xproxy.codecs.http2.limits import DEFAULT_HTTP2_LIMITS, FIRST_TABLE_BYTES, Http2Limits
 from xproxy.codecs.http2.memory import Memory
 from xproxy.codecs.http2.plugin import Http2Plugin
@@ -36,9 +38,11 @@ def test_connections_that_begin_alike_share_their_tables() -> None:
         Hand(codec).ask(1, GET)
         codec.send(Head(1, message, b"", end=True))
         codecs.append(codec)
-    assert codecs[0]._header_reader.table is codecs[1]._header_reader.table
-    assert codecs[0]._header_writer.table is codecs[1]._header_writer.table
-    assert codecs[0]._header_writer.table.entries == (("server", "x"),)
+    one, other = (part(codec, HeaderReader).table for codec in codecs)
+    assert one is other
+    one, other = (part(codec, HeaderWriter).table for codec in codecs)
+    assert one is other
+    assert one.entries == (("server", "x"),)
 
 
 def reader(

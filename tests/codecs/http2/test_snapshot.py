@@ -7,6 +7,7 @@ import json
 import msgpack
 import pytest
 
+from tests.alive import part
 from tests.codecs.http2.driving import (
     GET,
     OK,
@@ -25,6 +26,8 @@ from tests.codecs.http2.driving import (
 )
 from tests.codecs.http2.scenes import SCENES, STATES, codec_in
 from xproxy.codecs.http2.client import ClientCodec
+from xproxy.codecs.http2.header_reader import HeaderReader
+from xproxy.codecs.http2.header_writer import HeaderWriter
 from xproxy.codecs.http2.limits import Http2Limits
 from xproxy.codecs.http2.plugin import PLUGIN
 from xproxy.codecs.http2.server import ServerCodec
@@ -220,15 +223,15 @@ def test_connections_that_shared_a_table_share_one_when_they_have_moved() -> Non
         for _ in range(2):
             move(hand)
     for tables in (
-        [hand.codec._header_reader.table for hand in hands],
-        [hand.codec._header_writer.table for hand in hands],
+        [part(hand.codec, HeaderReader).table for hand in hands],
+        [part(hand.codec, HeaderWriter).table for hand in hands],
     ):
         assert len({id(table) for table in tables[:4]}) == 1
-    assert hands[0].codec._header_reader.table.entries
+    assert part(hands[0].codec, HeaderReader).table.entries
     assert tables_of(hands[4]) != tables_of(hands[0])
     hands[0].ask(3, (*POST, ("x-a", "3")))
     assert tables_of(hands[0]) != tables_of(hands[1]), "and part where they change"
 
 
 def tables_of(hand: Hand) -> int:
-    return id(hand.codec._header_reader.table)
+    return id(part(hand.codec, HeaderReader).table)

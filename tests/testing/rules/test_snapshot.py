@@ -8,6 +8,7 @@ import pytest
 
 from tests.testing.broken import Broken, Case, check_case, ids
 from xproxy.codecs.api import Samples
+from xproxy.model.frames import Frame
 from xproxy.model.limits import DEFAULT_LIMITS, Limits
 from xproxy.model.traits import Role
 from xproxy.testing import check_codec
@@ -41,15 +42,22 @@ class LosesWhenAsked(LinesCodec):
 
 
 class Wordy(LinesCodec):
+    """Goes on as another one does, and writes down something else."""
+
+    def __init__(self, right: LinesCodec) -> None:
+        super().__init__(right.role, right.limits)
+        self.right = right
+
+    def receive(self, data: bytes | None) -> Sequence[Frame]:
+        return self.right.receive(data)
+
     def snapshot(self) -> bytes:
-        return super().snapshot() + b"\xc0"
+        return self.right.snapshot() + b"\xc0"
 
 
 class OtherWords(LinesPlugin):
     def restore(self, state: bytes, role: Role, limits: Limits) -> LinesCodec:
-        right, codec = super().restore(state, role, limits), Wordy(role, limits)
-        codec._buffer, codec._violated = right._buffer, right._violated
-        return codec
+        return Wordy(super().restore(state, role, limits))
 
 
 class KnowsOneLimit(LinesPlugin):
@@ -104,8 +112,10 @@ class WritesItAnewEachTime(Keeps):
 
     def restore(self, state: bytes, role: Role, limits: Limits) -> LinesCodec:
         codec = super().restore(state, role, limits)
-        if bytes(codec._buffer) in (b"~q 1", b"~q 1 "):
-            codec._buffer += b" "
+        again = LinesCodec(Role.SERVER, limits)
+        again.receive(b"~q 1 ")
+        if state in (KEPT, again.snapshot()):
+            codec.receive(b" ")
         return codec
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import ssl
 from pathlib import Path
 
 import pytest
 
+from tests.alive import living
 from tests.transport.tls.kit import (
     NAME,
     SslPeer,
@@ -85,17 +85,14 @@ async def test_a_session_is_of_one_server_name(tmp_path: Path, version: str, sha
 
 
 def test_the_names_whose_keys_are_kept_are_bounded(tmp_path: Path) -> None:
-    def living() -> int:
-        return sum(type(one) is TicketKey for one in gc.get_objects())
-
     keys = Tickets().load(ClientCertificates())
-    before = living()
+    before = living(TicketKey)
     for number in range(3 * MAX_NAMES):
         keys.serve(f"{number}.test")
         first = keys.current()
         assert keys.current() is first
         if number % 100 == 99:
-            assert 0 < living() - before <= MAX_NAMES
+            assert 0 < living(TicketKey) - before <= MAX_NAMES
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
