@@ -85,6 +85,11 @@ class Fed(trio.abc.ReceiveChannel[bytes | Trailers]):
         self._failure = failure or self._failure
         self._feed.close()
 
+    @property
+    def left(self) -> int:
+        """How many pieces nobody has taken."""
+        return self._pieces.statistics().current_buffer_used
+
     def ended(self) -> Fed:
         """Return itself, with nothing more to come."""
         self._feed.close()

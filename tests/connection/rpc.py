@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -17,13 +17,14 @@ from xproxy.connection.service import Port
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.errors import StreamError
 from xproxy.model.frames import Credit, Data, Frame, Head, Trailers
-from xproxy.model.limits import DEFAULT_LIMITS, MIB, Duration
+from xproxy.model.limits import DEFAULT_LIMITS, MIB, Duration, Limits
 from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request, Response
 from xproxy.testing.fakes import LINES, PIECES, PiecesPlugin
+from xproxy.testing.fakes.lines import LinesCodec, LinesPlugin
 from xproxy.testing.proxy import End, ProxyPair, facts_of
 from xproxy.transport.timers import Timers
 from xproxy.transport.trio_stream import TrioStream
@@ -126,6 +127,37 @@ async def upstream(
             yield made
             nursery.cancel_scope.cancel()
         assert connection.streams == 0
+
+
+class Said(LinesCodec):
+    """Reads frames for which ``lines`` has no words."""
+
+    def __init__(self, role: Role, limits: Limits, frames: list[Frame]) -> None:
+        super().__init__(role, limits)
+        self.frames = frames
+
+    def receive(self, data: bytes | None) -> Sequence[Frame]:
+        if not self.frames:
+            return super().receive(data)
+        said, self.frames[:] = self.frames[:], []
+        return said
+
+
+@attrs.frozen(kw_only=True)
+class Saying(LinesPlugin):
+    """``lines`` whose peer can say any frame: see ``say``."""
+
+    frames: list[Frame] = attrs.field(factory=list, eq=False)
+
+    def open(self, role: Role, limits: Limits) -> LinesCodec:
+        return Said(role, limits, self.frames)
+
+    async def say(self, peer: End, *frames: Frame) -> None:
+        """Let the next read bring frames."""
+        self.frames.extend(frames)
+        await peer.send(b"!")
+        await wait_all_tasks_blocked()
+        assert not self.frames
 
 
 async def outcome(connection: Multiplexed, request: Request | None = None) -> object:

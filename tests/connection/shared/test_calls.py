@@ -10,9 +10,10 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.alive import part
 from tests.codecs.declared import TOTAL
 from tests.connection.kit import Control, Fed, request_of
-from tests.connection.rpc import ASK, OK, Upstream, outcome, reply, talk, upstream
+from tests.connection.rpc import ASK, OK, Saying, Upstream, outcome, reply, talk, upstream
 from xproxy.codecs.api import Codec
 from xproxy.connection.shared import calls
 from xproxy.connection.shared.multiplexed import Multiplexed
@@ -90,7 +91,8 @@ async def test_what_the_protocol_cannot_say_is_our_own_mistake(autojump_clock: M
 
 async def test_there_is_a_bound_on_calls(autojump_clock: MockClock) -> None:
     async with upstream() as u, trio.open_nursery() as nursery:
-        table = u.connection._calls._by_id
+        table = u.connection.wire.asked
+        assert isinstance(table, dict)
         stand_in = calls.Call(0, request_of())
         stand_in.over = True
         table.update((-number, stand_in) for number in range(1, 65537))
@@ -105,11 +107,11 @@ async def test_there_is_a_bound_on_calls(autojump_clock: MockClock) -> None:
 
 async def test_an_id_in_use_is_not_given_twice(autojump_clock: MockClock) -> None:
     async with upstream() as u, trio.open_nursery() as nursery:
-        u.connection._calls._next_id = 0x7FFFFFFE
+        part(u.connection, calls.Calls).last_id = 0x7FFFFFFE
         for expected in (0x7FFFFFFF, 0, 1):
             await in_background(nursery, u.connection)
             await u.peer.expect(b"~q %d s m 0 -\n" % expected)
-        u.connection._calls._next_id = 0x7FFFFFFE
+        part(u.connection, calls.Calls).last_id = 0x7FFFFFFE
         await in_background(nursery, u.connection)
         await u.peer.expect(b"~q 2 s m 0 -\n")
         nursery.cancel_scope.cancel()
@@ -275,11 +277,11 @@ async def test_movement_of_the_body_is_movement_of_the_stream(autojump_clock: Mo
 async def test_a_goodbye_that_names_the_last_request_fails_the_others(
     autojump_clock: MockClock,
 ) -> None:
-    async with upstream() as u, trio.open_nursery() as nursery:
+    plugin = Saying()
+    async with upstream(plugin) as u, trio.open_nursery() as nursery:
         taken = await in_background(nursery, u.connection)
         refused = await in_background(nursery, u.connection)
-        u.connection._other(GoAway(last_stream_id=1))
-        await wait_all_tasks_blocked()
+        await plugin.say(u.peer, GoAway(last_stream_id=1))
         assert taken == []
         assert isinstance(refused[0], UpstreamRefused)
         assert refused[0].leaving
@@ -290,9 +292,10 @@ async def test_a_goodbye_that_names_the_last_request_fails_the_others(
 
 
 async def test_a_request_after_the_goodbye_is_not_sent(autojump_clock: MockClock) -> None:
-    async with upstream() as u, trio.open_nursery() as nursery:
+    plugin = Saying()
+    async with upstream(plugin) as u, trio.open_nursery() as nursery:
         await in_background(nursery, u.connection)
-        u.connection._other(GoAway(last_stream_id=1))
+        await plugin.say(u.peer, GoAway(last_stream_id=1))
         late = await outcome(u.connection)
         assert isinstance(late, UpstreamRefused)
         assert late.leaving
@@ -303,10 +306,10 @@ async def test_a_request_after_the_goodbye_is_not_sent(autojump_clock: MockClock
 async def test_a_reset_says_whether_the_request_was_looked_at(
     refused: bool, kind: type[StreamError], autojump_clock: MockClock
 ) -> None:
-    async with upstream() as u, trio.open_nursery() as nursery:
+    plugin = Saying()
+    async with upstream(plugin) as u, trio.open_nursery() as nursery:
         told = await in_background(nursery, u.connection)
-        u.connection._other(Reset(1, Status.UNAVAILABLE, refused))
-        await wait_all_tasks_blocked()
+        await plugin.say(u.peer, Reset(1, Status.UNAVAILABLE, refused))
         assert type(told[0]) is kind
         assert kind.condition == ("refused-stream" if refused else "reset")
 
@@ -315,13 +318,13 @@ async def test_a_reset_says_whether_the_request_was_looked_at(
 async def test_a_call_within_a_web_request_is_told_what_a_reset_meant(
     status: Status, autojump_clock: MockClock
 ) -> None:
-    async with upstream() as u, trio.open_nursery() as nursery:
+    plugin = Saying()
+    async with upstream(plugin) as u, trio.open_nursery() as nursery:
         head = attrs.evolve(ASK, extra=Target(path="/s/m", rpc=Rpc("grpc", "s", "m")))
         told = await in_background(nursery, u.connection, request_of(head))
         others = await in_background(nursery, u.connection)
         for stream_id in (1, 2):
-            u.connection._other(Reset(stream_id, status))
-        await wait_all_tasks_blocked()
+            await plugin.say(u.peer, Reset(stream_id, status))
         assert [error.status for error in (*told, *others)] == [status, Status.UNAVAILABLE]  # type: ignore[attr-defined]  # StreamErrors
 
 
@@ -346,7 +349,9 @@ async def test_interim_responses_that_nobody_takes_are_bounded(autojump_clock: M
         for _ in range(20):
             await server.send(*[Head(1, OK, interim=True)] * 100)
         await wait_all_tasks_blocked()
-        (call,) = u.connection._calls._by_id.values()
+        table = u.connection.wire.asked
+        assert isinstance(table, dict)
+        (call,) = table.values()
         assert len(call.frames) <= calls.MOST_INTERIM
         nursery.cancel_scope.cancel()
 

@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.alive import part
 from tests.connection.rpc import ASK, Gate, echo, oneway, question, reply, talk, upstream
 from xproxy.codecs.api import CodecPlugin
 from xproxy.connection.shared.multiplexed import Multiplexed
@@ -23,7 +24,7 @@ from xproxy.testing.proxy import ProxyPair, proxy_pair
 
 def served_of(pair: ProxyPair) -> Served:
     assert isinstance(pair.driver, Multiplexed)
-    return pair.driver._served
+    return part(pair.driver, Served)
 
 
 async def test_a_worker_that_waits_is_given_the_next_stream(autojump_clock: MockClock) -> None:
@@ -58,10 +59,10 @@ async def test_an_id_in_use_gets_a_key_that_no_peer_can_say(autojump_clock: Mock
 
 async def test_without_a_port_a_request_is_refused(autojump_clock: MockClock) -> None:
     async with upstream() as u:
-        u.connection._served.requested(Head(3, ASK, b"", True))
+        await u.peer.send(question(3))
         await u.peer.expect(reply(3, status=Status.UNIMPLEMENTED.value))
         assert u.connection.streams == 0
-        assert not u.connection._served.crowded
+        assert not part(u.connection, Served).crowded
 
 
 @pytest.mark.parametrize(("plugin", "most"), [(LINES, 2), (PIECES, 4)])

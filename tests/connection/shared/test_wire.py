@@ -11,9 +11,11 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.alive import part
 from tests.connection.rpc import outcome, upstream
 from tests.connection.shared.wires import shared_wire
 from xproxy.connection.phase import Event, Phase
+from xproxy.connection.shared.calls import Calls
 from xproxy.model.errors import UpstreamRefused
 
 
@@ -55,7 +57,7 @@ async def test_it_goes_with_the_last_who_holds_it(autojump_clock: MockClock) -> 
             await wait_all_tasks_blocked()
             await u.peer.aclose()
             await u.ended.wait()
-            calls, gone = u.connection._calls, weakref.ref(u.connection)
+            calls, gone = part(u.connection, Calls), weakref.ref(u.connection)
         del u
         assert gone() is None
         assert len(calls) == 0

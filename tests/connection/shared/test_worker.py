@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.alive import part
 from tests.connection.kit import Fed
 from tests.connection.rpc import (
     ASK,
@@ -20,6 +21,7 @@ from tests.connection.rpc import (
 )
 from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
 from xproxy.connection.shared.multiplexed import Multiplexed
+from xproxy.connection.shared.served import Served
 from xproxy.model.errors import DeadlineExceeded, StreamError
 from xproxy.model.frames import Data, Head, Reset
 from xproxy.model.headers import Headers
@@ -39,7 +41,7 @@ DEADLINE = Status.DEADLINE_EXCEEDED.value
 def workers(pair: ProxyPair) -> int:
     """Return how many tasks wait for a stream."""
     assert isinstance(pair.driver, Multiplexed)
-    return len(pair.driver._served.idle)
+    return len(part(pair.driver, Served).idle)
 
 
 def slow_then_fast(seconds: float) -> Handler:
@@ -379,14 +381,15 @@ async def test_a_reset_at_the_very_end_of_a_stream_hits_no_other(autojump_clock:
             await wait_all_tasks_blocked()
             driver = pair.driver
             assert isinstance(driver, Multiplexed)
+            served = part(driver, Served)
             gate.let_go(b"")
-            driver._other(Reset(1, Status.CANCELLED))
-            while driver._served.by_id:
+            served.reset(Reset(1, Status.CANCELLED))
+            while served.by_id:
                 await trio.lowlevel.checkpoint()
-            handed_over += len(driver._served.idle)
+            handed_over += len(served.idle)
             [frame] = driver.wire.codec.receive(client.codec.send(Head(2, ASK, b"", True)))
             assert isinstance(frame, Head)
-            driver._served.requested(frame)
+            served.requested(frame)
             answers = {(await client.next()).stream_id for _ in range(2)}  # type: ignore[union-attr]
             assert answers == {1, 2}
     assert handed_over
