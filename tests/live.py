@@ -46,8 +46,8 @@ async def eventually(holds: Callable[[], bool], what: str, *, within: float = PA
         await trio.sleep(_LOOK)
 
 
-def registry() -> Registry:
-    """Return what is installed, with the kit's fake protocols."""
+def registry(*others: Entry) -> Registry:
+    """Return what is installed, with the kit's fake protocols, and others."""
     fakes = [
         Entry.parse(CODECS, name, f"xproxy.testing.fakes:{name.upper()}", "tests", "0")
         for name in ("lines", "pieces")
@@ -61,7 +61,9 @@ def registry() -> Registry:
         )
     ]
     installed = default_registry()
-    return Registry([*(e for group in _GROUPS for e in installed.entries(group)), *fakes, *foreign])
+    return Registry(
+        [*(e for group in _GROUPS for e in installed.entries(group)), *fakes, *foreign, *others]
+    )
 
 
 _GROUPS: Final = ("xproxy.codecs", "xproxy.filters", "xproxy.load_balancers")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.alive import parts
 from tests.connection.kit import request_of
 from xproxy.config.schema import CircuitBreakersConfig
 from xproxy.model.errors import Overflow
@@ -153,7 +154,7 @@ def test_one_connection_has_its_share_of_the_retries() -> None:
     assert not full.acquire(other), "three are in flight"
     for client in (one, other, one):
         full.release(client)
-    assert not full._retrying, "nothing is kept of clients without retries"
+    assert parts(full, dict) == [{}], "nothing is kept of clients without retries"
     assert full.stats.upstream_rq_retry_overflow == 2
 
 

@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.alive import part
 from tests.live import (
     GET,
     Live,
@@ -23,7 +24,9 @@ from tests.live import (
 )
 from xproxy.config.schema import EndpointConfig
 from xproxy.testing import END, Party, play
+from xproxy.upstream.choice import Choice
 from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.membership import Membership
 
 OK = http_response(b"ok")
 HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")
@@ -54,7 +57,7 @@ async def test_a_weight_that_changes_costs_no_connection_counter_or_mark() -> No
             await play(server << HEAD, server >> OK, client << OK)
             cluster, stats = live.cluster(), live.cluster().stats
             cluster.endpoints[1].failing_until = trio.current_time() + 3600
-            cluster._choice.marked()
+            part(cluster, Choice).marked()
             knew = [(e, e.total, e.failed, e.failing_until) for e in cluster.endpoints]
             total = stats.upstream_rq_total
             await live.reload(weighted(text, (up.port, 3), (dead, 5)))
@@ -128,7 +131,7 @@ async def forgotten(live: Live, gone: Endpoint, clock: MockClock) -> None:
     for _ in range(3):
         clock.jump(1.1)
         await wait_all_tasks_blocked()
-    assert cluster._membership.leaving == []
+    assert part(cluster, Membership).leaving == []
     assert gone.drained
 
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Container, Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 import trio
@@ -21,18 +22,19 @@ from tests.live import (
     hang_up,
     http_response,
     refusing_port,
+    registry,
     running,
     unused_port,
     upstream,
     web,
 )
 from xproxy.model.status import Status
+from xproxy.registry import LOAD_BALANCERS, Entry
 from xproxy.stream.ending import Answered, Broke
 from xproxy.stream.exchange import Request
 from xproxy.testing import BROKEN, Party, play
 from xproxy.upstream.attempt import Attempt
 from xproxy.upstream.balance.api import Picker
-from xproxy.upstream.choice import Choice
 from xproxy.upstream.endpoint import Endpoint
 
 OK = http_response(b"ok")
@@ -73,19 +75,27 @@ async def test_requests_are_spread_over_the_endpoints() -> None:
         nursery.cancel_scope.cancel()
 
 
+class ByPath:
+    """The second endpoint has a path of its own."""
+
+    def __init__(self, random: Random) -> None:
+        self.endpoints: Sequence[Endpoint] = ()
+
+    def picker(self, endpoints: Sequence[Endpoint], previous: Picker | None) -> ByPath:
+        self.endpoints = endpoints
+        return self
+
+    def pick(self, request: Request, avoid: Container[object]) -> Endpoint:
+        return self.endpoints[request.head.path == "/two"]
+
+
 async def test_a_balancer_may_choose_by_the_request() -> None:
-    async with upstream() as one, upstream() as two, running(web(one.port, two.port)) as live:
-        cluster = live.cluster()
-
-        class ByPath:
-            def picker(self, endpoints: Sequence[Endpoint], previous: Picker | None) -> ByPath:
-                return self
-
-            def pick(self, request: Request, avoid: Container[object]) -> Endpoint:
-                return cluster.endpoints[request.head.path == "/two"]
-
-        cluster._choice = Choice(ByPath(), cluster.endpoints)
-        async with trio.open_nursery() as nursery:
+    plugins = registry(
+        Entry.parse(LOAD_BALANCERS, "by_path", f"{__name__}:ByPath", "tests", "0"),
+    )
+    async with upstream() as one, upstream() as two:
+        text = web(one.port, two.port, load_balancer="by_path")
+        async with running(text, plugins=plugins) as live, trio.open_nursery() as nursery:
             nursery.start_soon(one.serve, answering(b"1"))
             nursery.start_soon(two.serve, answering(b"2"))
             client = await live.client()
