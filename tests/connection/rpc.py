@@ -13,7 +13,7 @@ from tests.connection.kit import memory_stream, request_of
 from tests.live import PATIENCE
 from xproxy.codecs.api import Codec, CodecPlugin
 from xproxy.config.schema import TimeoutsConfig
-from xproxy.connection.service import Port
+from xproxy.connection.service import FilterChain
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.errors import StreamError
 from xproxy.model.frames import Credit, Data, Frame, Head, Trailers
@@ -102,7 +102,7 @@ async def upstream(
     *,
     bounded: bool = False,
     heartbeat: tuple[float, float, int] | None = None,
-    port: Port | None = None,
+    chain: FilterChain | None = None,
     max_outbox_bytes: int = MIB,
 ) -> AsyncIterator[Upstream]:
     async with memory_stream(bounded=bounded) as (stream, peer):
@@ -112,7 +112,7 @@ async def upstream(
             plugin.open(Role.CLIENT, DEFAULT_LIMITS),
             Role.CLIENT,
             facts_of(plugin.name, plugin.traits),
-            port,
+            chain,
             Timers(),
             max_outbox_bytes=max_outbox_bytes,
         )

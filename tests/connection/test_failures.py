@@ -136,7 +136,7 @@ async def test_the_right_filter_is_named_once_and_the_access_log_has_its_line(
         assert type(wrong).__name__ in line
     else:
         assert line == f'internal "{kind}"'
-    assert pair.lane.leased == 0
+    assert pair.connector.leased == 0
     assert lease.closed == (getattr(wrong, "how", "") in ("none", "raises after"))
     gc.collect()
     assert [str(w.message) for w in recwarn] == []

@@ -17,7 +17,7 @@ from xproxy.codecs.http2.plugin import PLUGIN as HTTP2
 from xproxy.codecs.http2.wire import END_HEADERS, END_STREAM, HEADERS, PREFACE, frame, settings
 from xproxy.config.schema import TimeoutsConfig
 from xproxy.connection.serial.downstream import SerialDownstream
-from xproxy.connection.service import DownstreamStats, Port, Service
+from xproxy.connection.service import DownstreamStats, FilterChain, Service
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.connection.standing import Moment, Standing
 from xproxy.model.limits import DEFAULT_LIMITS, MIB, Duration
@@ -64,7 +64,7 @@ class Scene:
     peer: Peer
     nursery: trio.Nursery
     poller: Poller
-    port: Port
+    chain: FilterChain
     handler: Handler
     timers: Timers = attrs.field(factory=Timers)
     driver: SerialDownstream | Multiplexed = attrs.field(init=False)
@@ -77,11 +77,11 @@ class Scene:
         facts = facts_of(self.plugin.name, traits)
         if kind is SerialDownstream:
             driver: SerialDownstream | Multiplexed = SerialDownstream(
-                stream, codec, facts, self.port, self.timers, moment=moment
+                stream, codec, facts, self.chain, self.timers, moment=moment
             )
         else:
             driver = Multiplexed(
-                stream, codec, Role.SERVER, facts, self.port, self.timers, moment=moment
+                stream, codec, Role.SERVER, facts, self.chain, self.timers, moment=moment
             )
         ended = trio.Event()
 
@@ -131,13 +131,13 @@ async def served(
 ) -> AsyncIterator[Scene]:
     timeouts = TimeoutsConfig(**{name: Duration(value) for name, value in seconds.items()})
     handler = Handler()
-    port = Port("test", Service(handler, timeouts, MIB, 100, MIB), DownstreamStats())
+    chain = FilterChain("test", Service(handler, timeouts, MIB, 100, MIB), DownstreamStats())
     async with (
         polling() as poller,
         connected(kind) as (stream, peer),
         trio.open_nursery() as nursery,
     ):
-        scene = Scene(plugin, peer, nursery, poller, port, handler)
+        scene = Scene(plugin, peer, nursery, poller, chain, handler)
         nursery.start_soon(scene.timers.run)
         scene.serve(stream, plugin.open(Role.SERVER, DEFAULT_LIMITS))
         yield scene
@@ -154,7 +154,7 @@ async def test_a_serial_connection_goes_on_elsewhere_amid_a_head(kind: str) -> N
             await wait_all_tasks_blocked(0.01)
             moment = await scene.freeze()
             assert moment.half
-            assert 0 < moment.left <= scene.port.service.timeouts.head
+            assert 0 < moment.left <= scene.chain.service.timeouts.head
             await scene.peer.send_all((GET % number)[9:])
             if number % 2:
                 scene.driver.thaw()
@@ -211,11 +211,11 @@ async def test_an_idle_client_has_the_time_that_was_left(plugin: CodecPlugin) ->
         await scene.expect(b"<1>")
         moment = await scene.freeze()
         assert not moment.half
-        assert 0 < moment.left <= scene.port.service.timeouts.idle
+        assert 0 < moment.left <= scene.chain.service.timeouts.idle
         await scene.move(attrs.evolve(moment, left=0.05))
         with trio.fail_after(5):
             await scene.ended.wait()
-        assert scene.port.stats.downstream_cx_idle_timeout == 1
+        assert scene.chain.stats.downstream_cx_idle_timeout == 1
 
 
 @pytest.mark.parametrize("plugin", [HTTP1, LINES])

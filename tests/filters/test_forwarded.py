@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.upstream.test_lane import request as plain_request
+from tests.upstream.test_connector import request as plain_request
 from xproxy.filters.forwarded import Forwarded
 from xproxy.model.address import Address
 from xproxy.model.headers import Headers

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.http2_peer import Http2Peer
 from tests.live import answering, running, upstream
 from tests.live import web as web_text
-from tests.upstream.test_lane import request as plain_request
+from tests.upstream.test_connector import request as plain_request
 from xproxy.config.schema import ListenerConfig, MatchConfig, PathMatch, RouteConfig, StringMatch
 from xproxy.model.address import Address
 from xproxy.model.errors import BadTarget, Unsupported

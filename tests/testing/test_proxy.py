@@ -97,7 +97,7 @@ async def test_a_handler_can_stand_in_for_the_upstream(autojump_clock: MockClock
 async def test_what_stays_counted_is_found(autojump_clock: MockClock) -> None:
     with pytest.raises(AssertionError, match="still leased"):
         async with proxy_pair(HTTP1) as pair:
-            pair.lane.leased += 1
+            pair.connector.leased += 1
     with pytest.raises(AssertionError, match="still counted as active"):
         async with proxy_pair(HTTP1) as pair:
             pair.stats.downstream_rq_active += 1

@@ -145,7 +145,7 @@ async def test_who_has_no_such_endpoint_or_lane_takes_nothing() -> None:
     async with upstream() as up, running(web(up.port)) as old, running(web(up.port)) as new:
         client, _server = await first(old, up)
         [given] = old.cluster().give()
-        with pytest.raises(ValueError, match="no lane for http1"):
+        with pytest.raises(ValueError, match="no connector for http1"):
             adopt(new, given)
         elsewhere = Endpoint(Address("127.0.0.1", 1))
         with pytest.raises(ValueError, match="no endpoint"):

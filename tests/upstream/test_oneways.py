@@ -47,9 +47,9 @@ async def read_message(stream: trio.SocketStream, held: bytearray) -> tuple[int,
     return whole[3], int.from_bytes(whole[9:13]), whole[20:-1]
 
 
-def config(port: int, lane: str) -> str:
+def config(port: int, connector: str) -> str:
     text = web(port, codec="{name: thrift}")
-    return text + f"    {LANES[lane]}\n"
+    return text + f"    {LANES[connector]}\n"
 
 
 async def serve(stream: trio.SocketStream, script: Sequence[str]) -> None:
@@ -94,11 +94,13 @@ async def talk(live: Live, name: str, kinds: Sequence[int], wrong: list[str]) ->
                     wrong.append(f"{text!r} was answered with {said!r}")
 
 
-async def conversation(lane: str, script: Sequence[str], kinds: Sequence[Sequence[int]]) -> None:
+async def conversation(
+    connector: str, script: Sequence[str], kinds: Sequence[Sequence[int]]
+) -> None:
     wrong: list[str] = []
     async with (
         upstream() as up,
-        running(config(up.port, lane)) as live,
+        running(config(up.port, connector)) as live,
         trio.open_nursery() as both,
     ):
         both.start_soon(accept, up, script)
@@ -122,13 +124,13 @@ _SCRIPTS = st.lists(
 )
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("connector", LANES)
 @given(script=_SCRIPTS, kinds=_CLIENTS)
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_client_reads_an_answer_that_is_not_to_its_call(
-    lane: str, script: list[str], kinds: list[list[int]]
+    connector: str, script: list[str], kinds: list[list[int]]
 ) -> None:
-    trio.run(conversation, lane, script, kinds)
+    trio.run(conversation, connector, script, kinds)
 
 
 async def test_a_oneway_message_makes_nobody_wait() -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from xproxy.connection.service import Port
+from xproxy.connection.service import FilterChain
 from xproxy.model.errors import StreamError
 from xproxy.model.message import Local, RequestHead, ResponseHead
 from xproxy.stream.body import BytesBody
@@ -41,20 +41,26 @@ class NoStream(StreamControl):
 _NO_STREAM: Final = NoStream()
 
 
-def count_refusal(port: Port, facts: ConnectionFacts, answer: ResponseHead, flag: str) -> None:
+def count_refusal(
+    chain: FilterChain, facts: ConnectionFacts, answer: ResponseHead, flag: str
+) -> None:
     """Count a request that was refused with ``answer``, and tell who wants to know of such."""
-    stats = port.stats
+    stats = chain.stats
     stats.downstream_rq_refused += 1
     statuses = stats.statuses
     statuses[answer.status] = statuses.get(answer.status, 0) + 1
-    tell_of_refusal(port, facts, answer, flag, _NO_STREAM)
+    tell_of_refusal(chain, facts, answer, flag, _NO_STREAM)
 
 
 def tell_of_refusal(
-    port: Port, facts: ConnectionFacts, answer: ResponseHead, flag: str, control: StreamControl
+    chain: FilterChain,
+    facts: ConnectionFacts,
+    answer: ResponseHead,
+    flag: str,
+    control: StreamControl,
 ) -> None:
     """Tell who wants to know: no filter sees these requests."""
-    for tell in port.service.refusals:
+    for tell in chain.service.refusals:
         request = Request(_UNKNOWN, BytesBody(), facts, control, trio.current_time())
         request.record.flag(flag)
         request.record.detail = answer.extra.detail if isinstance(answer.extra, Local) else ""

@@ -116,7 +116,7 @@ class Service:
 
 
 @attrs.define(eq=False)
-class Port:
+class FilterChain:
     """A listener as its connections see it; a reload puts another service in its place."""
 
     name: str

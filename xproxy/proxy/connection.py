@@ -9,7 +9,7 @@ from typing import Protocol
 import attrs
 import trio
 
-from xproxy.connection.service import DownstreamStats, Port
+from xproxy.connection.service import DownstreamStats, FilterChain
 from xproxy.connection.standing import Moment, Standing
 from xproxy.proxy.silent import SilentDestinations
 from xproxy.proxy.snapshot import ListenerPlan
@@ -105,20 +105,20 @@ class Connection:
             self._scope.deadline = min(self._scope.deadline, self._drain_by)
 
 
-class Ports:
+class FilterChains:
     """A listener's ways to serve, and what it knows beyond its plan."""
 
     __slots__ = ("fallback", "main", "refusal", "silent", "silent_destinations")
 
     def __init__(self, plan: ListenerPlan, stats: DownstreamStats) -> None:
         name = plan.config.name
-        self.main = Port(name, plan.service, stats)
+        self.main = FilterChain(name, plan.service, stats)
         """By its routes."""
-        self.fallback = Port(name, plan.service, stats)
+        self.fallback = FilterChain(name, plan.service, stats)
         """What nobody recognised."""
-        self.silent = Port(name, plan.service, stats)
+        self.silent = FilterChain(name, plan.service, stats)
         """Whose server speaks first."""
-        self.refusal = Port(name, plan.service, stats)
+        self.refusal = FilterChain(name, plan.service, stats)
         """Plaintext where only TLS is wanted: one answer, and the end."""
         self.silent_destinations = SilentDestinations()
         self.use(plan)
@@ -132,5 +132,5 @@ class Ports:
 
     def drain(self) -> None:
         """Every stream from now on is its connection's last."""
-        for port in (self.main, self.fallback, self.silent, self.refusal):
-            port.draining = True
+        for chain in (self.main, self.fallback, self.silent, self.refusal):
+            chain.draining = True

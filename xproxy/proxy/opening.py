@@ -15,10 +15,10 @@ import trio
 from xproxy.codecs.api import NO_HINT, CodecPlugin, Hint, VerdictKind
 from xproxy.codecs.detect import Detected, Detection, NeedMore, Unrecognised
 from xproxy.codecs.tls.hello import ClientHello, HelloBroken, HelloReader, recognise
-from xproxy.connection.service import Port
+from xproxy.connection.service import FilterChain
 from xproxy.model.address import Address
 from xproxy.model.networks import Networks
-from xproxy.proxy.connection import Connection, Ports
+from xproxy.proxy.connection import Connection, FilterChains
 from xproxy.proxy.listener_tls import ListenerTls
 from xproxy.proxy.snapshot import ListenerPlan
 from xproxy.proxy.watched import Watched
@@ -43,7 +43,7 @@ class Opened:
     plugin: CodecPlugin | Watched
     first: bytes
     """What has been read of it so far."""
-    port: Port
+    chain: FilterChain
     waited: float = 0.0
     """Seconds since its first byte came."""
 
@@ -58,7 +58,7 @@ class Opening:
 
     connection: Connection
     plan: ListenerPlan
-    ports: Ports
+    chains: FilterChains
     header: ProxyHeader | None = None
     """What the PROXY header said."""
     session: TlsFacts | None = None
@@ -95,8 +95,8 @@ class Opening:
         """Return the protocol; None: close, everything has been counted and said."""
         plan = self.plan
         if plan.config.proxy_protocol is False and plan.detector is None and plan.tls is None:
-            return Opened(plan.opaque, b"", self.ports.main)
-        if self.ports.main.draining:
+            return Opened(plan.opaque, b"", self.chains.main)
+        if self.chains.main.draining:
             self.connection.drain(plan.config.timeouts.linger)
         share = self.connection.share
         share.holder = self.connection
@@ -107,8 +107,8 @@ class Opening:
             assert plan.tls is not None
             self.hello = begun
             if plan.tls.passes(begun.server_name):
-                self.ports.main.stats.downstream_tls_passthrough += 1
-                return Opened(plan.opaque, self._prefix, self.ports.main)
+                self.chains.main.stats.downstream_tls_passthrough += 1
+                return Opened(plan.opaque, self._prefix, self.chains.main)
             self.session = await self._handshake(plan.tls)
             return await self._inside(self.session) if self.session is not None else None
         except TlsError as exc:
@@ -116,7 +116,7 @@ class Opening:
             await self._tell(exc.alert or Alert.DECODE_ERROR)
             return None
         except _GONE:
-            self.ports.main.stats.downstream_cx_ended_early += 1
+            self.chains.main.stats.downstream_cx_ended_early += 1
             return None
         finally:
             share.holder = None
@@ -151,10 +151,10 @@ class Opening:
                 if config.proxy_protocol is not False and not await self._read_header(
                     plan.believed
                 ):
-                    self.ports.main.stats.downstream_cx_ended_early += 1
+                    self.chains.main.stats.downstream_cx_ended_early += 1
                     return None  # a probe: it came and went without a word
             except ProxyHeaderError as exc:
-                self.ports.main.stats.downstream_cx_proxy_protocol_error += 1
+                self.chains.main.stats.downstream_cx_proxy_protocol_error += 1
                 self._say("%s", exc)
                 return None
             if not plan.strict and await self._is_silent():
@@ -164,10 +164,10 @@ class Opening:
             if hello is None and plan.detector is not None:
                 outcome = await self._decide(NO_HINT)
         late = scope.cancelled_caught
-        if late and self.ports.main.draining:
+        if late and self.chains.main.draining:
             return None
         if late and config.proxy_protocol is not False and self.header is None:
-            self.ports.main.stats.downstream_cx_proxy_protocol_error += 1
+            self.chains.main.stats.downstream_cx_proxy_protocol_error += 1
             self._say("no whole PROXY header in %g s (timeouts.detect)", config.timeouts.detect)
             return None
         if hello is not None:
@@ -202,7 +202,7 @@ class Opening:
         if config is None or self._prefix:
             return False
         destination = (self.local, self.session is not None)
-        known = self.ports.silent_destinations
+        known = self.chains.silent_destinations
         now = trio.current_time()
         wait = config.known_wait if known.known(destination, now) else config.wait
         with trio.move_on_after(wait) as patience:
@@ -213,8 +213,8 @@ class Opening:
         return True
 
     def _silent(self, hint: Hint) -> Opened:
-        self.ports.main.stats.downstream_cx_silent += 1
-        return Opened(self._watched(hint), b"", self.ports.silent)
+        self.chains.main.stats.downstream_cx_silent += 1
+        return Opened(self._watched(hint), b"", self.chains.silent)
 
     def _watched(self, hint: Hint) -> CodecPlugin | Watched:
         """Return how to relay a client as raw TCP that may still turn out to speak a protocol of this port."""
@@ -240,7 +240,7 @@ class Opening:
         return found
 
     async def _handshake(self, tls: ListenerTls) -> TlsFacts | None:
-        stats = self.ports.main.stats
+        stats = self.chains.main.stats
         stats.downstream_tls_handshakes_active += 1
         try:
             with self.connection.within(tls.config.handshake_timeout) as scope:
@@ -260,7 +260,7 @@ class Opening:
         finally:
             stats.downstream_tls_handshakes_active -= 1
         if scope.cancelled_caught:
-            if not self.ports.main.draining:
+            if not self.chains.main.draining:
                 self._count_failure("timeout", "not over in time (tls.handshake_timeout)")
             return None
         stats.downstream_tls_handshakes += 1
@@ -289,7 +289,7 @@ class Opening:
 
     def _count_failure(self, reason: str, detail: str) -> None:
         """Count a failed handshake, and say why: one line for each."""
-        failed = self.ports.main.stats.downstream_tls_failed
+        failed = self.chains.main.stats.downstream_tls_failed
         failed[reason] = failed.get(reason, 0) + 1
         self._say("TLS handshake failed: %s", detail)
 
@@ -297,16 +297,16 @@ class Opening:
         plan = self.plan
         if session.alpn is not None and session.alpn in plan.by_alpn:
             # Agreed on: nothing is to be found out, and the server's side may have the first word.
-            return Opened(plan.by_alpn[session.alpn], b"", self.ports.main)
+            return Opened(plan.by_alpn[session.alpn], b"", self.chains.main)
         if plan.detector is None:
-            return Opened(plan.opaque, b"", self.ports.main)
+            return Opened(plan.opaque, b"", self.chains.main)
         hint = Hint(tls=True, alpn=session.alpn, sni=session.sni)
         outcome: Detection | None = None
         with self.connection.within(plan.config.timeouts.detect) as scope:
             if await self._is_silent():
                 return self._silent(hint)
             outcome = await self._decide(hint)
-        if scope.cancelled_caught and self.ports.main.draining:
+        if scope.cancelled_caught and self.chains.main.draining:
             return None
         return self._conclude(outcome, hint, late=scope.cancelled_caught)
 
@@ -336,10 +336,10 @@ class Opening:
 
     def _conclude(self, outcome: Detection | None, hint: Hint, *, late: bool) -> Opened | None:
         """Make the best of what is there now. ``outcome`` is None where time was up, or nothing is to be detected."""
-        plan, stats, prefix = self.plan, self.ports.main.stats, self._prefix
+        plan, stats, prefix = self.plan, self.chains.main.stats, self._prefix
         refused = plan.strict and self.session is None
         if plan.detector is None and not refused:
-            return Opened(plan.opaque, prefix, self.ports.main)
+            return Opened(plan.opaque, prefix, self.chains.main)
         certain = isinstance(outcome, Detected | Unrecognised)
         if plan.detector is not None and not certain:
             outcome = plan.detector.conclude(prefix, hint)
@@ -354,12 +354,12 @@ class Opening:
             plugin = plan.only
         if plugin is not None:
             waited = trio.current_time() - self._since if prefix else 0.0
-            return Opened(plugin, prefix, self.ports.main, waited)
+            return Opened(plugin, prefix, self.chains.main, waited)
         stats.downstream_cx_unknown_protocol += 1
         meant = isinstance(outcome, Unrecognised) and outcome.meant
         if plan.fallback is not None and not refused and not meant:
             relay = plan.opaque if certain else self._watched(hint)
-            return Opened(relay, prefix, self.ports.fallback)
+            return Opened(relay, prefix, self.chains.fallback)
         self._say(
             "no codec recognises the first %d bytes%s",
             len(prefix),
@@ -368,7 +368,7 @@ class Opening:
         return None
 
     def _refuse_plaintext(self, plugin: CodecPlugin | None) -> Opened | None:
-        self.ports.main.stats.downstream_tls_plaintext_refused += 1
+        self.chains.main.stats.downstream_tls_plaintext_refused += 1
         self._say("plaintext refused: this port takes TLS only (tls.mode)")
         # Whoever can be told in its own protocol is told.
-        return Opened(plugin, self._prefix, self.ports.refusal) if plugin is not None else None
+        return Opened(plugin, self._prefix, self.chains.refusal) if plugin is not None else None

@@ -28,10 +28,10 @@ from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.networks import Networks
 from xproxy.model.traits import WEB_FAMILY
 from xproxy.observe.metrics import StatsRegistry
+from xproxy.proxy.active_listener import ActiveListener, connection_ids
 from xproxy.proxy.build import Tools, assemble, make_service
 from xproxy.proxy.collector import Collector
 from xproxy.proxy.memory import default_held_bytes, give_back, give_back_freed_memory
-from xproxy.proxy.ports import ActiveListener, connection_ids
 from xproxy.proxy.reload import Load, Reloader
 from xproxy.proxy.shedding import Shedding
 from xproxy.proxy.snapshot import ListenerPlan, Snapshot
@@ -372,7 +372,7 @@ class Runtime:
         if address.is_unix and not any(
             _same_place(active.config.address, address)
             for active in self.listeners.values()
-            if not active.ports.main.draining
+            if not active.chains.main.draining
         ):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(address.path)

@@ -9,7 +9,7 @@ from xproxy.connection.date import http_date
 from xproxy.connection.serial.downstream import SerialDownstream
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.traits import Role, Sharing
-from xproxy.proxy.connection import Connection, Ports
+from xproxy.proxy.connection import Connection, FilterChains
 from xproxy.proxy.opening import Opened, Opening
 from xproxy.proxy.snapshot import ListenerPlan
 from xproxy.stream.exchange import ConnectionFacts
@@ -17,11 +17,11 @@ from xproxy.transport.timers import Timers
 
 
 async def serve_connection(
-    connection: Connection, plan: ListenerPlan, ports: Ports, timers: Timers
+    connection: Connection, plan: ListenerPlan, chains: FilterChains, timers: Timers
 ) -> None:
     """Serve one connection to its end. Closes it, whatever happens."""
     try:
-        driving = await _open(connection, plan, ports, timers)
+        driving = await _open(connection, plan, chains, timers)
         if driving is not None:
             await driving
     finally:
@@ -29,16 +29,16 @@ async def serve_connection(
 
 
 async def _open(
-    connection: Connection, plan: ListenerPlan, ports: Ports, timers: Timers
+    connection: Connection, plan: ListenerPlan, chains: FilterChains, timers: Timers
 ) -> Awaitable[None] | None:
     # What was read to find out the protocol stays in here: for as long as a connection lives, only its driver does.
-    opening = Opening(connection, plan, ports)
+    opening = Opening(connection, plan, chains)
     opened = await opening.run()
     if opened is None:
         # What it sent belongs to no driver, which would have counted it.
-        ports.main.stats.downstream_rx_bytes_total += opening.unclaimed
+        chains.main.stats.downstream_rx_bytes_total += opening.unclaimed
         return None
-    port, traits = opened.port, opened.plugin.traits
+    chain, traits = opened.chain, opened.plugin.traits
     facts = _facts(opening, opened)
     stream = connection.stream
     codec = opened.plugin.open(Role.SERVER, plan.limits)
@@ -46,7 +46,7 @@ async def _open(
         codec.use_clock(http_date)
     driver: SerialDownstream | Multiplexed
     if traits.sharing is Sharing.SERIAL:
-        driver = SerialDownstream(stream, codec, facts, port, timers, waited=opened.waited)
+        driver = SerialDownstream(stream, codec, facts, chain, timers, waited=opened.waited)
     else:
         limits = plan.config.limits
         driver = Multiplexed(
@@ -54,7 +54,7 @@ async def _open(
             codec,
             Role.SERVER,
             facts,
-            port,
+            chain,
             timers,
             max_outbox_bytes=limits.max_outbox_bytes,
             max_message_bytes=limits.max_message_bytes,
@@ -62,7 +62,7 @@ async def _open(
         )
     stream.half_close = traits.half_close
     connection.driver = driver
-    if port.draining:
+    if chain.draining:
         driver.drain()
     return driver.run(opened.first)
 

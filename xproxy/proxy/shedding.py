@@ -8,8 +8,8 @@ from typing import Final
 
 import trio
 
+from xproxy.proxy.active_listener import ActiveListener
 from xproxy.proxy.connection import Connection
-from xproxy.proxy.ports import ActiveListener
 
 AT_ONCE: Final = 16
 """Connections closed at a time: looking for them costs a look at all."""

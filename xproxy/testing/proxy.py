@@ -24,7 +24,7 @@ from xproxy.codecs.api import CodecPlugin
 from xproxy.config.schema import TimeoutsConfig
 from xproxy.connection.serial.downstream import SerialDownstream
 from xproxy.connection.serial.upstream import SerialUpstream
-from xproxy.connection.service import DownstreamStats, Port, Service
+from xproxy.connection.service import DownstreamStats, FilterChain, Service
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.address import Address
 from xproxy.model.limits import DEFAULT_LIMITS, MIB, Limits
@@ -78,9 +78,9 @@ class ProxyPair:
     driver: SerialDownstream | Multiplexed
     stream: TrioStream
     """The proxy's side of the client's connection."""
-    port: Port
+    chain: FilterChain
     timers: Timers
-    lane: Lane
+    connector: Connector
     """The way to the upstream: the handler, unless the test brings its own."""
     ended: trio.Event = attrs.field(factory=trio.Event)
     """Set when the driver has ended."""
@@ -89,15 +89,15 @@ class ProxyPair:
 
     async def accept(self) -> End:
         """Return the upstream's end of the next connection that the proxy opens."""
-        return await self.lane.opened.receive()
+        return await self.connector.opened.receive()
 
     @property
     def stats(self) -> DownstreamStats:
         """The listener's counters."""
-        return self.port.stats
+        return self.chain.stats
 
 
-class Lane:
+class Connector:
     """The simplest way to an upstream: one connection at a time for each stream, or one shared by all."""
 
     def __init__(
@@ -176,14 +176,14 @@ class Lane:
 
 @attrs.define(eq=False)
 class _Lease(Releasable):
-    lane: Lane
+    connector: Connector
     connection: SerialUpstream
     over: bool = False
 
     async def aclose(self) -> None:
         if not self.over:
             self.over = True
-            self.lane.give_back(self.connection)
+            self.connector.give_back(self.connection)
 
 
 def facts_of(protocol: str, traits: Traits) -> ConnectionFacts:
@@ -233,8 +233,8 @@ async def proxy_pair(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(timers.run)
         nursery.start_soon(stream.run)
-        lane = Lane(upstream or plugin, limits, timers, nursery, connect)
-        innermost = handler or lane
+        connector = Connector(upstream or plugin, limits, timers, nursery, connect)
+        innermost = handler or connector
 
         async def note(request: Request) -> Response:
             pair.requests.append(request)
@@ -248,36 +248,36 @@ async def proxy_pair(
             limits.max_message_bytes,
             tuple(one.refused for one in filters if isinstance(one, SupportsRefusals)),
         )
-        port = Port("test", service, DownstreamStats())
-        driver = _driver(plugin, stream, port, timers, limits)
-        pair = ProxyPair(End("client", theirs), driver, stream, port, timers, lane)
+        chain = FilterChain("test", service, DownstreamStats())
+        driver = _driver(plugin, stream, chain, timers, limits)
+        pair = ProxyPair(End("client", theirs), driver, stream, chain, timers, connector)
         nursery.start_soon(_drive, driver, first, pair.ended)
         try:
             yield pair
         finally:
             nursery.cancel_scope.cancel()
-    assert port.stats.downstream_rq_active == 0, "a request is still counted as active"
+    assert chain.stats.downstream_rq_active == 0, "a request is still counted as active"
     assert service.streams == 0, "a stream still uses the service"
-    assert lane.leased == 0, "an upstream connection is still leased"
+    assert connector.leased == 0, "an upstream connection is still leased"
 
 
 def _driver(
-    plugin: CodecPlugin, stream: TrioStream, port: Port, timers: Timers, limits: Limits
+    plugin: CodecPlugin, stream: TrioStream, chain: FilterChain, timers: Timers, limits: Limits
 ) -> SerialDownstream | Multiplexed:
     codec = plugin.open(Role.SERVER, limits)
     facts = facts_of(plugin.name, plugin.traits)
     if plugin.traits.sharing is Sharing.SERIAL:
-        return SerialDownstream(stream, codec, facts, port, timers)
+        return SerialDownstream(stream, codec, facts, chain, timers)
     return Multiplexed(
         stream,
         codec,
         Role.SERVER,
         facts,
-        port,
+        chain,
         timers,
-        max_outbox_bytes=port.service.max_outbox_bytes,
+        max_outbox_bytes=chain.service.max_outbox_bytes,
         max_message_bytes=limits.max_message_bytes,
-        write_stall=port.service.timeouts.write,
+        write_stall=chain.service.timeouts.write,
     )
 
 

@@ -13,7 +13,7 @@ from xproxy.upstream.endpoint import Endpoint
 
 
 class OtherProtocol(XproxyError):
-    """The endpoint chose another protocol than the one asked for: take that lane. Never leaves the cluster."""
+    """The endpoint chose another protocol than the one asked for: take that connector. Never leaves the cluster."""
 
 
 @attrs.define(eq=False)

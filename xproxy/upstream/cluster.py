@@ -34,24 +34,24 @@ from xproxy.transport.poller import Poller
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers
 from xproxy.upstream.agreement import Agreement
-from xproxy.upstream.alpn_lane import AlpnLane
+from xproxy.upstream.alpn_connector import AlpnConnector
 from xproxy.upstream.attempt import Attempt, Attempts
 from xproxy.upstream.balance.api import LoadBalancerFactory
-from xproxy.upstream.bound_lane import BoundLane
+from xproxy.upstream.bound_connector import BoundConnector
 from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.choice import Choice
+from xproxy.upstream.connector import Connector, Dialer
 from xproxy.upstream.endpoint import Endpoint
-from xproxy.upstream.lane import Dialer, Lane
 from xproxy.upstream.membership import Membership
 from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.origination import Origination
 from xproxy.upstream.outcome import OutcomeBody, end_unseen
-from xproxy.upstream.serial_lane import DedicatedLane, SerialLane
-from xproxy.upstream.shared_lane import SharedLane
+from xproxy.upstream.serial_connector import DedicatedConnector, SerialConnector
+from xproxy.upstream.shared_connector import SharedConnector
 from xproxy.upstream.stats import ClusterStats
 from xproxy.upstream.tally import Tally
 from xproxy.upstream.ticker import TICK, Ticker
-from xproxy.upstream.tunnel_lane import TunnelLane
+from xproxy.upstream.tunnel_connector import TunnelConnector
 from xproxy.upstream.untold import Untold
 
 CodecChoice: TypeAlias = Callable[[str], CodecPlugin]
@@ -109,8 +109,8 @@ class Cluster:
         self._origination = origination
         self._offered = offered
         self._untold = untold
-        self._lanes: dict[str, Lane] = {}
-        self._pins = False  # a lane has connections that are bound to their clients
+        self._connectors: dict[str, Connector] = {}
+        self._pins = False  # a connector has connections that are bound to their clients
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -142,8 +142,8 @@ class Cluster:
 
     def _let_go(self, endpoints: Sequence[Endpoint]) -> None:
         for endpoint in endpoints:
-            for lane in self._lanes.values():
-                lane.leave(endpoint)
+            for connector in self._connectors.values():
+                connector.leave(endpoint)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Own the cluster's connections until cancelled."""
@@ -159,7 +159,7 @@ class Cluster:
             self._nursery = None
             self._ticker.forget(self)
             self.close()
-            self._lanes.clear()  # each knows the cluster
+            self._connectors.clear()  # each knows the cluster
 
     def tick(self, tick: int) -> int:
         """See Ticked: close what is idle, and look at certificate files. Without connections there is no tick."""
@@ -169,11 +169,11 @@ class Cluster:
         # Once more: a connection may have been opened for a request that came before.
         self._let_go(self._membership.leaving)
         left = False
-        for lane in self._lanes.values():
-            left |= lane.tick(tick, self._idle_ticks)
+        for connector in self._connectors.values():
+            left |= connector.tick(tick, self._idle_ticks)
         for endpoint in self._membership.drained():
-            for lane in self._lanes.values():
-                lane.forget(endpoint)
+            for connector in self._connectors.values():
+                connector.forget(endpoint)
         if left or self._membership.leaving:
             return 1
         return self._refreshed + self._refresh_ticks - tick if self._refresh_ticks else 0
@@ -185,26 +185,26 @@ class Cluster:
 
     def close(self) -> None:
         """Close the connections nobody uses, and the others when they are done."""
-        for lane in self._lanes.values():
-            lane.close()
+        for connector in self._connectors.values():
+            connector.close()
 
     # ---- moving to another process
 
     def give(self) -> Iterator[Given]:
-        """See Lane: of all lanes."""
-        for lane in list(dict.fromkeys(self._lanes.values())):
-            yield from lane.give()
+        """See Connector: of all connectors."""
+        for connector in list(dict.fromkeys(self._connectors.values())):
+            yield from connector.give()
 
     def adopt(self, address: Address, stream: ByteStream, handed: Handed) -> None:
-        """See Lane. Raises ValueError where no lane, or no endpoint of this address, can take it."""
+        """See Connector. Raises ValueError where no connector, or no endpoint of this address, can take it."""
         endpoint = next((one for one in self.endpoints if one.address == address), None)
         if endpoint is None:
             raise ValueError(f"cluster {self.name} has no endpoint {address}")
-        for lane in self._lanes.values():
-            if lane.plugin.name == handed.protocol or isinstance(lane, AlpnLane):
-                lane.adopt(endpoint, stream, handed)
+        for connector in self._connectors.values():
+            if connector.plugin.name == handed.protocol or isinstance(connector, AlpnConnector):
+                connector.adopt(endpoint, stream, handed)
                 return
-        raise ValueError(f"cluster {self.name} has no lane for {handed.protocol}")
+        raise ValueError(f"cluster {self.name} has no connector for {handed.protocol}")
 
     # ---- one request
 
@@ -222,8 +222,10 @@ class Cluster:
         rpc = target.rpc if type(target) is Target else None
         if rpc is not None and self._untold is not None and rpc.dialect in self._untold.calls:
             spoken = rpc.dialect
-        lane = self._lanes.get(spoken) or self._open_lane(spoken, request.connection)
-        endpoint = (lane.pinned(request) if self._pins else None) or self._choice.choose(request)
+        connector = self._connectors.get(spoken) or self._open_connector(spoken, request.connection)
+        endpoint = (connector.pinned(request) if self._pins else None) or self._choice.choose(
+            request
+        )
         stats.upstream_rq_total += 1
         stats.upstream_rq_active += 1
         endpoint.active += 1
@@ -238,19 +240,19 @@ class Cluster:
             request.head = request.head.due_in(min(left, request.head.deadline))
         try:
             try:
-                response = await lane.exchange(request, endpoint)
+                response = await connector.exchange(request, endpoint)
             except UpstreamRefused as refused:
                 # Requests cross a goodbye on its way; on another connection they are not late (RFC 9113 §6.8). Once:
                 # whoever says goodbye at once again means it.
                 if not refused.leaving or type(request.body) is not BytesBody:
                     raise
-                response = await lane.exchange(request, endpoint)
+                response = await connector.exchange(request, endpoint)
         except HeadRefused as exc:
             detail = f"the upstream does not take the request: {exc}"
             raise _failing(attempt, HeadTooLarge(detail)) from exc
         except LocalProtocolError as exc:
             # The client reads this: what its upstream's protocol cannot say is its business, our names are not.
-            detail = f"the request cannot be sent on in {lane.plugin.name}: {exc}"
+            detail = f"the request cannot be sent on in {connector.plugin.name}: {exc}"
             raise _failing(attempt, Unsupported(detail)) from exc
         except BaseException as exc:
             attempt.fail(exc)
@@ -263,7 +265,7 @@ class Cluster:
                 attempt.hold(response.lease)
                 response.lease = attempt
         else:
-            opaque = request.head.tunnel or lane.plugin.traits.headless
+            opaque = request.head.tunnel or connector.plugin.traits.headless
             if rpc is not None:
                 response.body = outcome = OutcomeBody(body, attempt, head, opaque=opaque)
                 attempt.goes_on(response.lease, outcome.give_up)
@@ -271,8 +273,8 @@ class Cluster:
                 end = partial(end_unseen, attempt, body, head, opaque=opaque)
                 attempt.goes_on(response.lease, end)
             response.lease = attempt
-        if lane.plugin.name != protocol:
-            self._convert(request, response, lane.plugin)
+        if connector.plugin.name != protocol:
+            self._convert(request, response, connector.plugin)
         return response
 
     def _convert(self, request: Request, response: Response, plugin: CodecPlugin) -> None:
@@ -282,9 +284,9 @@ class Cluster:
         if family_of(plugin) != (traits.family or request.connection.protocol):
             response.head = attrs.evolve(response.head, native_status=None, extra=None)
 
-    # ---- lanes
+    # ---- connectors
 
-    def _open_lane(self, protocol: str, client: ConnectionFacts) -> Lane:
+    def _open_connector(self, protocol: str, client: ConnectionFacts) -> Connector:
         # ``protocol``: the client's, or the dialect of its calls where a codec is made for them.
         if self._nursery is None:
             raise NoHealthyEndpoint(f"cluster {self.name} is closed")
@@ -292,40 +294,42 @@ class Cluster:
         plugin = self._untold.of(protocol, downstream) if self._untold is not None else None
         if plugin is None:
             if self._offered and (self._untold is None or self._untold.offers(downstream)):
-                return self._open_alpn_lane(protocol, downstream)
+                return self._open_alpn_connector(protocol, downstream)
             plugin = self._codec(protocol)
         name = plugin.name
         tunnels = plugin.traits.headless and not downstream.headless
         if downstream.headless and not plugin.traits.headless:
             raise Unsupported(f"{protocol} cannot be converted to {name}: one of them has no heads")
-        for other in self._lanes.values():
+        for other in self._connectors.values():
             if (
                 other.plugin.name == name
-                and isinstance(other, TunnelLane) is tunnels
-                and not isinstance(other, AlpnLane)
+                and isinstance(other, TunnelConnector) is tunnels
+                and not isinstance(other, AlpnConnector)
             ):
-                self._lanes[protocol] = other
+                self._connectors[protocol] = other
                 return other
-        lane = self._lanes[protocol] = self._make_lane(plugin, tunnels=tunnels)
-        return lane
+        connector = self._connectors[protocol] = self._make_lane(plugin, tunnels=tunnels)
+        return connector
 
-    def _open_alpn_lane(self, protocol: str, downstream: Traits) -> Lane:
+    def _open_alpn_connector(self, protocol: str, downstream: Traits) -> Connector:
         family = downstream.family or protocol
         plugins = [plugin for plugin in self._offered if family_of(plugin) == family]
         if not plugins:
             raise Unsupported(f"{protocol} is nothing that an endpoint could choose in TLS (ALPN)")
-        for other in self._lanes.values():
-            if other.plugin is plugins[0] and isinstance(other, AlpnLane):
-                self._lanes[protocol] = other
+        for other in self._connectors.values():
+            if other.plugin is plugins[0] and isinstance(other, AlpnConnector):
+                self._connectors[protocol] = other
                 return other
         agreement = Agreement(plugins)
-        lanes = {plugin.name: self._make_lane(plugin, agreement=agreement) for plugin in plugins}
-        lane = self._lanes[protocol] = AlpnLane(agreement, lanes)
-        return lane
+        connectors = {
+            plugin.name: self._make_lane(plugin, agreement=agreement) for plugin in plugins
+        }
+        connector = self._connectors[protocol] = AlpnConnector(agreement, connectors)
+        return connector
 
     def _make_lane(
         self, plugin: CodecPlugin, *, tunnels: bool = False, agreement: Agreement | None = None
-    ) -> Lane:
+    ) -> Connector:
         assert self._nursery is not None
         traits = plugin.traits
         dialer = Dialer(
@@ -348,10 +352,16 @@ class Cluster:
         )
         self._pins |= alone or tunnels or traits.headless
         if tunnels:
-            return TunnelLane(dialer)
+            return TunnelConnector(dialer)
         if (traits.upstream_sharing or traits.sharing) is Sharing.SERIAL:
-            return DedicatedLane(dialer) if alone or traits.headless else SerialLane(dialer)
-        return BoundLane(dialer, self._nursery) if alone else SharedLane(dialer, self._nursery)
+            return (
+                DedicatedConnector(dialer) if alone or traits.headless else SerialConnector(dialer)
+            )
+        return (
+            BoundConnector(dialer, self._nursery)
+            if alone
+            else SharedConnector(dialer, self._nursery)
+        )
 
 
 def _failing(attempt: Attempt, error: StreamError) -> StreamError:

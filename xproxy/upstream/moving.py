@@ -1,4 +1,4 @@
-"""Upstream connections that go to another process: taken out of a lane between requests, then gone or put back."""
+"""Upstream connections that go to another process: out of a connector between requests, then gone or put back."""
 
 from __future__ import annotations
 

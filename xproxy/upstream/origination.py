@@ -28,7 +28,7 @@ class Origination:
     """The cluster's."""
     config: ClusterTlsConfig
     _clients: dict[tuple[str, ...], ClientTls] = attrs.field(factory=dict, init=False)
-    # By what they offer: a few, as each lane of the cluster offers one thing.
+    # By what they offer: a few, as each connector of the cluster offers one thing.
     _gate: HandshakeGate = attrs.field(factory=HandshakeGate, init=False)
 
     def __attrs_post_init__(self) -> None:

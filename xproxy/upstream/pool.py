@@ -1,6 +1,6 @@
 """Connections for one request at a time: which to use, whether to open one, to wait, or to refuse.
 
-It decides and keeps count; the lane dials and closes (idea: httpcore's connection pool).
+It decides and keeps count; the connector dials and closes (idea: httpcore's connection pool).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class SerialPool:
     """Connections that carried a one-way message, and carry nothing else any more: an answer behind it would wait
     until the endpoint is done with it, and it may be answered although nobody asked for that."""
     open: int = 0
-    """Connections there are, idle, leased and being opened; written by the lane."""
+    """Connections there are, idle, leased and being opened; written by the connector."""
     granted: int = 0
     """Times that leave to open one was given and not taken yet: in this round of the loop it is."""
     waiting: list[Waiter] = attrs.field(init=False)

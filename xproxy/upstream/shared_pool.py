@@ -1,8 +1,8 @@
 """Connections for many requests at a time: which to use, whether to open another, or to wait.
 
-It decides and keeps count; the lane dials (idea: httpcore's connection pool). Where a peer bounds how many requests
-it takes at a time on a connection, each of them is a place. Those who wait are given places as they become free, and
-leave to open a connection where there may be another.
+It decides and keeps count; the connector dials (idea: httpcore's connection pool). Where a peer bounds how many
+requests it takes at a time on a connection, each of them is a place. Those who wait are given places as they become
+free, and leave to open a connection where there may be another.
 
 Rule of this file: what was given counts as taken from then on. Who comes meanwhile does not get it too.
 """

@@ -18,7 +18,7 @@ from xproxy.config.schema import TimeoutsConfig
 from xproxy.connection.serial.body import BYPASS_AFTER, PulledBody
 from xproxy.connection.serial.downstream import SerialDownstream
 from xproxy.connection.serial.upstream import SerialUpstream
-from xproxy.connection.service import DownstreamStats, Port, Service
+from xproxy.connection.service import DownstreamStats, FilterChain, Service
 from xproxy.model.errors import RequestBroken
 from xproxy.model.frames import (
     Data,
@@ -136,7 +136,7 @@ async def tunnel() -> AsyncIterator[Tunnel]:
             downstream,
             OPAQUE.open(Role.SERVER, DEFAULT_LIMITS),
             facts_of("opaque", OPAQUE.traits),
-            Port("test", service, stats),
+            FilterChain("test", service, stats),
             timers,
         )
         ended = trio.Event()

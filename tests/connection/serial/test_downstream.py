@@ -206,7 +206,7 @@ async def test_an_answer_before_the_body_ended_is_sent_and_the_connection_closed
         await pair.client.send(b"defg")
         await pair.client.expect(END)
         await pair.ended.wait()
-        assert pair.lane.idle == []
+        assert pair.connector.idle == []
 
 
 async def test_after_a_refusal_input_is_read_for_a_while_so_that_it_is_not_lost(
@@ -481,7 +481,7 @@ async def test_a_client_that_goes_at_any_byte_of_its_request(
         await pair.ended.wait()
         await wait_all_tasks_blocked()
         # The upstream sees no whole request.
-        if pair.lane.opened.statistics().current_buffer_used:
+        if pair.connector.opened.statistics().current_buffer_used:
             upstream = await pair.accept()
             got = b""
             while piece := await upstream.raw.receive_some():

@@ -181,8 +181,8 @@ async def test_cancelling_anywhere_leaves_nothing_counted_or_open(
     assert isinstance(pair.stream, TrioStream)
     with pytest.raises(trio.ClosedResourceError):
         await pair.stream.read()
-    assert pair.lane.idle == []
-    while pair.lane.opened.statistics().current_buffer_used:
+    assert pair.connector.idle == []
+    while pair.connector.opened.statistics().current_buffer_used:
         upstream = await pair.accept()
         while await upstream.raw.receive_some():
             pass

@@ -25,7 +25,7 @@ from tests.connection.web import (
 from tests.transport.ends import HERE, THERE, polling, tcp_pair
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
 from xproxy.connection.serial.downstream import SerialDownstream
-from xproxy.connection.service import DownstreamStats, Port, Service
+from xproxy.connection.service import DownstreamStats, FilterChain, Service
 from xproxy.model.limits import DEFAULT_LIMITS, KIB, MIB
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
@@ -126,7 +126,7 @@ async def test_a_body_that_stalls_where_a_read_was_full_is_answered_408() -> Non
             poller.add(ours, THERE, HERE),
             HTTP1.open(Role.SERVER, DEFAULT_LIMITS),
             facts_of("http1", HTTP1.traits),
-            Port("test", service, DownstreamStats()),
+            FilterChain("test", service, DownstreamStats()),
             timers,
         )
         head_ = b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n"

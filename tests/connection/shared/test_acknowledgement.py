@@ -23,7 +23,7 @@ from xproxy.codecs.http2.wire import (
     settings,
 )
 from xproxy.config.schema import TimeoutsConfig
-from xproxy.connection.service import DownstreamStats, Port, Service
+from xproxy.connection.service import DownstreamStats, FilterChain, Service
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.errors import UpstreamRefused
 from xproxy.model.limits import DEFAULT_LIMITS, MIB, Duration
@@ -45,7 +45,7 @@ class Accused:
     connection: Multiplexed
     peer: End
     ended: trio.Event
-    port: Port
+    chain: FilterChain
 
 
 @asynccontextmanager
@@ -53,7 +53,7 @@ async def connected(role: Role, plugin: Http2Plugin = PLUGIN) -> AsyncIterator[A
     """Give a connection in ``role`` that is running, its timers, and its peer, which has greeted."""
     timers = Timers()
     service = Service(nobody, TimeoutsConfig(), MIB, 100, MIB)
-    port = Port("test", service, DownstreamStats())
+    chain = FilterChain("test", service, DownstreamStats())
     async with memory_stream() as (stream, peer), trio.open_nursery() as nursery:
         nursery.start_soon(timers.run)
         connection = Multiplexed(
@@ -61,10 +61,10 @@ async def connected(role: Role, plugin: Http2Plugin = PLUGIN) -> AsyncIterator[A
             plugin.open(role, DEFAULT_LIMITS),
             role,
             facts_of(plugin.name, plugin.traits),
-            port if role is Role.SERVER else None,
+            chain if role is Role.SERVER else None,
             timers,
         )
-        made = Accused(connection, peer, trio.Event(), port)
+        made = Accused(connection, peer, trio.Event(), chain)
 
         async def run() -> None:
             await connection.run()
@@ -98,7 +98,7 @@ async def test_a_peer_that_says_nothing_is_told_and_left(
         await at.peer.aclose()
         await at.ended.wait()
         if role is Role.SERVER:
-            assert at.port.stats.downstream_cx_limit == {"settings_timeout": 1}
+            assert at.chain.stats.downstream_cx_limit == {"settings_timeout": 1}
         else:
             assert isinstance(await outcome(at.connection), UpstreamRefused)
 
@@ -110,7 +110,7 @@ async def test_a_peer_that_acknowledges_stays(role: Role, autojump_clock: MockCl
         await at.peer.send(SETTINGS_ACK)
         await trio.sleep(100)
         assert at.connection.serving
-        assert at.port.stats.downstream_cx_limit == {}
+        assert at.chain.stats.downstream_cx_limit == {}
 
 
 async def test_the_time_is_an_option(autojump_clock: MockClock) -> None:
@@ -124,10 +124,10 @@ async def test_the_time_is_an_option(autojump_clock: MockClock) -> None:
 
 async def test_what_was_not_read_is_not_held_against_the_peer(autojump_clock: MockClock) -> None:
     async with connected(Role.SERVER) as at:
-        at.connection.wire.deaf = True
+        at.connection.wire.read_disabled = True
         await trio.sleep(30)
         assert at.connection.serving
-        at.connection.wire.deaf = False
+        at.connection.wire.read_disabled = False
         await trio.sleep(1.5)
         assert not at.connection.serving
 
@@ -146,7 +146,7 @@ async def test_requests_of_a_peer_that_exceeds_a_bound_are_given_up(
         raise AssertionError
 
     async with connected(Role.SERVER) as at:
-        at.port.service.handler = slow
+        at.chain.service.handler = slow
         await at.peer.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x82\x86\x84\x41\x01a"))
         await received(at.peer)
         assert cancelled.is_set()

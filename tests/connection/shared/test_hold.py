@@ -13,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.connection.kit import memory_stream
 from tests.connection.shared.wires import shared_wire
 from xproxy.config.schema import TimeoutsConfig
-from xproxy.connection.service import DownstreamStats, Port, Service
+from xproxy.connection.service import DownstreamStats, FilterChain, Service
 from xproxy.connection.shared.hold import Hold
 from xproxy.connection.shared.inflow import Inflow
 from xproxy.connection.shared.outbox import Outbox
@@ -36,7 +36,7 @@ async def nobody(_request: Request) -> Response:
     raise AssertionError("no stream is served here")
 
 
-PORT = Port("test", Service(nobody, TimeoutsConfig(), MIB, 1, MIB), DownstreamStats())
+PORT = FilterChain("test", Service(nobody, TimeoutsConfig(), MIB, 1, MIB), DownstreamStats())
 
 
 class Crowd(Served):
@@ -49,7 +49,7 @@ class Crowd(Served):
     def crowded(self) -> bool:
         return self.full
 
-    def forsake(self) -> None:
+    def client_gone(self) -> None:
         self.forsaken += 1
 
     def end_one(self) -> None:
@@ -85,10 +85,10 @@ async def holding(prepare: Callable[[Scene], None]) -> AsyncIterator[Scene]:
         prepare(scene)
         nursery.start_soon(scene.wait)
         await wait_all_tasks_blocked()
-        assert (scene.wire.deaf, scene.over.is_set()) == (True, False)
+        assert (scene.wire.read_disabled, scene.over.is_set()) == (True, False)
         yield scene
         await wait_all_tasks_blocked()
-        assert (scene.wire.deaf, scene.over.is_set()) == (False, True)
+        assert (scene.wire.read_disabled, scene.over.is_set()) == (False, True)
         nursery.cancel_scope.cancel()
 
 
@@ -150,4 +150,4 @@ async def test_who_asks_goes_on_reading_whatever_waits_to_be_written(
         scene = scene_of(stream, peer, Role.CLIENT)
         full_outbox(scene)
         await scene.wait()
-        assert not scene.wire.deaf
+        assert not scene.wire.read_disabled

@@ -92,7 +92,7 @@ async def test_many_streams_share_one_upstream_connection_and_keep_their_ids(
         assert {frame.stream_id: frame.data for frame in answers} == {
             id_: b"re %d" % id_ for id_ in ids
         }
-        assert pair.lane.opened.statistics().current_buffer_used == 0
+        assert pair.connector.opened.statistics().current_buffer_used == 0
 
 
 async def test_a_batch_of_answers_leaves_in_one_write(autojump_clock: MockClock) -> None:
@@ -542,7 +542,7 @@ async def test_a_ping_each_second_goes_on_for_ever(autojump_clock: MockClock) ->
             await trio.sleep(1.0)
             await pair.client.send(ping(number.to_bytes(8, "big")))
             await pair.client.expect(re.compile(b"(?s).*" + re.escape(number.to_bytes(8, "big"))))
-        assert pair.port.stats.downstream_rq_active == 1
+        assert pair.chain.stats.downstream_rq_active == 1
         await pair.client.send(rst_stream(1, 8))
         await wait_all_tasks_blocked()
 
@@ -562,8 +562,8 @@ async def test_calls_given_up_while_the_upstream_hangs_cost_nobody_anything(
             await trio.sleep(waited)
             await pair.client.send(b"".join([rst_stream(n, 8) for n in ids]))
         await wait_all_tasks_blocked()
-        assert pair.port.stats.downstream_rq_active == 1
-        assert pair.port.stats.downstream_cx_protocol_error == 0
+        assert pair.chain.stats.downstream_rq_active == 1
+        assert pair.chain.stats.downstream_cx_protocol_error == 0
 
 
 async def test_rapid_resets_still_end_the_connection(autojump_clock: MockClock) -> None:
@@ -576,7 +576,7 @@ async def test_rapid_resets_still_end_the_connection(autojump_clock: MockClock) 
         ]
         await pair.client.send(b"".join(heads))
         await pair.ended.wait()
-        assert pair.port.stats.downstream_cx_limit == {"max_resets": 1}
+        assert pair.chain.stats.downstream_cx_limit == {"max_resets": 1}
 
 
 async def test_streams_that_hold_much_are_answered_with_overload_and_then_the_connection_ends(

@@ -169,12 +169,12 @@ async def test_oneway_messages_outlive_whoever_asked_and_the_loss_is_counted_onc
         await wait_all_tasks_blocked()
         served = served_of(pair)
         assert not served.cancel()
-        served.forsake()
+        served.client_gone()
         assert pair.stats.downstream_cx_destroy_remote == 0
         await pair.client.send(question(2, b"b"))
         await wait_all_tasks_blocked()
-        served.forsake()
-        served.forsake()
+        served.client_gone()
+        served.client_gone()
         await wait_all_tasks_blocked()
         assert pair.stats.downstream_cx_destroy_remote == 1
         assert gate.cancelled == [b"b"]

@@ -37,7 +37,7 @@ from xproxy.codecs.http2.wire import (
 )
 from xproxy.config.schema import TimeoutsConfig
 from xproxy.connection.serial.upstream import LAST_WORDS_SECONDS
-from xproxy.connection.service import DownstreamStats, Port, Service
+from xproxy.connection.service import DownstreamStats, FilterChain, Service
 from xproxy.connection.shared.calls import MOST_RESETS, RESETS_A_SECOND
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.errors import UpstreamProtocolError, UpstreamRefused, UpstreamReset
@@ -354,7 +354,7 @@ async def test_a_bound_upstream_asks_the_client(autojump_clock: MockClock) -> No
                     LINES.open(Role.CLIENT, DEFAULT_LIMITS),
                     Role.CLIENT,
                     facts_of("lines", LINES.traits),
-                    Port("bound", service, DownstreamStats()),
+                    FilterChain("bound", service, DownstreamStats()),
                     pair.timers,
                 )
                 downstream.bind("bound", bound)

@@ -42,7 +42,7 @@ async def test_a_connection_that_has_ended_takes_nothing_and_says_so(
         wire.consumed(1, 100)
         wire.abandon(1)
         wire.finish_if_idle()
-        wire.yield_streams()
+        wire.stop_streams()
         connection.drain()
         connection.close_soon()
         assert wire.phase is Phase.CLOSED

@@ -22,7 +22,7 @@ from xproxy.connection.serial.body import PulledBody
 from xproxy.connection.serial.request_body import RequestBody, TunnelBody
 from xproxy.connection.serial.wire import SerialWire
 from xproxy.connection.serial.writing import SerialWriting
-from xproxy.connection.service import Port, Service
+from xproxy.connection.service import FilterChain, Service
 from xproxy.connection.standing import Moment, Standing
 from xproxy.connection.streams import answer
 from xproxy.model.errors import (
@@ -68,7 +68,7 @@ class SerialDownstream(SerialWriting, Bindings):
         stream: ByteStream,
         codec: Codec,
         facts: ConnectionFacts,
-        port: Port,
+        chain: FilterChain,
         timers: Timers,
         *,
         waited: float = 0.0,
@@ -78,7 +78,7 @@ class SerialDownstream(SerialWriting, Bindings):
 
         ``moment``: the connection was frozen at it, elsewhere; ``codec`` was made of its parts.
         """
-        super().__init__(SerialWire(stream, codec, port.stats, facts.share), facts, port, timers)
+        super().__init__(SerialWire(stream, codec, chain.stats, facts.share), facts, chain, timers)
         facts.downstream = self
         facts.share.holder = self
         self._busy = False  # a stream, or a head that is not complete yet
@@ -95,7 +95,7 @@ class SerialDownstream(SerialWriting, Bindings):
 
     async def run(self, first: bytes) -> None:
         """Serve the connection, whose first bytes have been read already, until it ends; then close it."""
-        self._port.stats.downstream_rx_bytes_total += len(first)
+        self._chain.stats.downstream_rx_bytes_total += len(first)
         self.wire.inbox.extend(self.wire.codec.receive(first))
         self.wire.stream.settle()
         self._half_finished |= bool(first) and not self.wire.inbox
@@ -118,7 +118,7 @@ class SerialDownstream(SerialWriting, Bindings):
             await self._leave()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             if self.request is not None:
-                self._port.stats.downstream_cx_destroy_remote += 1
+                self._chain.stats.downstream_cx_destroy_remote += 1
         finally:
             self._timers.discard(self._timer)
             self.facts.share.holder = None
@@ -144,16 +144,16 @@ class SerialDownstream(SerialWriting, Bindings):
         if supports(self.wire.codec, SupportsGoAway):
             self.wire.codec.goaway()
         if self._frozen:
-            self._time_left = min(self._time_left, self._port.service.timeouts.linger)
+            self._time_left = min(self._time_left, self._chain.service.timeouts.linger)
         elif not self._busy and self.scope is not None:
-            self._timers.arm(self._timer, trio.current_time() + self._port.service.timeouts.linger)
+            self._timers.arm(self._timer, trio.current_time() + self._chain.service.timeouts.linger)
 
     @property
     def idle_since(self) -> float | None:
         """Since when nothing has been asked for, or a head is awaited (trio clock); None: a stream is in flight."""
         if self.request is not None or self.wire.inbox or self.scope is None:
             return None
-        timeouts = self._port.service.timeouts
+        timeouts = self._chain.service.timeouts
         return self._timer.deadline - ((timeouts.head if self._busy else timeouts.idle) or 1e9)
 
     def shed(self) -> None:
@@ -236,7 +236,7 @@ class SerialDownstream(SerialWriting, Bindings):
                     return
             if wire.phase is not _SERVING and wire.phase in INPUT_OVER:
                 return
-            timeouts = self._port.service.timeouts
+            timeouts = self._chain.service.timeouts
             if self._half_finished or (wire.progress is not None and wire.progress.unfinished):
                 if not self._busy:
                     self._busy = True
@@ -260,7 +260,7 @@ class SerialDownstream(SerialWriting, Bindings):
             data, frame, frames = b"", None, _NONE
             data = await wire.stream.read()
             if data:
-                self._port.stats.downstream_rx_bytes_total += len(data)
+                self._chain.stats.downstream_rx_bytes_total += len(data)
                 frames = wire.codec.receive(data)
                 if len(data) > TINY or self._half_finished:
                     wire.stream.settle()
@@ -286,11 +286,11 @@ class SerialDownstream(SerialWriting, Bindings):
         # However the connection ends, its client may be sending still, and has to read what it was told.
         phase = self.wire.phase
         if phase not in INPUT_OVER and phase is not Phase.BROKEN:
-            silence = self._port.service.timeouts.linger
+            silence = self._chain.service.timeouts.linger
             await linger(self.wire.stream, silence, heard=self._heard)
 
     def _heard(self, count: int) -> None:
-        self._port.stats.downstream_rx_bytes_total += count
+        self._chain.stats.downstream_rx_bytes_total += count
 
     async def _aside(self, frame: Frame) -> bool:
         # A frame that begins no stream. True: the connection ends.
@@ -305,7 +305,7 @@ class SerialDownstream(SerialWriting, Bindings):
 
     async def _interrupted(self) -> bool:
         # The scope was cancelled. True: go on with the connection.
-        stats = self._port.stats
+        stats = self._chain.stats
         request, self.request = self.request, None
         begun = self._busy and self._stopped is not None  # a head that may not go on
         if not self._timer.fired and (self._stopped is None or (request is None and not begun)):
@@ -327,8 +327,9 @@ class SerialDownstream(SerialWriting, Bindings):
                 return True
             if self._busy:
                 stats.downstream_cx_head_timeout += 1
+                limit = self._chain.service.timeouts.head
                 error = RequestTimeout(
-                    f"the request head was not complete within {self._port.service.timeouts.head:g} s (timeouts.head)"
+                    f"the request head was not complete within {limit:g} s (timeouts.head)"
                 )
                 self._refused(error_head(error), error.flag)
                 await self._farewell(error)
@@ -355,8 +356,8 @@ class SerialDownstream(SerialWriting, Bindings):
     # ---- one stream
 
     async def _exchange(self, head: Head) -> None:
-        service = self._service = self._port.service
-        stats = self._port.stats
+        service = self._service = self._chain.service
+        stats = self._chain.stats
         stats.downstream_rq_total += 1
         stats.downstream_rq_active += 1
         service.streams += 1
@@ -432,8 +433,8 @@ class SerialDownstream(SerialWriting, Bindings):
                     self._half_close = True
                     self.wire.after(Event.GOODBYE)  # it is no message's connection any more
                     tunnels = 1
-                    self._port.stats.downstream_tunnels_total += 1
-                    self._port.stats.downstream_tunnels_active += 1
+                    self._chain.stats.downstream_tunnels_total += 1
+                    self._chain.stats.downstream_tunnels_active += 1
                 else:
                     self.wire.stream.half_close = half_close
                 await self._respond(request, response, keep=True)
@@ -449,7 +450,7 @@ class SerialDownstream(SerialWriting, Bindings):
             broken = group
         finally:
             self._nursery = None
-            self._port.stats.downstream_tunnels_active -= tunnels
+            self._chain.stats.downstream_tunnels_active -= tunnels
             if not tunnels:
                 self.wire.stream.half_close = half_close
             if response is not None:
@@ -461,7 +462,7 @@ class SerialDownstream(SerialWriting, Bindings):
             finally:
                 del broken  # it knows this frame
         if self._cut_off:
-            brief = self._port.service.timeouts.linger
+            brief = self._chain.service.timeouts.linger
             await hear_out(self.wire.stream, brief, brief, heard=self._heard)
             self.wire.abort()
         if self.facts.traits.headless and isinstance(body, PulledBody) and not body.finished:
@@ -488,7 +489,7 @@ class SerialDownstream(SerialWriting, Bindings):
                 return
             head = response.head
             body = response.body
-            stats = self._port.stats
+            stats = self._chain.stats
             if request.record.local:
                 stats.downstream_rq_local += 1
             if type(body) is BytesBody and body.trailers is None:
@@ -540,7 +541,7 @@ class SerialDownstream(SerialWriting, Bindings):
     @property
     def draining(self) -> bool:
         """See Downstream."""
-        return self._port.draining
+        return self._chain.draining
 
     async def call(self, request: Request) -> Response:
         """See Downstream."""

@@ -13,7 +13,7 @@ from xproxy.connection.refusals import tell_of_refusal
 from xproxy.connection.serial.body import BYPASS_AFTER, PulledBody
 from xproxy.connection.serial.request_body import TunnelBody
 from xproxy.connection.serial.wire import SerialWire
-from xproxy.connection.service import Port, Service
+from xproxy.connection.service import FilterChain, Service
 from xproxy.connection.streams import StreamScope
 from xproxy.connection.wire import WriteStalled
 from xproxy.model.errors import LocalProtocolError, RequestBroken, StreamError
@@ -29,16 +29,16 @@ _logger = logging.getLogger(__name__)
 class SerialWriting(StreamScope):
     """The way out of a connection; ``downstream`` adds its life."""
 
-    __slots__ = ("_cut_off", "_half_close", "_port", "_service", "_tunnel", "facts", "wire")
+    __slots__ = ("_chain", "_cut_off", "_half_close", "_service", "_tunnel", "facts", "wire")
 
     def __init__(
-        self, wire: SerialWire, facts: ConnectionFacts, port: Port, timers: Timers
+        self, wire: SerialWire, facts: ConnectionFacts, chain: FilterChain, timers: Timers
     ) -> None:
         StreamScope.__init__(self, timers, facts.share)
         self.wire = wire
         self.facts = facts
-        self._port = port
-        self._service: Service = port.service
+        self._chain = chain
+        self._service: Service = chain.service
         self._half_close = False
         self._cut_off = False
         """A tunnel that its upstream broke off is to be reset, once its client has had time to read."""
@@ -46,13 +46,13 @@ class SerialWriting(StreamScope):
         """What the client sends into the tunnel that the request asks for, if it does."""
 
     def _count(self, status: Status) -> None:
-        statuses = self._port.stats.statuses
+        statuses = self._chain.stats.statuses
         statuses[status] = statuses.get(status, 0) + 1
 
     async def _write(self, data: bytes) -> None:
         wire = self.wire
         sent = 0 if wire.rest else wire.stream.write_now(data)
-        self._port.stats.downstream_tx_bytes_total += sent
+        self._chain.stats.downstream_tx_bytes_total += sent
         if sent != len(data):
             await self._write_rest(memoryview(data)[sent:])
 
@@ -66,7 +66,7 @@ class SerialWriting(StreamScope):
         try:
             await wire.flush(self.touch, limit)
         except WriteStalled as exc:
-            self._port.stats.downstream_cx_write_timeout += 1
+            self._chain.stats.downstream_cx_write_timeout += 1
             wire.abort()
             raise trio.BrokenResourceError(
                 f"the client took nothing for {limit:g} s (timeouts.write)"
@@ -119,7 +119,7 @@ class SerialWriting(StreamScope):
             self._told(request, error.status)
             request.record.flag(error.flag)
             request.record.detail = error.detail
-            self._port.stats.downstream_rq_reset += 1
+            self._chain.stats.downstream_rq_reset += 1
             wire.after(Event.GOODBYE)
             farewell = wire.codec.send(Reset(1, error.status))
             if farewell:
@@ -132,7 +132,7 @@ class SerialWriting(StreamScope):
                 wire.abort()
 
     async def _bypass(self, request: Request, body: PulledBody) -> None:
-        stats = self._port.stats
+        stats = self._chain.stats
 
         def moved(count: int) -> None:
             request.record.sent_bytes += count
@@ -155,7 +155,7 @@ class SerialWriting(StreamScope):
     # ---- last words
 
     async def _refuse(self, violation: Violation) -> None:
-        self._port.stats.downstream_cx_protocol_error += 1
+        self._chain.stats.downstream_cx_protocol_error += 1
         if violation.farewell:
             self._count(violation.reason)
             if self.request is None:
@@ -166,7 +166,7 @@ class SerialWriting(StreamScope):
                 )
         _logger.info(
             "listener %s: %s from %s: %s",
-            self._port.name,
+            self._chain.name,
             self.facts.protocol,
             self.facts.peer,
             violation.detail,
@@ -175,8 +175,8 @@ class SerialWriting(StreamScope):
             await self._write(violation.farewell)
 
     def _refused(self, head: ResponseHead, flag: str) -> None:
-        self._port.stats.downstream_rq_refused += 1
-        tell_of_refusal(self._port, self.facts, head, flag, self)
+        self._chain.stats.downstream_rq_refused += 1
+        tell_of_refusal(self._chain, self.facts, head, flag, self)
 
     async def _farewell(self, error: StreamError) -> None:
         # Answer a stream that was cut off. A peer that does not read must not hold us: the write is bounded.
@@ -186,7 +186,7 @@ class SerialWriting(StreamScope):
             self.wire.after(Event.GOODBYE)  # the protocol has no place for an answer here
             return
         self._count(error.status)
-        with trio.move_on_after(self._port.service.timeouts.linger) as scope:
+        with trio.move_on_after(self._chain.service.timeouts.linger) as scope:
             await self._write(data)
         if scope.cancelled_caught:
             self.wire.after(Event.GOODBYE)

@@ -50,7 +50,7 @@ class Acknowledgement:
         codec = self._wire.codec
         if not supports(codec, SupportsDeadline) or codec.acknowledged:
             return
-        if self._wire.deaf:
+        if self._wire.read_disabled:
             self._timers.arm(self._timer, trio.current_time() + _AGAIN)
             return
-        self._wire.accuse(codec.overdue())
+        self._wire.violated(codec.overdue())

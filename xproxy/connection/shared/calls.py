@@ -244,7 +244,7 @@ class Calls:
         return self._refusing or self.lost is not None or self._wire.phase not in READS
 
     def _refused(self) -> UpstreamRefused:
-        # Nothing was sent: the lane had it when it was good, which was a moment ago.
+        # Nothing was sent: the connector had it when it was good, which was a moment ago.
         return UpstreamRefused(
             f"{self._wire.stream.peer} takes no more requests on this connection",
             leaving=True,
@@ -279,7 +279,7 @@ class Calls:
         if len(calls) + len(late) > ids:
             if late:
                 # Its peer owes too many answers: a fresh connection has all ids.
-                self._wire.yield_streams()
+                self._wire.stop_streams()
                 raise UpstreamRefused(
                     f"{self._wire.stream.peer}: {len(late)} answers are overdue", leaving=True
                 )
@@ -353,7 +353,7 @@ class Calls:
             return True
         self._resets = level
         self._unsaid.add(stream_id)
-        self._wire.yield_streams()
+        self._wire.stop_streams()
         return False
 
     def unwanted(self, stream_id: int) -> bool:

@@ -24,17 +24,17 @@ class Hold:
     async def wait(self) -> None:
         """Return when there is room. Meanwhile nobody would see the peer hang up, but for the watch."""
         wire = self._wire
-        wire.deaf = True
+        wire.read_disabled = True
         with trio.CancelScope() as scope:
             wire.stream.watch(scope)
             try:
                 await self._room()
             finally:
                 wire.stream.watch(None)
-                wire.deaf = False
+                wire.read_disabled = False
         if scope.cancelled_caught:
             # What it sent before that is still to be read; it is not much, and may be one-way.
-            self._served.forsake()
+            self._served.client_gone()
             await self._room()
 
     async def _room(self) -> None:

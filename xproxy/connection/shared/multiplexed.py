@@ -19,7 +19,7 @@ from xproxy.connection.bindings import Bindings
 from xproxy.connection.phase import INPUT_OVER, Event, Phase
 from xproxy.connection.refusals import count_refusal
 from xproxy.connection.serial.upstream import LAST_WORDS_SECONDS
-from xproxy.connection.service import Port
+from xproxy.connection.service import FilterChain
 from xproxy.connection.shared.acknowledgement import Acknowledgement
 from xproxy.connection.shared.calls import Calls
 from xproxy.connection.shared.hold import Hold
@@ -61,7 +61,7 @@ class Multiplexed(Bindings):
         codec: Codec,
         role: Role,
         facts: ConnectionFacts,
-        port: Port | None,
+        chain: FilterChain | None,
         timers: Timers,
         *,
         max_outbox_bytes: int = MIB,
@@ -69,15 +69,15 @@ class Multiplexed(Bindings):
         write_stall: float = 60.0,
         moment: Moment | None = None,
     ) -> None:
-        """``port``: who serves the peer's requests; None refuses them.
+        """``chain``: who serves the peer's requests; None refuses them.
 
         ``moment``: the connection was frozen at it, elsewhere; ``codec`` was made of its parts.
         """
         self._moment = moment
         self.facts = facts
-        self._port = port
+        self._chain = chain
         self._timers = timers
-        self._stats = port.stats if port is not None and role is Role.SERVER else None
+        self._stats = chain.stats if chain is not None and role is Role.SERVER else None
         outbox = Outbox(max_outbox_bytes, write_stall, self._stats, facts.share)
         whole = facts.traits.sharing if role is Role.SERVER else _upstream_sharing(facts)
         self.wire = SharedWire(stream, codec, outbox, role, facts, whole=whole is Sharing.MESSAGES)
@@ -93,7 +93,7 @@ class Multiplexed(Bindings):
         writing."""
         if moment is not None:
             self._calls.last_id = moment.last_id
-        self._served = Served(self.wire, port, timers)
+        self._served = Served(self.wire, chain, timers)
         self._hold = Hold(self.wire, self._served)
         self._scope = trio.CancelScope()
         self._written = trio.Event()
@@ -103,8 +103,8 @@ class Multiplexed(Bindings):
         self._acknowledgement: Acknowledgement | None = None
         if role is Role.SERVER:
             facts.downstream = self
-            if port is not None:
-                self._silence = Silence(self.wire, port, timers)
+            if chain is not None:
+                self._silence = Silence(self.wire, chain, timers)
 
     # ---- life
 
@@ -214,7 +214,7 @@ class Multiplexed(Bindings):
     async def _farewell(self) -> None:
         # The outbox itself gives up on a peer that takes nothing; one that is gone needs no patience at all.
         wire = self.wire
-        silence = self._port.service.timeouts.linger if self._port is not None else 1.0
+        silence = self._chain.service.timeouts.linger if self._chain is not None else 1.0
         with trio.move_on_after(silence if wire.gone else math.inf):
             await self._written.wait()
         owed = wire.half or wire.violation is not None or self._served.answered_late
@@ -273,7 +273,7 @@ class Multiplexed(Bindings):
             )
         )
         if wire.gone:
-            self._served.forsake()
+            self._served.client_gone()
         elif wire.phase in INPUT_OVER or wire.violation is not None:
             self._served.cut_off()
 
@@ -285,7 +285,7 @@ class Multiplexed(Bindings):
         hold = self._hold
         share = self.facts.share
         # Where bodies come in pieces windows bound them, and who is not read could give no credit either.
-        serves = self._port is not None
+        serves = self._chain is not None
         stops = wire.whole and serves
         told = wire.read_at
         tell_at = told + _TELL if wire.elapsed is not None else math.inf
@@ -395,8 +395,8 @@ class Multiplexed(Bindings):
         try:
             await wire.outbox.run(wire)
         except WriteStalled as exc:
-            if self._port is not None:
-                self._port.stats.downstream_cx_write_timeout += 1
+            if self._chain is not None:
+                self._chain.stats.downstream_cx_write_timeout += 1
             wire.give_up(f"{exc} (timeouts.write)")
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             broken = wire.phase is Phase.BROKEN
@@ -433,8 +433,8 @@ class Multiplexed(Bindings):
                 return True
             self.wire.outbox.put(frame.data)  # type: ignore[union-attr]  # by kind
             refused: ResponseHead | None = frame.refused  # type: ignore[union-attr, assignment]  # by kind
-            if refused is not None and self._port is not None:
-                count_refusal(self._port, self.facts, refused, "DPE")
+            if refused is not None and self._chain is not None:
+                count_refusal(self._chain, self.facts, refused, "DPE")
             if self.wire.on_room is not None:
                 self.wire.on_room()  # it may have said how many requests it takes
         elif isinstance(frame, Data | Trailers):
@@ -449,16 +449,16 @@ class Multiplexed(Bindings):
             if frame.last_stream_id is not None:
                 self._calls.refused_above(frame.last_stream_id)
         elif isinstance(frame, Violation):
-            self.wire.accuse(frame)
+            self.wire.violated(frame)
             return True
         return False
 
     def _tell_off(self, violation: Violation) -> None:
         # The peer's crime: all that was asked of it fails, and it is told.
-        wire, port = self.wire, self._port
+        wire, chain = self.wire, self._chain
         protocol, peer = self.facts.protocol, wire.stream.peer
-        if port is not None and wire.role is Role.SERVER:
-            stats = port.stats
+        if chain is not None and wire.role is Role.SERVER:
+            stats = chain.stats
             stats.downstream_cx_protocol_error += 1
             if violation.limit:
                 limits = stats.downstream_cx_limit
@@ -466,8 +466,10 @@ class Multiplexed(Bindings):
             if violation.farewell and wire.whole:
                 # In a protocol of messages the last word is the answer to the one that could not be read.
                 answer = ResponseHead(status=violation.reason, extra=Local(detail=violation.detail))
-                count_refusal(port, self.facts, answer, "DPE")
-            _logger.info("listener %s: %s from %s: %s", port.name, protocol, peer, violation.detail)
+                count_refusal(chain, self.facts, answer, "DPE")
+            _logger.info(
+                "listener %s: %s from %s: %s", chain.name, protocol, peer, violation.detail
+            )
         else:
             _logger.info("endpoint %s: %s: %s", peer, protocol, violation.detail)
         self._calls.lose(UpstreamProtocolError(f"{peer}: {violation.detail}"))
@@ -496,7 +498,7 @@ class Multiplexed(Bindings):
     @property
     def draining(self) -> bool:
         """See Downstream."""
-        return self._port is not None and self._port.draining
+        return self._chain is not None and self._chain.draining
 
 
 def _upstream_sharing(facts: ConnectionFacts) -> Sharing:

@@ -7,7 +7,7 @@ from typing import Final
 import trio
 
 from xproxy.connection.phase import Phase
-from xproxy.connection.service import Port
+from xproxy.connection.service import FilterChain
 from xproxy.connection.shared.wire import SharedWire
 from xproxy.connection.shared.worker import Worker
 from xproxy.model.errors import RequestBroken, StreamError
@@ -27,9 +27,9 @@ class Served:
 
     __slots__ = (
         "_awaited",
-        "_forsaken",
+        "_chain",
+        "_client_gone",
         "_per_stream",
-        "_port",
         "_spare_key",
         "_timers",
         "_wire",
@@ -38,16 +38,16 @@ class Served:
         "idle",
     )
 
-    def __init__(self, wire: SharedWire, port: Port | None, timers: Timers) -> None:
+    def __init__(self, wire: SharedWire, chain: FilterChain | None, timers: Timers) -> None:
         self._wire = wire
-        self._port = port
+        self._chain = chain
         self._timers = timers
         # Where bodies come in pieces, credit and resets must go on being read while all streams wait for them: there
         # the codec refuses streams above the limit itself, and ours is only the last resort.
         self._per_stream = 1 if wire.whole else 2
         self._awaited: trio.Event | None = None
         self._spare_key = 0
-        self._forsaken = False
+        self._client_gone = False
         self.by_id: dict[int, Worker] = {}
         wire.served = self.by_id
         """Those in flight."""
@@ -59,8 +59,8 @@ class Served:
     @property
     def crowded(self) -> bool:
         """As many streams are in flight as may be (``max_streams``)."""
-        port = self._port
-        return port is not None and len(self.by_id) >= port.service.max_streams * self._per_stream
+        chain = self._chain
+        return chain is not None and len(self.by_id) >= chain.service.max_streams * self._per_stream
 
     async def room(self) -> None:
         """Return when another stream may begin."""
@@ -80,8 +80,8 @@ class Served:
 
     def requested(self, frame: Head) -> None:
         """Take a request head: somebody serves its stream."""
-        port = self._port
-        if port is None:
+        chain = self._chain
+        if chain is None:
             wire = self._wire
             wire.outbox.put(wire.codec.send(Head(frame.stream_id, _REFUSED, b"", True)))
             return
@@ -95,7 +95,7 @@ class Served:
             self.by_id[key] = worker
             worker.hand_over(frame, key)
         else:
-            worker = Worker(self._wire, self, port, self._timers, frame, key)
+            worker = Worker(self._wire, self, chain, self._timers, frame, key)
             self.by_id[key] = worker
             self._wire.spawn(worker.run)
         if frame.end and self._wire.flow is not None:
@@ -162,11 +162,11 @@ class Served:
             worker.cancel()
         return bool(waiting)
 
-    def forsake(self) -> None:
+    def client_gone(self) -> None:
         """Nobody waits for answers any more."""
-        if self.cancel() and self._port is not None and not self._forsaken:
-            self._forsaken = True
-            self._port.stats.downstream_cx_destroy_remote += 1
+        if self.cancel() and self._chain is not None and not self._client_gone:
+            self._client_gone = True
+            self._chain.stats.downstream_cx_destroy_remote += 1
 
     def end(self) -> None:
         """The connection has ended."""

@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from xproxy.connection.phase import Phase
-from xproxy.connection.service import Port
+from xproxy.connection.service import FilterChain
 from xproxy.connection.shared.wire import SharedWire
 from xproxy.transport.timers import Timer, Timers
 
@@ -19,11 +19,11 @@ _FOREVER: Final = 1e9
 class Silence:
     """Watches one connection by a timer that looks when the last bytes came: reading pays nothing for it."""
 
-    __slots__ = ("_half_message", "_port", "_timer", "_timers", "_wire")
+    __slots__ = ("_chain", "_half_message", "_timer", "_timers", "_wire")
 
-    def __init__(self, wire: SharedWire, port: Port, timers: Timers) -> None:
+    def __init__(self, wire: SharedWire, chain: FilterChain, timers: Timers) -> None:
         self._wire = wire
-        self._port = port
+        self._chain = chain
         self._timers = timers
         self._timer = Timer()
         self._timer.scope = self
@@ -61,7 +61,7 @@ class Silence:
     def goodbye(self) -> None:
         """Say it, and look again once the client has had time to read it: it may have asked for more before."""
         if self._wire.phase is Phase.SERVING:
-            self._wire.open_until = trio.current_time() + self._port.service.timeouts.linger
+            self._wire.open_until = trio.current_time() + self._chain.service.timeouts.linger
             self._timers.arm(self._timer, self._wire.open_until)
         self._wire.goodbye()
 
@@ -71,7 +71,7 @@ class Silence:
 
     @property
     def _limit(self) -> float:
-        timeouts = self._port.service.timeouts
+        timeouts = self._chain.service.timeouts
         return (timeouts.body if self._half_message else timeouts.idle) or _FOREVER
 
     def cancel(self) -> None:
@@ -86,8 +86,8 @@ class Silence:
         if now < since + self._limit:
             self._timers.arm(self._timer, since + self._limit)
         elif self._half_message:
-            self._port.stats.downstream_cx_head_timeout += 1
+            self._chain.stats.downstream_cx_head_timeout += 1
             wire.stop_reading()
         else:
-            self._port.stats.downstream_cx_idle_timeout += 1
+            self._chain.stats.downstream_cx_idle_timeout += 1
             self.goodbye()

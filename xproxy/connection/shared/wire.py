@@ -49,7 +49,6 @@ class SharedWire(Wire):
         "backlog",
         "concurrency",
         "credit",
-        "deaf",
         "detail",
         "early",
         "elapsed",
@@ -61,6 +60,7 @@ class SharedWire(Wire):
         "open_until",
         "outbox",
         "read_at",
+        "read_disabled",
         "reading",
         "role",
         "served",
@@ -94,7 +94,7 @@ class SharedWire(Wire):
         """When bytes last came (trio clock)."""
         self.spoken_at = 0.0
         """When a message last came, or a piece of one, and not only what says that the peer lives."""
-        self.deaf = False
+        self.read_disabled = False
         """Nothing is read at the moment, as there is no room for what would come of it."""
         self.amid = False
         """In the middle of what one read brought."""
@@ -196,7 +196,7 @@ class SharedWire(Wire):
                 self.outbox.put(self.codec.goaway())
         self.finish_if_idle()
 
-    def yield_streams(self) -> None:
+    def stop_streams(self) -> None:
         """Begin none of ours any more: they go elsewhere, and what is in flight here ends in peace.
 
         A client's own connection goes on. Without a goodbye: some servers answer nothing more after a client's.
@@ -223,7 +223,7 @@ class SharedWire(Wire):
         self.after(Event.STOP)
         self.reading.cancel()
 
-    def accuse(self, violation: Violation) -> None:
+    def violated(self, violation: Violation) -> None:
         """The peer has broken its protocol: no more of it is read, and the connection tells it."""
         self.violation = self.violation or violation
         self.after(Event.VIOLATION)

@@ -14,7 +14,7 @@ from xproxy.codecs.api import PREPARED_FROM
 from xproxy.codecs.outcome import without_trailers
 from xproxy.connection.failures import INTERNAL_ERROR, body_failed
 from xproxy.connection.preparing import prepared
-from xproxy.connection.service import Port, Service
+from xproxy.connection.service import FilterChain, Service
 from xproxy.connection.shared.inflow import Inflow
 from xproxy.connection.shared.outflow import fits, send_body
 from xproxy.connection.shared.wire import SharedWire
@@ -52,10 +52,10 @@ class Worker(StreamScope):
     """Serves streams of one connection, one after another; a StreamControl."""
 
     __slots__ = (
+        "_chain",
         "_direct",
         "_dispatcher",
         "_frame",
-        "_port",
         "_reset",
         "_task",
         "_wire",
@@ -67,7 +67,7 @@ class Worker(StreamScope):
         self,
         wire: SharedWire,
         dispatcher: Dispatcher,
-        port: Port,
+        chain: FilterChain,
         timers: Timers,
         frame: Head,
         key: int,
@@ -75,7 +75,7 @@ class Worker(StreamScope):
         super().__init__(timers, wire.facts.share)
         self._wire = wire
         self._dispatcher = dispatcher
-        self._port = port
+        self._chain = chain
         self._frame: Head | None = frame
         self._task: trio.lowlevel.Task | None = None
         traits = wire.facts.traits
@@ -200,7 +200,7 @@ class Worker(StreamScope):
         error = self.interruption()
         if error is not None and not self._reset:
             if self._stopped is None:
-                self._port.stats.downstream_rq_timeout += 1
+                self._chain.stats.downstream_rq_timeout += 1
             request.record.flag(error.flag)
             request.record.detail = error.detail
             if not self.oneway:
@@ -211,7 +211,7 @@ class Worker(StreamScope):
 
     def _answer_error(self, stream_id: int, request: Request, error: StreamError) -> None:
         if request.record.response_started:
-            self._port.stats.downstream_rq_reset += 1
+            self._chain.stats.downstream_rq_reset += 1
             self._say(Reset(stream_id, error.status))
         else:
             self._count(error.status)
@@ -229,8 +229,8 @@ class Worker(StreamScope):
 
     async def _serve(self, frame: Head) -> None:
         wire = self._wire
-        service = self._port.service
-        stats = self._port.stats
+        service = self._chain.service
+        stats = self._chain.stats
         stats.downstream_rq_total += 1
         stats.downstream_rq_active += 1
         service.streams += 1
@@ -270,7 +270,7 @@ class Worker(StreamScope):
 
     async def _serve_streaming(self, stream_id: int, request: Request, service: Service) -> None:
         response: Response | None = None
-        stats = self._port.stats
+        stats = self._chain.stats
         tunnels = 0
         try:
             async with trio.open_nursery() as nursery:
@@ -294,7 +294,7 @@ class Worker(StreamScope):
         self, stream_id: int, request: Request, response: Response, *, keep: bool = False
     ) -> None:
         wire = self._wire
-        stats = self._port.stats
+        stats = self._chain.stats
         record = request.record
         try:
             if request.head.oneway:
@@ -305,7 +305,7 @@ class Worker(StreamScope):
             body = response.body
             if type(body) is not BytesBody and wire.whole:
                 try:
-                    body = await read_whole(body, self._port.service.max_message_bytes, self.hold)
+                    body = await read_whole(body, self._chain.service.max_message_bytes, self.hold)
                 except StreamError as error:
                     record.flag(error.flag)
                     record.detail = error.detail
@@ -373,7 +373,7 @@ class Worker(StreamScope):
     def _refuse_response(self, stream_id: int, request: Request) -> None:
         self._give_up()
         if request.record.response_started:
-            self._port.stats.downstream_rq_reset += 1
+            self._chain.stats.downstream_rq_reset += 1
             self._say(Reset(stream_id, Status.INTERNAL))
         elif not request.head.oneway:
             self._count(INTERNAL_ERROR.status)
@@ -384,7 +384,7 @@ class Worker(StreamScope):
         self.touch()
 
     def _count(self, status: Status) -> None:
-        statuses = self._port.stats.statuses
+        statuses = self._chain.stats.statuses
         statuses[status] = statuses.get(status, 0) + 1
 
     async def send_interim(self, head: ResponseHead) -> None:

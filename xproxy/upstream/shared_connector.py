@@ -16,8 +16,8 @@ from xproxy.model.traits import Role
 from xproxy.stream.exchange import ConnectionFacts, Request, Response
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.tls.alerts import TlsError
+from xproxy.upstream.connector import Dialer
 from xproxy.upstream.endpoint import Endpoint
-from xproxy.upstream.lane import Dialer
 from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.queue import Queue, Waiter
 from xproxy.upstream.shared_pool import (
@@ -33,7 +33,7 @@ from xproxy.upstream.shared_pool import (
 _SERVING: Final = Phase.SERVING
 
 
-class SharedLane:
+class SharedConnector:
     """A few connections an endpoint; requests go to the one with the fewest in flight.
 
     Where the peer bounds how many requests it takes at a time on a connection, further ones are opened while all are
@@ -54,11 +54,11 @@ class SharedLane:
         ] = {}  # requests so far, and the tick that saw the last one
 
     def pinned(self, _request: Request) -> Endpoint | None:
-        """See Lane."""
+        """See Connector."""
         return None
 
     def exchange(self, request: Request, endpoint: Endpoint) -> Awaitable[Response]:
-        """See Lane. The usual case is the call itself: no frame of the lane's stands above it."""
+        """See Connector. The usual case is the call itself: no frame of the connector's stands above it."""
         pool = self._pools.get(endpoint)
         if pool is not None and (connection := pool.only) is not None:
             wire = connection.wire
@@ -175,7 +175,7 @@ class SharedLane:
         return pool
 
     def tick(self, tick: int, idle_ticks: int) -> bool:
-        """See Lane: an endpoint's connections are closed together, once it has had no request for so long."""
+        """See Connector: an endpoint's connections are closed together, once it has had no request for so long."""
         for endpoint, pool in self._pools.items():
             connections = pool.connections
             total, since = self._used.get(endpoint, (-1, tick))
@@ -197,19 +197,19 @@ class SharedLane:
                 connection.drain()
 
     def leave(self, endpoint: Endpoint) -> None:
-        """See Lane."""
+        """See Connector."""
         pool = self._pools.get(endpoint)
         if pool is not None:
             for connection in pool.connections:
                 connection.drain()
 
     def forget(self, endpoint: Endpoint) -> None:
-        """See Lane."""
+        """See Connector."""
         self._pools.pop(endpoint, None)
         self._used.pop(endpoint, None)
 
     def close(self) -> None:
-        """See Lane."""
+        """See Connector."""
         for pool in self._pools.values():
             for connection in pool.connections:
                 connection.drain()
@@ -217,7 +217,7 @@ class SharedLane:
     # ---- moving to another process
 
     def give(self) -> Iterator[Given]:
-        """See Lane."""
+        """See Connector."""
         for endpoint, pool in list(self._pools.items()):
             for connection in list(pool.connections):
                 # By now it may be in use, or gone.
@@ -246,7 +246,7 @@ class SharedLane:
         return Given(endpoint=endpoint, handed=handed, stay=stay, leave=leave)
 
     def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
-        """See Lane."""
+        """See Connector."""
         dialer = self._dialer
         codec = dialer.adopt(endpoint, handed.moment)
         facts = upstream_facts(dialer, endpoint)

@@ -18,8 +18,8 @@ from xproxy.stream.exchange import ConnectionFacts, Request
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
 from xproxy.upstream.breaker import Breaker
+from xproxy.upstream.connector import Dialer
 from xproxy.upstream.endpoint import Endpoint
-from xproxy.upstream.lane import Dialer
 from xproxy.upstream.stats import ClusterStats
 from xproxy.upstream.ticker import Ticker
 

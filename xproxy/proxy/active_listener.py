@@ -12,7 +12,7 @@ import trio
 from xproxy.config.schema import ListenerConfig
 from xproxy.connection.service import DownstreamStats
 from xproxy.model.address import Address
-from xproxy.proxy.connection import Connection, Ports
+from xproxy.proxy.connection import Connection, FilterChains
 from xproxy.proxy.serve_connection import serve_connection
 from xproxy.proxy.snapshot import ListenerPlan
 from xproxy.transport.descriptors import Descriptors
@@ -43,7 +43,7 @@ class ActiveListener:
         self.socket = sock
         self.plan = plan
         self.stats = stats or DownstreamStats()
-        self.ports = Ports(plan, self.stats)
+        self.chains = FilterChains(plan, self.stats)
         self.connections: dict[int, Connection] = {}
         self._poller = poller
         self._timers = timers
@@ -71,7 +71,7 @@ class ActiveListener:
     def use(self, plan: ListenerPlan) -> None:
         """Serve new streams, also those of connections that are open, by ``plan``."""
         self.plan = plan
-        self.ports.use(plan)
+        self.chains.use(plan)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Accept and serve. Returns after ``stop``, when the last connection has ended."""
@@ -160,7 +160,7 @@ class ActiveListener:
         self._nursery.start_soon(self._run, connection, drive)
 
     def _serve(self, connection: Connection) -> Awaitable[None]:
-        return serve_connection(connection, self.plan, self.ports, self._timers)
+        return serve_connection(connection, self.plan, self.chains, self._timers)
 
     async def _run(
         self, connection: Connection, drive: Callable[[Connection], Awaitable[None]]
@@ -176,7 +176,7 @@ class ActiveListener:
 
     def stop(self) -> None:
         """Accept no more, let connections finish what is in flight. Idempotent."""
-        self.ports.drain()
+        self.chains.drain()
         self._stopped = True
         self._accepting.cancel()
         for connection in list(self.connections.values()):

@@ -1,4 +1,4 @@
-"""A lane that follows each endpoint's choice of protocol: what it agreed on in TLS decides which lane carries on."""
+"""A connector that follows each endpoint's choice of protocol: what it agreed on in TLS decides which carries on."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from xproxy.model.errors import ConnectFailed
 from xproxy.stream.exchange import Request, Response
 from xproxy.transport.stream import ByteStream
 from xproxy.upstream.agreement import Agreement, OtherProtocol
+from xproxy.upstream.connector import Connector
 from xproxy.upstream.endpoint import Endpoint
-from xproxy.upstream.lane import Lane
 from xproxy.upstream.moving import Given, Handed
 
 _TURNS: Final = 3
 """An endpoint that changes its mind more often within one request is not followed."""
 
 
-class AlpnLane:
+class AlpnConnector:
     """See the module."""
 
-    __slots__ = ("_agreement", "_lanes", "plugin")
+    __slots__ = ("_agreement", "_connectors", "plugin")
 
-    def __init__(self, agreement: Agreement, lanes: Mapping[str, Lane]) -> None:
+    def __init__(self, agreement: Agreement, connectors: Mapping[str, Connector]) -> None:
         self.plugin: CodecPlugin = agreement.plugins[0]
         self._agreement = agreement
-        self._lanes = lanes
+        self._connectors = connectors
         """By name of their codec."""
 
     def pinned(self, request: Request) -> Endpoint | None:
-        """See Lane."""
-        for lane in self._lanes.values():
-            endpoint = lane.pinned(request)
+        """See Connector."""
+        for connector in self._connectors.values():
+            endpoint = connector.pinned(request)
             if endpoint is not None:
                 return endpoint
         return None
 
     async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
-        """See Lane."""
+        """See Connector."""
         for _ in range(_TURNS):
             plugin = self._agreement.of(endpoint)
             try:
-                response = await self._lanes[plugin.name].exchange(request, endpoint)
+                response = await self._connectors[plugin.name].exchange(request, endpoint)
             except OtherProtocol:
                 continue
             if plugin.name != request.connection.protocol:
@@ -51,38 +51,38 @@ class AlpnLane:
         raise ConnectFailed(f"{endpoint.address} changes its protocol with every connection (ALPN)")
 
     def tick(self, tick: int, idle_ticks: int) -> bool:
-        """See Lane."""
+        """See Connector."""
         self._agreement.close()
         left = False
-        for lane in self._lanes.values():
-            left |= lane.tick(tick, idle_ticks)
+        for connector in self._connectors.values():
+            left |= connector.tick(tick, idle_ticks)
         return left
 
     def leave(self, endpoint: Endpoint) -> None:
-        """See Lane."""
-        for lane in self._lanes.values():
-            lane.leave(endpoint)
+        """See Connector."""
+        for connector in self._connectors.values():
+            connector.leave(endpoint)
 
     def forget(self, endpoint: Endpoint) -> None:
-        """See Lane."""
+        """See Connector."""
         self._agreement.forget(endpoint)
-        for lane in self._lanes.values():
-            lane.forget(endpoint)
+        for connector in self._connectors.values():
+            connector.forget(endpoint)
 
     def close(self) -> None:
-        """See Lane."""
+        """See Connector."""
         self._agreement.close()
-        for lane in self._lanes.values():
-            lane.close()
+        for connector in self._connectors.values():
+            connector.close()
 
     def give(self) -> Iterator[Given]:
-        """See Lane."""
-        for lane in self._lanes.values():
-            yield from lane.give()
+        """See Connector."""
+        for connector in self._connectors.values():
+            yield from connector.give()
 
     def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
-        """See Lane."""
-        lane = self._lanes.get(handed.protocol)
-        if lane is None:
+        """See Connector."""
+        connector = self._connectors.get(handed.protocol)
+        if connector is None:
             raise ValueError(f"{handed.protocol} is not among what is offered to endpoints")
-        lane.adopt(endpoint, stream, handed)
+        connector.adopt(endpoint, stream, handed)

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.live import Live, hang_up, running, upstream, web
-from tests.upstream.test_shared_lane import answer, call, lines, question
+from tests.upstream.test_shared_connector import answer, call, lines, question
 from xproxy.testing import END, NOTHING, Party, play
 
 

@@ -13,14 +13,14 @@ from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request, Response
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.tls.alerts import TlsError
+from xproxy.upstream.connector import Dialer
 from xproxy.upstream.endpoint import Endpoint
-from xproxy.upstream.lane import Dialer
 from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.pool import SerialPool
 from xproxy.upstream.queue import Queue, Waiter
 
 
-class SerialLane:
+class SerialConnector:
     """Pools connections by endpoint, and by what the codec says sets them apart."""
 
     __slots__ = ("_dialer", "_of_kind", "_plain", "_pool_of", "_ticker", "plugin")
@@ -35,11 +35,11 @@ class SerialLane:
         self._ticker = dialer.ticker
 
     def pinned(self, _request: Request) -> Endpoint | None:
-        """See Lane."""
+        """See Connector."""
         return None
 
     async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
-        """See Lane."""
+        """See Connector."""
         pools = self._plain
         if self._pool_of is not None:
             pools = self._of_kind.setdefault(self._pool_of(request.head), {})
@@ -142,7 +142,7 @@ class SerialLane:
         return [item for pools in every for item in pools.items()]
 
     def tick(self, tick: int, idle_ticks: int) -> bool:
-        """See Lane."""
+        """See Connector."""
         for endpoint, pool in self._pools():
             for connection in pool.expire(tick, idle_ticks):
                 if connection.reusable:
@@ -153,13 +153,13 @@ class SerialLane:
         return self._dialer.connections > 0
 
     def leave(self, endpoint: Endpoint) -> None:
-        """See Lane."""
+        """See Connector."""
         for pools in (self._plain, *self._of_kind.values()):
             if endpoint in pools:
                 self._close_idle(endpoint, pools[endpoint])
 
     def forget(self, endpoint: Endpoint) -> None:
-        """See Lane."""
+        """See Connector."""
         for pools in (self._plain, *self._of_kind.values()):
             pools.pop(endpoint, None)
 
@@ -169,14 +169,14 @@ class SerialLane:
                 self.drop(connections.pop(), endpoint, pool)
 
     def close(self) -> None:
-        """See Lane."""
+        """See Connector."""
         for endpoint, pool in self._pools():
             self._close_idle(endpoint, pool)
 
     # ---- moving to another process
 
     def give(self) -> Iterator[Given]:
-        """See Lane."""
+        """See Connector."""
         for kind, pools in ((None, self._plain), *list(self._of_kind.items())):
             for endpoint, pool in list(pools.items()):
                 for connection in list(pool.idle):
@@ -209,7 +209,7 @@ class SerialLane:
         return Given(endpoint=endpoint, handed=handed, stay=stay, leave=leave)
 
     def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
-        """See Lane."""
+        """See Connector."""
         codec = self._dialer.adopt(endpoint, handed.moment)
         pools = self._plain if self._pool_of is None else self._of_kind.setdefault(handed.kind, {})
         pool = pools.setdefault(endpoint, self._pool())
@@ -224,7 +224,7 @@ class SerialLane:
 class Lease:
     """A response whose body is still being read from its connection."""
 
-    lane: SerialLane
+    connector: SerialConnector
     connection: SerialUpstream
     endpoint: Endpoint
     pool: SerialPool
@@ -237,9 +237,9 @@ class Lease:
         self._over = True
         if self.connection.finished:
             self.connection.release()
-            self.lane.settle(self.connection, self.endpoint, self.pool)
+            self.connector.settle(self.connection, self.endpoint, self.pool)
         else:
-            self.lane.drop(self.connection, self.endpoint, self.pool)
+            self.connector.drop(self.connection, self.endpoint, self.pool)
 
 
 def _may_resend(connection: SerialUpstream, request: Request) -> bool:
@@ -254,7 +254,7 @@ def _may_resend(connection: SerialUpstream, request: Request) -> bool:
     )
 
 
-class DedicatedLane:
+class DedicatedConnector:
     """A connection of its own for each stream (L4), or for each client (PROXY header: it names one client)."""
 
     __slots__ = ("_dialer", "_kept", "plugin")
@@ -265,7 +265,7 @@ class DedicatedLane:
         self._kept: set[_Bound] = set()
 
     def pinned(self, request: Request) -> Endpoint | None:
-        """See Lane."""
+        """See Connector."""
         bound = self._bound(request)
         return bound.endpoint if bound is not None else None
 
@@ -275,15 +275,15 @@ class DedicatedLane:
         return bound if isinstance(bound, _Bound) and bound.usable else None
 
     def leave(self, endpoint: Endpoint) -> None:
-        """See Lane."""
+        """See Connector."""
         for bound in [one for one in self._kept if one.endpoint is endpoint and not one.busy]:
             bound.close_soon()
 
     def forget(self, endpoint: Endpoint) -> None:
-        """See Lane: connections are kept by their clients."""
+        """See Connector: connections are kept by their clients."""
 
     async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
-        """See Lane."""
+        """See Connector."""
         bound = self._bound(request)
         if bound is None or bound.busy:
             bound = await self._open(request, endpoint)
@@ -328,18 +328,18 @@ class DedicatedLane:
         return bound
 
     def tick(self, tick: int, idle_ticks: int) -> bool:
-        """See Lane: bound connections live and die with their clients."""
+        """See Connector: bound connections live and die with their clients."""
         return False
 
     def close(self) -> None:
-        """See Lane: bound connections live and die with their clients."""
+        """See Connector: bound connections live and die with their clients."""
 
     def give(self) -> Iterator[Given]:
-        """See Lane: they move with their clients."""
+        """See Connector: they move with their clients."""
         return iter(())
 
     def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
-        """See Lane: they move with their clients."""
+        """See Connector: they move with their clients."""
         raise ValueError("a connection that is bound to a client moves with it")
 
 
@@ -351,7 +351,7 @@ class _Bound:
     alone: bool
     """For one stream, and closed with it."""
     kept: set[_Bound]
-    """Those of the lane that wait for their clients' next request, and this one too if it is kept for a client."""
+    """Those of the connector that wait for their clients' next request, and this one if it is kept for one."""
     busy: bool = False
     _closed: bool = False
 

@@ -25,8 +25,8 @@ from xproxy.connection.serial.downstream import SerialDownstream
 from xproxy.connection.standing import Standing
 from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.traits import Role
+from xproxy.proxy.active_listener import connection_ids
 from xproxy.proxy.connection import Connection
-from xproxy.proxy.ports import connection_ids
 from xproxy.testing import BROKEN, END, Party, play
 from xproxy.testing.proxy import facts_of
 
@@ -182,7 +182,7 @@ async def test_a_connection_goes_on_at_another_listener_under_its_id() -> None:
         async def drive(adopted: Connection) -> None:
             codec = HTTP1.restore(moment.parts.codec, Role.SERVER, DEFAULT_LIMITS)
             facts = facts_of(HTTP1.name, HTTP1.traits)
-            port = active.ports.main
+            port = active.chains.main
             adopted.driver = SerialDownstream(
                 adopted.stream, codec, facts, port, new.runtime.timers, moment=moment
             )

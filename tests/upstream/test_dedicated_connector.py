@@ -40,9 +40,9 @@ from xproxy.testing.fakes import LinesPlugin
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
 from xproxy.upstream.breaker import Breaker
+from xproxy.upstream.connector import Dialer
 from xproxy.upstream.endpoint import Endpoint
-from xproxy.upstream.lane import Dialer
-from xproxy.upstream.serial_lane import DedicatedLane
+from xproxy.upstream.serial_connector import DedicatedConnector
 from xproxy.upstream.stats import ClusterStats
 from xproxy.upstream.ticker import Ticker
 
@@ -309,7 +309,7 @@ async def test_an_upstream_that_takes_no_header_is_a_failed_connection() -> None
         await live.settled(clients=1, upstreams=0)
 
 
-# ---- a lane by itself
+# ---- a connector by itself
 
 
 class NoTick:
@@ -319,7 +319,7 @@ class NoTick:
 
 @attrs.define(eq=False)
 class Client:
-    """A client's connection as a lane sees it."""
+    """A client's connection as a connector sees it."""
 
     bindings: dict[object, Closable] = attrs.field(factory=dict)
     draining: bool = False
@@ -380,7 +380,7 @@ async def test_streams_of_one_client_that_overlap_do_not_meet_on_its_connection(
         endpoint = Endpoint(Address("127.0.0.1", up.port))
         config = ClusterConfig(endpoints=(EndpointConfig(address=endpoint.address),))
         breaker = Breaker(config.circuit_breakers, stats, "web")
-        lane = DedicatedLane(
+        connector = DedicatedConnector(
             Dialer(
                 "web",
                 config,
@@ -408,7 +408,7 @@ async def test_streams_of_one_client_that_overlap_do_not_meet_on_its_connection(
 
         async def ask(method: str) -> None:
             head = RequestHead(service="s", method=method)
-            response = await lane.exchange(
+            response = await connector.exchange(
                 Request(head, BytesBody(), facts, Alone(), trio.current_time()), endpoint
             )
             assert isinstance(response.body, BytesBody)
@@ -433,7 +433,7 @@ async def test_streams_of_one_client_that_overlap_do_not_meet_on_its_connection(
             assert line.match(await one.expect(line))
             await one.send(b"~s 1 0 1 -\n3")
         assert answers["third"] == b"3"
-        client.bindings[lane].close_soon()
+        client.bindings[connector].close_soon()
         assert endpoint.connections == stats.upstream_cx_active == len(poller) == 0
         nursery.cancel_scope.cancel()
     poller.close()

@@ -5,16 +5,16 @@ from __future__ import annotations
 from xproxy.model.errors import Unsupported
 from xproxy.stream.exchange import Request, Response
 from xproxy.upstream.endpoint import Endpoint
-from xproxy.upstream.serial_lane import DedicatedLane
+from xproxy.upstream.serial_connector import DedicatedConnector
 
 
-class TunnelLane(DedicatedLane):
+class TunnelConnector(DedicatedConnector):
     """A connection without heads for each tunnel that a protocol with heads asks for; nothing else can go there."""
 
     __slots__ = ()
 
     async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
-        """See Lane. Raises Unsupported for whatever is no CONNECT."""
+        """See Connector. Raises Unsupported for whatever is no CONNECT."""
         head = request.head
         if not head.tunnel or head.path:
             protocol = request.connection.protocol

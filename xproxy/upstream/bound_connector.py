@@ -8,17 +8,17 @@ import attrs
 import trio
 
 from xproxy.codecs.api import CodecPlugin
-from xproxy.connection.service import DownstreamStats, Port, Service, Timeouts
+from xproxy.connection.service import DownstreamStats, FilterChain, Service, Timeouts
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.errors import ConnectFailed, Unsupported, UpstreamRefused
 from xproxy.model.traits import Role
 from xproxy.stream.exchange import Downstream, Request, Response
 from xproxy.transport.stream import ByteStream
+from xproxy.upstream.connector import Dialer
 from xproxy.upstream.endpoint import Endpoint
-from xproxy.upstream.lane import Dialer
 from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.queue import Queue, Waiter
-from xproxy.upstream.shared_lane import upstream_facts
+from xproxy.upstream.shared_connector import upstream_facts
 from xproxy.upstream.shared_pool import SharedPool, premature
 
 
@@ -56,7 +56,7 @@ class _Dial:
             raise ConnectFailed(self.error.detail)
 
 
-class BoundLane:
+class BoundConnector:
     """Each client's connection has its own upstream connection, over which the server may call the client."""
 
     __slots__ = ("_bound_ones", "_dialer", "_nursery", "_opening", "plugin")
@@ -69,7 +69,7 @@ class BoundLane:
         self._bound_ones: set[_BoundConnection] = set()
 
     def pinned(self, request: Request) -> Endpoint | None:
-        """See Lane."""
+        """See Connector."""
         bound = self._bound(request)
         return bound.endpoint if bound is not None else None
 
@@ -81,7 +81,7 @@ class BoundLane:
         return None
 
     async def exchange(self, request: Request, endpoint: Endpoint) -> Response:
-        """See Lane."""
+        """See Connector."""
         client = request.connection.id
         opened: _BoundConnection | None = None
         while True:
@@ -131,9 +131,9 @@ class BoundLane:
         service = Service(
             Reverse(downstream), _TIMEOUTS, 1 << 20, limits.max_streams, limits.max_message_bytes
         )
-        port = Port(f"cluster {dialer.name}", service, DownstreamStats())
+        chain = FilterChain(f"cluster {dialer.name}", service, DownstreamStats())
         connection = Multiplexed(
-            stream, codec, Role.CLIENT, upstream_facts(dialer, endpoint), port, dialer.timers
+            stream, codec, Role.CLIENT, upstream_facts(dialer, endpoint), chain, dialer.timers
         )
         pool = None
         if connection.wire.concurrency is not None:
@@ -157,26 +157,26 @@ class BoundLane:
             self._dialer.closed(bound.endpoint)
 
     def tick(self, tick: int, idle_ticks: int) -> bool:
-        """See Lane: bound connections live and die with their clients."""
+        """See Connector: bound connections live and die with their clients."""
         return False
 
     def leave(self, endpoint: Endpoint) -> None:
-        """See Lane: a client goes elsewhere with its next request."""
+        """See Connector: a client goes elsewhere with its next request."""
         for bound in [one for one in self._bound_ones if one.endpoint is endpoint]:
             bound.connection.drain()
 
     def forget(self, endpoint: Endpoint) -> None:
-        """See Lane: connections are kept by their clients."""
+        """See Connector: connections are kept by their clients."""
 
     def close(self) -> None:
-        """See Lane: bound connections live and die with their clients."""
+        """See Connector: bound connections live and die with their clients."""
 
     def give(self) -> Iterator[Given]:
-        """See Lane: they move with their clients."""
+        """See Connector: they move with their clients."""
         return iter(())
 
     def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
-        """See Lane: they move with their clients."""
+        """See Connector: they move with their clients."""
         raise ValueError("a connection that is bound to a client moves with it")
 
 

@@ -1,4 +1,4 @@
-"""Lanes: how a cluster's requests reach its endpoints in one protocol. Which lane it is follows from the traits."""
+"""How a cluster's requests reach its endpoints in one protocol. Which connector it is follows from the traits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from xproxy.upstream.stats import ClusterStats
 from xproxy.upstream.ticker import Ticked, Ticker
 
 
-class Lane(Protocol):
+class Connector(Protocol):
     """Carries requests of one protocol to endpoints."""
 
     plugin: CodecPlugin
@@ -66,7 +66,7 @@ class Lane(Protocol):
         ...
 
     def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
-        """Go on with a connection that another process gave. Raises ValueError if this lane cannot."""
+        """Go on with a connection that another process gave. Raises ValueError if this connector cannot."""
         ...
 
 
