@@ -79,3 +79,8 @@ def test_validity(tmp_path: Path) -> None:
     assert validity(issued.cert, now + day).startswith("the certificate has expired on ")
     assert validity(issued.cert, now - day).startswith("the certificate is not valid before ")
     assert validity(tmp_path / "none", now) == "", "which is found elsewhere"
+
+
+def test_a_name_that_no_file_can_have_is_said() -> None:
+    with pytest.raises(Problem, match="cannot be read: embedded null byte"):
+        read(Path("a\0b"))

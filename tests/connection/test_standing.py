@@ -259,3 +259,46 @@ async def test_what_is_in_flight_and_what_is_ending_is_said(plugin: CodecPlugin)
         scene.driver.drain()
         standing.append(scene.driver.standing)
         assert standing == [Standing.BUSY, Standing.NEVER]
+
+
+@SOCKETS
+async def test_what_is_put_as_it_freezes_is_written_down_and_goes_on(kind: str) -> None:
+    async with served(LINES, kind) as scene:
+        scene.handler.open = trio.Event()
+        await scene.peer.send_all(ask(1))
+        with trio.fail_after(5):
+            while not scene.handler.count:
+                await trio.lowlevel.checkpoint()
+            scene.handler.open.set()
+            while scene.driver.standing is not Standing.IDLE:
+                await trio.lowlevel.checkpoint()
+        moment = scene.driver.freeze()
+        await wait_all_tasks_blocked(0.01)
+        assert scene.driver.wire.unsent() == moment.parts.unsent
+        scene.driver.thaw()
+        await scene.expect(b"<1>")
+        await scene.peer.send_all(ask(2))
+        await scene.expect(b"<2>")
+        scene.driver.wire.outbox.put(b"<put>")  # type: ignore[union-attr]  # a shared one
+        await scene.move(scene.driver.freeze())
+        await scene.expect(b"<put>")
+
+
+@SOCKETS
+@pytest.mark.parametrize("plugin", [HTTP1, LINES])
+async def test_nothing_ends_a_connection_that_stands_still(plugin: CodecPlugin, kind: str) -> None:
+    async with served(plugin, kind, linger=0.05) as scene:
+        for number in range(1, 3):
+            await scene.peer.send_all(GET % number if plugin is HTTP1 else ask(number))
+            await scene.expect(b"<%d>" % number)
+            moment = await scene.freeze()
+            scene.driver.relieve()
+            assert scene.driver.idle_since is None
+            if number == 1:
+                await scene.move(moment)
+        scene.driver.drain()
+        await wait_all_tasks_blocked(0.1)
+        assert not scene.ended.is_set()
+        scene.driver.thaw()
+        with trio.fail_after(5):
+            await scene.ended.wait()

@@ -134,3 +134,30 @@ async def test_what_is_kept_to_be_taken_again_is_counted() -> None:
     recording = Recording(Pieces(b"1", b"23", b"4"), 3, kept.append)
     assert await all_of(recording.replay()) == [b"1", b"23", b"4"]
     assert kept == [1, 2], "what is above the limit is not kept"
+
+
+async def test_one_that_was_left_takes_nothing_from_the_one_in_its_place() -> None:
+    pieces = Pieces(b"12", b"3456", b"7")
+    recording = Recording(pieces, 3)
+    left = recording.replay()
+    assert await left.receive() == b"12"
+    pieces.gate = trio.Event()
+    got: list[bytes | Trailers] = []
+
+    async def wait_on() -> None:
+        # It gets the piece, or hears that it is out of it; either way its request has failed.
+        try:
+            got.append(await left.receive())
+        except RequestBroken:
+            got.append(b"")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_on)
+        await trio.testing.wait_all_tasks_blocked()
+        anew = recording.replay()
+        assert await anew.receive() == b"12"
+        pieces.gate.set()
+        assert await all_of(anew) == [b"3456", b"7"]
+    assert got in ([b"3456"], [b""])
+    with pytest.raises(RequestBroken):
+        await left.receive()

@@ -455,3 +455,19 @@ async def test_newcomers_and_much_at_once_wait_while_costly_ones_have_had_their_
         for stream, (_, theirs) in zip((known, fresh, quick), pairs, strict=True):
             stream.close()
             theirs.close()
+
+
+async def test_an_edge_that_came_before_anybody_waited_is_not_lost() -> None:
+    async with polled(tcp_pair) as (stream, peer):
+        block = bytes(65536)
+        for _ in range(3):
+            sent = 0
+            while (taken := stream.write_now(block)) == len(block):
+                sent += taken
+            sent += taken
+            while sent:
+                sent -= len(await peer.receive_some(65536))
+            while not stream.writable:
+                await trio.lowlevel.checkpoint()
+            with trio.fail_after(PATIENCE):
+                await stream.wait_writable()

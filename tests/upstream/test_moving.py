@@ -15,6 +15,7 @@ from tests.live import (
     GET,
     Live,
     Upstream,
+    answering,
     hang_up,
     http_response,
     running,
@@ -153,3 +154,18 @@ async def test_who_has_no_such_endpoint_or_lane_takes_nothing() -> None:
         assert new.cluster().stats.upstream_cx_active == 0
         given.stay()
         await hang_up(client)
+
+
+@pytest.mark.parametrize("codec", ["http1", "http2"])
+async def test_what_is_given_while_the_proxy_ends_harms_nobody(codec: str) -> None:
+    server = Numbered()
+    async with upstream() as up, trio.open_nursery() as nursery:
+        nursery.start_soon(up.serve, answering() if codec == "http1" else server)
+        async with running(web(up.port, codec=codec)) as live:
+            client = await live.client()
+            await play(client >> GET, client << re.compile(rb".*(ok|<1>)", re.DOTALL))
+            await wait_all_tasks_blocked(0.01)
+            [given] = live.cluster().give()
+            await hang_up(client)
+        given.stay()  # too late: it is closed
+        nursery.cancel_scope.cancel()

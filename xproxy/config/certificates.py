@@ -32,8 +32,8 @@ def read(path: FilePath) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as exc:
-        raise Problem(f'"{path}" cannot be read: {exc.strerror}') from exc
+    except (OSError, ValueError) as exc:
+        raise Problem(f'"{path}" cannot be read: {getattr(exc, "strerror", exc)}') from exc
     if len(data) > MAX_FILE_BYTES:
         raise Problem(f'"{path}" is longer than {MAX_FILE_BYTES} bytes')
     return data

@@ -38,7 +38,7 @@ from xproxy.config.tls_checks import cluster_tls, listener_tls, nameless
 from xproxy.model.errors import PluginError
 from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Registry
 from xproxy.routing.hosts import check_host_pattern
-from xproxy.routing.patterns import compile_pattern, cost_of
+from xproxy.routing.patterns import MAX_PATTERN, compile_pattern, cost_of
 
 MAX_TOTAL_WEIGHT: Final = 2**32 - 1
 """Of one route's weighted clusters together (semantics of Envoy: fits in 32 bits)."""
@@ -306,7 +306,8 @@ def _regex(pattern: str) -> Iterator[Problem]:
     except ValueError as exc:
         message = str(exc)
         try:
-            cost_of(pattern)
+            if len(pattern) <= MAX_PATTERN:
+                cost_of(pattern)
         except ValueError as why:
             message = f"{show(pattern)} is not a regular expression: {_first_line(why)}"
         yield Problem(message, at=("regex",))

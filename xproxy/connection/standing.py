@@ -1,7 +1,6 @@
 """Whether a connection can be given to another process at the moment, and what goes along with its wire.
 
-Streams stay where their tasks are: a suspended task cannot be written down. So a connection moves between streams, or
-its streams stay behind and talk to it from here on (``Wire.become``).
+Streams stay where their tasks are: a suspended task cannot be written down. So a connection moves between streams.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class Standing(Enum):
     IDLE = "idle"
     """Nothing is in flight, and its driver waits for bytes: it can move as it is."""
     BUSY = "busy"
-    """Streams are in flight; the driver can be frozen all the same where streams share the connection."""
+    """Streams are in flight, and their tasks stay here."""
     NOT_NOW = "not now"
     """In the middle of a step that ends soon: look again."""
     NEVER = "never"

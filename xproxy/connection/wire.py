@@ -8,6 +8,7 @@ streams wait for their answers, and the connection can be given to another proce
 from __future__ import annotations
 
 import socket
+from typing import TypeGuard
 
 import attrs
 import trio
@@ -44,12 +45,14 @@ class Parts:
 class Wire:
     """The part of every connection that knows bytes. Each kind of driver has its own."""
 
-    __slots__ = ("codec", "phase", "preparing", "progress", "share", "stream")
+    __slots__ = ("codec", "paused", "phase", "preparing", "progress", "share", "stream")
 
     def __init__(self, stream: ByteStream, codec: Codec, share: Share | None = None) -> None:
         self.share = share
         """Whose bytes are held; None: nobody's for now, and they are not counted."""
         self.phase = Phase.SERVING
+        self.paused = False
+        """It stands still: see ``pause``."""
         self.become(stream, codec)
 
     def become(self, stream: ByteStream, codec: Codec) -> None:
@@ -77,26 +80,34 @@ class Wire:
     @property
     def awaited(self) -> bool:
         """A task waits for the peer's next bytes; False also where the stream cannot move."""
-        return isinstance(self.stream, MovableStream) and self.stream.awaited
+        return _movable(self.stream) and self.stream.awaited
 
     def pause(self) -> socket.socket:
         """Read and write nothing from here on; who waits goes on waiting. Returns the socket, to be sent.
 
         Raises trio.ClosedResourceError where there is nothing to pause any more, ValueError where the stream cannot.
         """
-        return self._movable.suspend()
+        sock = self._movable.suspend()
+        self.paused = True
+        return sock
 
     def resume(self) -> None:
         """Go on as if nothing had been. Idempotent."""
+        self.paused = False
         self._movable.resume()
 
     def leave(self) -> None:
         """Another process has it: close our copy, of which the peer notices nothing, and wake who waits: Moved."""
+        if self.phase is Phase.CLOSED:
+            return  # it was ended meanwhile
         self.after(Event.CLOSE)
         self._movable.leave()
+        self.paused = False
 
     def export(self) -> Parts:
-        """Return what another process needs; changes nothing. Call it while paused, not amid a frame.
+        """Return what another process needs. Call it while paused, not amid a frame.
+
+        What TLS owes counts as unsent then; else nothing changes.
 
         Raises ValueError if its codec or its stream cannot be written down, TlsError if its TLS session cannot.
         """
@@ -115,6 +126,11 @@ class Wire:
 
     @property
     def _movable(self) -> MovableStream:
-        if not isinstance(self.stream, MovableStream):
+        if not _movable(self.stream):
             raise ValueError("its stream cannot be given to another process")
         return self.stream
+
+
+def _movable(stream: ByteStream) -> TypeGuard[MovableStream]:
+    # By its class: a protocol's isinstance would look at every property of the stream itself.
+    return hasattr(type(stream), "suspend")

@@ -122,9 +122,12 @@ class ActiveListener:
     ) -> bool:
         """Go on with a connection that was accepted elsewhere, under its id; ``drive`` serves it to its end.
 
-        It counts as active here, and was counted as opened there. Returns False where it cannot be watched or there
-        is no descriptor left for it: then the socket is closed.
+        It counts as active here, and was counted as opened there. Returns False where it cannot be watched, there is
+        no descriptor left for it or the listener has stopped: then the socket is closed.
         """
+        if self._nursery is None or self._stopped:
+            sock.close()
+            return False
         connection = self._watch(sock, id_)
         if connection is not None:
             self._begin(connection, drive)

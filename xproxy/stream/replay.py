@@ -11,7 +11,7 @@ from typing import final
 import trio
 from trio.abc import ReceiveChannel
 
-from xproxy.model.errors import StreamError
+from xproxy.model.errors import RequestBroken, StreamError
 from xproxy.model.frames import Trailers
 from xproxy.stream.body import Body
 
@@ -59,16 +59,23 @@ class Recording:
         self._replays += 1
         return ReplayedBody(self, self._replays)
 
-    async def piece(self, number: int) -> bytes | Trailers:
-        """Return a piece by its number; they are asked for in turn. Raises what the body raises."""
+    async def piece(self, number: int, replay: int) -> bytes | Trailers:
+        """Return a piece by its number, for a replay by its own; they are asked for in turn.
+
+        Raises what the body raises; RequestBroken to a replay that is not the last any more, of a piece that only the
+        last one gets.
+        """
         while number - self._start >= len(self.pieces):
             if self._ended:
                 raise trio.EndOfChannel
             async with self._lock:
                 if number - self._start >= len(self.pieces) and not self._ended:
                     await self._take()
+        if number < self._start:
+            raise RequestBroken("the request is being made anew")
         piece = self.pieces[number - self._start]
-        if not self.replayable:
+        # One that was left may still wait here, beside the one that took its place and wants the same piece.
+        if not self.replayable and replay == self._replays:
             del self.pieces[: number + 1 - self._start]
             self._start = number + 1
         return piece
@@ -109,7 +116,7 @@ class ReplayedBody(ReceiveChannel[bytes | Trailers]):
 
     async def receive(self) -> bytes | Trailers:
         """See Body."""
-        piece = await self._recording.piece(self._next)
+        piece = await self._recording.piece(self._next, self._number)
         self._next += 1
         return piece
 

@@ -118,6 +118,8 @@ class Poller:
                 if task is not None:
                     polled._writer = None
                     reschedule(task, AWAKE)
+                else:
+                    polled.writable = True
             if events & _HANGUP:
                 polled.hung_up = True
                 if polled._watch is not None and (
@@ -183,6 +185,7 @@ class PolledSocket:
         "pending",
         "sock",
         "upstream",
+        "writable",
     )
 
     def __init__(self, poller: Poller, sock: socket.socket, peer: Address, local: Address) -> None:
@@ -196,6 +199,8 @@ class PolledSocket:
         self._poller = poller
         self._reader: trio.lowlevel.Task | None = None
         self._writer: trio.lowlevel.Task | None = None
+        self.writable = False
+        """An edge came after the last short write, and nobody waited for it."""
         self._unread = Reason(self._abort_read)
         self._unwritten = Reason(self._abort_write)
         self._watch: trio.CancelScope | None = None
@@ -418,12 +423,16 @@ class PolledSocket:
         if sock is None:
             raise trio.ClosedResourceError("socket was closed")
         try:
-            return sock.send(data)
+            sent = sock.send(data)
         except BlockingIOError:
+            self.writable = False
             return 0
         except OSError as exc:
             self.write_failed(exc)
             raise trio.BrokenResourceError(f"write: {exc.strerror}") from exc
+        if sent != len(data):
+            self.writable = False
+        return sent
 
     def write_failed(self, error: OSError) -> None:
         """Remember how a write failed: a reset, which the kernel tells once.
@@ -435,9 +444,13 @@ class PolledSocket:
             self._reset = True
 
     async def wait_writable(self) -> None:
-        """See ByteStream. Wait for the edge after a short write."""
+        """See ByteStream. Wait for the edge after a short write; it may have come before anybody waits."""
         if self.sock is None:
             raise trio.ClosedResourceError("socket was closed")
+        if self.writable:
+            self.writable = False
+            await trio.lowlevel.checkpoint()
+            return
         if self._writer is not None:
             raise trio.BusyResourceError("another task writes to this socket")
         self._writer = trio.lowlevel.current_task()

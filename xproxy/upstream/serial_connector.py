@@ -23,7 +23,7 @@ from xproxy.upstream.queue import Queue, Waiter
 class SerialConnector:
     """Pools connections by endpoint, and by what the codec says sets them apart."""
 
-    __slots__ = ("_dialer", "_of_kind", "_plain", "_pool_of", "_ticker", "plugin")
+    __slots__ = ("_dialer", "_of_kind", "_over", "_plain", "_pool_of", "_ticker", "plugin")
 
     def __init__(self, dialer: Dialer) -> None:
         self.plugin: CodecPlugin = dialer.plugin
@@ -33,6 +33,7 @@ class SerialConnector:
         self._pool_of = plugin.pool_of if isinstance(plugin, SupportsPools) else None
         self._of_kind: dict[Hashable, dict[Endpoint, SerialPool]] = {}
         self._ticker = dialer.ticker
+        self._over = False
 
     def pinned(self, _request: Request) -> Endpoint | None:
         """See Connector."""
@@ -170,6 +171,7 @@ class SerialConnector:
 
     def close(self) -> None:
         """See Connector."""
+        self._over = True
         for endpoint, pool in self._pools():
             self._close_idle(endpoint, pool)
 
@@ -196,6 +198,9 @@ class SerialConnector:
             return None  # it is used here until it ends
 
         def stay() -> None:
+            if self._over:
+                self.drop(connection, endpoint, pool)
+                return
             connection.thaw()
             self.settle(connection, endpoint, pool)
 

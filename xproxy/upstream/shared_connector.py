@@ -235,8 +235,9 @@ class SharedConnector:
 
         def stay() -> None:
             connection.thaw()
-            pool.add(connection)
-            pool.look()
+            if connection.serving:  # else it has ended meanwhile, and whoever ran it has gone
+                pool.add(connection)
+                pool.look()
 
         def leave() -> None:
             pool.add(connection)  # whoever ran it takes it out

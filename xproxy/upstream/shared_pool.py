@@ -215,8 +215,9 @@ class SharedPool:
         self._watch()
 
     def remove(self, connection: Multiplexed) -> None:
-        """Use it no more; ``look`` when it is counted no more."""
-        self.connections.remove(connection)
+        """Use it no more, if it is used; ``look`` when it is counted no more."""
+        if connection in self.connections:
+            self.connections.remove(connection)
         connection.wire.on_room = None
         self._watch()
 

@@ -74,7 +74,8 @@ async def test_bytes_leave_in_order_whoever_writes_and_are_counted(
         await wire.write(b"ab")
         nursery.start_soon(wire.write, b"cdef")
         await wait_all_tasks_blocked()
-        await wire.write(b"gh")  # behind what waits, by whoever writes that
+        nursery.start_soon(wire.write, b"gh")  # behind what waits, by whoever writes that
+        await wait_all_tasks_blocked()
         assert (sink.data, wire.unsent()) == (b"abc", b"defgh")
         sink.give(2)
         await wait_all_tasks_blocked()
@@ -132,3 +133,30 @@ async def test_a_peer_that_takes_nothing_is_not_waited_for_for_ever(
     wire.abort()
     assert wire.unsent() == b""
     assert wire.phase is Phase.BROKEN
+
+
+async def test_who_waits_for_another_to_write_goes_on_himself_where_that_one_gives_up(
+    autojump_clock: MockClock,
+) -> None:
+    sink = Sink(room=0)
+    wire = SerialWire(sink, Mute())
+    async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as first:
+            first.start_soon(wire.write, b"abc")
+            await wait_all_tasks_blocked()
+            nursery.start_soon(wire.write, b"de")
+            await wait_all_tasks_blocked()
+            first.cancel_scope.cancel()
+        sink.give(100)
+    assert sink.data == b"abcde"
+
+
+async def test_nobody_waits_for_another_to_write_for_ever(autojump_clock: MockClock) -> None:
+    wire = SerialWire(Sink(room=0), Mute())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wire.write, b"abc")
+        await wait_all_tasks_blocked()
+        with pytest.raises(WriteStalled):
+            await wire.flush(stall=7)
+        assert trio.current_time() == 7
+        nursery.cancel_scope.cancel()

@@ -10,6 +10,7 @@ from trio.testing import MockClock
 from tests.connection.kit import Fed
 from tests.connection.web import GET, OK, answering, head, response, timeouts
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
+from xproxy.connection.serial.downstream import SerialDownstream
 from xproxy.model.errors import RateLimited
 from xproxy.model.limits import MIB
 from xproxy.model.message import ResponseHead
@@ -64,3 +65,19 @@ async def test_what_a_refused_client_still_sends_is_read_for_a_while(
         await pair.ended.wait()
         assert trio.current_time() - now <= 2
         assert pair.stats.downstream_cx_protocol_error == 1
+
+
+async def test_an_answer_goes_behind_what_has_not_gone(autojump_clock: MockClock) -> None:
+    async def late(request: Request) -> Response:
+        assert isinstance(pair.driver, SerialDownstream)
+        pair.driver.wire.rest = memoryview(
+            b"<the rest>"
+        )  # of an interim response that was given up
+        return Response(ResponseHead(status=Status.OK), BytesBody(b"ok"))
+
+    async with proxy_pair(HTTP1, handler=late) as pair:
+        await pair.client.send(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        got = b""
+        while not got.endswith(b"ok"):
+            got += await pair.client.stream.receive_some()
+        assert got.startswith(b"<the rest>HTTP/1.1 200 OK\r\n")

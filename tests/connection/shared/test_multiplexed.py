@@ -22,6 +22,7 @@ from tests.connection.rpc import (
     reply,
     timeouts,
 )
+from tests.connection.shared.wires import Sink
 from xproxy.codecs.api import CodecPlugin
 from xproxy.codecs.bolt.plugin import PLUGIN as BOLT
 from xproxy.codecs.http2.plugin import PLUGIN as HTTP2
@@ -617,3 +618,24 @@ async def test_half_a_message_is_counted_until_it_is_whole_or_the_connection_end
         await pair.client.aclose()
         await pair.ended.wait()
         assert driver.wire.facts.share.held == 0
+
+
+async def test_who_is_served_after_a_crime_hears_that_nobody_can_be_answered(
+    autojump_clock: MockClock,
+) -> None:
+    gate = Gate()
+    async with proxy_pair(LINES, handler=gate) as pair:
+        await pair.client.send(question(1, b"a") + question(2, b"b"))
+        await wait_all_tasks_blocked()
+        await pair.client.send(b"no line of this protocol\n")
+        await wait_all_tasks_blocked()
+        assert pair.stats.downstream_cx_protocol_error == 1
+        gone = Sink()
+        gone.fail(trio.BrokenResourceError("write: Broken pipe"))
+        assert isinstance(pair.driver, Multiplexed)
+        pair.driver.wire.become(gone, pair.driver.wire.codec)
+        gate.let_go(b"a")
+        await wait_all_tasks_blocked()
+        assert gate.cancelled == [b"b"]
+        assert pair.stats.downstream_rq_active == 0
+        assert pair.stats.downstream_cx_destroy_remote == 1

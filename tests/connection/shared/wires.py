@@ -75,7 +75,7 @@ class Sink:
         raise NotImplementedError
 
     def close(self) -> None:
-        raise NotImplementedError
+        """See ByteStream."""
 
     def abort(self) -> None:
         """See ByteStream."""

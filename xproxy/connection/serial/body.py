@@ -77,6 +77,7 @@ class PulledBody(ReceiveChannel[bytes | Trailers]):
             and wire.codec.transparent
             and sink.codec.transparent
             and not (self.finished or self._first or wire.inbox or wire.phase in INPUT_OVER)
+            and not sink.rest
             and isinstance(wire.stream, PolledSocket)
             and isinstance(sink.stream, PolledSocket)
         ):

@@ -151,7 +151,7 @@ class SerialDownstream(SerialWriting, Bindings):
     @property
     def idle_since(self) -> float | None:
         """Since when nothing has been asked for, or a head is awaited (trio clock); None: a stream is in flight."""
-        if self.request is not None or self.wire.inbox or self.scope is None:
+        if self.request is not None or self.wire.inbox or self.scope is None or self._frozen:
             return None
         timeouts = self._chain.service.timeouts
         return self._timer.deadline - ((timeouts.head if self._busy else timeouts.idle) or 1e9)
@@ -192,6 +192,8 @@ class SerialDownstream(SerialWriting, Bindings):
     def thaw(self) -> None:
         """Go on as if nothing had been, with the time that was left."""
         self._frozen = False
+        if self.wire.phase is Phase.CLOSED:
+            return  # it was ended meanwhile
         left, self._time_left = self._time_left, math.inf
         self._timers.arm(self._timer, trio.current_time() + left)
         self.wire.resume()
@@ -206,8 +208,6 @@ class SerialDownstream(SerialWriting, Bindings):
         timers = self._timers
         in_a_row = 0
         frame: Frame | None
-        if wire.rest:
-            await self._write(wire.taken_rest())
         while True:
             while inbox:
                 frame = inbox.popleft()
@@ -234,6 +234,10 @@ class SerialDownstream(SerialWriting, Bindings):
                             await wire.stream.turn()
                 elif await self._aside(frame):
                     return
+            if wire.rest:
+                await self._write(
+                    wire.taken_rest()
+                )  # of a write that was given up, or of another process
             if wire.phase is not _SERVING and wire.phase in INPUT_OVER:
                 return
             timeouts = self._chain.service.timeouts
@@ -507,7 +511,7 @@ class SerialDownstream(SerialWriting, Bindings):
                 statuses[outcome] = statuses.get(outcome, 0) + 1
                 request.record.response_started = True
                 request.record.sent_bytes = size
-                sent = self.wire.stream.write_now(data)
+                sent = 0 if self.wire.rest else self.wire.stream.write_now(data)
                 stats.downstream_tx_bytes_total += sent
                 if sent != len(data):
                     await self._write_rest(memoryview(data)[sent:])
@@ -522,6 +526,8 @@ class SerialDownstream(SerialWriting, Bindings):
 
     def relieve(self) -> None:
         """See Holder: its stream is answered with overload; where there is none, the connection ends."""
+        if self._frozen:
+            return  # it may be another process's by now
         if (self.request is None and not self._busy) or self._stopped is not None:
             self.wire.abort()
         else:

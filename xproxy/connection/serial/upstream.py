@@ -47,6 +47,7 @@ from xproxy.transport.stream import ByteStream
 from xproxy.transport.turns import SMALL
 
 _SERVING: Final = Phase.SERVING
+_ENDED: Final = INPUT_OVER | {Phase.BROKEN, Phase.CLOSED}
 _ACCEPTED: Final = ResponseHead(status=Status.OK)
 """What a one-way message gets: nobody will answer it."""
 
@@ -375,7 +376,7 @@ class SerialUpstream:
     def _broken(self, detail: str) -> StreamError:
         # A message that breaks off with the input is a lost connection, not a peer that speaks wrongly: on a pooled
         # connection it may be the normal race of keep-alive.
-        kind = UpstreamReset if self.wire.phase in INPUT_OVER else UpstreamProtocolError
+        kind = UpstreamReset if self.wire.phase in _ENDED else UpstreamProtocolError
         return kind(f"{self.address}: {detail}")
 
     def _settle(self) -> None:

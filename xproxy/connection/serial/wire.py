@@ -30,6 +30,7 @@ class SerialWire(Wire):
 
     __slots__ = (
         "_half",
+        "_waiting",
         "counted",
         "flushing",
         "inbox",
@@ -57,6 +58,7 @@ class SerialWire(Wire):
         """What the kernel has not taken of the last write."""
         self.flushing = False
         """Somebody is writing the rest."""
+        self._waiting: trio.lowlevel.ParkingLot | None = None  # made when two write: hardly ever
         self.violation: Violation | None = None
 
     async def fill(self) -> None:
@@ -134,7 +136,7 @@ class SerialWire(Wire):
     async def write(self, data: bytes) -> None:
         """Write all of ``data``. A checkpoint only where the kernel does not take it at once.
 
-        Behind what has not gone yet: where somebody else is writing that, it goes on with this.
+        Behind what has not gone yet, which goes with it.
         """
         if self.rest:
             self.rest = memoryview(b"".join((self.rest, data)))
@@ -146,33 +148,46 @@ class SerialWire(Wire):
                 return
             self.rest = memoryview(data)[sent:]
         data = b""
-        if not self.flushing:
-            await self.flush()
+        await self.flush()
 
     async def flush(self, moved: Callable[[], None] | None = None, stall: float = math.inf) -> None:
-        """Write what has not gone; ``moved`` is called as often as some of it has.
+        """Return when nothing is left to write; ``moved`` is called as often as some of it has gone.
 
         Raises WriteStalled where nothing has for ``stall`` seconds, and what ``write_now`` raises.
         """
+        while self.rest:
+            if self.flushing:
+                await self._others(stall)
+            elif await self._write_some(stall) and moved is not None:
+                moved()
+
+    async def _write_some(self, stall: float) -> int:
         self.flushing = True
         try:
-            while self.rest:
-                if stall == math.inf:
+            if stall == math.inf:
+                await self.stream.wait_writable()
+            else:
+                with trio.move_on_after(stall) as scope:
                     await self.stream.wait_writable()
-                else:
-                    with trio.move_on_after(stall) as scope:
-                        await self.stream.wait_writable()
-                    if scope.cancelled_caught:
-                        raise WriteStalled(f"the peer took nothing for {stall:g} s")
-                sent = self.stream.write_now(self.rest)
-                self.rest = self.rest[sent:]
-                if self.stats is not None:
-                    self.stats.downstream_tx_bytes_total += sent
-                if moved is not None:
-                    moved()
-            self.rest = _NOTHING
+                if scope.cancelled_caught:
+                    raise _stalled(stall)
+            sent = self.stream.write_now(self.rest)
         finally:
             self.flushing = False
+            if self._waiting is not None:
+                self._waiting.unpark_all()
+        self.rest = self.rest[sent:] or _NOTHING
+        if self.stats is not None:
+            self.stats.downstream_tx_bytes_total += sent
+        return sent
+
+    async def _others(self, stall: float) -> None:
+        # Somebody else is writing: what he does not write is ours to write.
+        self._waiting = self._waiting or trio.lowlevel.ParkingLot()
+        with trio.move_on_after(stall) as scope:
+            await self._waiting.park()
+        if scope.cancelled_caught:
+            raise _stalled(stall)
 
     def taken_rest(self) -> bytes:
         """Return what has not gone, to be written anew."""
@@ -196,3 +211,7 @@ class SerialWire(Wire):
         self.after(Event.BREAK)
         self.stream.abort()
         self.rest = _NOTHING
+
+
+def _stalled(stall: float) -> WriteStalled:
+    return WriteStalled(f"the peer took nothing for {stall:g} s")

@@ -60,8 +60,6 @@ class SerialWriting(StreamScope):
         wire = self.wire
         wire.rest = memoryview(b"".join((wire.rest, rest))) if wire.rest else rest
         del rest  # it is the wire's
-        if wire.flushing:
-            return
         limit = self._service.timeouts.write or math.inf
         try:
             await wire.flush(self.touch, limit)

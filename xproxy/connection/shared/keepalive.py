@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import trio
 
@@ -16,6 +17,7 @@ async def keepalive(
     timeout: float,
     misses: int,
     pause: float = 0.0,
+    give_up: Callable[[str], None] | None = None,
 ) -> None:
     """Ask after ``interval`` seconds of silence; give the connection up when ``misses`` questions stay unanswered.
 
@@ -25,6 +27,8 @@ async def keepalive(
 
     ``pause``: a peer that has said nothing but answers since it was asked is left alone for so long, and it is asked
     once and not ``misses`` times (``Traits.heartbeat_pause``).
+
+    ``give_up``: what is done at the end, where that is more than the wire's own. Who stands still is not asked.
 
     Returns only where the peer's dialect, or its protocol, has no such question, or when the connection was given up.
     """
@@ -38,6 +42,9 @@ async def keepalive(
         if now < quiet_until:
             await trio.sleep_until(quiet_until)
             continue
+        if wire.paused:
+            await trio.sleep(timeout)
+            continue
         for miss in range(misses):
             outbox = wire.outbox
             waited = trio.current_time()
@@ -50,7 +57,7 @@ async def keepalive(
                 asked = waited
                 outbox.put(question)
             await trio.sleep_until(waited + timeout)
-            if wire.read_at >= asked or wire.stream.pending:
+            if wire.read_at >= asked or wire.stream.pending or wire.paused:
                 break  # or we are: what it has said is there, and waits to be read
             if 0 <= taken < outbox.written:
                 break  # it is busy taking what stood before the question
@@ -59,5 +66,7 @@ async def keepalive(
                 wire.goodbye()
                 await trio.sleep_until(trio.current_time() + interval)
                 continue
-            wire.give_up(f"answered none of {misses} heartbeats (keepalive.max_misses)")
+            (give_up or wire.give_up)(
+                f"answered none of {misses} heartbeats (keepalive.max_misses)"
+            )
             return

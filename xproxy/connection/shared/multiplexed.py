@@ -99,6 +99,9 @@ class Multiplexed(Bindings):
         self._written = trio.Event()
         self._first = b""
         self._bindings: dict[object, Closable] | None = None
+        self._told = False  # of the peer's crime
+        self._drain_later = False
+        """It was to be drained while it stood still."""
         self._silence: Silence | None = None
         self._acknowledgement: Acknowledgement | None = None
         if role is Role.SERVER:
@@ -137,7 +140,7 @@ class Multiplexed(Bindings):
                     outer.start_soon(self._write)
                     if heartbeat is not None and supports(wire.codec, SupportsHeartbeat):
                         pause = self.facts.traits.heartbeat_pause
-                        outer.start_soon(keepalive, wire, *heartbeat, pause)
+                        outer.start_soon(keepalive, wire, *heartbeat, pause, self._give_up)
                     async with trio.open_nursery() as wire.nursery:
                         for work in wire.early:
                             wire.nursery.start_soon(work)
@@ -145,6 +148,7 @@ class Multiplexed(Bindings):
                         with wire.reading:
                             await self._read(moment)
                         self._end_input()
+                    self._tell_off()
                     wire.outbox.finish()
                     await self._farewell()
                     outer.cancel_scope.cancel()
@@ -165,16 +169,16 @@ class Multiplexed(Bindings):
 
     @property
     def standing(self) -> Standing:
-        """Whether it can be frozen; busy, its streams stay behind."""
+        """Whether it can be frozen: while it is idle."""
         wire = self.wire
         if wire.phase is not _SERVING:
             return Standing.NEVER
-        if not wire.awaited or wire.amid or wire.backlogged or wire.nursery is None:
+        if wire.paused or not wire.awaited or wire.amid or wire.backlogged or wire.nursery is None:
             return Standing.NOT_NOW
         return Standing.BUSY if wire.streams else Standing.IDLE
 
     def freeze(self) -> Moment:
-        """Stand still: nothing is read, written or timed until ``thaw`` or ``leave``.
+        """Stand still: nothing is read, written or timed until ``thaw`` or ``leave``. Call it on one that is idle.
 
         Raises what ``Wire.export`` raises; then it goes on.
         """
@@ -199,11 +203,15 @@ class Multiplexed(Bindings):
         """Go on as if nothing had been, with the time that was left."""
         moment, self._moment = self._moment, None
         assert moment is not None  # it was frozen
+        if self.wire.phase is Phase.CLOSED:
+            return  # it was ended meanwhile
         if self._silence is not None:
             self._silence.start(moment.left)
         if self._acknowledgement is not None:
             self._acknowledgement.go_on(moment.patience)
         self.wire.resume()
+        if self._drain_later:
+            self.drain()
 
     def leave(self) -> None:
         """Another process goes on with it: ``run`` returns, and the peer notices nothing."""
@@ -237,7 +245,9 @@ class Multiplexed(Bindings):
 
         Not before ``timeouts.linger`` has passed: a client may have sent a request before it read the goodbye.
         """
-        if self._silence is not None:
+        if self.wire.paused:
+            self._drain_later = True
+        elif self._silence is not None:
             self._silence.goodbye()
         else:
             self.wire.goodbye()
@@ -246,7 +256,7 @@ class Multiplexed(Bindings):
     def idle_since(self) -> float | None:
         """Since when nothing has been asked for (trio clock); None: something is in flight."""
         wire = self.wire
-        busy = wire.streams or wire.amid or wire.backlogged or wire.nursery is None
+        busy = wire.streams or wire.amid or wire.backlogged or wire.nursery is None or wire.paused
         return None if busy else wire.read_at
 
     def shed(self) -> None:
@@ -263,15 +273,8 @@ class Multiplexed(Bindings):
         wire = self.wire
         wire.after(Event.STOP)
         self._served.dismiss()
-        if wire.violation is not None:
-            self._tell_off(wire.violation)
-        self._calls.lose(
-            UpstreamReset(
-                f"{wire.stream.peer}: {wire.detail}"
-                if wire.detail
-                else f"{wire.stream.peer} closed the connection"
-            )
-        )
+        self._tell_off()
+        self._lose()
         if wire.gone:
             self._served.client_gone()
         elif wire.phase in INPUT_OVER or wire.violation is not None:
@@ -397,13 +400,13 @@ class Multiplexed(Bindings):
         except WriteStalled as exc:
             if self._chain is not None:
                 self._chain.stats.downstream_cx_write_timeout += 1
-            wire.give_up(f"{exc} (timeouts.write)")
+            self._give_up(f"{exc} (timeouts.write)")
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             broken = wire.phase is Phase.BROKEN
             if wire.role is Role.CLIENT and not broken and wire.nursery is not None:
                 self._hear_out()
             else:
-                wire.give_up(str(exc))
+                self._give_up(str(exc))
         finally:
             self._written.set()
 
@@ -416,10 +419,22 @@ class Multiplexed(Bindings):
         wire.reading.deadline = trio.current_time() + LAST_WORDS_SECONDS
         wire.finish_if_idle()
 
+    def _give_up(self, detail: str) -> None:
+        # Also where nobody reads any more: what is in flight would never hear of it.
+        self.wire.give_up(detail)
+        self._lose()
+        self._served.client_gone()
+
+    def _lose(self) -> None:
+        wire = self.wire
+        peer = wire.stream.peer
+        detail = f"{peer}: {wire.detail}" if wire.detail else f"{peer} closed the connection"
+        self._calls.lose(UpstreamReset(detail))
+
     def relieve(self) -> None:
         """See Holder: its streams are answered with overload; where there are none, the connection ends."""
-        if not self._served.relieve(Overflow(TOO_MUCH)):
-            self.wire.give_up(TOO_MUCH)
+        if not self._served.relieve(Overflow(TOO_MUCH)) and not self.wire.paused:
+            self._give_up(TOO_MUCH)
 
     # ---- what comes
 
@@ -453,9 +468,13 @@ class Multiplexed(Bindings):
             return True
         return False
 
-    def _tell_off(self, violation: Violation) -> None:
-        # The peer's crime: all that was asked of it fails, and it is told.
+    def _tell_off(self) -> None:
+        # The peer's crime, once: all that was asked of it fails, and it is told.
         wire, chain = self.wire, self._chain
+        violation = wire.violation
+        if violation is None or self._told:
+            return
+        self._told = True
         protocol, peer = self.facts.protocol, wire.stream.peer
         if chain is not None and wire.role is Role.SERVER:
             stats = chain.stats

@@ -27,6 +27,7 @@ class Outbox:
         "_closing",
         "_counted",
         "_ended",
+        "_held",
         "_rest",
         "_room",
         "_share",
@@ -65,6 +66,8 @@ class Outbox:
         self._writer: trio.lowlevel.Task | None = None
         self._room = trio.lowlevel.ParkingLot()
         self._closing = False
+        self._held: int | None = None
+        """While nothing may go: the limit that there is otherwise."""
         self._ended = False
 
     @property
@@ -86,7 +89,7 @@ class Outbox:
             self._counted += size
             self._share.add(size)
         writer = self._writer
-        if writer is not None:
+        if writer is not None and self._held is None:
             self._writer = None
             trio.lowlevel.reschedule(writer, AWAKE)
 
@@ -98,6 +101,20 @@ class Outbox:
     def finish(self) -> None:
         """Let ``run`` return once all is written."""
         self._closing = True
+        self._wake()
+
+    def hold(self) -> None:
+        """Let nothing go, and nobody have room, until ``release``: what is put meanwhile is unsent."""
+        self._held, self.limit = self.limit, 0
+
+    def release(self) -> None:
+        """Let it go again. Idempotent."""
+        if self._held is not None:
+            self.limit, self._held = self._held, None
+            self._wake()
+            self._room.unpark_all()
+
+    def _wake(self) -> None:
         writer = self._writer
         if writer is not None:
             self._writer = None
@@ -108,14 +125,14 @@ class Outbox:
         return b"".join((self._rest, *self._chunks))
 
     async def run(self, wire: Wire) -> None:
-        """Write until ``finish``. Raises trio.BrokenResourceError; WriteStalled if the peer stops taking bytes."""
+        """Write until ``finish``. Raises as ``write_now`` does; WriteStalled if the peer stops taking bytes."""
         stats = self._stats
         idle = Reason(self._abort)
         try:
             while True:
-                if not self._chunks:
+                if not self._chunks or self._held is not None:
                     if self._closing:
-                        return
+                        return  # where it is held another process has the rest
                     self._writer = trio.lowlevel.current_task()
                     await idle.parked()
                     continue

@@ -172,6 +172,8 @@ class Served:
         """The connection has ended."""
         for worker in (*self.by_id.values(), *self.idle):
             worker.discard()
+        # Their tasks have ended: what was cut off is not taken out by itself, and each knows this.
+        self.by_id.clear()
 
 
 _REFUSED: Final = ResponseHead(status=Status.UNIMPLEMENTED)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import socket
 from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
@@ -181,6 +182,17 @@ class SharedWire(Wire):
     @property
     def _mute(self) -> bool:
         return self.phase in _MUTE
+
+    def pause(self) -> socket.socket:
+        """See Wire. What is put meanwhile waits."""
+        sock = super().pause()
+        self.outbox.hold()
+        return sock
+
+    def resume(self) -> None:
+        """See Wire."""
+        super().resume()
+        self.outbox.release()
 
     def unsent(self) -> bytes:
         """See Wire."""

@@ -364,7 +364,8 @@ class TlsStream:
     @property
     def awaited(self) -> bool:
         """See MovableStream."""
-        return self._movable().awaited
+        under = self._under
+        return hasattr(type(under), "suspend") and self._movable().awaited
 
     def suspend(self) -> socket.socket:
         """See MovableStream. What moves is the socket, and beside it what ``export`` returns."""
@@ -391,7 +392,7 @@ class TlsStream:
     def _movable(self) -> MovableStream:
         under = self._under
         if not isinstance(under, MovableStream):
-            raise TypeError(f"a {type(under).__name__} cannot be moved")
+            raise ValueError(f"a {type(under).__name__} cannot be moved")
         return under
 
     def export(self) -> bytes:
