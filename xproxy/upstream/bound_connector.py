@@ -75,7 +75,7 @@ class BoundConnector:
 
     def _bound(self, request: Request) -> _BoundConnection | None:
         downstream = request.connection.downstream
-        bound = downstream.bound(self) if downstream is not None else None
+        bound = downstream.bound(self._dialer.key) if downstream is not None else None
         if isinstance(bound, _BoundConnection) and bound.connection.serving:
             return bound
         return None
@@ -141,7 +141,7 @@ class BoundConnector:
             pool = SharedPool(queue, 1, _no_other)
             pool.add(connection)
         bound = _BoundConnection(connection, endpoint, pool)
-        downstream.bind(self, bound)
+        downstream.bind(self._dialer.key, bound)
         self._nursery.start_soon(self._run, bound, downstream)
         return bound
 
@@ -152,8 +152,8 @@ class BoundConnector:
         finally:
             self._bound_ones.discard(bound)
             # One that was told to go away may have a successor by now.
-            if downstream.bound(self) is bound:
-                downstream.unbind(self)
+            if downstream.bound(self._dialer.key) is bound:
+                downstream.unbind(self._dialer.key)
             self._dialer.closed(bound.endpoint)
 
     def tick(self, tick: int, idle_ticks: int) -> bool:

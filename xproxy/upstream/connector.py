@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Iterator
 from typing import Protocol
 
@@ -70,6 +71,9 @@ class Connector(Protocol):
         ...
 
 
+_numbers = itertools.count()
+
+
 @attrs.define(eq=False)
 class Dialer:
     """Opens connections for a cluster, and keeps count of them."""
@@ -91,6 +95,13 @@ class Dialer:
     """The endpoint chooses the protocol in TLS; None: it must take ours."""
     connections: int = 0
     """Open or being opened."""
+    key: tuple[str, str, int] = attrs.field(
+        default=attrs.Factory(
+            lambda self: (self.name, self.plugin.name, next(_numbers)), takes_self=True
+        ),
+        init=False,
+    )
+    """What upstream connections are bound to a client by: cluster, protocol, and a number."""
 
     @property
     def heartbeat(self) -> tuple[float, float, int] | None:

@@ -276,7 +276,7 @@ class DedicatedConnector:
 
     def _bound(self, request: Request) -> _Bound | None:
         downstream = request.connection.downstream
-        bound = downstream.bound(self) if downstream is not None else None
+        bound = downstream.bound(self._dialer.key) if downstream is not None else None
         return bound if isinstance(bound, _Bound) and bound.usable else None
 
     def leave(self, endpoint: Endpoint) -> None:
@@ -317,7 +317,7 @@ class DedicatedConnector:
         stream, codec = await self._dialer.open(endpoint, request)
         connection = SerialUpstream(stream, codec, self.plugin.traits, endpoint.address)
         downstream = request.connection.downstream
-        old = downstream.bound(self) if downstream is not None else None
+        old = downstream.bound(self._dialer.key) if downstream is not None else None
         # A client with several streams at a time has one connection kept for it, and others for a stream each.
         alone = (
             downstream is None
@@ -328,7 +328,7 @@ class DedicatedConnector:
         if downstream is not None and not alone:
             if old is not None:
                 old.close_soon()
-            downstream.bind(self, bound)
+            downstream.bind(self._dialer.key, bound)
             self._kept.add(bound)
         return bound
 
