@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 
 import pytest
 import trio
@@ -179,14 +180,14 @@ async def test_a_connection_goes_on_at_another_listener_under_its_id() -> None:
         moment = driver.freeze()
         assert moment.sock is not None
 
-        async def drive(adopted: Connection) -> None:
+        async def drive(adopted: Connection) -> Awaitable[None]:
             codec = HTTP1.restore(moment.parts.codec, Role.SERVER, DEFAULT_LIMITS)
             facts = facts_of(HTTP1.name, HTTP1.traits)
             port = active.chains.main
             adopted.driver = SerialDownstream(
                 adopted.stream, codec, facts, port, new.runtime.timers, moment=moment
             )
-            await adopted.driver.run(b"")
+            return adopted.driver.run(b"")
 
         active = new.runtime.listeners["edge"]
         assert active.adopt(moment.sock.dup(), 4711, drive)

@@ -28,7 +28,7 @@ clusters: {raw: {endpoints: ["127.0.0.1:6"]}}
 def leave(service: Service) -> None:
     """End one of its streams."""
     service.streams -= 1
-    if not service.streams:
+    if service.drained is not None and not service.streams:
         service.emptied()
 
 

@@ -101,18 +101,19 @@ class Service:
     """The same for requests of protocols that have no targets (RFC 9110 §7.1): none is to be put into one form."""
     streams: int = 0
     """In flight."""
-    _drained: trio.Event | None = None
+    drained: trio.Event | None = None
+    """Somebody waits for the last stream: whoever counts it out calls ``emptied``."""
 
     def emptied(self) -> None:
-        """The last stream has ended: whoever ends one counts it himself, and calls this at 0."""
-        if self._drained is not None:
-            self._drained.set()
+        """The last stream has ended."""
+        if self.drained is not None:
+            self.drained.set()
 
     async def wait_idle(self) -> None:
         """Return when no stream uses this any more; call it only once nothing new can start on it."""
         if self.streams:
-            self._drained = trio.Event()
-            await self._drained.wait()
+            self.drained = trio.Event()
+            await self.drained.wait()
 
 
 @attrs.define(eq=False)

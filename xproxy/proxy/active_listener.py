@@ -6,6 +6,7 @@ import itertools
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeAlias
 
 import trio
 
@@ -13,7 +14,7 @@ from xproxy.config.schema import ListenerConfig
 from xproxy.connection.service import DownstreamStats
 from xproxy.model.address import Address
 from xproxy.proxy.connection import Connection, FilterChains
-from xproxy.proxy.serve_connection import serve_connection
+from xproxy.proxy.serve_connection import open_connection
 from xproxy.proxy.snapshot import ListenerPlan
 from xproxy.transport.descriptors import Descriptors
 from xproxy.transport.listener import accept_forever, accept_waiting, address_of
@@ -21,6 +22,10 @@ from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
 
 _logger = logging.getLogger(__name__)
+
+
+Drive: TypeAlias = Callable[[Connection], Awaitable[Awaitable[None] | None]]
+"""Returns what serves a connection to its end; None: nothing does."""
 
 
 class ActiveListener:
@@ -117,10 +122,8 @@ class ActiveListener:
         if connection is not None:
             self._begin(connection, self._serve)
 
-    def adopt(
-        self, sock: socket.socket, id_: int, drive: Callable[[Connection], Awaitable[None]]
-    ) -> bool:
-        """Go on with a connection that was accepted elsewhere, under its id; ``drive`` serves it to its end.
+    def adopt(self, sock: socket.socket, id_: int, drive: Drive) -> bool:
+        """Go on with a connection that was accepted elsewhere, under its id; ``drive`` says what serves it.
 
         It counts as active here, and was counted as opened there. Returns False where it cannot be watched, there is
         no descriptor left for it or the listener has stopped: then the socket is closed.
@@ -154,26 +157,25 @@ class ActiveListener:
             connection.share = self._poller.held.share(None, most)
         return connection
 
-    def _begin(
-        self, connection: Connection, drive: Callable[[Connection], Awaitable[None]]
-    ) -> None:
+    def _begin(self, connection: Connection, drive: Drive) -> None:
         self.connections[connection.id] = connection
         self.stats.downstream_cx_active += 1
         assert self._nursery is not None
         self._nursery.start_soon(self._run, connection, drive)
 
-    def _serve(self, connection: Connection) -> Awaitable[None]:
-        return serve_connection(connection, self.plan, self.chains, self._timers)
+    def _serve(self, connection: Connection) -> Awaitable[Awaitable[None] | None]:
+        return open_connection(connection, self.plan, self.chains, self._timers)
 
-    async def _run(
-        self, connection: Connection, drive: Callable[[Connection], Awaitable[None]]
-    ) -> None:
+    async def _run(self, connection: Connection, drive: Drive) -> None:
         try:
-            await drive(connection)
+            driving = await drive(connection)
+            if driving is not None:
+                await driving
         except Exception:
             # A bug of a driver or codec ends its own connection, not the listener. Streams have their own guard.
             _logger.exception("listener %s: connection %d failed", self.config.name, connection.id)
         finally:
+            connection.stream.close()
             del self.connections[connection.id]
             self.stats.downstream_cx_active -= 1
 

@@ -16,21 +16,14 @@ from xproxy.stream.exchange import ConnectionFacts
 from xproxy.transport.timers import Timers
 
 
-async def serve_connection(
-    connection: Connection, plan: ListenerPlan, chains: FilterChains, timers: Timers
-) -> None:
-    """Serve one connection to its end. Closes it, whatever happens."""
-    try:
-        driving = await _open(connection, plan, chains, timers)
-        if driving is not None:
-            await driving
-    finally:
-        connection.stream.close()
-
-
-async def _open(
+async def open_connection(
     connection: Connection, plan: ListenerPlan, chains: FilterChains, timers: Timers
 ) -> Awaitable[None] | None:
+    """Find out what a connection wants; return what serves it to its end, None if nothing does.
+
+    Whoever calls it awaits that himself: each wake of a connection passes all frames that stand above it. The stream
+    is his to close, too, whatever happens.
+    """
     # What was read to find out the protocol stays in here: for as long as a connection lives, only its driver does.
     opening = Opening(connection, plan, chains)
     opened = await opening.run()

@@ -401,7 +401,7 @@ class SerialDownstream(SerialWriting, Bindings):
                 self._let_go()
             stats.downstream_rq_active -= 1
             service.streams -= 1
-            if not service.streams:
+            if service.drained is not None and not service.streams:
                 service.emptied()
 
     def _pulled(self, head: Head) -> RequestBody:

@@ -263,7 +263,7 @@ class Worker(StreamScope):
                 self._left(request)
             stats.downstream_rq_active -= 1
             service.streams -= 1
-            if not service.streams:
+            if service.drained is not None and not service.streams:
                 service.emptied()
             if self.inflow is not None:
                 await self.inflow.aclose()
