@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Awaitable
 
 import pytest
@@ -200,3 +201,20 @@ async def test_a_connection_goes_on_at_another_listener_under_its_id() -> None:
         assert (new.stats().downstream_cx_active, new.stats().downstream_cx_total) == (1, 0)
         await hang_up(client)
         await new.settled()
+
+
+async def test_one_that_has_stopped_adopts_nobody() -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        active = live.runtime.listeners["edge"]
+        active.stop()
+        with trio.fail_after(PATIENCE):
+            await active.ended.wait()
+        ours, theirs = socket.socketpair()
+        with theirs:
+
+            async def drive(_adopted: Connection) -> None:
+                raise AssertionError("nobody is served")
+
+            assert not active.adopt(ours, 7, drive)
+            assert theirs.recv(1) == b""
+        assert (live.stats().downstream_cx_active, active.connections) == (0, {})

@@ -179,3 +179,15 @@ async def test_oneway_messages_outlive_whoever_asked_and_the_loss_is_counted_onc
         assert pair.stats.downstream_cx_destroy_remote == 1
         assert gate.cancelled == [b"b"]
         assert list(served.by_id) == [1]
+
+
+async def test_what_was_cut_off_with_its_connection_is_not_kept(autojump_clock: MockClock) -> None:
+    async with proxy_pair(LINES, handler=Gate()) as pair:
+        await pair.client.send(question(1, b"a") + question(2, b"b"))
+        await wait_all_tasks_blocked()
+        assert isinstance(pair.driver, Multiplexed)
+        served = pair.driver.wire.served
+        assert len(served) == 2
+        pair.driver.close_soon()
+        await pair.ended.wait()
+        assert len(served) == 0
