@@ -313,8 +313,9 @@ def _answer_half(connection: socket.socket) -> None:
 
 @contextmanager
 def endpoint(serve: Callable[[socket.socket], None]) -> Iterator[int]:
-    """Serve every connection in a thread; a proxy that hangs up ends it."""
+    """Serve every connection in a thread; a proxy that hangs up ends it, and it is waited for."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    serving: list[threading.Thread] = []
 
     def one(connection: socket.socket) -> None:
         with connection, suppress(OSError):
@@ -324,7 +325,8 @@ def endpoint(serve: Callable[[socket.socket], None]) -> Iterator[int]:
         with suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                threading.Thread(target=one, args=(connection,), daemon=True).start()
+                serving.append(threading.Thread(target=one, args=(connection,), daemon=True))
+                serving[-1].start()
 
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()
@@ -334,6 +336,10 @@ def endpoint(serve: Callable[[socket.socket], None]) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(PATIENCE)
+        # One that has just been hung up on may have its socket still.
+        for one_of_them in serving:
+            one_of_them.join(PATIENCE)
+        assert not any(one_of_them.is_alive() for one_of_them in (thread, *serving))
 
 
 @pytest.mark.parametrize(
