@@ -11,7 +11,9 @@ PAGE = Path(__file__).parent.parent.parent / "docs/explanation/life-of-a-connect
 
 def test_the_page_has_the_table_that_the_code_goes_by() -> None:
     lines = PAGE.read_text().splitlines()
-    begin = lines.index("| phase | drain | goodbye | end | stop | violation | break | close |")
+    begin = lines.index(
+        "| phase | drain | goodbye | end | stop | violation | break | close | seek |"
+    )
     heading, *rows = [
         [cell.strip() for cell in line.strip("|").split("|")] for line in lines[begin:]
     ][: 2 + len(Phase)]

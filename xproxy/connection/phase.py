@@ -20,6 +20,8 @@ class Phase(Enum):
 
     SERVING = "serving"
     """Streams begin, on either side that may."""
+    SOUGHT = "sought"
+    """The same, and another process would have the connection: who drives it asks between two streams."""
     DRAINING = "draining"
     """We said goodbye. We begin no stream; one that the peer began before it read that is served."""
     LEAVING = "leaving"
@@ -55,16 +57,20 @@ class Event(Enum):
     BREAK = "break"
     """A reset, or a peer that takes nothing or says nothing for too long."""
     CLOSE = "close"
+    SEEK = "seek"
+    """Another process would have it. Nothing leads back: a phase costs nobody anything who no longer seeks."""
 
     __hash__ = object.__hash__
 
 
 _P = Phase
 _E = Event
-_ORDER: Final = (_E.DRAIN, _E.GOODBYE, _E.END, _E.STOP, _E.VIOLATION, _E.BREAK, _E.CLOSE)
+_ORDER: Final = (_E.DRAIN, _E.GOODBYE, _E.END, _E.STOP, _E.VIOLATION, _E.BREAK, _E.CLOSE, _E.SEEK)
+_BEGUN: Final = (_P.DRAINING, _P.LEAVING, _P.HEARD, _P.STOPPED, _P.VIOLATED, _P.BROKEN, _P.CLOSED)
 _ROWS: Final[Mapping[Phase, tuple[Phase, ...]]] = {
-    _P.SERVING: (_P.DRAINING, _P.LEAVING, _P.HEARD, _P.STOPPED, _P.VIOLATED, _P.BROKEN, _P.CLOSED),
-    _P.DRAINING: (_P.DRAINING, _P.LEAVING, _P.HEARD, _P.STOPPED, _P.VIOLATED, _P.BROKEN, _P.CLOSED),
+    _P.SERVING: (*_BEGUN, _P.SOUGHT),
+    _P.SOUGHT: (*_BEGUN, _P.SOUGHT),
+    _P.DRAINING: (*_BEGUN, _P.DRAINING),
     _P.LEAVING: (
         _P.LEAVING,
         _P.LEAVING,
@@ -73,9 +79,19 @@ _ROWS: Final[Mapping[Phase, tuple[Phase, ...]]] = {
         _P.VIOLATED,
         _P.BROKEN,
         _P.CLOSED,
+        _P.LEAVING,
     ),
-    _P.HEARD: (_P.HEARD, _P.FINISHED, _P.HEARD, _P.FINISHED, _P.FINISHED, _P.BROKEN, _P.CLOSED),
-    _P.FINISHED: (*(_P.FINISHED,) * 5, _P.BROKEN, _P.CLOSED),
+    _P.HEARD: (
+        _P.HEARD,
+        _P.FINISHED,
+        _P.HEARD,
+        _P.FINISHED,
+        _P.FINISHED,
+        _P.BROKEN,
+        _P.CLOSED,
+        _P.HEARD,
+    ),
+    _P.FINISHED: (*(_P.FINISHED,) * 5, _P.BROKEN, _P.CLOSED, _P.FINISHED),
     _P.STOPPED: (
         _P.STOPPED,
         _P.STOPPED,
@@ -84,10 +100,18 @@ _ROWS: Final[Mapping[Phase, tuple[Phase, ...]]] = {
         _P.VIOLATED,
         _P.BROKEN,
         _P.CLOSED,
+        _P.STOPPED,
     ),
-    _P.VIOLATED: (*(_P.VIOLATED,) * 2, _P.FINISHED, *(_P.VIOLATED,) * 2, _P.BROKEN, _P.CLOSED),
-    _P.BROKEN: (*(_P.BROKEN,) * 6, _P.CLOSED),
-    _P.CLOSED: (_P.CLOSED,) * 7,
+    _P.VIOLATED: (
+        *(_P.VIOLATED,) * 2,
+        _P.FINISHED,
+        *(_P.VIOLATED,) * 2,
+        _P.BROKEN,
+        _P.CLOSED,
+        _P.VIOLATED,
+    ),
+    _P.BROKEN: (*(_P.BROKEN,) * 6, _P.CLOSED, _P.BROKEN),
+    _P.CLOSED: (_P.CLOSED,) * 8,
 }
 TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = {
     (phase, event): after
@@ -96,7 +120,7 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = {
 }
 """The phase after an event, of every phase and event."""
 
-READS: Final = frozenset((Phase.SERVING, Phase.DRAINING, Phase.LEAVING))
+READS: Final = frozenset((Phase.SERVING, Phase.SOUGHT, Phase.DRAINING, Phase.LEAVING))
 """The peer is read, and what is asked of it may be answered."""
 INPUT_OVER: Final = frozenset((Phase.HEARD, Phase.FINISHED))
 """The peer has said all that it will say."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
@@ -53,6 +53,7 @@ _logger = logging.getLogger(__name__)
 
 _SERVING: Final = Phase.SERVING
 _DRAINING: Final = Phase.DRAINING
+_SOUGHT: Final = Phase.SOUGHT
 _AT_ONCE: Final = 16
 """Requests of one read that are served before others have their turn. Who answers them may never have to wait."""
 _NONE: Sequence[Frame] = ()
@@ -61,7 +62,17 @@ _NONE: Sequence[Frame] = ()
 class SerialDownstream(SerialWriting, Bindings):
     """Drives one connection to its end. ``run`` owns the socket."""
 
-    __slots__ = ("_bindings", "_busy", "_frozen", "_half_finished", "_time_left", "_waited")
+    __slots__ = (
+        "_between",
+        "_bindings",
+        "_busy",
+        "_found",
+        "_frozen",
+        "_half_finished",
+        "_thawed",
+        "_time_left",
+        "_waited",
+    )
 
     def __init__(
         self,
@@ -84,11 +95,20 @@ class SerialDownstream(SerialWriting, Bindings):
         self._busy = False  # a stream, or a head that is not complete yet
         self._half_finished = moment is not None and moment.half
         self._frozen = False
+        self._found: Callable[[], bool] | None = None
+        """Whoever would freeze it; None: nobody."""
+        self._between = False
+        """It is between two streams, in its own task."""
+        self._thawed: trio.Event | None = None
+        """Set when it need no longer stand still there."""
         self._waited = waited
         self._time_left = moment.left if moment is not None else math.inf
         """Of a connection that was frozen, seconds until its timer comes to its end."""
-        if moment is not None and moment.parts.unsent:
-            self.wire.rest = memoryview(moment.parts.unsent)
+        if moment is not None:
+            if moment.parts.unsent:
+                self.wire.rest = memoryview(moment.parts.unsent)
+            if moment.half and len(moment.parts.codec) >= COUNTED:
+                self.wire.held(len(moment.parts.codec), half=True)  # it is in the codec
         self._bindings: dict[object, Closable] | None = None
 
     # ---- life
@@ -166,11 +186,24 @@ class SerialDownstream(SerialWriting, Bindings):
     def standing(self) -> Standing:
         """Whether it can be frozen: between its streams."""
         wire = self.wire
-        if wire.phase is not _SERVING:
+        if wire.phase is not _SERVING and wire.phase is not _SOUGHT:
             return Standing.NEVER
+        if wire.paused:
+            return Standing.NOT_NOW
         if self.request is not None or wire.inbox:
             return Standing.BUSY
-        return Standing.IDLE if wire.awaited else Standing.NOT_NOW
+        return Standing.IDLE if wire.awaited or self._between else Standing.NOT_NOW
+
+    def seek(self, found: Callable[[], bool] | None) -> None:
+        """Let ``found`` be called each time it can be frozen: before it waits for bytes, and between two streams.
+
+        At the latter it is not seen from outside, and a client that pipelines without a pause knows nothing else.
+        ``found`` never blocks. True: it has frozen the connection, which stands still until ``thaw`` or ``leave``;
+        False: it goes on. None: nobody asks any more.
+        """
+        self._found = found
+        if found is not None:
+            self.wire.after(Event.SEEK)
 
     def freeze(self) -> Moment:
         """Stand still: nothing is read, written or timed until ``thaw`` or ``leave``. Call it on one that is idle.
@@ -185,13 +218,23 @@ class SerialDownstream(SerialWriting, Bindings):
             wire.resume()
             raise
         self._frozen = True
-        self._time_left = self._timer.deadline - trio.current_time()
+        self._time_left = self._left_of_its_time()
         self._timers.arm(self._timer, math.inf)
-        return Moment(parts=parts, sock=sock, half=self._busy, left=self._time_left)
+        half = self._busy or self._half_finished
+        return Moment(parts=parts, sock=sock, half=half, left=self._time_left)
+
+    def _left_of_its_time(self) -> float:
+        if self._busy or self.wire.awaited:
+            return self._timer.deadline - trio.current_time()
+        # The time for what comes next has not begun; that for a head may have, before its protocol was known.
+        limit = self._chain.service.timeouts.head
+        return max(limit - self._waited, 0.0) if self._half_finished and limit else math.inf
 
     def thaw(self) -> None:
         """Go on as if nothing had been, with the time that was left."""
         self._frozen = False
+        if self._thawed is not None:
+            self._thawed.set()
         if self.wire.phase is Phase.CLOSED:
             return  # it was ended meanwhile
         left, self._time_left = self._time_left, math.inf
@@ -201,6 +244,29 @@ class SerialDownstream(SerialWriting, Bindings):
     def leave(self) -> None:
         """Another process goes on with it: ``run`` returns, and the peer notices nothing."""
         self.wire.leave()
+        if self._thawed is not None:
+            self._thawed.set()
+
+    async def _sought(self) -> None:
+        """Let whoever would freeze it do so, and stand still for as long as it is frozen."""
+        found = self._found
+        if found is None or self.scope is None or self.scope.cancel_called:
+            return  # its time is up, or its client is gone: that comes first
+        self._between = True
+        try:
+            taken = found()
+        finally:
+            self._between = False
+        if not taken:
+            return
+        if self._frozen:
+            self._thawed = trio.Event()
+            try:
+                await self._thawed.wait()
+            finally:
+                self._thawed = None
+        if self.wire.phase is Phase.CLOSED:
+            raise trio.ClosedResourceError("it was given away, or closed, while it stood still")
 
     async def _serve(self) -> None:
         wire = self.wire
@@ -223,8 +289,11 @@ class SerialDownstream(SerialWriting, Bindings):
                         return
                     await self._exchange(frame)
                     self._busy = False
-                    if wire.phase is not _SERVING and self._last:
-                        return
+                    if wire.phase is not _SERVING:
+                        if wire.phase is _SOUGHT and not inbox:
+                            await self._sought()  # before a request that was held back is taken out
+                        if self._last:
+                            return
                     inbox.extend(wire.codec.receive(b""))
                     if inbox:
                         in_a_row += 1
@@ -238,8 +307,11 @@ class SerialDownstream(SerialWriting, Bindings):
                 await self._write(
                     wire.taken_rest()
                 )  # of a write that was given up, or of another process
-            if wire.phase is not _SERVING and wire.phase in INPUT_OVER:
-                return
+            if wire.phase is not _SERVING:
+                if wire.phase is _SOUGHT:
+                    await self._sought()
+                if wire.phase in INPUT_OVER:
+                    return
             timeouts = self._chain.service.timeouts
             if self._half_finished or (wire.progress is not None and wire.progress.unfinished):
                 if not self._busy:
