@@ -26,8 +26,8 @@ OF_THE_WHOLE: Final = {
 }
 """Tests of the tree and not of one module."""
 
-BY_TOPIC: Final = {"process", "interop", "bench", "docs"}
-"""Folders of tests that look at the product from outside: processes, real clients, figures, documents."""
+BY_TOPIC: Final = {"process", "interop", "bench", "docs", "migration"}
+"""Folders of tests that look at the product from outside: processes, real clients, figures, documents, moves."""
 
 
 def sources() -> list[Path]:

@@ -80,7 +80,7 @@ class Wire:
     @property
     def awaited(self) -> bool:
         """A task waits for the peer's next bytes; False also where the stream cannot move."""
-        return _movable(self.stream) and self.stream.awaited
+        return is_movable(self.stream) and self.stream.awaited
 
     def pause(self) -> socket.socket:
         """Read and write nothing from here on; who waits goes on waiting. Returns the socket, to be sent.
@@ -126,11 +126,12 @@ class Wire:
 
     @property
     def _movable(self) -> MovableStream:
-        if not _movable(self.stream):
+        if not is_movable(self.stream):
             raise ValueError("its stream cannot be given to another process")
         return self.stream
 
 
-def _movable(stream: ByteStream) -> TypeGuard[MovableStream]:
+def is_movable(stream: ByteStream) -> TypeGuard[MovableStream]:
+    """Whether the stream's socket may be given to another process."""
     # By its class: a protocol's isinstance would look at every property of the stream itself.
     return hasattr(type(stream), "suspend")

@@ -14,6 +14,7 @@ from xproxy.config.schema import ListenerConfig
 from xproxy.connection.service import DownstreamStats
 from xproxy.model.address import Address
 from xproxy.proxy.connection import Connection, FilterChains
+from xproxy.proxy.opening_moment import OpeningMoment
 from xproxy.proxy.serve_connection import open_connection
 from xproxy.proxy.snapshot import ListenerPlan
 from xproxy.transport.descriptors import Descriptors
@@ -135,6 +136,15 @@ class ActiveListener:
         if connection is not None:
             self._begin(connection, drive)
         return connection is not None
+
+    def opening(self, moment: OpeningMoment) -> Drive:
+        """Return what serves, by the plan in force, a connection whose opening was frozen elsewhere.
+
+        For ``adopt``. ``moment`` was checked.
+        """
+        return lambda connection: open_connection(
+            connection, self.plan, self.chains, self._timers, moment
+        )
 
     def _refuse(self, sock: socket.socket) -> None:
         self.stats.downstream_cx_overflow += 1

@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import Protocol, runtime_checkable
 
 import attrs
 import trio
 
 from xproxy.connection.service import DownstreamStats, FilterChain
 from xproxy.connection.standing import Moment, Standing
+from xproxy.proxy.opening_moment import OpeningMoment
 from xproxy.proxy.silent import SilentDestinations
 from xproxy.proxy.snapshot import ListenerPlan
 from xproxy.stream.held import Share, uncounted
 from xproxy.transport.stream import ByteStream
 
 
-class Driver(Protocol):
+class Movable(Protocol):
+    """What can be given to another process: a connection's driver, and before its protocol is known its opening."""
+
+    @property
+    def standing(self) -> Standing:
+        """Whether it can be frozen."""
+        ...
+
+    def freeze(self) -> Moment | OpeningMoment:
+        """Stand still until ``thaw`` or ``leave``; return what another process needs. Raises ValueError, TlsError."""
+        ...
+
+    def thaw(self) -> None:
+        """Go on as if nothing had been."""
+        ...
+
+    def leave(self) -> None:
+        """Another process goes on with it: end without a word to the peer."""
+        ...
+
+
+class Driver(Movable, Protocol):
     """What drives a connection once its protocol is known."""
 
     @property
@@ -33,21 +55,20 @@ class Driver(Protocol):
         """Close at once, as there is no room for idle connections. Call it on one that is idle. Never blocks."""
         ...
 
-    @property
-    def standing(self) -> Standing:
-        """Whether it can be frozen."""
-        ...
-
     def freeze(self) -> Moment:
-        """Stand still until ``thaw`` or ``leave``; return what another process needs. Raises ValueError, TlsError."""
+        """As Movable."""
         ...
 
-    def thaw(self) -> None:
-        """Go on as if nothing had been."""
-        ...
 
-    def leave(self) -> None:
-        """Another process goes on with it: end without a word to the peer."""
+@runtime_checkable
+class SupportsSeek(Protocol):
+    """A Movable that says when it can be frozen."""
+
+    def seek(self, found: Callable[[], bool] | None) -> None:
+        """Let ``found`` be called each time it can be frozen; None: nobody asks any more.
+
+        ``found`` never blocks. True: it has frozen it, and it stands still until ``thaw`` or ``leave``.
+        """
         ...
 
 
@@ -62,6 +83,8 @@ class Connection:
     """What it holds of the process's bytes."""
     driver: Driver | None = None
     """None until the protocol is known."""
+    opening: Movable | None = None
+    """What finds it out."""
     opened_at: float = attrs.field(factory=trio.current_time)
     """Trio clock."""
     _scope: trio.CancelScope | None = None
@@ -69,17 +92,76 @@ class Connection:
     _drain_by: float = math.inf
     _leaving: bool = False
     # It was closed to make room, and its task is about to notice.
+    _still: bool = False
+    # Its protocol is not known, and no time passes for it.
+    _grace: float = math.inf
+    # Of a drain that came meanwhile.
+    _found: Callable[[], bool] | None = None
+    # Whoever would freeze it.
 
-    def within(self, seconds: float) -> trio.CancelScope:
-        """Return the scope for one step before the protocol is known, which may take so long (0: for ever)."""
-        deadline = trio.current_time() + seconds if seconds else math.inf
+    def within(self, seconds: float, left: float = math.inf) -> trio.CancelScope:
+        """Return the scope for one step before the protocol is known, which may take so long (0: for ever).
+
+        ``left``: seconds, where less are left as it has begun elsewhere.
+        """
+        deadline = trio.current_time() + min(seconds or math.inf, left)
         self._scope = trio.CancelScope(deadline=min(deadline, self._drain_by))
         return self._scope
+
+    # ---- moving to another process
+
+    @property
+    def movable(self) -> Movable | None:
+        """What is asked whether it can be given away, and gives it; None: nothing, at the moment."""
+        return self.driver or self.opening
+
+    def seek(self, found: Callable[[], bool] | None) -> None:
+        """Let ``found`` be called each time it can be frozen, whatever drives it by then. See SupportsSeek."""
+        self._found = found
+        movable: object = self.movable
+        if isinstance(movable, SupportsSeek):
+            movable.seek(found)
+
+    def drive_by(self, driver: Driver) -> None:
+        """Its protocol is known."""
+        self.driver, self.opening = driver, None
+        if self._found is not None:
+            self.seek(self._found)
+
+    @property
+    def draining(self) -> bool:
+        """Its protocol is not known, and it has little time left to say it."""
+        return self._drain_by < math.inf or self._grace < math.inf
+
+    @property
+    def overdue(self) -> bool:
+        """The time for its step is up, and its task is about to notice."""
+        return self._scope is not None and self._scope.cancel_called
+
+    def stand_still(self) -> float:
+        """Let no time pass before its protocol is known, until ``go_on``; return the seconds left of its step."""
+        self._still = True
+        if self._scope is None:
+            return math.inf
+        left = self._scope.deadline - trio.current_time()
+        self._scope.deadline = math.inf
+        return left
+
+    def go_on(self, left: float) -> None:
+        """Let the time pass that was left."""
+        self._still = False
+        if self._scope is not None:
+            self._scope.deadline = trio.current_time() + left
+        grace, self._grace = self._grace, math.inf
+        if grace < math.inf:
+            self.drain(grace)
+
+    # ---- the end
 
     @property
     def idle_since(self) -> float | None:
         """Since when it wants nothing, or has not said what it wants (trio clock); None: it is being served."""
-        if self._leaving:
+        if self._leaving or self._still:
             return None
         return self.opened_at if self.driver is None else self.driver.idle_since
 
@@ -93,12 +175,16 @@ class Connection:
 
     def relieve(self) -> None:
         """See Holder: before its protocol is known. Nothing can be said to it then."""
-        self.stream.abort()
+        if not self._still:  # else it may be another process's by now
+            self.stream.abort()
 
     def drain(self, grace: float) -> None:
         """Finish what is in flight, then close. One that has not said yet what it wants has ``grace`` seconds to."""
         if self.driver is not None:
             self.driver.drain()
+            return
+        if self._still:
+            self._grace = min(self._grace, grace)
             return
         self._drain_by = min(self._drain_by, trio.current_time() + grace)
         if self._scope is not None:

@@ -11,22 +11,31 @@ from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.traits import Role, Sharing
 from xproxy.proxy.connection import Connection, FilterChains
 from xproxy.proxy.opening import Opened, Opening
+from xproxy.proxy.opening_moment import OpeningMoment
 from xproxy.proxy.snapshot import ListenerPlan
 from xproxy.stream.exchange import ConnectionFacts
 from xproxy.transport.timers import Timers
 
 
 async def open_connection(
-    connection: Connection, plan: ListenerPlan, chains: FilterChains, timers: Timers
+    connection: Connection,
+    plan: ListenerPlan,
+    chains: FilterChains,
+    timers: Timers,
+    moment: OpeningMoment | None = None,
 ) -> Awaitable[None] | None:
     """Find out what a connection wants; return what serves it to its end, None if nothing does.
 
     Whoever calls it awaits that himself: each wake of a connection passes all frames that stand above it. The stream
-    is his to close, too, whatever happens.
+    is his to close, too, whatever happens. ``moment``: its opening was frozen at it, elsewhere; it was checked.
     """
     # What was read to find out the protocol stays in here: for as long as a connection lives, only its driver does.
-    opening = Opening(connection, plan, chains)
-    opened = await opening.run()
+    opening = Opening(connection, plan, chains, moment=moment)
+    connection.opening = opening
+    try:
+        opened = await opening.run()
+    finally:
+        connection.opening = None
     if opened is None:
         # What it sent belongs to no driver, which would have counted it.
         chains.main.stats.downstream_rx_bytes_total += opening.unclaimed
@@ -54,7 +63,7 @@ async def open_connection(
             write_stall=plan.config.timeouts.write,
         )
     stream.half_close = traits.half_close
-    connection.driver = driver
+    connection.drive_by(driver)
     if chain.draining:
         driver.drain()
     return driver.run(opened.first)

@@ -434,9 +434,19 @@ class TlsStream:
 def resume(under: ByteStream, state: bytes) -> TlsStream:
     """Go on with the session that ``export`` wrote down. Raises ValueError for anything else."""
     found = load(state)
-    suite = suite_of(found.facts.version, found.facts.cipher)
-    assert suite is not None  # load saw to it
-    cipher = AeadCipher(suite, found.session, said_goodbye=found.finished)
-    stream = TlsStream(under, cipher, found.facts, found.rest)
+    stream = TlsStream(under, _cipher(found), found.facts, found.rest)
     stream._restore(found)
     return stream
+
+
+def check(state: bytes) -> TlsFacts:
+    """Return the facts of the session that ``resume`` would go on with. Raises ValueError as it would."""
+    found = load(state)
+    _cipher(found)
+    return found.facts
+
+
+def _cipher(state: StreamState) -> AeadCipher:
+    suite = suite_of(state.facts.version, state.facts.cipher)
+    assert suite is not None  # load saw to it
+    return AeadCipher(suite, state.session, said_goodbye=state.finished)
