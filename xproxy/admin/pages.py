@@ -10,8 +10,10 @@ import attrs
 import trio
 
 from xproxy.config.dump import config_dump
+from xproxy.migration.counts import ENDPOINT, all_counters, all_gauges
 from xproxy.model.status import Status
 from xproxy.proxy.runtime import Runtime
+from xproxy.upstream.membership import named
 
 TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
@@ -61,14 +63,17 @@ def clusters(runtime: Runtime) -> Page:
     """Show each cluster's endpoints: weight, requests in flight, connections, failures, health."""
     assert runtime.snapshot is not None
     now = trio.current_time()
+    counters, gauges = all_counters(runtime), all_gauges(runtime)
     lines = []
     for name, cluster in runtime.snapshot.clusters.items():
-        for endpoint in cluster.endpoints:
+        for key, endpoint in named(cluster.endpoints):
+            place = ENDPOINT, f"{name}::{key}"
+            count = {**counters.of(place), **gauges.of(place)}
             health = "failing" if endpoint.failing_until > now else "healthy"
             lines.append(
                 f"{name}::{endpoint.address}::weight={endpoint.weight} health={health}"
-                f" rq_active={endpoint.active} rq_total={endpoint.total} rq_error={endpoint.failed}"
-                f" cx_active={endpoint.connections}\n"
+                f" rq_active={count['rq_active']} rq_total={count['rq_total']}"
+                f" rq_error={count['rq_error']} cx_active={count['cx_active']}\n"
             )
     return Page(TEXT, "".join(lines).encode())
 

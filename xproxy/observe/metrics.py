@@ -2,11 +2,13 @@
 
 Statistics are attrs classes whose ``int`` fields count. ``stats.upstream_rq_total += 1`` is all that the hot path
 does; names are Envoy's, so that existing dashboards have something to hold on to.
+
+What earlier processes counted before this one took over from them is kept apart, and added where numbers are shown:
+nobody but the hot path writes into what it counts with.
 """
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar, final
@@ -22,13 +24,10 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from xproxy.model.status import Status
+from xproxy.observe.histogram import LATENCY_BOUNDS, Histogram
+from xproxy.observe.totals import Place, Totals, Value, plus
 
 S = TypeVar("S")
-
-LATENCY_BOUNDS: Final = (
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
-"""Upper bounds in seconds, inclusive: what a proxy adds up to what a route waits."""
 
 _KIND: Final = "kind"
 _HELP: Final = "help"
@@ -56,55 +55,15 @@ def histogram(text: str, bounds: Sequence[float] = LATENCY_BOUNDS) -> Any:  # An
 
 
 @final
-class Histogram:
-    """How often a value fell into which of the fixed buckets."""
-
-    __slots__ = ("bounds", "counts", "total")
-
-    bounds: Final[tuple[float, ...]]
-    """Upper bounds of the buckets, inclusive, rising; values above the last have a bucket of their own."""
-    counts: Final[list[int]]
-    """Values in each bucket (not cumulative); one more than bounds."""
-    total: float
-    """The sum of all values."""
-
-    def __init__(self, bounds: Sequence[float] = LATENCY_BOUNDS) -> None:
-        if not bounds or any(a >= b for a, b in itertools.pairwise(bounds)):
-            raise ValueError("the bounds of a histogram must rise")
-        self.bounds = tuple(bounds)
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect.bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-    def __str__(self) -> str:
-        quantiles = " ".join(f"P{q * 100:g}<={self.quantile(q):g}" for q in (0.5, 0.9, 0.99))
-        return f"count={self.count} sum={self.total:.6g} {quantiles}"
-
-    @property
-    def count(self) -> int:
-        """How many values there were."""
-        return sum(self.counts)
-
-    def quantile(self, share: float) -> float:
-        """Return the upper bound of the bucket in which this share of all values ends; inf above the last one."""
-        wanted = share * self.count
-        seen = 0
-        for bound, count in zip(self.bounds, self.counts, strict=False):
-            seen += count
-            if seen >= wanted and seen:
-                return bound
-        return float("inf") if self.counts[-1] else 0.0
-
-
-@final
 class StatsRegistry:
     """The statistics of everything that lives, by kind (``cluster``, ``listener``, ``codec``) and name."""
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[str, str], object] = {}
+        self._entries: dict[Place, object] = {}
+        self.earlier = Totals()
+        """What earlier processes counted, also in places that this one does not have: the next one may have them."""
+        self._gauges: dict[object, Totals] = {}
+        # Of older processes that have something yet, by whoever hears from them.
 
     def add(self, kind: str, name: str, stats: object) -> None:
         """Show ``stats``, an instance of an attrs class, under this kind and name; replaces what was there."""
@@ -121,21 +80,59 @@ class StatsRegistry:
         return found  # type: ignore[return-value]  # one kind has one class of statistics
 
     def remove(self, kind: str, name: str) -> None:
-        """Forget it, if it is there."""
+        """Forget it, if it is there, with what earlier processes counted there."""
         self._entries.pop((kind, name), None)
+        self.earlier.drop((kind, name))
+
+    # ---- other processes
+
+    def use_gauges(self, of: object, gauges: Totals | None) -> None:
+        """Add these gauges of an older process to those shown, in place of the ones before; None: it has ended."""
+        if gauges is None:
+            self._gauges.pop(of, None)
+        else:
+            self._gauges[of] = gauges
+
+    def counters(self) -> Totals:
+        """Return a copy of all that only grows, with what earlier processes counted."""
+        found = Totals()
+        found.add(self.earlier)
+        found.add(self._own("counter"))
+        return found
+
+    def gauges(self) -> Totals:
+        """Return a copy of all gauges, with those of older processes."""
+        found = self._older()
+        found.add(self._own("gauge"))
+        return found
+
+    def _own(self, kind: str) -> Totals:
+        found = Totals()
+        for place, stats in self._entries.items():
+            for attribute, value in _values(stats):
+                if _kind_of(attribute) == kind:
+                    found.put(place, attribute.name, value)
+        return found
+
+    def _older(self) -> Totals:
+        found = Totals()
+        for gauges in self._gauges.values():
+            found.add(gauges)
+        return found
+
+    # ---- shown
 
     def _numbers(self) -> Iterator[_Number]:
-        for (kind, name), stats in sorted(self._entries.items(), key=lambda item: item[0]):
-            for attribute in attrs.fields(type(stats)):  # type: ignore[arg-type]  # checked by add
-                value = getattr(stats, attribute.name)
-                where = _Number(kind, name, attribute, value)
-                if attribute.name.startswith("_") or isinstance(value, bool):
-                    continue
-                if isinstance(value, int | Histogram):
-                    yield where
-                elif _LABEL in attribute.metadata:
-                    for key, count in sorted((_label(k), n) for k, n in value.items()):
-                        yield attrs.evolve(where, key=key, value=count)
+        elsewhere = {"counter": self.earlier, "gauge": self._older()}
+        for place, stats in sorted(self._entries.items(), key=lambda item: item[0]):
+            for attribute, value in _values(stats):
+                more = elsewhere[_kind_of(attribute)].of(place).get(attribute.name)
+                shown = value if more is None else plus(value, more)
+                if isinstance(shown, dict):
+                    for key, count in sorted(shown.items()):
+                        yield _Number(*place, attribute, count, key)
+                else:
+                    yield _Number(*place, attribute, shown)
 
     def render_text(self) -> str:
         """Return a line for each number, as Envoy's ``/stats``: ``cluster.reviews.upstream_rq_total: 5``."""
@@ -159,7 +156,7 @@ class StatsRegistry:
             if isinstance(number.value, Histogram):
                 make = HistogramMetricFamily
                 sample = (_cumulative(number.value), number.value.total)
-            elif number.attribute.metadata.get(_KIND) == "gauge":
+            elif _kind_of(number.attribute) == "gauge":
                 make = GaugeMetricFamily
             family = found.setdefault(key, make(key, text, labels=list(labels)))
             family.add_metric(list(labels.values()), *sample)
@@ -187,6 +184,30 @@ class _Number:
     def __str__(self) -> str:
         parts = (self.kind, self.name, self.attribute.name, self.key)
         return f"{'.'.join(part for part in parts if part)}: {self.value}"
+
+
+def _values(
+    stats: object,
+) -> Iterator[tuple[attrs.Attribute[Any], Value]]:  # Any: a field of any type
+    """Give the fields that hold numbers, with copies of what they hold; labels as texts."""
+    for attribute in attrs.fields(type(stats)):  # type: ignore[arg-type]  # checked by add
+        value = getattr(stats, attribute.name)
+        if attribute.name.startswith("_") or isinstance(value, bool):
+            continue
+        if isinstance(value, int):
+            yield attribute, value
+        elif isinstance(value, Histogram):
+            yield attribute, value.copy()
+        elif _LABEL in attribute.metadata:
+            counted: dict[str, int] = {}
+            for key, count in value.items():
+                label = _label(key)
+                counted[label] = counted.get(label, 0) + count
+            yield attribute, counted
+
+
+def _kind_of(attribute: attrs.Attribute[Any]) -> str:  # Any: as above
+    return "gauge" if attribute.metadata.get(_KIND) == "gauge" else "counter"
 
 
 def _label(key: object) -> str:

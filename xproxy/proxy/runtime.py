@@ -229,7 +229,8 @@ class Runtime:
                 self._ending.add(active)
                 self._nursery.start_soon(self._end_listener, active)
                 del self.listeners[name]
-                self.metrics.remove("listener", name)
+                if plan is None:
+                    self.metrics.remove("listener", name)
             else:
                 if (plan.config.backlog, plan.config.reuse_port) != (
                     active.config.backlog,
@@ -247,7 +248,6 @@ class Runtime:
         for name in gone:
             self.metrics.remove("cluster", name)
         for name in fresh:
-            self.metrics.remove("cluster", name)
             self.metrics.add("cluster", name, new.clusters[name].stats)
         self._show_parts(old, new)
         if old is not None:

@@ -6,7 +6,8 @@ so on. One that comes back before it has drained is the one it was.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 from xproxy.config.schema import EndpointConfig
 from xproxy.model.address import Address
@@ -59,3 +60,12 @@ def _follow(known: list[Endpoint] | None, config: EndpointConfig) -> Endpoint:
     endpoint.metadata = config.metadata
     endpoint.leaving = False
     return endpoint
+
+
+def named(endpoints: Iterable[Endpoint]) -> Iterator[tuple[str, Endpoint]]:
+    """Give each endpoint the name that it has in every process: its address, with ``#2`` where that comes again."""
+    seen: Counter[Address] = Counter()
+    for endpoint in endpoints:
+        seen[endpoint.address] += 1
+        again = seen[endpoint.address]
+        yield f"{endpoint.address}{f'#{again}' if again > 1 else ''}", endpoint

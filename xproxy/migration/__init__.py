@@ -1,0 +1,1 @@
+"""A new process takes the place of this one."""
