@@ -8,7 +8,20 @@ from random import Random
 import attrs
 import trio
 
-from xproxy.api import Endpoint, Handler, Picker, Request, Response
+from xproxy.api import (
+    CarriedAs,
+    Endpoint,
+    Handler,
+    Picker,
+    RateLimited,
+    Request,
+    Response,
+    StateRecord,
+    StateSchema,
+    state_field,
+    state_kinds,
+)
+from xproxy.registry import FILTERS, Entry
 
 
 class RaisingBalancer:
@@ -43,3 +56,60 @@ class WorkFails:
 
     def __call__(self, request: Request, call_next: Handler) -> Awaitable[Response]:
         return call_next(request)
+
+
+@attrs.frozen
+class _Used:
+    used: int
+
+
+_USED = StateSchema(
+    "tests.quota", 1, StateRecord(_Used, state_field("used", state_kinds.number(0, 2**32)))
+)
+
+
+@attrs.define(kw_only=True, eq=False)
+class Quota:
+    """A filter that lets so many requests through in all, and knows how many they were in the process before."""
+
+    of: str
+    most: int
+    version: int = 1
+    reads: tuple[int, ...] = ()
+    fails: str = ""
+    """A method that fails."""
+    used: int = attrs.field(default=0, init=False)
+
+    def __call__(self, request: Request, call_next: Handler) -> Awaitable[Response]:
+        if self.used >= self.most:
+            raise RateLimited(f"the quota of {self.of} is used up")
+        self.used += 1
+        return call_next(request)
+
+    def _may_fail(self, method: str) -> None:
+        if self.fails == method:
+            raise RuntimeError("lost my notes")
+
+    def carried_as(self) -> CarriedAs:
+        """See SupportsCarry."""
+        self._may_fail("carried_as")
+        return CarriedAs(
+            kind="tests.quota",
+            name=self.of,
+            version=self.version,
+            reads=self.reads,
+            settings=self.most,
+        )
+
+    def carry(self) -> bytes:
+        """See SupportsCarry."""
+        self._may_fail("carry")
+        return _USED.pack(_Used(self.used)) if self.used else b""
+
+    def resume(self, data: bytes) -> None:
+        """See SupportsCarry."""
+        self._may_fail("resume")
+        self.used = _USED.unpack(data).used
+
+
+QUOTA = Entry.parse(FILTERS, "quota", "tests.foreign:Quota", "tests", "0")

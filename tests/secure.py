@@ -51,6 +51,7 @@ async def peer(
     name: str | None = NAME,
     first: bytes = b"",
     listener: str = "edge",
+    session: ssl.SSLSession | None = None,
 ) -> SslPeer:
     """Connect, send ``first`` in clear, and shake hands. Raises what the standard library raises."""
     transport = await live.connect(listener)
@@ -59,7 +60,7 @@ async def peer(
     made = made or context()
     if name is None:
         made.check_hostname = False
-    found = SslPeer(transport, made, server_name=name)
+    found = SslPeer(transport, made, server_name=name, session=session)
     await found.handshake()
     return found
 

@@ -99,6 +99,7 @@ from xproxy.model.metadata import Key, Metadata
 from xproxy.model.status import SERVER_FAULTS, Status
 from xproxy.model.traits import API_VERSION, Role, Sharing, Traits
 from xproxy.stream.body import Body, BytesBody, read_whole
+from xproxy.stream.carrying import CarriedAs, SupportsCarry, cut_now, seconds_left
 from xproxy.stream.ending import Answered, AttemptEnding, BodyEnding, Broke, Complete, GivenUp
 from xproxy.stream.exchange import (
     ConnectionFacts,
@@ -114,7 +115,7 @@ from xproxy.stream.exchange import (
 from xproxy.stream.lifetime import SupportsRun
 from xproxy.stream.record import Attempted, Record
 from xproxy.stream.wrapped import WrappedBody
-from xproxy.upstream.balance.api import LoadBalancer, Picker
+from xproxy.upstream.balance.api import LoadBalancer, MovablePicker, Picker
 from xproxy.upstream.endpoint import Endpoint, Locality
 
 __all__ = [
@@ -140,6 +141,7 @@ __all__ = [
     "Broke",
     "ByteBuffer",
     "BytesBody",
+    "CarriedAs",
     "ClusterNotFound",
     "Codec",
     "CodecPlugin",
@@ -187,6 +189,7 @@ __all__ = [
     "MessageCodec",
     "MessageWire",
     "Metadata",
+    "MovablePicker",
     "NoHealthyEndpoint",
     "Origin",
     "Overflow",
@@ -219,6 +222,7 @@ __all__ = [
     "StreamError",
     "StreamIdle",
     "SupportsBypass",
+    "SupportsCarry",
     "SupportsDate",
     "SupportsFlow",
     "SupportsGoAway",
@@ -247,11 +251,13 @@ __all__ = [
     "Violation",
     "WrappedBody",
     "XproxyError",
+    "cut_now",
     "local_response",
     "read_sized",
     "read_varint",
     "read_whole",
     "recurring",
+    "seconds_left",
     "state_field",
     "state_kinds",
     "write_sized",

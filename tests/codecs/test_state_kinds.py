@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from xproxy.codecs.state_kinds import (
     FLAG,
     Kind,
+    amount,
     choice,
     mapping,
     number,
@@ -34,6 +35,7 @@ KINDS: list[tuple[Kind[object], object]] = [
         (SHORT, 7),
         (number(-(2**63), 2**64 - 1), -(2**63)),
         (octets(3), b"abc"),
+        (amount(2.5), 2.5),
         (text(3), "abc"),
         (choice(Colour), Colour.GREEN),
         (choice((Colour.RED,)), Colour.RED),
@@ -48,7 +50,7 @@ KINDS: list[tuple[Kind[object], object]] = [
 @pytest.mark.parametrize(("kind", "value"), KINDS, ids=str)
 def test_a_value_comes_back(kind: Kind[object], value: object) -> None:
     written = value if kind.write is None else kind.write(value)
-    assert isinstance(written, bool | int | str | bytes | list | dict)
+    assert isinstance(written, bool | int | float | str | bytes | list | dict)
     assert kind.read(written) == value
 
 
@@ -56,6 +58,11 @@ def test_a_value_comes_back(kind: Kind[object], value: object) -> None:
     ("kind", "found", "why"),
     [
         (FLAG, 1, "is no bool"),
+        (amount(2.5), 1, "is no finite float"),
+        (amount(2.5), float("nan"), "is no finite float"),
+        (amount(2.5), float("inf"), "is no finite float"),
+        (amount(2.5), -0.5, "is -0.5, not 0 … 2.5"),
+        (amount(2.5), 2.6, "is 2.6, not 0 … 2.5"),
         (SHORT, True, "is no number"),
         (SHORT, "1", "is no number"),
         (SHORT, -1, "is -1, not 0 … 7"),

@@ -73,3 +73,17 @@ def test_nothing_is_kept_of_an_endpoint_that_is_forgotten() -> None:
     agreement.forget(HERE)
     assert fake.closed
     assert agreement.of(HERE) is BEST
+
+
+def test_what_was_chosen_is_known_elsewhere() -> None:
+    agreement, elsewhere = Agreement(PLUGINS), Agreement(PLUGINS)
+    again = Endpoint(HERE.address)
+    assert agreement.chosen([HERE]) == {}
+    agreement.settle(HERE, OTHER.traits.alpn[0], stream()[1], OTHER.name)
+    assert agreement.chosen([HERE, Endpoint(Address("127.0.0.1", 2))]) == {
+        "127.0.0.1:1": OTHER.name
+    }
+    elsewhere.learn([again], agreement.chosen([HERE]))
+    assert elsewhere.of(again) is OTHER
+    elsewhere.learn([again], {"127.0.0.1:1": "unheard of", "127.0.0.1:9": BEST.name})
+    assert elsewhere.of(again) is OTHER

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from xproxy.config.schema import EndpointConfig
 from xproxy.model.address import Address
 from xproxy.upstream.endpoint import Endpoint
-from xproxy.upstream.membership import Membership
+from xproxy.upstream.membership import Membership, named
 
 
 def config(port: int, weight: int = 1, **metadata: str) -> EndpointConfig:
@@ -129,3 +129,10 @@ def test_nothing_of_a_kept_endpoint_is_lost_and_removed_ones_are_kept_until_they
             one = every[index % len(every)]
             one.active = one.connections = int(busy)
             one.total, one.failing_until = number, float(number)
+
+
+def test_each_endpoint_has_a_name_that_is_the_same_everywhere() -> None:
+    here = [Endpoint(Address("127.0.0.1", port)) for port in (1, 2, 1, 1)]
+    names = [name for name, _ in named(here)]
+    assert names == ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:1#2", "127.0.0.1:1#3"]
+    assert [endpoint for _, endpoint in named(here)] == here

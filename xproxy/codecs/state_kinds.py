@@ -7,6 +7,7 @@ name of the field: ``is 7, not 0 … 3``.
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Iterable
 from typing import Final, Generic, TypeVar
 
@@ -45,6 +46,19 @@ def number(lowest: int, highest: int) -> Kind[int]:
             raise ValueError("is no number")
         if not lowest <= found <= highest:
             raise ValueError(f"is {found}, not {lowest} … {highest}")
+        return found
+
+    return Kind(read)
+
+
+def amount(most: float) -> Kind[float]:
+    """Return the kind of finite floats from 0 to ``most``, both included: durations in seconds, shares. No ints."""
+
+    def read(found: object) -> float:
+        if type(found) is not float or not math.isfinite(found):
+            raise ValueError("is no finite float")
+        if not 0 <= found <= most:
+            raise ValueError(f"is {found:g}, not 0 … {most:g}")
         return found
 
     return Kind(read)

@@ -30,6 +30,7 @@ from xproxy.proxy.snapshot import ListenerPlan, Snapshot
 from xproxy.registry import Registry
 from xproxy.routing.router import Router
 from xproxy.routing.table import RouteTable
+from xproxy.stream.carrying import SupportsCarry
 from xproxy.stream.chain import compose
 from xproxy.stream.exchange import Filter, Handler, Request, Response, SupportsRefusals
 from xproxy.stream.lifetime import SupportsRun
@@ -111,15 +112,19 @@ def assemble(
     # By id: one filter object may stand in several places, and is started once.
     filters += [plan.tls for plan in listeners.values()]
     parts: dict[int, SupportsRun] = {}
+    carrying: dict[int, SupportsCarry] = {}
     for one in filters:
         if isinstance(one, SupportsRun):
             parts[id(one)] = one
+        if isinstance(one, SupportsCarry):
+            carrying[id(one)] = one
         yield
     return Snapshot(
         config=config,
         listeners=listeners,
         clusters=clusters,
         parts=tuple(parts.values()),
+        carrying=tuple(carrying.values()),
         tables=tables,
         routers=routers,
         changes=tuple(changes),

@@ -10,6 +10,7 @@ import trio
 
 from xproxy.codecs.api import CodecPlugin
 from xproxy.config.tls import ListenerTlsConfig
+from xproxy.stream.carrying import CarriedAs
 from xproxy.transport.tls.contexts import Certificate, ClientCertificates, TlsOptionsError
 from xproxy.transport.tls.gate import HandshakeGate
 from xproxy.transport.tls.server import ServerTls
@@ -53,6 +54,25 @@ class ListenerTls:
             ),
             gate=HandshakeGate(max_concurrent=config.max_handshakes),
         )
+
+    # ---- to the process that takes over
+
+    def carried_as(self) -> CarriedAs:
+        """See SupportsCarry: what goes along are the keys of session tickets."""
+        rules = self.server.who_may_resume if self.server is not None else b""
+        return CarriedAs(kind="ticket keys", name=self.name, version=1, settings=rules)
+
+    def carry(self) -> bytes:
+        """See SupportsCarry."""
+        return self.server.ticket_keys.carry() if self.server is not None else b""
+
+    def resume(self, data: bytes) -> None:
+        """See SupportsCarry."""
+        if self.server is None:
+            raise ValueError("nobody's TLS is ended here")
+        self.server.ticket_keys.resume(data)
+
+    # ---- at work
 
     def passes(self, server_name: str | None) -> bool:
         """Say whether a client that asks for this name (lower case) is passed through."""

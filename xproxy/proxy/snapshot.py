@@ -15,6 +15,7 @@ from xproxy.model.networks import Networks
 from xproxy.proxy.listener_tls import ListenerTls
 from xproxy.routing.router import Router
 from xproxy.routing.table import RouteTable
+from xproxy.stream.carrying import SupportsCarry
 from xproxy.stream.lifetime import SupportsRun
 from xproxy.upstream.cluster import Cluster
 
@@ -65,6 +66,8 @@ class Snapshot:
     clusters: Mapping[str, Cluster]
     parts: tuple[SupportsRun, ...]
     """Filters with a task of their own."""
+    carrying: tuple[SupportsCarry, ...] = ()
+    """Filters, and listeners' TLS, that know something for the process that takes over."""
     tables: Mapping[str, RouteTable] = attrs.field(factory=dict)
     routers: Mapping[str, Router] = attrs.field(factory=dict)
     """By table."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -10,6 +10,7 @@ from xproxy.codecs.api import CodecPlugin
 from xproxy.model.errors import XproxyError
 from xproxy.transport.stream import ByteStream
 from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.membership import named
 
 
 class OtherProtocol(XproxyError):
@@ -33,6 +34,22 @@ class Agreement:
     def of(self, endpoint: Endpoint) -> CodecPlugin:
         """Return what ``endpoint`` chose last; before it was asked, the best."""
         return self._chosen.get(endpoint, self.plugins[0])
+
+    def chosen(self, endpoints: Sequence[Endpoint]) -> dict[str, str]:
+        """Return the codec's name by the endpoint's (``membership.named``), of those that have chosen."""
+        return {
+            name: self._chosen[endpoint].name
+            for name, endpoint in named(endpoints)
+            if endpoint in self._chosen
+        }
+
+    def learn(self, endpoints: Sequence[Endpoint], chosen: Mapping[str, str]) -> None:
+        """Take it that they chose so, as ``chosen`` returns it. What is not offered here is passed over."""
+        plugins = {plugin.name: plugin for plugin in self.plugins}
+        for name, endpoint in named(endpoints):
+            plugin = plugins.get(chosen.get(name, ""))
+            if plugin is not None:
+                self._chosen[endpoint] = plugin
 
     def take(self, endpoint: Endpoint, asked: str) -> ByteStream | None:
         """Return a connection that waits. Raises OtherProtocol where it is known that ``asked`` is not the choice."""

@@ -29,6 +29,11 @@ class AlpnConnector:
         self._connectors = connectors
         """By name of their codec."""
 
+    @property
+    def agreement(self) -> Agreement:
+        """What the endpoints chose."""
+        return self._agreement
+
     def pinned(self, request: Request) -> Endpoint | None:
         """See Connector."""
         for connector in self._connectors.values():

@@ -50,6 +50,11 @@ class Choice:
         """The set that is chosen from."""
         return self._hosts
 
+    @property
+    def picker(self) -> Picker:
+        """The one in use, among those that were available when somebody last asked."""
+        return self._picker
+
     def probe(self, endpoints: Sequence[Endpoint]) -> None:
         """See whether the balancer can pick among ``endpoints``. Raises what it raises."""
         self._balancer.picker(endpoints, None)

@@ -28,6 +28,7 @@ from xproxy.model.limits import Limits
 from xproxy.model.message import Target
 from xproxy.model.traits import Sharing, Traits
 from xproxy.stream.body import BytesBody
+from xproxy.stream.carrying import SupportsCarry
 from xproxy.stream.ending import ANSWERED
 from xproxy.stream.exchange import ConnectionFacts, Request, Response
 from xproxy.transport.poller import Poller
@@ -39,6 +40,7 @@ from xproxy.upstream.attempt import Attempt, Attempts
 from xproxy.upstream.balance.api import LoadBalancerFactory
 from xproxy.upstream.bound_connector import BoundConnector
 from xproxy.upstream.breaker import Breaker
+from xproxy.upstream.carried import AgreedProtocols, BalancerTurn, EndpointMarks, Protocols
 from xproxy.upstream.choice import Choice
 from xproxy.upstream.connector import Connector, Dialer
 from xproxy.upstream.endpoint import Endpoint
@@ -110,6 +112,7 @@ class Cluster:
         self._offered = offered
         self._untold = untold
         self._connectors: dict[str, Connector] = {}
+        self._agreed: Protocols = {}
         self._pins = False  # a connector has connections that are bound to their clients
         self._nursery: trio.Nursery | None = None
 
@@ -189,6 +192,26 @@ class Cluster:
             connector.close()
 
     # ---- moving to another process
+
+    def carrying(self) -> Iterator[SupportsCarry]:
+        """Give what is known beside the connections, marks first: they decide who has turns."""
+        name, config, choice = self.name, self.config, self._choice
+        yield EndpointMarks(name, config, self.endpoints, choice.marked)
+        yield BalancerTurn(name, config.load_balancer, lambda: choice.picker)
+        yield AgreedProtocols(name, config, self._known_protocols, self._learn_protocols)
+
+    def _known_protocols(self) -> Protocols:
+        return dict(self._agreed) | {
+            connector.plugin.name: connector.agreement.chosen(self.endpoints)
+            for connector in self._connectors.values()
+            if isinstance(connector, AlpnConnector)
+        }
+
+    def _learn_protocols(self, protocols: Protocols) -> None:
+        self._agreed = protocols  # for connectors that are opened later
+        for connector in self._connectors.values():
+            if isinstance(connector, AlpnConnector):
+                connector.agreement.learn(self.endpoints, protocols.get(connector.plugin.name, {}))
 
     def give(self) -> Iterator[Given]:
         """See Connector: of all connectors."""
@@ -321,6 +344,7 @@ class Cluster:
                 self._connectors[protocol] = other
                 return other
         agreement = Agreement(plugins)
+        agreement.learn(self.endpoints, self._agreed.get(plugins[0].name, {}))
         connectors = {
             plugin.name: self._make_lane(plugin, agreement=agreement) for plugin in plugins
         }

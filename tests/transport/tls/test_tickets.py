@@ -6,6 +6,7 @@ import os
 import ssl
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from tests.alive import living
@@ -25,7 +26,14 @@ from xproxy.transport.tls import tickets as module
 from xproxy.transport.tls.contexts import ClientCertificates, TlsOptionsError
 from xproxy.transport.tls.libssl import LibsslUnusable, TicketKey
 from xproxy.transport.tls.server import ServerTls
-from xproxy.transport.tls.tickets import KEY_BYTES, MAX_KEY_FILES, MAX_NAMES, Tickets
+from xproxy.transport.tls.tickets import (
+    KEY_BYTES,
+    MAX_EARLIER,
+    MAX_KEY_FILES,
+    MAX_NAMES,
+    Tickets,
+    who_may_resume,
+)
 
 
 def key_file(folder: Path, name: str = "key", size: int = KEY_BYTES) -> str:
@@ -161,3 +169,64 @@ async def test_without_tickets_nothing_is_resumed() -> None:
                 await peer.receive_some()
                 session = peer.object.session
                 assert not stream.facts.resumed
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.3"])
+async def test_a_ticket_of_the_process_before_is_good_here(version: str) -> None:
+    context = client_context()
+    session: ssl.SSLSession | None = None
+    found = []
+    first, second, third, stranger = (server_tls(max_version=version) for _ in range(4))
+    second.ticket_keys.resume(first.ticket_keys.carry())
+    third.ticket_keys.resume(second.ticket_keys.carry())
+    assert first.who_may_resume == second.who_may_resume
+    for tls in (first, second, second, third, first, third, stranger):
+        async with connection() as pair:
+            peer = SslPeer(pair.socket, context, server_name=NAME, session=session)
+            stream = await served(pair, tls, peer)
+            stream.write_now(b"x")
+            await peer.receive_some()
+            session = peer.object.session
+            found.append(stream.facts.resumed)
+    # Tickets of a newer process are not good in an older one, which serves on if the newer one fails: a whole
+    # handshake then.
+    assert found == [False, True, True, True, False, True, False]
+
+
+def test_keys_of_so_many_processes_are_kept() -> None:
+    keys = Tickets().load(ClientCertificates())
+    for _ in range(3 * MAX_EARLIER):
+        new = Tickets().load(ClientCertificates())
+        new.resume(keys.carry())
+        keys = new
+    assert len(keys.current()) == MAX_EARLIER + 1
+
+
+def test_keys_from_files_and_none_at_all_do_not_go_along(tmp_path: Path) -> None:
+    own = Tickets().load(ClientCertificates())
+    shared = Tickets(files=(key_file(tmp_path),)).load(ClientCertificates())
+    for keys in (shared, Tickets(enabled=False).load(ClientCertificates())):
+        assert keys.carry() == b""
+        with pytest.raises(ValueError, match="tickets are off here, or have keys from files"):
+            keys.resume(own.carry())
+    assert len(shared.current()) == 1
+
+
+@pytest.mark.parametrize(
+    "secrets", [[b"x" * 79], [b"x" * 81], [7], b"x" * 80, [b"x" * 80] * (MAX_EARLIER + 2)]
+)
+def test_what_is_no_key_is_refused_and_not_shown(secrets: object) -> None:
+    keys = Tickets().load(ClientCertificates())
+    before = list(keys.current())
+    data = msgpack.packb(["ticket keys", 1, {"secrets": secrets}])
+    with pytest.raises(ValueError, match=r"snapshot of ticket keys|80 bytes") as raised:
+        keys.resume(data)
+    assert "xxx" not in str(raised.value)
+    assert list(keys.current()) == before
+
+
+def test_who_must_show_less_is_somebody_else() -> None:
+    asks = ClientCertificates(mode="require", ca=str(authority().ca))
+    asks_names = ClientCertificates(mode="require", ca=str(authority().ca), names=("a.test",))
+    found = [who_may_resume(client) for client in (ClientCertificates(), asks, asks_names)]
+    assert len(set(found)) == 3

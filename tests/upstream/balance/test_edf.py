@@ -77,3 +77,31 @@ def test_those_it_avoids_stay_due() -> None:
     assert [balancer.pick() for _ in range(3)] == [first, second, third]
     assert balancer.pick(avoid=[first, second, third]) is first
     assert [balancer.pick() for _ in range(3)] == [second, third, first]
+
+
+@given(
+    # Of others a rounding may change the order of two that are due at once.
+    weights=st.lists(st.sampled_from([1, 2, 4, 8]), min_size=1, max_size=8),
+    start=st.integers(0, 7),
+    picked=st.integers(0, 60),
+)
+@settings(max_examples=60)
+def test_another_process_picks_what_would_have_been_picked(
+    weights: list[int], start: int, picked: int
+) -> None:
+    here, there = endpoints(weights), endpoints(weights)
+    ours, theirs = edf(here, start % len(weights)), edf(there)
+    for _ in range(picked):
+        ours.pick()
+    carried = ours.carry()
+    assert carried == ours.carry()
+    theirs.resume(carried)
+    for _ in range(sum(weights)):
+        assert here.index(ours.pick()) == there.index(theirs.pick())
+
+
+def test_who_is_not_told_of_has_had_its_turn() -> None:
+    here, there = endpoints([1, 1]), endpoints([1, 1, 1])
+    ours, theirs = edf(here, 1), edf(there)
+    theirs.resume(ours.carry())
+    assert [there.index(theirs.pick()) for _ in range(3)] == [1, 0, 2]

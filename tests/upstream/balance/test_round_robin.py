@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xproxy.model.address import Address
-from xproxy.upstream.balance.round_robin import RoundRobin
+from xproxy.upstream.balance.round_robin import InTurn, RoundRobin
 from xproxy.upstream.endpoint import Endpoint
 
 
@@ -101,3 +101,24 @@ def test_those_it_avoids_are_not_asked_although_it_is_their_turn() -> None:
     first = choice.index(picker.pick())
     second, third = choice[(first + 1) % 3], choice[(first + 2) % 3]
     assert picker.pick(avoid=[second]) is third
+
+
+@given(count=st.integers(1, 20), picked=st.integers(0, 40))
+@settings(max_examples=40)
+def test_another_process_goes_on_with_the_next(count: int, picked: int) -> None:
+    here, there = endpoints(*[1] * count), endpoints(*[1] * count)
+    ours, theirs = (RoundRobin(Random(seed)).picker(e) for seed, e in enumerate((here, there)))
+    for _ in range(picked):
+        ours.pick()
+    theirs.resume(ours.carry())
+    for _ in range(2 * count):
+        assert here.index(ours.pick()) == there.index(theirs.pick())
+
+
+def test_an_endpoint_that_is_not_there_loses_its_turn() -> None:
+    here, there = endpoints(1, 1, 1, 1), endpoints(1, 1, 1, 1)[2:]
+    ours, theirs = InTurn(here, 1), InTurn(there, 1)
+    theirs.resume(ours.carry())
+    assert theirs.pick() is there[0]
+    theirs.resume(InTurn(here[:2], 0).carry())
+    assert theirs.pick() is there[1], "nothing is known of those that are here"

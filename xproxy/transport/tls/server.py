@@ -27,7 +27,7 @@ from xproxy.transport.tls.keylog import KeyLog
 from xproxy.transport.tls.names import ServerNames
 from xproxy.transport.tls.peers import SanPatterns, check, identity_of, names_of
 from xproxy.transport.tls.stream import TlsStream
-from xproxy.transport.tls.tickets import TicketKeys, Tickets
+from xproxy.transport.tls.tickets import TicketKeys, Tickets, who_may_resume
 
 
 @attrs.define(eq=False)
@@ -56,6 +56,8 @@ class ServerTls:
     """Bounds this listener's handshakes."""
     ticket_keys: TicketKeys = attrs.field(init=False)
     """Those of the contexts in use."""
+    who_may_resume: bytes = attrs.field(init=False)
+    """A digest of what clients must show: tickets of a process where it is another are not good here."""
     _key_log: KeyLog | None = attrs.field(init=False)
     _names: ServerNames[ssl.SSLContext] = attrs.field(init=False)
     _patterns: SanPatterns = attrs.field(init=False)
@@ -79,6 +81,7 @@ class ServerTls:
         names: ServerNames[ssl.SSLContext] = ServerNames()
         keys = self.tickets.load(self.client)
         keys.prove(self.certificates[0])
+        self.who_may_resume = who_may_resume(self.client)
         self.ticket_keys = keys
         for certificate in self.certificates:
             context = server_context(

@@ -12,6 +12,8 @@ from typing import Final
 
 import attrs
 
+from xproxy.codecs.state_kinds import octets, sequence
+from xproxy.codecs.state_schema import StateRecord, StateSchema, state_field
 from xproxy.transport.tls.contexts import (
     VERSIONS,
     Certificate,
@@ -26,6 +28,20 @@ KEY_BYTES: Final = 80
 MAX_KEY_FILES: Final = 16
 MAX_NAMES: Final = 256
 """Server names whose keys are kept; deriving them again costs some microseconds."""
+MAX_EARLIER: Final = 4
+"""Processes whose tickets are opened after this one has taken over, each from the one before."""
+
+
+@attrs.frozen(repr=False)
+class _Carried:
+    secrets: list[bytes]
+
+
+_SCHEMA: Final = StateSchema(
+    "ticket keys",
+    1,
+    StateRecord(_Carried, state_field("secrets", sequence(octets(KEY_BYTES), MAX_EARLIER + 1))),
+)
 
 
 class TicketKeys:
@@ -40,7 +56,7 @@ class TicketKeys:
     ) -> None:
         """``secrets``: what keys are derived from, the first for sealing; ``shared``: by other processes."""
         self._enabled = enabled
-        self._secrets = secrets
+        self._secrets = list(secrets)
         self._shared = shared
         self._server_name = ""
         self._derived: dict[str, dict[bytes, TicketKey]] = {}
@@ -59,6 +75,26 @@ class TicketKeys:
             keys = [TicketKey(_derive(secret, name.encode())) for secret in self._secrets]
             found = self._derived[name] = {key.name: key for key in keys}
         return found
+
+    # ---- to the process that takes over
+
+    def carry(self) -> bytes:
+        """Return the secrets, so that the next process opens our tickets; empty: it needs none of us."""
+        if not self._enabled or self._shared:
+            return b""
+        return _SCHEMA.pack(_Carried(self._secrets[: MAX_EARLIER + 1]))
+
+    def resume(self, data: bytes) -> None:
+        """Open tickets of earlier processes, too, and seal with what is our own. Raises ValueError."""
+        secrets = _SCHEMA.unpack(data).secrets
+        if any(len(secret) != KEY_BYTES for secret in secrets):
+            raise ValueError(f"a secret of ticket keys has {KEY_BYTES} bytes")
+        if not self._enabled or self._shared:
+            raise ValueError("tickets are off here, or have keys from files")
+        self._secrets = [self._secrets[0], *secrets][: MAX_EARLIER + 1]
+        self._derived.clear()
+
+    # ---- for contexts
 
     def use_in(self, context: Context) -> None:
         """Make ``context`` do so. Raises TlsOptionsError."""
@@ -143,7 +179,7 @@ class Tickets:
             return TicketKeys(True, [os.urandom(KEY_BYTES)], shared=False)
         if len(self.files) > MAX_KEY_FILES:
             raise TlsOptionsError(f"{len(self.files)} files of ticket keys, limit {MAX_KEY_FILES}")
-        salt = _who_may_resume(client)
+        salt = who_may_resume(client)
         return TicketKeys(True, [_derive(_read(name), salt) for name in self.files])
 
 
@@ -158,7 +194,8 @@ def _read(name: str) -> bytes:
     return data
 
 
-def _who_may_resume(client: ClientCertificates) -> bytes:
+def who_may_resume(client: ClientCertificates) -> bytes:
+    """Return a digest of what clients must show. Raises TlsOptionsError for a file that cannot be read."""
     # A resumed session brings its client along without asking for a certificate: so a ticket from a listener that
     # asked for less must not be good here (CVE-2025-23419 was that). Other rules, other keys.
     digest = hashlib.sha256(repr((client.mode, client.names)).encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from random import Random
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from xproxy.stream.exchange import Request
 from xproxy.upstream.endpoint import Endpoint
@@ -18,6 +18,22 @@ class Picker(Protocol):
 
         Pure but for its own state; never blocks, and takes no longer the more endpoints there are. ``avoid`` is what
         was tried for the request already, mostly nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class MovablePicker(Protocol):
+    """A picker that can say where it is, for one in another process to go on from there."""
+
+    def carry(self) -> bytes:
+        """Write down whose turn it is. Changes nothing, and never blocks."""
+        ...
+
+    def resume(self, data: bytes) -> None:
+        """Go on from there, as far as endpoints are the same (``membership.named``). Never blocks.
+
+        Raises ValueError for what cannot be read, and has changed nothing then.
         """
         ...
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Container, Sequence
 
 from xproxy.stream.exchange import Request
 from xproxy.upstream.balance.api import Picker
+from xproxy.upstream.balance.turns import MOST_ENDPOINTS, Turns, pack_turns, unpack_turns
 from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.membership import named
 
 
 class EarliestDeadlineFirst:
@@ -67,6 +69,32 @@ class EarliestDeadlineFirst:
         for entry in passed:
             heapq.heappush(heap, entry)
         return endpoint
+
+    def carry(self) -> bytes:
+        """See MovablePicker."""
+        heap = sorted(self._heap, key=_place)[:MOST_ENDPOINTS]
+        names = [name for name, _ in named([endpoint for _, _, endpoint in heap])]
+        return pack_turns(Turns(names, [due - heap[0][0] for due, _, _ in heap]))
+
+    def resume(self, data: bytes) -> None:
+        """See MovablePicker: who is not told of has had its last turn now."""
+        turns = unpack_turns(data)
+        told = dict(zip(turns.names, enumerate(turns.due), strict=False))
+        heap = []
+        self._sequence = len(told)
+        for name, endpoint in named(
+            [endpoint for _, _, endpoint in sorted(self._heap, key=_place)]
+        ):
+            latest = 1 / self._weight(endpoint)
+            number, due = told.get(name, (self._sequence, latest))
+            self._sequence += name not in told
+            heap.append((min(due, latest), number, endpoint))
+        heapq.heapify(heap)
+        self._heap = heap
+
+
+def _place(entry: tuple[float, int, Endpoint]) -> tuple[float, int]:
+    return entry[:2]
 
 
 def uneven(endpoints: Sequence[Endpoint]) -> bool:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from random import Random
+from typing import Final
 
 from xproxy.stream.exchange import Request
 from xproxy.upstream.balance.api import Picker
 from xproxy.upstream.balance.edf import EarliestDeadlineFirst, uneven
+from xproxy.upstream.balance.turns import Turns, pack_turns, unpack_turns
 from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.membership import named
+
+_TOLD: Final = 16
+"""Endpoints that another process is told to be next: the first of them that it has is."""
 
 
 class RoundRobin:
@@ -61,6 +67,17 @@ class InTurn:
             if index is not None:
                 return index
         return 0
+
+    def carry(self) -> bytes:
+        """See MovablePicker."""
+        names = [name for name, _ in named(self._endpoints)]
+        return pack_turns(Turns([*names[self._next :], *names[: self._next]][:_TOLD]))
+
+    def resume(self, data: bytes) -> None:
+        """See MovablePicker."""
+        turns = unpack_turns(data)
+        ours = {name: index for index, (name, _) in enumerate(named(self._endpoints))}
+        self._next = next((ours[name] for name in turns.names if name in ours), self._next)
 
 
 def _weight(endpoint: Endpoint) -> float:
