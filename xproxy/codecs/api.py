@@ -19,7 +19,7 @@ from typing import Final, Protocol, TypeGuard, TypeVar, runtime_checkable
 import attrs
 
 from xproxy.codecs.slices import Work
-from xproxy.model.frames import Frame, Head, Violation
+from xproxy.model.frames import Frame, Head, Reset, Violation
 from xproxy.model.limits import Limits
 from xproxy.model.message import RequestHead, ResponseHead
 from xproxy.model.status import Status
@@ -290,6 +290,26 @@ class RestoringPlugin(Protocol):
         and belong to whoever moves it, not to the state: thousands of connections share them. Under other ones
         a state is refused where it does not fit, or continued within them.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsRelay(Protocol):
+    """A codec of whole messages whose connection can move while requests wait: they are answered where they came to.
+
+    There a codec of the same connection, which sees none of it any more, writes the answers; here they leave as if
+    this one had.
+    """
+
+    def answer(self, frame: Head | Reset) -> bytes:
+        """Return what ``send`` would write for the answer to one request, whatever others wait for. Changes nothing.
+
+        Raises LocalProtocolError.
+        """
+        ...
+
+    def answered(self, stream_id: int, raw: bytes) -> bytes:
+        """Another process answered a request with ``raw`` (empty: with nothing); return what goes out now. Total."""
         ...
 
 

@@ -504,6 +504,10 @@ class PolledSocket:
             self.sock = sock
             self._poller.register(self, sock.fileno())
 
+    def beside(self, sock: socket.socket) -> PolledSocket:
+        """See MovableStream."""
+        return self._poller.add(sock, self.peer, self.local)
+
     def leave(self) -> None:
         """See MovableStream."""
         if self._suspended is None:

@@ -115,6 +115,10 @@ class MovableStream(ByteStream, Protocol):
         """Go on as if nothing had been: what came meanwhile is reported at once. Idempotent."""
         ...
 
+    def beside(self, sock: socket.socket) -> ByteStream:
+        """Take over another connected socket, which does not block: a stream as this one is, without TLS."""
+        ...
+
     def leave(self) -> None:
         """The other process has it: close our copy, of which its peer notices nothing, and wake who waits: Moved."""
         ...

@@ -24,11 +24,22 @@ from xproxy.connection.shared.acknowledgement import Acknowledgement
 from xproxy.connection.shared.calls import Calls
 from xproxy.connection.shared.hold import Hold
 from xproxy.connection.shared.keepalive import keepalive
+from xproxy.connection.shared.moving import (
+    Departure,
+    bye,
+    depart,
+    farewell,
+    gone,
+    relayable,
+    stay,
+    taken_over,
+)
 from xproxy.connection.shared.outbox import Outbox
+from xproxy.connection.shared.relays import Relays
 from xproxy.connection.shared.served import Served
 from xproxy.connection.shared.silence import Silence
 from xproxy.connection.shared.wire import SharedWire
-from xproxy.connection.standing import Moment, Standing
+from xproxy.connection.standing import Moment, OlderLink, Standing
 from xproxy.connection.wire import WriteStalled
 from xproxy.model.errors import Overflow, UpstreamProtocolError, UpstreamReset
 from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
@@ -39,7 +50,7 @@ from xproxy.stream.exchange import Closable, ConnectionFacts, Request, Response
 from xproxy.stream.held import COUNTED, FREE, TOO_MUCH
 from xproxy.stream.record import RetryPermits
 from xproxy.transport.farewell import linger
-from xproxy.transport.stream import ByteStream
+from xproxy.transport.stream import ByteStream, Moved
 from xproxy.transport.timers import Timers
 from xproxy.transport.turns import REQUEST
 
@@ -94,6 +105,12 @@ class Multiplexed(Bindings):
         if moment is not None:
             self._calls.last_id = moment.last_id
         self._served = Served(self.wire, chain, timers)
+        self._relays: Relays | None = None
+        """Links to older processes; none: all that is in flight is served here."""
+        self._departure: Departure | None = None
+        """It stands still, and its streams are on a link."""
+        self._left = False
+        """Another process has the connection, and what is left here are streams on a link."""
         self._hold = Hold(self.wire, self._served)
         self._scope = trio.CancelScope()
         self._written = trio.Event()
@@ -130,7 +147,7 @@ class Multiplexed(Bindings):
         self._first, first = first, b""
         moment, self._moment = self._moment, None
         if moment is not None:
-            wire.outbox.put(moment.parts.unsent)
+            self._take_over(moment)
         if supports(wire.codec, SupportsDeadline):
             patience = moment.patience if moment is not None else None
             self._acknowledgement = Acknowledgement(wire, self._timers, patience)
@@ -142,20 +159,30 @@ class Multiplexed(Bindings):
                         pause = self.facts.traits.heartbeat_pause
                         outer.start_soon(keepalive, wire, *heartbeat, pause, self._give_up)
                     async with trio.open_nursery() as wire.nursery:
+                        if self._relays is not None:
+                            self._relays.start(wire.nursery)
                         for work in wire.early:
                             wire.nursery.start_soon(work)
                         wire.early.clear()
                         with wire.reading:
                             await self._read(moment)
+                            if self._left:
+                                await self._read_link()
                         self._end_input()
                     self._tell_off()
+                    if self._left:
+                        wire.outbox.put(bye(wire))
                     wire.outbox.finish()
                     await self._farewell()
                     outer.cancel_scope.cancel()
         finally:
+            if self._departure is not None:
+                self._departure.close()
             wire.end()
             self._calls.lose(UpstreamReset(f"{wire.stream.peer} closed the connection"))
             self._served.end()
+            if self._relays is not None:
+                self._relays.end()
             if self._silence is not None:
                 self._silence.end()
             if self._acknowledgement is not None:
@@ -167,28 +194,53 @@ class Multiplexed(Bindings):
 
     # ---- moving to another process
 
+    def _take_over(self, moment: Moment) -> None:
+        # What goes out first, and the links to those who serve what is in flight.
+        wire, chain = self.wire, self._chain
+        wire.outbox.put(moment.parts.unsent)
+        if chain is not None and (moment.link is not None or moment.links):
+            self._relays = Relays(wire, self._served, chain.stats, self.drain)
+            taken_over(wire, moment, self._relays)
+
     @property
     def standing(self) -> Standing:
-        """Whether it can be frozen: while it is idle."""
+        """Whether it can be frozen: while it is idle, or as far as its protocol lets it go without its streams."""
         wire = self.wire
         if wire.phase is not _SERVING:
             return Standing.NEVER
-        if wire.paused or not wire.awaited or wire.amid or wire.backlogged or wire.nursery is None:
+        parked = wire.awaited or wire.read_disabled
+        if wire.paused or not parked or wire.amid or wire.backlogged or wire.nursery is None:
             return Standing.NOT_NOW
-        return Standing.BUSY if wire.streams else Standing.IDLE
+        if self._relays is not None and not self._relays.still:
+            return Standing.NOT_NOW
+        if not wire.streams:
+            return Standing.IDLE
+        stays = wire.asked or self._bindings or (wire.served and not relayable(wire))
+        return Standing.BUSY if stays else Standing.RELAY
 
     def freeze(self) -> Moment:
         """Stand still: nothing is read, written or timed until ``thaw`` or ``leave``. Call it on one that is idle.
 
-        Raises what ``Wire.export`` raises; then it goes on.
+        Or on one whose streams can be relayed: they go on, and what they say waits on the link.
+
+        Raises what ``Wire.export`` raises, and OSError if there is no room for a link; then it goes on.
         """
         wire, silence, acknowledgement = self.wire, self._silence, self._acknowledgement
+        relays = self._relays
         sock = wire.pause()
+        links: tuple[OlderLink, ...] = ()
         try:
             parts = wire.export()
+            if relays is not None:
+                links = relays.freeze()
+            if wire.served:
+                self._departure = depart(wire, self._served.in_flight())
         except BaseException:
+            if relays is not None and links:
+                relays.thaw()
             wire.resume()
             raise
+        departure = self._departure
         self._moment = Moment(
             parts=parts,
             sock=sock,
@@ -196,6 +248,9 @@ class Multiplexed(Bindings):
             left=silence.pause() if silence is not None else math.inf,
             last_id=self._calls.last_id,
             patience=acknowledgement.pause() if acknowledgement is not None else math.inf,
+            link=None if departure is None else departure.other,
+            relayed=() if departure is None else departure.streams,
+            links=links,
         )
         return self._moment
 
@@ -203,19 +258,73 @@ class Multiplexed(Bindings):
         """Go on as if nothing had been, with the time that was left."""
         moment, self._moment = self._moment, None
         assert moment is not None  # it was frozen
+        departure, self._departure = self._departure, None
         if self.wire.phase is Phase.CLOSED:
             return  # it was ended meanwhile
         if self._silence is not None:
             self._silence.start(moment.left)
         if self._acknowledgement is not None:
             self._acknowledgement.go_on(moment.patience)
-        self.wire.resume()
+        if departure is not None:
+            stay(self.wire, departure)
+        else:
+            self.wire.resume()
+        if self._relays is not None:
+            self._relays.thaw()
+        self.wire.credit.unpark_all()
         if self._drain_later:
             self.drain()
 
     def leave(self) -> None:
-        """Another process goes on with it: ``run`` returns, and the peer notices nothing."""
-        self.wire.leave()
+        """Another process goes on with it: ``run`` returns, and the peer notices nothing.
+
+        Where streams are in flight it returns when they are over.
+        """
+        wire = self.wire
+        departure, self._departure, self._moment = self._departure, None, None
+        if wire.phase is Phase.CLOSED:
+            return  # it was ended meanwhile
+        if self._relays is not None:
+            self._relays.leave()
+        if departure is None:
+            wire.leave()
+            wire.reading.cancel()
+            return
+        self._left = True
+        self._watch_no_more()
+        wire.after(Event.GOODBYE)
+        self._calls.refuse()
+        self._served.dismiss()
+        gone(wire, departure)
+        if self._drain_later:
+            self.drain()
+        wire.finish_if_idle()
+
+    async def _read_link(self) -> None:
+        # What the client says to the streams that stayed here.
+        wire = self.wire
+        try:
+            while True:
+                data = await wire.stream.read()
+                wire.stream.settle()
+                if not data:
+                    wire.after(Event.END)
+                    return
+                for frame in wire.codec.receive(data):
+                    if self._other(frame):
+                        return
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            wire.detail = wire.detail or str(exc)
+            wire.after(Event.BREAK)
+
+    def _watch_no_more(self) -> None:
+        # Of what is the connection's and not a stream's.
+        silence, self._silence = self._silence, None
+        acknowledgement, self._acknowledgement = self._acknowledgement, None
+        if silence is not None:
+            silence.end()
+        if acknowledgement is not None:
+            acknowledgement.end()
 
     # ---- the end
 
@@ -226,6 +335,7 @@ class Multiplexed(Bindings):
         with trio.move_on_after(silence if wire.gone else math.inf):
             await self._written.wait()
         owed = wire.half or wire.violation is not None or self._served.answered_late
+        owed = owed and not self._left  # who is at the other end of a link needs no time
         over = wire.phase in INPUT_OVER or wire.phase is Phase.BROKEN
         if owed and wire.role is Role.SERVER and not over:
             # Who takes a long answer goes on saying so by credit.
@@ -247,6 +357,8 @@ class Multiplexed(Bindings):
         """
         if self.wire.paused:
             self._drain_later = True
+        elif self._left:
+            self.wire.outbox.put(farewell(self.wire))
         elif self._silence is not None:
             self._silence.goodbye()
         else:
@@ -276,9 +388,11 @@ class Multiplexed(Bindings):
         self._tell_off()
         self._lose()
         if wire.gone:
-            self._served.client_gone()
+            self._client_gone()
         elif wire.phase in INPUT_OVER or wire.violation is not None:
             self._served.cut_off()
+            if self._relays is not None:
+                self._relays.cut_off()
 
     async def _read(self, moment: Moment | None) -> None:
         wire = self.wire
@@ -329,6 +443,10 @@ class Multiplexed(Bindings):
                     or (share.held > FREE and stops and share.full)
                 ):
                     await hold.wait()
+                    while wire.paused:
+                        await wire.credit.park()  # thaw and leave end it
+                    if self._left:
+                        return
                 backlog = wire.backlog
                 if backlog is not None and backlog.backlog:
                     # It may go on for long.
@@ -361,6 +479,8 @@ class Multiplexed(Bindings):
                     self._count_unfinished(len(data) if self._half_message(True, frames) else 0)
                 if silence is not None:
                     silence.heard(half_message=self._half_message(True, frames))
+        except Moved:
+            return  # all of it, or all but what is served here
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             wire.detail = wire.detail or str(exc)
             wire.after(Event.BREAK)
@@ -423,7 +543,12 @@ class Multiplexed(Bindings):
         # Also where nobody reads any more: what is in flight would never hear of it.
         self.wire.give_up(detail)
         self._lose()
+        self._client_gone()
+
+    def _client_gone(self) -> None:
         self._served.client_gone()
+        if self._relays is not None:
+            self._relays.client_gone()
 
     def _lose(self) -> None:
         wire = self.wire
@@ -433,7 +558,8 @@ class Multiplexed(Bindings):
 
     def relieve(self) -> None:
         """See Holder: its streams are answered with overload; where there are none, the connection ends."""
-        if not self._served.relieve(Overflow(TOO_MUCH)) and not self.wire.paused:
+        wire = self.wire
+        if not self._served.relieve(Overflow(TOO_MUCH)) and not (wire.paused or wire.relayed):
             self._give_up(TOO_MUCH)
 
     # ---- what comes
@@ -457,6 +583,8 @@ class Multiplexed(Bindings):
         elif isinstance(frame, Reset):
             if not self._calls.reset(frame) and not frame.detail:
                 self._served.reset(frame)
+                if self._relays is not None:
+                    self._relays.reset(frame)
         elif kind is Credit:
             self.wire.credit.unpark_all()
         elif isinstance(frame, GoAway):
@@ -504,6 +632,8 @@ class Multiplexed(Bindings):
             inflow = worker.inflow if worker is not None else None
             if inflow is not None:
                 inflow.feed(frame)
+            elif self._relays is not None and self._relays.piece(frame):
+                return
             elif isinstance(frame, Data) and not self._calls.unwanted(frame.stream_id):
                 # Nobody takes it: the window must not leak.
                 self.wire.consumed(frame.stream_id, len(frame.data))

@@ -10,6 +10,7 @@ from xproxy.connection.phase import Phase
 from xproxy.connection.service import FilterChain
 from xproxy.connection.shared.wire import SharedWire
 from xproxy.connection.shared.worker import Worker
+from xproxy.connection.standing import RelayedStream
 from xproxy.model.errors import RequestBroken, StreamError
 from xproxy.model.frames import Head, Reset
 from xproxy.model.message import ResponseHead
@@ -59,8 +60,11 @@ class Served:
     @property
     def crowded(self) -> bool:
         """As many streams are in flight as may be (``max_streams``)."""
-        chain = self._chain
-        return chain is not None and len(self.by_id) >= chain.service.max_streams * self._per_stream
+        chain, relayed = self._chain, self._wire.relayed
+        count = len(self.by_id)
+        if relayed:
+            count += len(relayed)
+        return chain is not None and count >= chain.service.max_streams * self._per_stream
 
     async def room(self) -> None:
         """Return when another stream may begin."""
@@ -75,6 +79,16 @@ class Served:
             worker.request is not None and worker.request.record.permits is permits
             for worker in self.by_id.values()
         )
+
+    def freed(self) -> None:
+        """A stream has ended: there may be room for another one."""
+        if self._awaited is not None:
+            awaited, self._awaited = self._awaited, None
+            awaited.set()
+
+    def in_flight(self) -> list[RelayedStream]:
+        """Return what another process must know of those that are owed an answer."""
+        return [worker.relayed for worker in self.by_id.values() if not worker.oneway]
 
     # ---- what comes
 
@@ -117,8 +131,7 @@ class Served:
         """A worker has finished its stream. True: wait for another one."""
         del self.by_id[worker.key]
         if self._awaited is not None:
-            awaited, self._awaited = self._awaited, None
-            awaited.set()
+            self.freed()
         if self._wire.phase is not _SERVING:
             self.answered_late = True
             self._wire.finish_if_idle()

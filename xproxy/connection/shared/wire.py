@@ -63,6 +63,7 @@ class SharedWire(Wire):
         "read_at",
         "read_disabled",
         "reading",
+        "relayed",
         "role",
         "served",
         "spoken_at",
@@ -91,6 +92,8 @@ class SharedWire(Wire):
         """Ids of the peer's streams in flight."""
         self.asked: Collection[int] = ()
         """Ids of ours."""
+        self.relayed: Collection[int] = ()
+        """Ids of those that an older process serves."""
         self.read_at = 0.0
         """When bytes last came (trio clock)."""
         self.spoken_at = 0.0
@@ -142,7 +145,7 @@ class SharedWire(Wire):
     @property
     def streams(self) -> int:
         """Streams in flight, both directions."""
-        return len(self.served) + len(self.asked)
+        return len(self.served) + len(self.asked) + len(self.relayed)
 
     @property
     def backlogged(self) -> bool:
@@ -223,6 +226,7 @@ class SharedWire(Wire):
         if (
             not self.served
             and not self.asked
+            and not self.relayed
             and self.nursery is not None
             and not self.amid
             and not self.backlogged

@@ -18,6 +18,7 @@ from xproxy.connection.service import FilterChain, Service
 from xproxy.connection.shared.inflow import Inflow
 from xproxy.connection.shared.outflow import fits, send_body
 from xproxy.connection.shared.wire import SharedWire
+from xproxy.connection.standing import RelayedStream
 from xproxy.connection.streams import StreamScope, answer
 from xproxy.model.errors import LocalProtocolError, StreamError
 from xproxy.model.frames import Head, Reset, Trailers, whole
@@ -103,6 +104,17 @@ class Worker(StreamScope):
         """Whether the stream is a message that nobody awaits an answer to."""
         frame = self._frame
         return frame is not None and isinstance(frame.message, RequestHead) and frame.message.oneway
+
+    @property
+    def relayed(self) -> RelayedStream:
+        """What another process must know of its stream."""
+        frame, inflow, request = self._frame, self.inflow, self.request
+        assert frame is not None  # it has one
+        return RelayedStream(
+            id=frame.stream_id,
+            complete=inflow is None or inflow.complete,
+            begun=request is not None and request.record.response_started,
+        )
 
     def hand_over(self, frame: Head, key: int) -> None:
         """Give a waiting worker its next stream."""

@@ -382,6 +382,10 @@ class TlsStream:
             self._blocked = bool(self._backlog) or self._held >= 0 or self._finished
         self._movable().resume()
 
+    def beside(self, sock: socket.socket) -> ByteStream:
+        """See MovableStream."""
+        return self._movable().beside(sock)
+
     def leave(self) -> None:
         """See MovableStream: no close_notify, as the session goes on elsewhere."""
         self._movable().leave()
