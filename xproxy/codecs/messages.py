@@ -324,6 +324,26 @@ class MessageCodec:
             return b""
         return self._wire.response(frame.stream_id, ResponseHead(status=frame.status), b"", dialect)
 
+    def answer(self, frame: Head | Reset) -> bytes:
+        """See SupportsRelay."""
+        dialect = self._owed.get(frame.stream_id)
+        if dialect is None:
+            return b""
+        if isinstance(frame, Reset):
+            if frame.status is Status.OK:
+                return b""
+            head = ResponseHead(status=frame.status)
+            return self._wire.response(frame.stream_id, head, b"", dialect)
+        if not isinstance(frame.message, ResponseHead) or not frame.end or frame.interim:
+            raise LocalProtocolError(f"{self._wire.name} answers with whole responses")
+        return self._patched(frame, dialect) or self._wire.response(
+            frame.stream_id, frame.message, frame.data, dialect
+        )
+
+    def answered(self, stream_id: int, raw: bytes) -> bytes:
+        """See SupportsRelay: answers leave in any order."""
+        return raw if self._owed.pop(stream_id, None) is not None else b""
+
     def snapshot(self) -> bytes:
         """Return the state for ``restored``."""
         return schema(self._wire.name).pack(

@@ -1,7 +1,8 @@
-"""A shared connection that is served, by another driver from some moment on, while its streams go on in the old one."""
+"""A shared connection that moves from driver to driver, while its streams go on in the ones that they began in."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -43,7 +44,7 @@ class Script:
         self.cancelled: list[str] = []
 
     async def __call__(self, request: Request) -> Response:
-        path = request.head.path or request.head.method
+        path = self.name_of(request)
         self.requests[path] = request
         try:
             await self.go.setdefault(path, trio.Event()).wait()
@@ -51,6 +52,10 @@ class Script:
             self.cancelled.append(path)
             raise
         return self.answers.pop(path, None) or Response(OK, BytesBody(path.encode()))
+
+    def name_of(self, request: Request) -> str:
+        """What a test calls the request."""
+        return request.head.path
 
     def answer(self, path: str, body: Body | bytes = b"", head: ResponseHead = OK) -> None:
         """Let the request for ``path`` be answered."""
@@ -168,8 +173,8 @@ class Moves:
             await served.ended.wait()
 
 
-def _copy(sock: object) -> object:
-    return None if sock is None else sock.dup()  # type: ignore[attr-defined]
+def _copy(sock: socket.socket | None) -> socket.socket | None:
+    return None if sock is None else sock.dup()
 
 
 @asynccontextmanager

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import pytest
+import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.connection.kit import Fed
-from tests.connection.shared.moves import Script, http2, taken
+from tests.connection.shared.moves import Script, http2, moves, taken
 from tests.http2_peer import Http2Peer
+from tests.transport.ends import PATIENCE
 from xproxy.connection.standing import Standing
-from xproxy.model.frames import Trailers
+from xproxy.model.frames import Head, Trailers
 from xproxy.model.headers import Headers
+from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.traits import Role
+from xproxy.registry import default_registry
+from xproxy.stream.body import BytesBody
+from xproxy.stream.exchange import Request
+from xproxy.testing.subject import Subject
 
 
 def body_of(peer: Http2Peer, stream_id: int) -> bytes:
@@ -77,3 +86,51 @@ async def test_one_that_is_not_taken_goes_on_as_it_was() -> None:
         scene.driver.thaw()
         assert (await peer.whole(one)).body == b"early"
         assert len(scene.drivers) == 1
+
+
+class Named(Script):
+    """The same for calls, which have their body for a name."""
+
+    def name_of(self, request: Request) -> str:
+        assert isinstance(request.body, BytesBody)
+        return request.body.data.decode("latin-1")
+
+
+@pytest.mark.parametrize("name", ["bolt", "dubbo", "thrift"])
+async def test_calls_in_flight_are_answered_in_their_dialect_after_a_move(name: str) -> None:
+    plugin = default_registry().codec(name)
+    subject = Subject(plugin)
+    client = plugin.open(Role.CLIENT, DEFAULT_LIMITS)
+    script = Named()
+    async with moves(plugin, script) as scene:
+
+        async def ask(number: int) -> None:
+            data = b"<%d>" % number
+            await scene.raw.send_all(client.send(Head(number, subject.request, data, True)))
+            await script.asked(data.decode())
+
+        answered: dict[int, bytes] = {}
+
+        async def answers(*wanted: int) -> None:
+            with trio.fail_after(PATIENCE):
+                while not answered.keys() >= set(wanted):
+                    for frame in client.receive(bytes(await scene.raw.receive_some())):
+                        assert isinstance(frame, Head), frame
+                        answered[frame.stream_id] = frame.data
+
+        await ask(1)
+        await ask(2)
+        first = await scene.move()
+        await ask(3)
+        second = await scene.move()
+        await ask(4)
+        for number, size in ((3, 10), (4, 10), (1, 200_000), (2, 10)):
+            script.answer(f"<{number}>", bytes((number,)) * size, subject.response)
+        await answers(1, 2, 3, 4)
+        assert answered == {
+            number: bytes((number,)) * size
+            for number, size in ((1, 200_000), (2, 10), (3, 10), (4, 10))
+        }
+        await scene.over(first)
+        await scene.over(second)
+        assert scene.driver.streams == 0

@@ -202,6 +202,26 @@ class ServerCodec(ThriftCodec):
         # Only now: had it failed, a local reply could still be sent.
         return answers.leave(stream_id, written)
 
+    def answer(self, frame: Head | Reset) -> bytes:
+        """See SupportsRelay."""
+        stream_id, answers = frame.stream_id, self._answers
+        call = answers.owed.get(stream_id)
+        if call is None:
+            return b""
+        if isinstance(frame, Reset):
+            head, data = _instead(frame), b""
+        elif type(frame.message) is ResponseHead and frame.end and not frame.interim:
+            head, data = frame.message, frame.data
+        else:
+            raise LocalProtocolError("Thrift answers with whole responses")
+        limit = self._limits.max_message_bytes
+        outer, inner = stream_id & MASK, answers.inner(stream_id)
+        return wire.response(call, outer, inner, head, data, limit, self._interface)
+
+    def answered(self, stream_id: int, raw: bytes) -> bytes:
+        """See SupportsRelay: where answers have an order, this one waits for its turn."""
+        return self._answers.leave(stream_id, raw) if stream_id in self._answers.owed else b""
+
     def _send(self, frame: Head) -> bytes:
         head = frame.message
         if type(head) is not ResponseHead:
@@ -230,9 +250,7 @@ class ServerCodec(ThriftCodec):
     def _reset(self, frame: Reset) -> bytes:
         if frame.stream_id not in self._answers.owed:
             return b""
-        # There is no other way to say that there will be no answer; and in order, others wait for this one.
-        status = frame.status if frame.status is not Status.OK else Status.CANCELLED
-        return self._answer(frame.stream_id, ResponseHead(status=status), b"")
+        return self._answer(frame.stream_id, _instead(frame), b"")
 
     # ── moving ──
 
@@ -258,3 +276,9 @@ class ServerCodec(ThriftCodec):
         self._backlog = bool(state.held)  # some of it may be whole
         self._over = state.over
         self.refused = state.refused
+
+
+def _instead(reset: Reset) -> ResponseHead:
+    # There is no other way to say that there will be no answer; and in order, others wait for this one.
+    status = reset.status if reset.status is not Status.OK else Status.CANCELLED
+    return ResponseHead(status=status)
