@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -54,15 +54,68 @@ async def test_who_waits_goes_on_waiting_and_gets_what_came_meanwhile(kind: str)
 
 @KINDS
 async def test_nothing_is_read_or_written_meanwhile(kind: str) -> None:
-    async with movable(kind) as (stream, peer):
+    async with movable(kind) as (stream, peer), trio.open_nursery() as nursery:
         stream.suspend()
         with pytest.raises(trio.ClosedResourceError):
             stream.write_now(b"x")
-        with pytest.raises(trio.ClosedResourceError):
-            await stream.read()
-        stream.resume()
+        got: list[bytes] = []
+
+        async def come(wait: Callable[[], Awaitable[bytes | None]]) -> None:
+            got.append(await wait() or b"")
+
+        for wait in (stream.read, stream.wait_writable, stream.turn):
+            nursery.start_soon(come, wait)
         await peer.send_all(b"after")
-        assert await stream.read() == b"after"
+        await wait_all_tasks_blocked(0.01)
+        assert not got
+        stream.resume()
+        with trio.fail_after(5):
+            while len(got) < 3:
+                await trio.lowlevel.checkpoint()
+        assert sorted(got) == [b"", b"", b"after"]
+
+
+@KINDS
+@pytest.mark.parametrize("how", ["leave", "close"])
+async def test_whoever_came_meanwhile_is_told_how_it_ended(kind: str, how: str) -> None:
+    async with movable(kind) as (stream, _peer):
+        told: list[type[Exception]] = []
+
+        async def come(wait: Callable[[], Awaitable[bytes | None]]) -> None:
+            try:
+                await wait()
+            except trio.ClosedResourceError as exc:
+                told.append(type(exc))
+
+        async with trio.open_nursery() as nursery:
+            stream.suspend()
+            for wait in (stream.read, stream.wait_writable, stream.turn):
+                nursery.start_soon(come, wait)
+            await wait_all_tasks_blocked(0.01)
+            assert not told
+            getattr(stream, how)()
+        assert told == [Moved if how == "leave" else trio.ClosedResourceError] * 3
+
+
+async def test_what_was_deciphered_before_it_stood_still_is_read_after_it() -> None:
+    async with movable("tls-resumed") as (stream, peer), trio.open_nursery() as nursery:
+        await peer.send_all(b"before")
+        with trio.fail_after(5):
+            while not stream.pending:  # which looks, and deciphers
+                await trio.lowlevel.checkpoint()
+        stream.suspend()
+        got: list[bytes] = []
+
+        async def read() -> None:
+            got.append(await stream.read())
+
+        nursery.start_soon(read)
+        await wait_all_tasks_blocked(0.01)
+        assert not got
+        stream.export()
+        stream.resume()
+        await wait_all_tasks_blocked(0.01)
+        assert got == [b"before"]
 
 
 @KINDS

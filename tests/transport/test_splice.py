@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.transport.ends import HERE, THERE, polling, reset, tcp_pair, trio_stream_of
 from xproxy.transport.poller import PolledSocket
-from xproxy.transport.splice import SourceBroken, splice
+from xproxy.transport.splice import SourceBroken, Splice
 
 BULK = bytes(range(256)) * 16384  # 4 MiB
 
@@ -27,9 +27,11 @@ class Relay:
     receiver: trio.SocketStream
     moved: list[int] = attrs.field(factory=list)
     kept: list[bytes] = attrs.field(factory=list)
+    splice: Splice | None = None
 
     async def run(self, stall: float = 10) -> None:
-        await splice(self.source, self.sink, stall, self.moved.append, self.kept.append)
+        self.splice = Splice(stall, self.moved.append, self.kept.append)
+        await self.splice.run(self.source, self.sink)
 
 
 @contextlib.asynccontextmanager
@@ -204,3 +206,54 @@ async def test_nothing_is_lost_where_it_is_cancelled() -> None:
         while piece := await r.source.read():
             got += piece
         assert got == BULK
+
+
+async def test_what_is_in_the_pipe_of_a_stopped_one_is_kept() -> None:
+    async with relay() as r, trio.open_nursery() as nursery:
+        sent = 0
+
+        async def send() -> None:
+            nonlocal sent
+            for start in range(0, len(BULK), 65536):
+                sent = start
+                await r.sender.send_all(BULK[start : start + 65536])
+
+        nursery.start_soon(r.run)
+        nursery.start_soon(send)
+        await wait_all_tasks_blocked(0.05)
+        assert r.splice is not None
+        for end in (r.source, r.sink):
+            end.suspend()
+        r.splice.stop()
+        [kept] = r.kept
+        moved = sum(r.moved)
+        got = b""
+        while len(got) < moved:
+            got += await r.receiver.receive_some(65536)
+        await wait_all_tasks_blocked(0.05)
+        assert got + kept == BULK[: moved + len(kept)]
+        for end in (r.source, r.sink):
+            end.resume()
+        with trio.fail_after(5):  # it ends by itself, and takes nothing more
+            while len(nursery.child_tasks) > 1:
+                await trio.lowlevel.checkpoint()
+        rest = b""
+        while moved + len(kept) + len(rest) < len(BULK):
+            rest += await r.source.read()
+        assert got + kept + rest == BULK
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_suspended_one_waits_and_goes_on() -> None:
+    async with relay() as r, trio.open_nursery() as nursery:
+        nursery.start_soon(r.run, 0.05)
+        await r.sender.send_all(b"before")
+        assert await r.receiver.receive_some() == b"before"
+        for end in (r.source, r.sink):
+            end.suspend()
+        await r.sender.send_all(b"after")
+        await wait_all_tasks_blocked(0.1)  # longer than the sink may take nothing
+        for end in (r.source, r.sink):
+            end.resume()
+        assert await r.receiver.receive_some() == b"after"
+        nursery.cancel_scope.cancel()

@@ -165,12 +165,14 @@ class PolledSocket:
         "_clock",
         "_got",
         "_heavy",
+        "_left",
         "_most",
         "_poller",
         "_reader",
         "_reset",
         "_row_begun",
         "_size",
+        "_still",
         "_streak",
         "_suspended",
         "_turns",
@@ -207,6 +209,8 @@ class PolledSocket:
         self.upstream = False
         """What comes here belongs to many clients (see Turns); set by who connects."""
         self._suspended: socket.socket | None = None
+        self._still: trio.Event | None = None  # somebody waits for the end of that
+        self._left = False
         self._reset = False
         self._heavy = False  # its last turn was not light, if nobody had to wait for it
         self._size = _SMALL_READ
@@ -231,7 +235,8 @@ class PolledSocket:
             if not self.pending:
                 self._streak = 0
                 if self.sock is None:
-                    raise trio.ClosedResourceError("socket was closed")
+                    await self.resumed()
+                    continue
                 if self._reader is not None:
                     raise trio.BusyResourceError("another task reads this socket")
                 self._reader = trio.lowlevel.current_task()
@@ -241,7 +246,8 @@ class PolledSocket:
             begun = self._clock()
             sock = self.sock
             if sock is None:
-                raise trio.ClosedResourceError("socket was closed")
+                await self.resumed()
+                continue
             size = self._size
             try:
                 data = sock.recv(size)
@@ -319,7 +325,7 @@ class PolledSocket:
         """See ByteStream."""
         self.settle()
         if self.sock is None:
-            raise trio.ClosedResourceError("socket was closed")
+            await self.resumed()
         if self._account is None or not await self._turn(self._account):
             await trio.lowlevel.checkpoint()
         self._begun = self._clock()
@@ -405,9 +411,10 @@ class PolledSocket:
 
     async def wait_readable(self) -> None:
         """Wait until ``pending``; for those who read by other means than ``read``."""
-        while not self.pending:
+        while not self.pending or self.sock is None:
             if self.sock is None:
-                raise trio.ClosedResourceError("socket was closed")
+                await self.resumed()
+                continue
             if self._reader is not None:
                 raise trio.BusyResourceError("another task reads this socket")
             self._reader = trio.lowlevel.current_task()
@@ -446,17 +453,17 @@ class PolledSocket:
     async def wait_writable(self) -> None:
         """See ByteStream. Wait for the edge after a short write; it may have come before anybody waits."""
         if self.sock is None:
-            raise trio.ClosedResourceError("socket was closed")
+            await self.resumed()
         if self.writable:
             self.writable = False
             await trio.lowlevel.checkpoint()
-            return
-        if self._writer is not None:
-            raise trio.BusyResourceError("another task writes to this socket")
-        self._writer = trio.lowlevel.current_task()
-        await self._unwritten.parked()
+        else:
+            if self._writer is not None:
+                raise trio.BusyResourceError("another task writes to this socket")
+            self._writer = trio.lowlevel.current_task()
+            await self._unwritten.parked()
         if self.sock is None:
-            raise trio.ClosedResourceError("socket was closed")
+            await self.resumed()
 
     def _abort_write(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         self._writer = None
@@ -493,6 +500,11 @@ class PolledSocket:
         self._suspended, self.sock = sock, None
         return sock
 
+    @property
+    def amid(self) -> bool:
+        """See MovableStream: whoever waits has nothing in hand."""
+        return False
+
     def export(self) -> bytes:
         """See MovableStream: the kernel has it all."""
         return b""
@@ -503,6 +515,30 @@ class PolledSocket:
         if sock is not None:
             self.sock = sock
             self._poller.register(self, sock.fileno())
+            self._wake_still()
+
+    @property
+    def suspended(self) -> bool:
+        """It stands still: see ``suspend``."""
+        return self._suspended is not None
+
+    async def resumed(self) -> None:
+        """Wait while it is suspended; for who was about to read or write. Raises Moved, trio.ClosedResourceError."""
+        while self._suspended is not None:
+            if self._still is None:
+                self._still = trio.Event()
+            await self._still.wait()
+        if self.sock is None:
+            raise (
+                Moved("another process has the connection")
+                if self._left
+                else trio.ClosedResourceError("socket was closed")
+            )
+
+    def _wake_still(self) -> None:
+        if self._still is not None:
+            self._still.set()
+            self._still = None
 
     def beside(self, sock: socket.socket) -> PolledSocket:
         """See MovableStream."""
@@ -512,6 +548,7 @@ class PolledSocket:
         """See MovableStream."""
         if self._suspended is None:
             raise RuntimeError("only what was suspended can leave")
+        self._left = True
         self._end(Moved("another process has the connection"))
 
     def close(self) -> None:
@@ -533,6 +570,7 @@ class PolledSocket:
             if task is not None:
                 trio.lowlevel.reschedule(task, Error(reason))
         self._reader = self._writer = None
+        self._wake_still()
         if self._account is not None:
             self._poller.turns.release(self._account)
 

@@ -100,10 +100,16 @@ class MovableStream(ByteStream, Protocol):
         """A task waits in ``read``; nothing that it would return at once is here."""
         ...
 
+    @property
+    def amid(self) -> bool:
+        """A task waits with bytes in hand that are neither here nor read: it cannot be suspended, look again."""
+        ...
+
     def suspend(self) -> socket.socket:
         """Report nothing and take nothing from here on; who waits goes on waiting. Returns the socket, to be sent.
 
-        Reading and writing meanwhile raise trio.ClosedResourceError, as does this for a stream that was closed.
+        Who comes to read or to wait meanwhile waits too; what would not wait raises trio.ClosedResourceError, as does
+        this for a stream that was closed.
         """
         ...
 

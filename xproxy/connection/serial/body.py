@@ -14,7 +14,8 @@ from xproxy.connection.serial.wire import SerialWire
 from xproxy.model.errors import RequestBroken, StreamError
 from xproxy.model.frames import Data, Frame, Reset, Trailers, Violation
 from xproxy.transport.poller import PolledSocket
-from xproxy.transport.splice import SourceBroken, splice
+from xproxy.transport.splice import SourceBroken, Splice
+from xproxy.transport.stream import Moved
 
 BYPASS_AFTER: Final = 256 * 1024
 """Bytes of a body after which it is bulk, worth the two file descriptors of a pipe."""
@@ -23,11 +24,12 @@ BYPASS_AFTER: Final = 256 * 1024
 class PulledBody(ReceiveChannel[bytes | Trailers]):
     """The body of the message whose head was just pulled. Abstract in what its breaking off means."""
 
-    __slots__ = ("_first", "_wire", "failure", "finished")
+    __slots__ = ("_first", "_splice", "_wire", "failure", "finished")
 
     def __init__(self, wire: SerialWire, first: bytes) -> None:
         self._wire = wire
         self._first = first
+        self._splice: Splice | None = None
         self.finished = False
         """Its end has been read."""
         self.failure: StreamError | None = None
@@ -56,6 +58,8 @@ class PulledBody(ReceiveChannel[bytes | Trailers]):
     async def _pull(self) -> Frame | None:
         try:
             return await self._wire.pull()
+        except Moved:
+            raise
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise self._break_off(str(exc)) from exc
 
@@ -64,11 +68,12 @@ class PulledBody(ReceiveChannel[bytes | Trailers]):
         self.failure = failure.again()
         return failure
 
-    async def bypass(self, sink: SerialWire, stall: float, moved: Callable[[int], None]) -> None:
+    async def bypass(self, sink: SerialWire, stall: float, moved: Callable[[int], None]) -> bool:
         """Move what is left to ``sink`` inside the kernel, if both codecs have nothing to do with the bytes.
 
-        Afterwards go on with ``receive``, in any case: where it was cancelled nothing is lost. Raises what
-        ``receive`` raises; trio.BrokenResourceError is the sink's.
+        Afterwards go on with ``receive``, in any case: where it was cancelled nothing is lost. Returns whether that
+        is only for what it has brought back, as it was ``halted``: bypass again then. Raises what ``receive`` raises;
+        trio.BrokenResourceError is the sink's.
         """
         wire = self._wire
         if (
@@ -93,10 +98,20 @@ class PulledBody(ReceiveChannel[bytes | Trailers]):
                     stats.downstream_rx_bytes_total += len(data)
                 self._first = data
 
+            self._splice = splice = Splice(stall, counted, kept)
             try:
-                await splice(wire.stream, sink.stream, stall, counted, kept)
+                await splice.run(wire.stream, sink.stream)
             except SourceBroken as exc:
                 raise self._break_off(str(exc)) from exc
+            finally:
+                self._splice = None
+            return splice.over
+        return False
+
+    def halt(self) -> None:
+        """Bring back what is on its way inside the kernel: it is to be received. For sockets that are suspended."""
+        if self._splice is not None:
+            self._splice.stop()
 
     def broken(self, detail: str) -> StreamError:
         """Return the error for a body that breaks off."""

@@ -11,6 +11,7 @@ from xproxy.connection.serial.body import PulledBody
 from xproxy.connection.serial.wire import SerialWire
 from xproxy.model.errors import RequestTimeout
 from xproxy.model.frames import Frame
+from xproxy.transport.stream import Moved
 
 
 class BodyOwner(Protocol):
@@ -42,12 +43,17 @@ class RequestBody(PulledBody):
             if limit == math.inf or self._wire.inbox:
                 frame = await self._wire.pull()
             else:
-                with trio.move_on_after(limit) as scope:
-                    frame = await self._wire.pull()
-                if scope.cancelled_caught:
-                    raise RequestTimeout(
-                        f"no piece of the request body came for {limit:g} s (timeouts.body)"
-                    )
+                while True:
+                    with trio.move_on_after(limit) as scope:
+                        frame = await self._wire.pull()
+                    if not scope.cancelled_caught:
+                        break
+                    if not self._wire.paused:  # then it is nobody's fault, and it has the time anew
+                        raise RequestTimeout(
+                            f"no piece of the request body came for {limit:g} s (timeouts.body)"
+                        )
+        except Moved:
+            raise
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise self._break_off(str(exc)) from exc
         owner.touch()

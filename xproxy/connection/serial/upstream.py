@@ -43,7 +43,7 @@ from xproxy.model.traits import Traits
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Request, Response
 from xproxy.stream.held import COUNTED
-from xproxy.transport.stream import ByteStream
+from xproxy.transport.stream import ByteStream, Moved
 from xproxy.transport.turns import SMALL
 
 _SERVING: Final = Phase.SERVING
@@ -406,8 +406,7 @@ class SerialUpstream:
                 await wire.write(wire.codec.send(Data(stream_id, piece)))
                 piece = b""  # it has gone, and the next may take its time
                 if request.record.received_bytes >= bypass_at and isinstance(body, PulledBody):
-                    await self._bypass(request, body)
-                    bypass_at = math.inf
+                    bypass_at = await self._bypass(request, body)
             end = wire.codec.send(Data(stream_id, b"", True))
             if end:
                 await wire.write(end)
@@ -438,12 +437,14 @@ class SerialUpstream:
             return
         self.fail(UpstreamReset(f"{self.address}: {error}"))
 
-    async def _bypass(self, request: Request, body: PulledBody) -> None:
+    async def _bypass(self, request: Request, body: PulledBody) -> float:
+        # Returns the received bytes from which on it is to be done again.
         def moved(count: int) -> None:
             request.record.received_bytes += count
             request.stream.touch()
 
-        await body.bypass(self.wire, math.inf, moved)
+        again = await body.bypass(self.wire, math.inf, moved)
+        return BYPASS_AFTER if again else math.inf
 
     def fail(self, error: StreamError) -> None:
         """Break the exchange off: the upstream must not take half a request for a whole one."""
@@ -471,13 +472,14 @@ class ResponseBody(PulledBody):
             if not upstream._owing:
                 return await self._wire.pull()
             return await upstream.pull(None)
+        except Moved:
+            raise
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             raise self._break_off(str(exc)) from exc
 
-    async def bypass(self, sink: SerialWire, stall: float, moved: Callable[[int], None]) -> None:
+    async def bypass(self, sink: SerialWire, stall: float, moved: Callable[[int], None]) -> bool:
         """See PulledBody."""
-        if not self._upstream.sending:
-            await super().bypass(sink, stall, moved)
+        return not self._upstream.sending and await super().bypass(sink, stall, moved)
 
     def broken(self, detail: str) -> StreamError:
         """See PulledBody."""

@@ -170,6 +170,8 @@ class SerialWire(Wire):
                 with trio.move_on_after(stall) as scope:
                     await self.stream.wait_writable()
                 if scope.cancelled_caught:
+                    if self.paused:
+                        return 0  # it was asked for nothing
                     raise _stalled(stall)
             sent = self.stream.write_now(self.rest)
         finally:
@@ -186,7 +188,7 @@ class SerialWire(Wire):
         self._waiting = self._waiting or trio.lowlevel.ParkingLot()
         with trio.move_on_after(stall) as scope:
             await self._waiting.park()
-        if scope.cancelled_caught:
+        if scope.cancelled_caught and not self.paused:
             raise _stalled(stall)
 
     def taken_rest(self) -> bytes:

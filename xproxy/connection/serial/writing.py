@@ -100,8 +100,7 @@ class SerialWriting(StreamScope):
                 data = piece = b""  # they have gone, and the next may take their time
                 self.touch()
                 if request.record.sent_bytes >= bypass_at and isinstance(body, PulledBody):
-                    await self._bypass(request, body)
-                    bypass_at = math.inf
+                    bypass_at = await self._bypass(request, body)
         except trio.EndOfChannel:
             if not ended and request.head.rpc is not None:
                 outcome = without_trailers(response.head)
@@ -129,7 +128,8 @@ class SerialWriting(StreamScope):
             else:
                 wire.abort()
 
-    async def _bypass(self, request: Request, body: PulledBody) -> None:
+    async def _bypass(self, request: Request, body: PulledBody) -> float:
+        # Returns the sent bytes from which on it is to be done again.
         stats = self._chain.stats
 
         def moved(count: int) -> None:
@@ -137,7 +137,8 @@ class SerialWriting(StreamScope):
             stats.downstream_tx_bytes_total += count
             self.touch()
 
-        await body.bypass(self.wire, self._service.timeouts.write or 1e9, moved)
+        again = await body.bypass(self.wire, self._service.timeouts.write or 1e9, moved)
+        return BYPASS_AFTER if again else math.inf
 
     async def send_interim(self, head: ResponseHead) -> None:
         """See StreamControl."""

@@ -123,8 +123,12 @@ class TlsStream:
     async def read(self) -> bytes:
         """See ByteStream. Raises Truncated at an end without close_notify, BrokenResourceError at a false record."""
         while True:
-            if self._early and (data := self._what_is_here()) is not None:
-                return data
+            if self._early:
+                if self._suspended:
+                    await self._under.turn()  # it goes on where ``export`` has said it does
+                    continue
+                if (data := self._what_is_here()) is not None:
+                    return data
             self._reading = True
             try:
                 data = await (self._read_and_flush() if self._fin_due else self._under.read())
@@ -317,7 +321,9 @@ class TlsStream:
         """See ByteStream. Ends once the peer has taken anything, so that a slow one is told from a dead one."""
         if self._closed:
             raise trio.ClosedResourceError("stream was closed")
-        if not self._flush():
+        if self._suspended:
+            await self._under.turn()
+        elif not self._flush():
             await self._under.wait_writable()
             self._flush()
 
@@ -366,6 +372,11 @@ class TlsStream:
         """See MovableStream."""
         under = self._under
         return hasattr(type(under), "suspend") and self._movable().awaited
+
+    @property
+    def amid(self) -> bool:
+        """See MovableStream: our farewell goes out beside a read, which may be over."""
+        return self._fin_due and self._reading and not self.awaited
 
     def suspend(self) -> socket.socket:
         """See MovableStream. What moves is the socket, and beside it what ``export`` returns."""
