@@ -1,7 +1,7 @@
 """Whether a connection can be given to another process at the moment, and what goes along with its wire.
 
 Streams stay where their tasks are: a suspended task cannot be written down. So a connection moves between streams;
-or, where many share it, without them.
+where many share it, without them; or once no more is left of its stream than bodies that flow.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from enum import Enum
 
 import attrs
 
+from xproxy.connection.flowing import FlowingExchange
 from xproxy.connection.wire import Parts
 
 
@@ -22,6 +23,8 @@ class Standing(Enum):
     """Nothing is in flight, and its driver waits for bytes: it can move as it is."""
     RELAY = "relay"
     """Streams are in flight, and their tasks stay here: it can move without them, and they are served over a link."""
+    FLOWING = "flowing"
+    """Its one stream is nothing any more but bodies that flow: it can move with it, and with its other end."""
     BUSY = "busy"
     """Streams are in flight that keep it here: look again when they are over."""
     NOT_NOW = "not now"
@@ -75,3 +78,5 @@ class Moment:
     """These streams, where their protocol has answers; of messages nobody answers nothing need be known."""
     links: tuple[OlderLink, ...] = ()
     """To older processes yet; at most one each."""
+    exchange: FlowingExchange | None = None
+    """The stream that goes along, of one that was ``FLOWING``."""

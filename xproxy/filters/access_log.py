@@ -29,8 +29,10 @@ from xproxy.observe.log_sink import LogStats, check_path
 from xproxy.observe.log_writer import MAX_PENDING_BYTES, LineWriter
 from xproxy.observe.variables import Moment
 from xproxy.stream.body import Body, BytesBody
+from xproxy.stream.chain import filter_name
 from xproxy.stream.ending import BodyEnding, Broke, GivenUp
 from xproxy.stream.exchange import Handler, Releasable, Request, Response, error_head
+from xproxy.stream.links import Note, Plain
 from xproxy.stream.wrapped import WrappedBody
 
 _CANCELLED: Final = ResponseHead(status=Status.CANCELLED)
@@ -139,6 +141,14 @@ class AccessLog:
         response.lease = _LoggedLease(self, request, response)
         return response
 
+    def resume(self, request: Request, response: Response, fields: tuple[Plain, ...]) -> None:
+        """See SupportsResume: the line is written here."""
+        match fields:
+            case (bool() as watched,):
+                response.lease = _LoggedLease(self, request, response, watched=watched)
+            case _:
+                raise ValueError("no lease of an access log")
+
     def refused(self, request: Request, head: ResponseHead) -> None:
         """See SupportsRefusals."""
         _count_text(request, head)
@@ -180,14 +190,16 @@ class _LoggedLease:
 
     __slots__ = ("_body", "_inner", "_log", "_logged", "_request", "_response")
 
-    def __init__(self, log: AccessLog, request: Request, response: Response) -> None:
+    def __init__(
+        self, log: AccessLog, request: Request, response: Response, *, watched: bool = True
+    ) -> None:
         self._log = log
         self._request = request
         self._response = response
         self._inner: Releasable | None = response.lease
         self._logged = False
         self._body: _WatchedBody | None = None
-        if type(response.body) is not BytesBody:
+        if watched and type(response.body) is not BytesBody:
             response.body = self._body = _WatchedBody(request, response.body)
 
     async def aclose(self) -> None:
@@ -200,6 +212,16 @@ class _LoggedLease:
                 if self._body is not None:
                     self._body.give_up()  # whoever put another body in its place does not close it
                 self._log.log(self._request, self._response.head)
+
+    def note(self) -> tuple[object | None, Note | None]:
+        """See SupportsNote: of the body, too."""
+        watched = self._body is not None and not self._body.over
+        return self._inner, Note(filter_name(AccessLog), (watched,))
+
+    def depart(self) -> None:
+        """See SupportsNote."""
+        self._logged = True
+        self._inner = self._body = None
 
 
 @final
@@ -225,3 +247,7 @@ class _WatchedBody(WrappedBody):
             case GivenUp():
                 cut = _cut_off(self._request)
                 record.outcome = record.outcome or cut.status  # its end would have said it
+
+    def note(self) -> tuple[object | None, Note | None]:
+        """See SupportsNote: its lease says it."""
+        return self.inner, None

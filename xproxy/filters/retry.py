@@ -26,6 +26,7 @@ from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Handler, Request, Response
+from xproxy.stream.links import Note, Stays
 from xproxy.stream.replay import Recording
 from xproxy.stream.wrapped import WrappedBody
 
@@ -262,3 +263,9 @@ class BegunBody(WrappedBody):
         """Give the first piece, then receive from the body itself."""
         first, self._first = self._first, None
         return await self.inner.receive() if first is None else first
+
+    def note(self) -> tuple[object | None, Note | None]:
+        """See SupportsNote: once the piece was taken again, it is no more than the body within."""
+        if self._first is not None:
+            raise Stays("a response that is about to begin", for_now=True)
+        return self.inner, None

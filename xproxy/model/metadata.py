@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar, cast
+import weakref
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 
@@ -14,7 +15,20 @@ class Key(Generic[T]):
     """A key of ``request.metadata``. Two keys are the same only if they are one object."""
 
     name: str
-    """Shown in logs: ``<distribution>.<what>``."""
+    """Shown in logs: ``<distribution>.<what>``. By it an entry is found again in another process."""
+
+    def __attrs_post_init__(self) -> None:
+        _namesakes.setdefault(self.name, weakref.WeakSet()).add(self)
+
+
+_namesakes: Final[dict[str, weakref.WeakSet[Key[Any]]]] = {}  # Any: keys of all types
+# A few names, as keys are made when modules are imported.
+
+
+def key_named(name: str) -> Key[Any] | None:  # Any: likewise
+    """Return the key of this name; None if there is none, or more than one."""
+    found = list(_namesakes.get(name, ()))
+    return found[0] if len(found) == 1 else None
 
 
 class Metadata(dict[Any, Any]):  # Any: a key's type parameter says what its value is

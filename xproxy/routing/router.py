@@ -18,8 +18,11 @@ from xproxy.stream.body import BytesBody
 from xproxy.stream.chain import compose
 from xproxy.stream.ending import BodyEnding, Complete
 from xproxy.stream.exchange import Handler, Request, Response
+from xproxy.stream.links import Note, Plain
 from xproxy.stream.wrapped import WrappedBody
 
+ROUTER: Final = "(router)"
+"""What makes a ``TimedBody`` anew: no filter, so that it has a name that none can have."""
 # One look-up for all of them: nothing more is asked of any other method.
 _RARE: Final = METHODS | {"CONNECT"}
 
@@ -65,6 +68,18 @@ class Router:
             router._routes[route] = compose(route.filters, router._innermost(route))
             yield
         return router
+
+    def route(self, name: str) -> Route | None:
+        """Return the route of this name."""
+        return next((route for route in self._table.routes if route.name == name), None)
+
+    def resume(self, request: Request, _response: Response, fields: tuple[Plain, ...]) -> None:
+        """See SupportsResume."""
+        match fields:
+            case (float() | int() as timeout,) if timeout > 0:
+                request.body = TimedBody(request, timeout, self._clock)
+            case _:
+                raise ValueError("no time of a route")
 
     def _innermost(self, route: Route) -> Handler:
         cluster = route.cluster
@@ -157,6 +172,10 @@ class TimedBody(WrappedBody):
         """See WrappedBody."""
         if isinstance(how, Complete):
             self._stream.limit(self._clock() + self._timeout)
+
+    def note(self) -> tuple[object | None, Note | None]:
+        """See SupportsNote."""
+        return self.inner, Note(ROUTER, (self._timeout,))
 
 
 async def _at_once(answer: Response) -> Response:

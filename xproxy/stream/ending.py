@@ -1,7 +1,8 @@
 """How things end that end exactly once: a body, and an attempt at an endpoint.
 
 A body is ``Complete``, or ``Broke``, or was ``GivenUp``. An attempt was ``Answered`` whole, or ``Broke``, or was
-``GivenUp``: its endpoint did what it should, or failed, or nobody can say.
+``GivenUp``: its endpoint did what it should, or failed, or nobody can say. Or it has ``Departed``, and another
+process will know.
 """
 
 from __future__ import annotations
@@ -50,6 +51,11 @@ class Answered:
     """How the call ended: what trailers said, where they said it, else what the head did."""
 
 
+@attrs.frozen
+class Departed:
+    """An attempt goes on in another process, where it is told how it ended."""
+
+
 BodyEnding: TypeAlias = Complete | Broke | GivenUp
 """How a body ended."""
 
@@ -57,7 +63,9 @@ COMPLETE: Final = Complete()
 """Without trailers."""
 GIVEN_UP: Final = GivenUp()
 
-AttemptEnding: TypeAlias = Answered | Broke | GivenUp
+DEPARTED: Final = Departed()
+
+AttemptEnding: TypeAlias = Answered | Broke | GivenUp | Departed
 """How an attempt ended."""
 
 ANSWERED: Final[Mapping[Status, Answered]] = {status: Answered(status) for status in Status}

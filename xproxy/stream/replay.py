@@ -14,6 +14,7 @@ from trio.abc import ReceiveChannel
 from xproxy.model.errors import RequestBroken, StreamError
 from xproxy.model.frames import Trailers
 from xproxy.stream.body import Body
+from xproxy.stream.links import Note, Stays
 
 
 @final
@@ -29,6 +30,7 @@ class Recording:
         "_replays",
         "_size",
         "_start",
+        "_waiting",
         "pieces",
         "replayable",
     )
@@ -44,6 +46,7 @@ class Recording:
         self._ended = False
         # Who was sending to an upstream that failed may still wait for the next piece: it comes to whoever is next.
         self._lock = trio.Lock()
+        self._waiting = False  # for the next piece, and not only for the turn to do so
         self.pieces: list[bytes | Trailers] = []
         """From number ``_start`` on, which is 0 while ``replayable``."""
         self.replayable = True
@@ -81,6 +84,7 @@ class Recording:
         return piece
 
     async def _take(self) -> None:
+        self._waiting = True
         try:
             piece = await self._inner.receive()
         except trio.EndOfChannel:
@@ -89,6 +93,8 @@ class Recording:
         except StreamError:
             self.replayable = False
             raise
+        finally:
+            self._waiting = False
         self.pieces.append(piece)
         if not isinstance(piece, Trailers):
             self._size += len(piece)
@@ -96,6 +102,14 @@ class Recording:
                 self.replayable = False
             elif self._hold is not None:
                 self._hold(len(piece))
+
+    def within(self, number: int, replay: int) -> Body:
+        """Return the body itself, for a replay that has taken all that is kept. Raises Stays for any other."""
+        if replay != self._replays or number - self._start < len(self.pieces):
+            raise Stays("a request body that may be sent again", for_now=True)
+        if self._lock.locked() and not self._waiting:
+            raise Stays("a request body that is about to be read", for_now=True)
+        return self._inner
 
     async def aclose(self, number: int) -> None:
         """Close the body itself, if the replay of this number is the last one."""
@@ -119,6 +133,13 @@ class ReplayedBody(ReceiveChannel[bytes | Trailers]):
         piece = await self._recording.piece(self._next, self._number)
         self._next += 1
         return piece
+
+    def note(self) -> tuple[object | None, Note | None]:
+        """See SupportsNote. Nothing is sent again once the response has begun: it need not be made anew."""
+        return self._recording.within(self._next, self._number), None
+
+    def depart(self) -> None:
+        """See SupportsNote: whoever reads on is told by the body itself."""
 
     async def aclose(self) -> None:
         """Close the body itself, unless it is replayed once more."""

@@ -8,7 +8,8 @@ from trio.abc import ReceiveChannel
 from xproxy.model.errors import StreamError
 from xproxy.model.frames import Trailers
 from xproxy.stream.body import Body
-from xproxy.stream.ending import COMPLETE, GIVEN_UP, BodyEnding, Broke, Complete
+from xproxy.stream.ending import COMPLETE, GIVEN_UP, BodyEnding, Broke, Complete, GivenUp
+from xproxy.stream.links import Note, Stays
 
 
 class WrappedBody(ReceiveChannel[bytes | Trailers]):
@@ -91,6 +92,21 @@ class WrappedBody(ReceiveChannel[bytes | Trailers]):
     def give_up(self) -> None:
         """Nobody reads on. Does nothing after the end."""
         self._end(GIVEN_UP)
+
+    @property
+    def over(self) -> bool:
+        """How it ended has been told."""
+        return self._how is not None
+
+    def note(self) -> tuple[object | None, Note | None]:
+        """See SupportsNote: override it where there is all that a body of this kind needs to be made anew."""
+        kind = type(self)
+        raise Stays(f"{kind.__module__}.{kind.__qualname__} cannot say what it is")
+
+    def depart(self) -> None:
+        """See SupportsNote: how it ends is told in the other process."""
+        if self._how is None:
+            self._how = GivenUp
 
     async def aclose(self) -> None:
         """Give up this body, and the one within."""

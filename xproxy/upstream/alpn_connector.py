@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from xproxy.codecs.api import CodecPlugin
+from xproxy.connection.flowing import UpstreamEnd
 from xproxy.model.errors import ConnectFailed
 from xproxy.stream.exchange import Request, Response
 from xproxy.transport.stream import ByteStream
 from xproxy.upstream.agreement import Agreement, OtherProtocol
-from xproxy.upstream.connector import Connector
+from xproxy.upstream.connector import Connector, Continuation
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.moving import Given, Handed
 
@@ -91,3 +92,10 @@ class AlpnConnector:
         if connector is None:
             raise ValueError(f"{handed.protocol} is not among what is offered to endpoints")
         connector.adopt(endpoint, stream, handed)
+
+    def continuation(self, endpoint: Endpoint, end: UpstreamEnd) -> Continuation:
+        """See Connector."""
+        connector = self._connectors.get(end.protocol)
+        if connector is None:
+            raise ValueError(f"{end.protocol} is not among what is offered to endpoints")
+        return connector.continuation(endpoint, end)

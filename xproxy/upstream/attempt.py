@@ -14,8 +14,17 @@ import trio
 from xproxy.codecs.other_protocol import HERE
 from xproxy.model.errors import StreamError
 from xproxy.model.status import Status
-from xproxy.stream.ending import GIVEN_UP, Answered, AttemptEnding, Broke, GivenUp
+from xproxy.stream.ending import (
+    DEPARTED,
+    GIVEN_UP,
+    Answered,
+    AttemptEnding,
+    Broke,
+    Departed,
+    GivenUp,
+)
 from xproxy.stream.exchange import Releasable
+from xproxy.stream.links import Note, Stays
 from xproxy.stream.record import Attempted, RetryPermits
 from xproxy.upstream.endpoint import Endpoint
 
@@ -85,6 +94,22 @@ class Attempt:
         self._lease = lease
         self._finish = finish
 
+    def resume(self, began: float, answered: float) -> None:
+        """It has been under way elsewhere, since that time, and its head came at this one (trio clock)."""
+        self.began = began
+        self._head_at = answered
+
+    def note(self) -> tuple[object | None, Note | None]:
+        """See SupportsNote: its cluster makes it anew."""
+        if self.how is not None:
+            raise Stays("an attempt that is over", for_now=True)
+        return self._lease, None
+
+    def depart(self) -> None:
+        """See SupportsNote."""
+        self.end(DEPARTED)
+        self._lease = self._finish = None
+
     def hold(self, lease: Releasable) -> None:
         """Release ``lease`` when the response is closed."""
         self._lease = lease
@@ -116,14 +141,19 @@ class Attempt:
             return how.status
         if how is None or self.answered is None:
             return None
-        error = how.error if isinstance(how, Broke) else how.why
-        return Status.CANCELLED if error is None else error.status
+        match how:
+            case Departed():
+                return None
+            case Broke(error):
+                return error.status
+            case GivenUp(why):
+                return Status.CANCELLED if why is None else why.status
 
     @property
     def failed(self) -> bool:
         """Another endpoint may do better."""
         match self.how:
-            case None:
+            case None | Departed():
                 return False
             case Answered(status):
                 return status is not Status.OK
@@ -134,7 +164,8 @@ class Attempt:
 
 
 Observer: TypeAlias = Callable[[Attempt], None]
-"""Is told of each attempt once, when it has ended. Never blocks, and raises nothing."""
+"""Is told of each attempt once, when it has ended here: also of one that has ``Departed``, which another process will
+be told of. Never blocks, and raises nothing."""
 
 
 @final

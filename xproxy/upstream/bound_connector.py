@@ -8,13 +8,14 @@ import attrs
 import trio
 
 from xproxy.codecs.api import CodecPlugin
+from xproxy.connection.flowing import UpstreamEnd
 from xproxy.connection.service import DownstreamStats, FilterChain, Service, Timeouts
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.errors import ConnectFailed, Unsupported, UpstreamRefused
 from xproxy.model.traits import Role
 from xproxy.stream.exchange import Downstream, Request, Response
 from xproxy.transport.stream import ByteStream
-from xproxy.upstream.connector import Dialer
+from xproxy.upstream.connector import Continuation, Dialer
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.queue import Queue, Waiter
@@ -178,6 +179,10 @@ class BoundConnector:
     def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
         """See Connector: they move with their clients."""
         raise ValueError("a connection that is bound to a client moves with it")
+
+    def continuation(self, endpoint: Endpoint, end: UpstreamEnd) -> Continuation:
+        """See Connector: amid an exchange they stay."""
+        raise ValueError("a connection with many requests at a time stays while it has any")
 
 
 @attrs.frozen(eq=False)

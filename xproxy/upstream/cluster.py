@@ -14,6 +14,7 @@ import trio
 from xproxy.codecs.api import CodecPlugin, family_of
 from xproxy.codecs.outcome import call_status
 from xproxy.config.schema import ClusterConfig
+from xproxy.connection.flowing import FlowingExchange, request_head, response_head
 from xproxy.model.address import Address
 from xproxy.model.errors import (
     HeadRefused,
@@ -25,9 +26,9 @@ from xproxy.model.errors import (
     UpstreamRefused,
 )
 from xproxy.model.limits import Limits
-from xproxy.model.message import Target
+from xproxy.model.message import Rpc, Target
 from xproxy.model.traits import Sharing, Traits
-from xproxy.stream.body import BytesBody
+from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.carrying import SupportsCarry
 from xproxy.stream.ending import ANSWERED
 from xproxy.stream.exchange import ConnectionFacts, Request, Response
@@ -48,6 +49,7 @@ from xproxy.upstream.membership import Membership
 from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.origination import Origination
 from xproxy.upstream.outcome import OutcomeBody, end_unseen
+from xproxy.upstream.past import past
 from xproxy.upstream.serial_connector import DedicatedConnector, SerialConnector
 from xproxy.upstream.shared_connector import SharedConnector
 from xproxy.upstream.stats import ClusterStats
@@ -229,6 +231,65 @@ class Cluster:
                 return
         raise ValueError(f"cluster {self.name} has no connector for {handed.protocol}")
 
+    def continuation(
+        self, client: ConnectionFacts, flowing: FlowingExchange
+    ) -> Callable[[ByteStream, Request], Response]:
+        """Return what goes on with an exchange whose two ends another process gave. Called once or not.
+
+        It takes the stream of the upstream's end and the request, counts all that is under way now, and returns the
+        response as far as this cluster has made it. Raises ValueError where it cannot, and changes nothing then.
+        """
+        end = flowing.upstream
+        head = request_head(flowing.asked)
+        address = Address.parse(end.endpoint)
+        endpoint = next((one for one in self.endpoints if one.address == address), None)
+        if endpoint is None:
+            raise ValueError(f"cluster {self.name} has no endpoint {address}")
+        if not flowing.attempts:
+            raise ValueError("an exchange without an attempt")
+        before, current = flowing.attempts[:-1], flowing.attempts[-1]
+        past(before, self.breaker, 0.0)
+        spoken = self._spoken(client.protocol, head.rpc)
+        try:
+            connector = self._connectors.get(spoken) or self._open_connector(spoken, client)
+        except StreamError as error:
+            raise ValueError(f"cluster {self.name}: {error.detail}") from error
+        if connector.plugin.name != end.protocol and not isinstance(connector, AlpnConnector):
+            raise ValueError(f"cluster {self.name} does not speak {end.protocol}")
+        go_on = connector.continuation(endpoint, end)
+
+        def begin(stream: ByteStream, request: Request) -> Response:
+            now = trio.current_time()
+            connection, lease = go_on(stream, request)
+            body: Body = connection.go_on(end, flowing.down, client.share)
+            self.stats.upstream_rq_active += 1
+            endpoint.active += 1
+            attempt = Attempt(self.attempts, endpoint, past(before, self.breaker, now))
+            request.record.attempt = attempt
+            request.record.endpoint = endpoint.address
+            response = Response(response_head(flowing.answer), body, None, lease)
+            opaque = head.tunnel or connector.plugin.traits.headless
+            self._goes_on(attempt, response, call=head.rpc is not None, opaque=opaque)
+            attempt.resume(now - current.began, now - (current.answered or 0.0))
+            return response
+
+        return begin
+
+    def _spoken(self, protocol: str, rpc: Rpc | None) -> str:
+        known = rpc is not None and self._untold is not None and rpc.dialect in self._untold.calls
+        return rpc.dialect if rpc is not None and known else protocol
+
+    def _goes_on(self, attempt: Attempt, response: Response, *, call: bool, opaque: bool) -> None:
+        # The head is there, and the body comes in pieces.
+        head, body = response.head, response.body
+        if call:
+            response.body = outcome = OutcomeBody(body, attempt, head, opaque=opaque)
+            attempt.goes_on(response.lease, outcome.give_up)
+        else:
+            end = partial(end_unseen, attempt, body, head, opaque=opaque)
+            attempt.goes_on(response.lease, end)
+        response.lease = attempt
+
     # ---- one request
 
     async def __call__(self, request: Request) -> Response:
@@ -289,13 +350,7 @@ class Cluster:
                 response.lease = attempt
         else:
             opaque = request.head.tunnel or connector.plugin.traits.headless
-            if rpc is not None:
-                response.body = outcome = OutcomeBody(body, attempt, head, opaque=opaque)
-                attempt.goes_on(response.lease, outcome.give_up)
-            else:
-                end = partial(end_unseen, attempt, body, head, opaque=opaque)
-                attempt.goes_on(response.lease, end)
-            response.lease = attempt
+            self._goes_on(attempt, response, call=rpc is not None, opaque=opaque)
         if connector.plugin.name != protocol:
             self._convert(request, response, connector.plugin)
         return response

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Iterator
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Protocol, TypeAlias
 
 import attrs
 import trio
 
 from xproxy.codecs.api import Codec, CodecPlugin, RestoringPlugin, supports
 from xproxy.config.schema import ClusterConfig
+from xproxy.connection.flowing import UpstreamEnd
+from xproxy.connection.serial.upstream import SerialUpstream
 from xproxy.connection.standing import Moment
+from xproxy.connection.wire import Parts
 from xproxy.model.errors import ConnectFailed
 from xproxy.model.limits import Limits
 from xproxy.model.traits import Role, Sharing
-from xproxy.stream.exchange import ConnectionFacts, Request, Response
+from xproxy.stream.exchange import ConnectionFacts, Releasable, Request, Response
 from xproxy.transport.dial import dial
 from xproxy.transport.poller import Poller
 from xproxy.transport.proxy_protocol import encode
@@ -70,6 +73,13 @@ class Connector(Protocol):
         """Go on with a connection that another process gave. Raises ValueError if this connector cannot."""
         ...
 
+    def continuation(self, endpoint: Endpoint, end: UpstreamEnd) -> Continuation:
+        """Return what goes on with a connection that another process gave amid an exchange. Raises ValueError."""
+        ...
+
+
+Continuation: TypeAlias = Callable[[ByteStream, Request], tuple[SerialUpstream, Releasable]]
+"""Takes the stream and the request, once at most; counts the connection, and returns it with what releases it."""
 
 _numbers = itertools.count()
 
@@ -176,15 +186,25 @@ class Dialer:
 
         Whoever calls it must call ``closed`` when it is closed.
         """
+        codec = self.restore(moment.parts)
+        self.adopted(endpoint)
+        return codec
+
+    def restore(self, parts: Parts) -> Codec:
+        """Return the codec of a connection that was opened elsewhere. Raises ValueError."""
         plugin = self.plugin
         if not supports(plugin, RestoringPlugin):
             raise ValueError(f"{plugin.name} cannot go on with what was written down")
-        codec = plugin.restore(moment.parts.codec, Role.CLIENT, self.limits)
+        if (self.origination is not None) != bool(parts.stream):
+            raise ValueError(f"cluster {self.name} has TLS only on one of both sides")
+        return plugin.restore(parts.codec, Role.CLIENT, self.limits)
+
+    def adopted(self, endpoint: Endpoint) -> None:
+        """Count a connection that was opened elsewhere."""
         self.stats.upstream_cx_active += 1
         endpoint.connections += 1
         self.connections += 1
         self.ticker.watch(self.owner)
-        return codec
 
     def closed(self, endpoint: Endpoint) -> None:
         """A connection that ``open`` or ``adopt`` counted is gone."""

@@ -9,6 +9,7 @@ from xproxy.model.errors import StreamError
 from xproxy.model.message import ResponseHead
 from xproxy.stream.body import Body
 from xproxy.stream.ending import ANSWERED, GIVEN_UP, BodyEnding, Broke, Complete, GivenUp
+from xproxy.stream.links import Note, Stays
 from xproxy.stream.wrapped import WrappedBody
 from xproxy.upstream.attempt import Attempt
 
@@ -47,6 +48,12 @@ class OutcomeBody(WrappedBody):
     def ended(self, how: BodyEnding) -> None:
         """See WrappedBody."""
         end_answered(self._attempt, self._head, how, call=True, opaque=self._opaque)
+
+    def note(self) -> tuple[object | None, Note | None]:
+        """See SupportsNote: its cluster makes it anew."""
+        if self.over:
+            raise Stays("a call whose outcome is known", for_now=True)
+        return self.inner, None
 
 
 def end_unseen(attempt: Attempt, body: Body, head: ResponseHead, *, opaque: bool) -> None:

@@ -7,13 +7,15 @@ from collections.abc import Hashable, Iterator
 import attrs
 
 from xproxy.codecs.api import CodecPlugin, SupportsPools
+from xproxy.connection.flowing import LEASE, UpstreamEnd
 from xproxy.connection.serial.upstream import SerialUpstream
 from xproxy.model.errors import UpstreamReset
 from xproxy.stream.body import BytesBody
-from xproxy.stream.exchange import Request, Response
+from xproxy.stream.exchange import Releasable, Request, Response
+from xproxy.stream.links import Note, Plain, Stays
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.tls.alerts import TlsError
-from xproxy.upstream.connector import Dialer
+from xproxy.upstream.connector import Continuation, Dialer
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.pool import SerialPool
@@ -224,6 +226,40 @@ class SerialConnector:
         )
         self.settle(connection, endpoint, pool)
 
+    def continuation(self, endpoint: Endpoint, end: UpstreamEnd) -> Continuation:
+        """See Connector."""
+        if end.bound:
+            raise ValueError(f"cluster {self._dialer.name} binds no connections to clients")
+        codec = self._dialer.restore(end.parts)
+
+        def go_on(stream: ByteStream, _request: Request) -> tuple[SerialUpstream, Releasable]:
+            pools = self._plain if self._pool_of is None else self._of_kind.setdefault(end.kind, {})
+            pool = pools.setdefault(endpoint, self._pool())
+            self._dialer.adopted(endpoint)
+            pool.open += 1
+            traits = self.plugin.traits
+            stream.half_close = traits.half_close
+            connection = SerialUpstream(
+                stream, codec, traits, endpoint.address, requests=end.requests
+            )
+            return connection, Lease(self, connection, endpoint, pool)
+
+        return go_on
+
+    def lane(self, endpoint: Endpoint, pool: SerialPool) -> tuple[Plain, ...]:
+        """Return what leads another process to the same pool. Raises Stays."""
+        lane = (self._dialer.name, str(endpoint.address), self.plugin.name, False)
+        if self._pool_of is None:
+            return (*lane, None)
+        kind = next(k for k, pools in self._of_kind.items() if pools.get(endpoint) is pool)
+        if not isinstance(kind, str):
+            raise Stays(f"a connection of a pool of {type(kind).__name__}")
+        return (*lane, kind)
+
+    def departed(self, endpoint: Endpoint, pool: SerialPool) -> None:
+        """A leased connection is another process's."""
+        self._closed(endpoint, pool)
+
 
 @attrs.define(eq=False)
 class Lease:
@@ -245,6 +281,17 @@ class Lease:
             self.connector.settle(self.connection, self.endpoint, self.pool)
         else:
             self.connector.drop(self.connection, self.endpoint, self.pool)
+
+    def note(self) -> tuple[object | None, Note | None]:
+        """See SupportsNote: the cluster makes it anew."""
+        return self.connection, Note(LEASE, self.connector.lane(self.endpoint, self.pool))
+
+    def depart(self) -> None:
+        """See SupportsNote."""
+        if not self._over:
+            self._over = True
+            self.connection.release()
+            self.connector.departed(self.endpoint, self.pool)
 
 
 def _may_resend(connection: SerialUpstream, request: Request) -> bool:
@@ -316,6 +363,9 @@ class DedicatedConnector:
         self._dialer.breaker.check_connect(endpoint.connections)
         stream, codec = await self._dialer.open(endpoint, request)
         connection = SerialUpstream(stream, codec, self.plugin.traits, endpoint.address)
+        return self._keep(request, connection, endpoint)
+
+    def _keep(self, request: Request, connection: SerialUpstream, endpoint: Endpoint) -> _Bound:
         downstream = request.connection.downstream
         old = downstream.bound(self._dialer.key) if downstream is not None else None
         # A client with several streams at a time has one connection kept for it, and others for a stream each.
@@ -346,6 +396,25 @@ class DedicatedConnector:
     def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
         """See Connector: they move with their clients."""
         raise ValueError("a connection that is bound to a client moves with it")
+
+    def continuation(self, endpoint: Endpoint, end: UpstreamEnd) -> Continuation:
+        """See Connector."""
+        if not end.bound:
+            raise ValueError(f"cluster {self._dialer.name} binds each connection to its client")
+        codec = self._dialer.restore(end.parts)
+
+        def go_on(stream: ByteStream, request: Request) -> tuple[SerialUpstream, Releasable]:
+            self._dialer.adopted(endpoint)
+            traits = self.plugin.traits
+            stream.half_close = traits.half_close
+            connection = SerialUpstream(
+                stream, codec, traits, endpoint.address, requests=end.requests
+            )
+            bound = self._keep(request, connection, endpoint)
+            bound.busy = True
+            return connection, bound
+
+        return go_on
 
 
 @attrs.define(eq=False)
@@ -386,3 +455,18 @@ class _Bound:
             self.close_soon()
         else:
             self.rest()
+
+    def note(self) -> tuple[object | None, Note | None]:
+        """See SupportsNote: the cluster makes it anew."""
+        dialer = self.dialer
+        lane = (dialer.name, str(self.endpoint.address), dialer.plugin.name, True, None)
+        return self.connection, Note(LEASE, lane)
+
+    def depart(self) -> None:
+        """See SupportsNote."""
+        self.busy = False
+        self.kept.discard(self)
+        if not self._closed:
+            self._closed = True
+            self.connection.release()
+            self.dialer.closed(self.endpoint)

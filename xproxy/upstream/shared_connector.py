@@ -8,6 +8,7 @@ from typing import Final
 import trio
 
 from xproxy.codecs.api import CodecPlugin
+from xproxy.connection.flowing import UpstreamEnd
 from xproxy.connection.phase import Phase
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.connection.standing import Standing
@@ -16,7 +17,7 @@ from xproxy.model.traits import Role
 from xproxy.stream.exchange import ConnectionFacts, Request, Response
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.tls.alerts import TlsError
-from xproxy.upstream.connector import Dialer
+from xproxy.upstream.connector import Continuation, Dialer
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.moving import Given, Handed
 from xproxy.upstream.queue import Queue, Waiter
@@ -258,6 +259,10 @@ class SharedConnector:
         pool.add(connection)
         self._nursery.start_soon(self._run, connection, endpoint, pool)
         pool.look()
+
+    def continuation(self, endpoint: Endpoint, end: UpstreamEnd) -> Continuation:
+        """See Connector: amid an exchange they stay."""
+        raise ValueError("a connection with many requests at a time stays while it has any")
 
 
 def upstream_facts(dialer: Dialer, endpoint: Endpoint) -> ConnectionFacts:

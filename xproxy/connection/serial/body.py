@@ -13,6 +13,7 @@ from xproxy.connection.phase import INPUT_OVER
 from xproxy.connection.serial.wire import SerialWire
 from xproxy.model.errors import RequestBroken, StreamError
 from xproxy.model.frames import Data, Frame, Reset, Trailers, Violation
+from xproxy.stream.links import Note
 from xproxy.transport.poller import PolledSocket
 from xproxy.transport.splice import SourceBroken, Splice
 from xproxy.transport.stream import Moved
@@ -116,6 +117,18 @@ class PulledBody(ReceiveChannel[bytes | Trailers]):
     def broken(self, detail: str) -> StreamError:
         """Return the error for a body that breaks off."""
         return RequestBroken(detail)
+
+    @property
+    def first(self) -> bytes:
+        """What was taken of it and not passed on yet."""
+        return self._first
+
+    def note(self) -> tuple[object | None, Note | None]:
+        """See SupportsNote: its driver writes down the rest."""
+        return None, None
+
+    def depart(self) -> None:
+        """See SupportsNote: its connection goes, too."""
 
     async def aclose(self) -> None:
         """Do nothing: the connection belongs to its driver."""

@@ -11,10 +11,12 @@ Rules of this file:
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import attrs
 import trio
 
 from xproxy.codecs.api import (
@@ -23,6 +25,7 @@ from xproxy.codecs.api import (
     SupportsStreamIds,
     supports,
 )
+from xproxy.connection.flowing import Half, UpstreamEnd, frames_of
 from xproxy.connection.phase import INPUT_OVER, Event, Phase
 from xproxy.connection.preparing import prepared
 from xproxy.connection.serial.body import BYPASS_AFTER, PulledBody
@@ -42,12 +45,14 @@ from xproxy.model.status import Status
 from xproxy.model.traits import Traits
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Request, Response
-from xproxy.stream.held import COUNTED
+from xproxy.stream.held import COUNTED, Share
+from xproxy.stream.links import Note, Plain
 from xproxy.transport.stream import ByteStream, Moved
 from xproxy.transport.turns import SMALL
 
 _SERVING: Final = Phase.SERVING
 _ENDED: Final = INPUT_OVER | {Phase.BROKEN, Phase.CLOSED}
+_FLOWS: Final = frozenset((Phase.SERVING, Phase.LEAVING, Phase.HEARD, Phase.FINISHED))
 _ACCEPTED: Final = ResponseHead(status=Status.OK)
 """What a one-way message gets: nobody will answer it."""
 
@@ -68,6 +73,7 @@ class SerialUpstream:
         "_owing",
         "_stream_id",
         "_traits",
+        "_upload_of",
         "_uploading",
         "_write_error",
         "address",
@@ -107,6 +113,7 @@ class SerialUpstream:
         """Somebody waits for an answer's head to begin, or for its failing."""
         self._failure: StreamError | None = None
         self._body: ResponseBody | None = None
+        self._upload_of: Body | None = None  # a request body that is being sent beside
 
     @property
     def reusable(self) -> bool:
@@ -146,7 +153,7 @@ class SerialUpstream:
         """Close the connection; half a request must not be taken for a whole one. Idempotent."""
         self.release()
         self._body = None  # each knows the other
-        if self._uploading:
+        if self._uploading and not self.wire.paused:
             self.wire.abort()
         self.wire.close()
 
@@ -168,6 +175,73 @@ class SerialUpstream:
     def leave(self) -> None:
         """Another process goes on with it."""
         self.wire.leave()
+
+    @property
+    def uploads(self) -> Body | None:
+        """The request body that is being sent; None: none is, as it came whole, or has ended."""
+        return self._upload_of
+
+    def stays(self) -> str:
+        """Return why an exchange, whose response has begun, cannot be written down; empty: it can."""
+        if self._failure is not None or self.wire.phase not in _FLOWS:
+            return "its upstream connection is ending"
+        return "its request has not gone to its end" if self._owing else ""
+
+    def write_down(self, sock: socket.socket, lane: tuple[Plain, ...]) -> UpstreamEnd:
+        """Return what another process needs to go on amid the exchange. While paused; ``lane``: what its lease says.
+
+        Raises as ``Wire.export``, and ValueError for a lease that says anything else.
+        """
+        match lane:
+            case (
+                str() as cluster,
+                str() as endpoint,
+                str() as protocol,
+                bool() as bound,
+                kind,
+            ) if kind is None or isinstance(kind, str):
+                parts = self.wire.export()
+                if self._write_error is not None:
+                    parts = attrs.evolve(parts, unsent=b"")  # the peer takes nothing any more
+                return UpstreamEnd(
+                    sock=sock,
+                    parts=parts,
+                    cluster=cluster,
+                    endpoint=endpoint,
+                    protocol=protocol,
+                    bound=bound,
+                    kind=kind,
+                    requests=self.requests,
+                    stream_id=self._stream_id,
+                    oneway=self.oneway,
+                    uploading=self._uploading,
+                )
+        raise ValueError("its lease does not say where its upstream connection belongs")
+
+    def go_on(self, end: UpstreamEnd, down: Half, share: Share) -> ResponseBody:
+        """Go on amid the exchange that was written down; return what is left of the response."""
+        wire = self.wire
+        wire.phase = Phase(down.phase)
+        wire.rest = memoryview(end.parts.unsent)
+        wire.inbox.extend(frames_of(down.inbox, end.stream_id))
+        wire.share = share
+        self.oneway = end.oneway
+        self._stream_id = end.stream_id
+        self._uploading = end.uploading
+        self._body = body = ResponseBody(self, down.first)
+        body.finished = not down.flows
+        return body
+
+    async def upload(self, request: Request) -> None:
+        """Send on what is left of the request's body, beside the response."""
+        await self._start_upload(request, request.body)
+
+    def note(self) -> tuple[object | None, Note | None]:
+        """See SupportsNote: its driver writes it down."""
+        return None, None
+
+    def depart(self) -> None:
+        """See SupportsNote: ``leave`` does it."""
 
     def release(self) -> None:
         """The exchange is over: nothing is held for its client any more. Idempotent."""
@@ -268,6 +342,7 @@ class SerialUpstream:
 
     async def _start_upload(self, request: Request, body: Body) -> None:
         self._uploading = True
+        self._upload_of = body
         if not request.stream.start_soon(partial(self._upload_beside, request, body)):
             await self._upload(request, body)
 
@@ -392,6 +467,8 @@ class SerialUpstream:
         stream_id = self._stream_id
         bypass_at: float = BYPASS_AFTER
         try:
+            if wire.rest:
+                await wire.flush()  # of what another process had begun to write
             while True:
                 try:
                     piece = await body.receive()
@@ -420,7 +497,9 @@ class SerialUpstream:
         except trio.BrokenResourceError as exc:
             self._write_error = exc  # whoever reads goes on reading
         except trio.ClosedResourceError:
-            pass  # the exchange is over: the response was complete, or was given up
+            pass  # the exchange is over: the response was complete, or was given up; or it goes on elsewhere
+        finally:
+            self._upload_of = None
 
     async def _upload_beside(self, request: Request, body: Body) -> None:
         # As a task, beside the one that reads the response.
