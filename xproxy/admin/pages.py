@@ -9,6 +9,7 @@ from typing import Final
 import attrs
 import trio
 
+from xproxy.admin.upgrade import upgrade_text
 from xproxy.config.dump import config_dump
 from xproxy.migration.counts import ENDPOINT, all_counters, all_gauges
 from xproxy.model.status import Status
@@ -78,6 +79,14 @@ def clusters(runtime: Runtime) -> Page:
     return Page(TEXT, "".join(lines).encode())
 
 
+def upgrade(runtime: Runtime) -> Page:
+    """Show how the takeover by a new process goes, and what all that came before have moved."""
+    text = upgrade_text(
+        runtime.takeover, runtime.metrics.counters(), runtime.metrics.gauges(), trio.current_time()
+    )
+    return Page(TEXT, text.encode())
+
+
 PAGES: Final[Mapping[str, Callable[[Runtime], Page]]] = {
     "/": index,
     "/ready": ready,
@@ -85,5 +94,6 @@ PAGES: Final[Mapping[str, Callable[[Runtime], Page]]] = {
     "/stats/prometheus": prometheus,
     "/config_dump": configuration,
     "/clusters": clusters,
+    "/upgrade": upgrade,
 }
 """By path."""

@@ -49,6 +49,11 @@ def counters(label: str, text: str) -> Any:  # Any: as above
     return attrs.field(factory=dict, metadata={_LABEL: label, _HELP: text})
 
 
+def gauges(label: str, text: str) -> Any:  # Any: as above
+    """Declare a field like ``counters`` whose numbers go up and down."""
+    return attrs.field(factory=dict, metadata={_KIND: "gauge", _LABEL: label, _HELP: text})
+
+
 def histogram(text: str, bounds: Sequence[float] = LATENCY_BOUNDS) -> Any:  # Any: as above
     """Declare a field that holds a Histogram."""
     return attrs.field(factory=lambda: Histogram(bounds), metadata={_HELP: text})

@@ -28,6 +28,7 @@ from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.networks import Networks
 from xproxy.model.traits import WEB_FAMILY
 from xproxy.observe.metrics import StatsRegistry
+from xproxy.observe.takeover import TakeoverStatus
 from xproxy.proxy.active_listener import ActiveListener, connection_ids
 from xproxy.proxy.build import Tools, assemble, make_service
 from xproxy.proxy.collector import Collector
@@ -72,6 +73,8 @@ class Runtime:
         )
         self.metrics.add("detection", "", self.detections)
         self.metrics.add("memory", "", self.poller.held.stats)
+        self.takeover = TakeoverStatus()
+        self.metrics.add("takeover", "", self.takeover.stats)
         self._ids = connection_ids()
         self._always: set[tuple[str, str]] = set()
         self.poller.held.give_back = give_back
