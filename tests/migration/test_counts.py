@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.live import GET, eventually, hang_up, running, upstream, web
-from xproxy.admin.pages import clusters
+from tests.live import GET, Live, eventually, hang_up, http_response, running, upstream, web
+from tests.proxy.test_serve_connection import HEAD
+from xproxy.admin.pages import clusters, stats
+from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
+from xproxy.connection.serial.downstream import SerialDownstream
+from xproxy.connection.standing import Standing
 from xproxy.migration.counts import Counts
+from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.status import Status
+from xproxy.model.traits import Role
 from xproxy.observe.histogram import Histogram
 from xproxy.observe.metrics import StatsRegistry, counter, counters, gauge, histogram
+from xproxy.proxy.connection import Connection
 from xproxy.proxy.snapshot import Snapshot
-from xproxy.testing import Party
+from xproxy.testing import Party, play
+from xproxy.testing.proxy import facts_of
 
 
 @attrs.define(eq=False)
@@ -263,3 +273,95 @@ async def test_endpoints_go_on_counting() -> None:
         line = clusters(new.runtime).body.decode()
         assert "rq_active=0 rq_total=1 rq_error=1 cx_active=0" in line
         assert new.cluster().endpoints[0].total == 0
+
+
+async def _move(old: Live, new: Live) -> None:
+    """Let ``new`` go on with the one connection of ``old`` that is idle."""
+    await eventually(lambda: bool(_idle(old)), "one is idle")
+    [connection] = _idle(old)
+    driver = connection.driver
+    assert driver is not None
+    moment = driver.freeze()
+    assert moment.sock is not None
+
+    async def drive(adopted: Connection) -> Awaitable[None]:
+        codec = HTTP1.restore(moment.parts.codec, Role.SERVER, DEFAULT_LIMITS)
+        facts = facts_of(HTTP1.name, HTTP1.traits)
+        adopted.driver = SerialDownstream(
+            adopted.stream, codec, facts, active.chains.main, new.runtime.timers, moment=moment
+        )
+        return adopted.driver.run(b"")
+
+    active = new.runtime.listeners["edge"]
+    assert active.adopt(moment.sock.dup(), connection.id, drive)
+    driver.leave()
+    await eventually(lambda: connection.id not in _connections(old), "it has left")
+
+
+def _connections(live: Live) -> dict[int, Connection]:
+    return live.runtime.listeners["edge"].connections
+
+
+def _idle(live: Live) -> list[Connection]:
+    return [
+        connection
+        for connection in _connections(live).values()
+        if connection.driver is not None and connection.driver.standing is Standing.IDLE
+    ]
+
+
+def _shown(live: Live, *names: str) -> list[int]:
+    lines = dict(line.split(": ") for line in stats(live.runtime).body.decode().splitlines())
+    return [int(lines[f"listener.edge.downstream_{name}"]) for name in names]
+
+
+async def test_what_moves_is_counted_once_and_active_where_it_is() -> None:
+    names = "cx_total", "cx_active", "rq_total", "rq_active"
+    answer = http_response(b"ok")
+    async with (
+        upstream() as up,
+        running(web(up.port)) as old,
+        running(web(up.port)) as new,
+        running(web(up.port)) as newest,
+    ):
+        moving, staying = await old.client(), await old.client()
+        await moving.send(GET)
+        first = Party("first", await up.accept())
+        await play(first << HEAD, first >> answer, moving << answer)
+        await staying.send(GET)
+        await first.expect(HEAD)  # it is pooled; the answer is long in coming
+        ours, theirs = Counts(old.runtime), Counts(new.runtime)
+        theirs.add(ours.absolute())
+        assert _shown(new, *names) == [2, 2, 2, 1]
+        await _move(old, new)
+        theirs.add(ours.delta())
+        assert _shown(new, *names) == [2, 2, 2, 1]
+        assert (old.stats().downstream_cx_active, new.stats().downstream_cx_active) == (1, 1)
+        assert (old.stats().downstream_rq_active, new.stats().downstream_rq_active) == (1, 0)
+        await moving.send(GET)
+        second = Party("second", await up.accept())
+        await play(second << HEAD, second >> answer, moving << answer)
+        assert _shown(new, *names) == [2, 2, 3, 1]
+
+        # Another generation; the oldest one's way leads to it from now on.
+        newer, newest_counts = Counts(new.runtime), Counts(newest.runtime)
+        newest_counts.add(newer.absolute())
+        theirs.ended()
+        of_oldest = Counts(newest.runtime)
+        of_oldest.add(ours.delta())
+        await _move(new, newest)
+        newest_counts.add(newer.delta())
+        assert _shown(newest, *names) == [2, 2, 3, 1]
+        await play(first >> answer, staying << answer)
+        await _move(old, newest)
+        for party in (moving, staying):
+            await hang_up(party)
+        await newest.settled()
+        of_oldest.add(ours.delta())
+        newest_counts.add(newer.delta())
+        of_oldest.ended()
+        newest_counts.ended()
+        assert _shown(newest, *names) == [2, 0, 3, 0]
+        assert _shown(newest, "rx_bytes_total") == [3 * len(GET)]
+        assert "listener.edge.statuses.ok: 3" in stats(newest.runtime).body.decode().splitlines()
+        assert "cluster.web.upstream_rq_total: 3" in stats(newest.runtime).body.decode()
