@@ -257,6 +257,30 @@ def test_a_changed_byte_is_refused_or_counts_something_else(place: int, byte: in
     process.metrics.render_prometheus()
 
 
+def test_what_is_counted_between_two_steps_is_told_once() -> None:
+    old, new, happened = Process(), Process(), Process()
+    others = [Stats() for _ in range(3)]
+    for number, stats_ in enumerate(others):
+        old.metrics.add("cluster", str(number), stats_)
+    ours, theirs = Counts(old), Counts(new)
+    for whole in (True, False, False):
+        telling = ours.telling(whole=whole)
+        while True:
+            old.count(1)
+            happened.count(1)
+            for stats_ in others:
+                stats_.total += 1
+            old.metrics.remove("cluster", "0")  # a reload
+            try:
+                next(telling)
+            except StopIteration as done:
+                theirs.add(done.value)
+                break
+    theirs.add(ours.delta())
+    assert new.shown() == of(happened.stats)
+    assert new.metrics.earlier.of(("cluster", "2"))["total"] == others[2].total
+
+
 async def test_endpoints_go_on_counting() -> None:
     async with upstream() as up, running(web(up.port)) as old, running(web(up.port)) as new:
         ours, theirs = Counts(old.runtime), Counts(new.runtime)

@@ -7,7 +7,7 @@ from collections.abc import Generator
 import pytest
 import trio
 
-from xproxy.transport.breather import SLICE, Breather, unhurried
+from xproxy.transport.breather import SLICE, Breather, at_once, unhurried
 
 
 class Clock:
@@ -76,3 +76,12 @@ async def test_time_in_the_break_is_not_its_own() -> None:
     assert not breather.due
     clock.now += SLICE
     assert breather.due
+
+
+def test_without_breaks_it_is_done_at_once() -> None:
+    def work() -> Generator[None, None, int]:
+        for _ in range(3):
+            yield
+        return 7
+
+    assert at_once(work()) == 7

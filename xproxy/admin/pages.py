@@ -9,10 +9,11 @@ from typing import Final
 import attrs
 import trio
 
-from xproxy.admin.upgrade import upgrade_text
+from xproxy.admin.upgrade import PLACE, upgrade_text
 from xproxy.config.dump import config_dump
-from xproxy.migration.counts import ENDPOINT, all_counters, all_gauges
+from xproxy.migration.counts import endpoint_place
 from xproxy.model.status import Status
+from xproxy.observe.totals import Value
 from xproxy.proxy.runtime import Runtime
 from xproxy.upstream.membership import named
 
@@ -64,26 +65,29 @@ def clusters(runtime: Runtime) -> Page:
     """Show each cluster's endpoints: weight, requests in flight, connections, failures, health."""
     assert runtime.snapshot is not None
     now = trio.current_time()
-    counters, gauges = all_counters(runtime), all_gauges(runtime)
+    earlier, older = runtime.metrics.earlier, runtime.metrics.older_gauges()
     lines = []
     for name, cluster in runtime.snapshot.clusters.items():
         for key, endpoint in named(cluster.endpoints):
-            place = ENDPOINT, f"{name}::{key}"
-            count = {**counters.of(place), **gauges.of(place)}
+            place = endpoint_place(name, key)
+            others = {**earlier.of(place), **older.of(place)}
+
+            def count(field: str, here: int, others: Mapping[str, Value] = others) -> str:
+                there = others.get(field, 0)
+                return f"{field}={here + there if isinstance(there, int) else here}"
+
             health = "failing" if endpoint.failing_until > now else "healthy"
             lines.append(
                 f"{name}::{endpoint.address}::weight={endpoint.weight} health={health}"
-                f" rq_active={count['rq_active']} rq_total={count['rq_total']}"
-                f" rq_error={count['rq_error']} cx_active={count['cx_active']}\n"
+                f" {count('rq_active', endpoint.active)} {count('rq_total', endpoint.total)}"
+                f" {count('rq_error', endpoint.failed)} {count('cx_active', endpoint.connections)}\n"
             )
     return Page(TEXT, "".join(lines).encode())
 
 
 def upgrade(runtime: Runtime) -> Page:
     """Show how the takeover by a new process goes, and what all that came before have moved."""
-    text = upgrade_text(
-        runtime.takeover, runtime.metrics.counters(), runtime.metrics.gauges(), trio.current_time()
-    )
+    text = upgrade_text(runtime.takeover, runtime.metrics.shown(PLACE), trio.current_time())
     return Page(TEXT, text.encode())
 
 

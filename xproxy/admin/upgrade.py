@@ -7,15 +7,14 @@ from typing import Final
 
 from xproxy.observe.histogram import Histogram
 from xproxy.observe.takeover import TakeoverStatus
-from xproxy.observe.totals import Place, Totals, Value
+from xproxy.observe.totals import Place, Value
 
 PLACE: Final[Place] = ("takeover", "")
 """Where the numbers of takeovers are shown."""
 
 
-def upgrade_text(status: TakeoverStatus, counters: Totals, gauges: Totals, now: float) -> str:
-    """Return the page. ``counters``, ``gauges``: of this process and older ones; ``now``: trio clock."""
-    numbers = {**counters.of(PLACE), **gauges.of(PLACE)}
+def upgrade_text(status: TakeoverStatus, numbers: Mapping[str, Value], now: float) -> str:
+    """Return the page. ``numbers``: those of ``PLACE``, of this process and older ones; ``now``: trio clock."""
     lines = [
         f"stage: {_stage(status, now)}",
         f"takeovers: {_number(numbers, 'takeovers')}, withdrawn: {_number(numbers, 'withdrawn')}",

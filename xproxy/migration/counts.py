@@ -13,35 +13,43 @@ one that has its socket; a request by the one that has its stream.
 
 from __future__ import annotations
 
-from typing import Final, Protocol, final
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
+from typing import Final, Protocol, TypeAlias, final
 
 import attrs
 
 from xproxy.codecs.state_kinds import Kind
 from xproxy.codecs.state_schema import StateRecord, StateSchema, state_field
-from xproxy.observe.metrics import StatsRegistry
-from xproxy.observe.totals import MOST, Totals, totals_kind
+from xproxy.observe.metrics import COUNTER, GAUGE, StatsRegistry, mark_of, values_of
+from xproxy.observe.totals import MOST, Place, Totals, Value, grown, totals_kind
 from xproxy.proxy.snapshot import Snapshot
+from xproxy.transport.breather import at_once
+from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.membership import named
 
 
 @attrs.frozen
-class _Told:
+class _Message:
     counters: Totals
     gauges: Totals
 
 
-def _schema() -> StateSchema[_Told]:
+def _schema() -> StateSchema[_Message]:
     counters: Kind[Totals] = totals_kind(0)
     gauges: Kind[Totals] = totals_kind(-MOST)
     fields = state_field("counters", counters), state_field("gauges", gauges)
-    return StateSchema("counts", 1, StateRecord(_Told, *fields))
+    return StateSchema("counts", 1, StateRecord(_Message, *fields))
 
 
 _SCHEMA: Final = _schema()
 
 ENDPOINT: Final = "endpoint"
 """The kind under which numbers of a cluster's endpoints are told; their names are ``<cluster>::<address>``."""
+
+
+_Read: TypeAlias = tuple[Place, str, str, Value]
+"""Place, field, kind and value of a number."""
 
 
 class Counting(Protocol):
@@ -55,69 +63,137 @@ class Counting(Protocol):
 
 @final
 class Counts:
-    """What one other process knows of our counters, and what we know of its gauges.
+    """What one other process knows of our counters, and what we know of its.
 
-    One for each other process; where another one takes its place (a newer generation), the same goes on.
+    One for each other process, made when that is first heard of; where another one takes its place (a newer
+    generation), the same goes on.
     """
 
-    __slots__ = ("_runtime", "_told")
+    __slots__ = ("_gauges", "_heard", "_marks", "_runtime", "_told")
 
     def __init__(self, runtime: Counting) -> None:
         self._runtime = runtime
-        self._told = Totals()
+        self._heard = Totals()
+        # Of third processes, and what could not be sent.
+        self._marks: dict[Place, object] = {}
+        self._told: dict[Place, dict[str, Value]] = {}
+        self._gauges: dict[Place, list[tuple[Place, str, Value]]] = {}
+        # Of our own, by where they are: what it was when it was last told, as a whole and by counter, and each gauge
+        # that is not 0. Where nothing has changed nothing is computed.
+        runtime.metrics.join(self)
+
+    # ---- told
 
     def absolute(self) -> bytes:
         """Return all counters and gauges: the first that the other process is told."""
-        self._told = Totals()
-        return self.delta()
+        return at_once(self.telling(whole=True))
 
     def delta(self) -> bytes:
         """Return by how much counters have grown since it was told last, and the gauges of now.
 
         It counts as told; if it cannot be sent, say so (``untold``).
         """
-        now = all_counters(self._runtime)
-        told = _Told(now.since(self._told), all_gauges(self._runtime))
-        self._told = now
-        return _SCHEMA.pack(told)
+        return at_once(self.telling())
+
+    def telling(self, *, whole: bool = False) -> Generator[None, None, bytes]:
+        """Do what ``delta`` does, or ``absolute`` if ``whole``, in small steps: see ``unhurried``. One at a time.
+
+        5,000 clusters take some 50 ms, and 500 ms where all of their numbers have changed.
+        """
+        if whole:
+            self._marks.clear()
+            self._told.clear()
+            self._gauges.clear()
+            self._heard = Totals()
+            self._heard.add(self._runtime.metrics.earlier)
+        counters, self._heard = self._heard, Totals()
+        counters.add((yield from self._grown()))
+        gauges = self._runtime.metrics.older_gauges()
+        gauges.add(self._own_gauges())
+        return _SCHEMA.pack(_Message(counters, gauges))
 
     def untold(self, data: bytes) -> None:
         """What ``absolute`` or ``delta`` gave was not sent: it is part of the next ``delta``."""
-        self._told = self._told.since(_SCHEMA.unpack(data).counters)
+        self._heard.add(_SCHEMA.unpack(data).counters)
+
+    def _grown(self) -> Generator[None, None, Totals]:
+        found = Totals()
+        here: set[Place] = set()
+        for source, mark, values in _sources(self._runtime):
+            here.add(source)
+            if self._marks.get(source) != mark:
+                self._marks[source] = mark
+                self._read(source, values(), found)
+            yield
+        for source in [one for one in self._gauges if one not in here]:
+            del self._gauges[source]
+        return found
+
+    def _read(self, source: Place, values: Iterator[_Read], found: Totals) -> None:
+        gauges = self._gauges[source] = []
+        for place, field, kind, value in values:
+            if kind == GAUGE:
+                if value:
+                    gauges.append((place, field, value))
+                continue
+            told = self._told.setdefault(place, {})
+            if value or field in told:
+                more = grown(value, told.get(field))
+                told[field] = value
+                if more is not None:
+                    found.put(place, field, more)
+
+    def _own_gauges(self) -> Totals:
+        found = Totals()
+        for gauges in self._gauges.values():
+            for place, field, value in gauges:
+                found.put(place, field, value)
+        return found
+
+    # ---- heard
 
     def add(self, data: bytes) -> None:
         """Take over what the other process tells. Raises ValueError, and nothing is added then."""
-        told = _SCHEMA.unpack(data)
-        self._runtime.metrics.earlier.add(told.counters)
-        self._told.add(told.counters)
-        self._runtime.metrics.use_gauges(self, told.gauges)
+        message = _SCHEMA.unpack(data)
+        self._runtime.metrics.hear(message.counters, self)
+        self._runtime.metrics.use_gauges(self, message.gauges)
+
+    def heard(self, counters: Totals) -> None:
+        """See Hearer: the other process does not know them."""
+        self._heard.add(counters)
 
     def ended(self) -> None:
         """The other process has ended: its gauges go, its counters stay. Idempotent."""
-        self._runtime.metrics.use_gauges(self, None)
+        self._runtime.metrics.leave(self)
 
 
-def all_counters(runtime: Counting) -> Totals:
-    """Return a copy of all counters of this process, with what earlier ones counted."""
-    found = runtime.metrics.counters()
+def _sources(runtime: Counting) -> Iterator[tuple[Place, object, Callable[[], Iterator[_Read]]]]:
+    # Where numbers are, what is another one if any of them is, and what gives them. While somebody goes through them
+    # others may come and go.
+    for place, stats in list(runtime.metrics.own()):
+        yield place, mark_of(stats), partial(_of_stats, place, stats)
     snapshot = runtime.snapshot
     for cluster in snapshot.clusters.values() if snapshot is not None else ():
-        ours = Totals()
-        for name, endpoint in named(cluster.endpoints):
-            ours.put((ENDPOINT, f"{cluster.name}::{name}"), "rq_total", endpoint.total)
-            ours.put((ENDPOINT, f"{cluster.name}::{name}"), "rq_error", endpoint.failed)
-        found.add(ours)
-    return found
+        endpoints = cluster.endpoints
+        numbers = [(e.total, e.failed, e.active, e.connections) for e in endpoints]
+        values = partial(_of_endpoints, cluster.name, endpoints)
+        yield (ENDPOINT, cluster.name), (endpoints, numbers), values
 
 
-def all_gauges(runtime: Counting) -> Totals:
-    """Return a copy of all gauges of this process, with those of older ones."""
-    found = runtime.metrics.gauges()
-    snapshot = runtime.snapshot
-    for cluster in snapshot.clusters.values() if snapshot is not None else ():
-        ours = Totals()
-        for name, endpoint in named(cluster.endpoints):
-            ours.put((ENDPOINT, f"{cluster.name}::{name}"), "rq_active", endpoint.active)
-            ours.put((ENDPOINT, f"{cluster.name}::{name}"), "cx_active", endpoint.connections)
-        found.add(ours)
-    return found
+def _of_stats(place: Place, stats: object) -> Iterator[_Read]:
+    for field, kind, value in values_of(stats):
+        yield place, field, kind, value
+
+
+def _of_endpoints(cluster: str, endpoints: Sequence[Endpoint]) -> Iterator[_Read]:
+    for name, endpoint in named(endpoints):
+        place = endpoint_place(cluster, name)
+        yield place, "rq_total", COUNTER, endpoint.total
+        yield place, "rq_error", COUNTER, endpoint.failed
+        yield place, "rq_active", GAUGE, endpoint.active
+        yield place, "cx_active", GAUGE, endpoint.connections
+
+
+def endpoint_place(cluster: str, endpoint: str) -> Place:
+    """Return where the numbers of an endpoint are told: ``endpoint`` is its name (``membership.named``)."""
+    return ENDPOINT, f"{cluster}::{endpoint}"

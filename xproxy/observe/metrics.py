@@ -10,8 +10,9 @@ nobody but the hot path writes into what it counts with.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, TypeVar, final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from typing import Any, Final, Protocol, TypeVar, final
 
 import attrs
 from prometheus_client import CollectorRegistry, generate_latest
@@ -29,6 +30,9 @@ from xproxy.observe.totals import Place, Totals, Value, plus
 
 S = TypeVar("S")
 
+COUNTER: Final = "counter"
+GAUGE: Final = "gauge"
+
 _KIND: Final = "kind"
 _HELP: Final = "help"
 _LABEL: Final = "label"
@@ -36,12 +40,12 @@ _LABEL: Final = "label"
 
 def counter(text: str) -> Any:  # Any: what attrs.field returns is the field's own type to mypy
     """Declare a field that only grows, with its description; a plain ``int = 0`` is one without."""
-    return attrs.field(default=0, metadata={_KIND: "counter", _HELP: text})
+    return attrs.field(default=0, metadata={_KIND: COUNTER, _HELP: text})
 
 
 def gauge(text: str) -> Any:  # Any: as above
     """Declare a field that goes up and down."""
-    return attrs.field(default=0, metadata={_KIND: "gauge", _HELP: text})
+    return attrs.field(default=0, metadata={_KIND: GAUGE, _HELP: text})
 
 
 def counters(label: str, text: str) -> Any:  # Any: as above
@@ -51,12 +55,20 @@ def counters(label: str, text: str) -> Any:  # Any: as above
 
 def gauges(label: str, text: str) -> Any:  # Any: as above
     """Declare a field like ``counters`` whose numbers go up and down."""
-    return attrs.field(factory=dict, metadata={_KIND: "gauge", _LABEL: label, _HELP: text})
+    return attrs.field(factory=dict, metadata={_KIND: GAUGE, _LABEL: label, _HELP: text})
 
 
 def histogram(text: str, bounds: Sequence[float] = LATENCY_BOUNDS) -> Any:  # Any: as above
     """Declare a field that holds a Histogram."""
     return attrs.field(factory=lambda: Histogram(bounds), metadata={_HELP: text})
+
+
+class Hearer(Protocol):
+    """Whoever exchanges numbers with one other process."""
+
+    def heard(self, counters: Totals) -> None:
+        """A third process has told of these."""
+        ...
 
 
 @final
@@ -67,8 +79,9 @@ class StatsRegistry:
         self._entries: dict[Place, object] = {}
         self.earlier = Totals()
         """What earlier processes counted, also in places that this one does not have: the next one may have them."""
-        self._gauges: dict[object, Totals] = {}
+        self._gauges: dict[Hearer, Totals] = {}
         # Of older processes that have something yet, by whoever hears from them.
+        self._hearers: list[Hearer] = []
 
     def add(self, kind: str, name: str, stats: object) -> None:
         """Show ``stats``, an instance of an attrs class, under this kind and name; replaces what was there."""
@@ -91,48 +104,56 @@ class StatsRegistry:
 
     # ---- other processes
 
-    def use_gauges(self, of: object, gauges: Totals | None) -> None:
-        """Add these gauges of an older process to those shown, in place of the ones before; None: it has ended."""
-        if gauges is None:
-            self._gauges.pop(of, None)
-        else:
-            self._gauges[of] = gauges
+    def hear(self, counters: Totals, by: Hearer) -> None:
+        """Add what another process counted; all that join tell it on, but who heard it."""
+        self.earlier.add(counters)
+        for hearer in self._hearers:
+            if hearer is not by:
+                hearer.heard(counters)
 
-    def counters(self) -> Totals:
-        """Return a copy of all that only grows, with what earlier processes counted."""
-        found = Totals()
-        found.add(self.earlier)
-        found.add(self._own("counter"))
-        return found
+    def join(self, hearer: Hearer) -> None:
+        """Let ``hearer`` hear what other processes counted, from now on."""
+        if hearer not in self._hearers:
+            self._hearers.append(hearer)
 
-    def gauges(self) -> Totals:
-        """Return a copy of all gauges, with those of older processes."""
-        found = self._older()
-        found.add(self._own("gauge"))
-        return found
+    def leave(self, hearer: Hearer) -> None:
+        """End what ``join`` began, and forget the gauges that came by ``hearer``. Idempotent."""
+        if hearer in self._hearers:
+            self._hearers.remove(hearer)
+        self._gauges.pop(hearer, None)
 
-    def _own(self, kind: str) -> Totals:
-        found = Totals()
-        for place, stats in self._entries.items():
-            for attribute, value in _values(stats):
-                if _kind_of(attribute) == kind:
-                    found.put(place, attribute.name, value)
-        return found
+    def use_gauges(self, by: Hearer, gauges: Totals) -> None:
+        """Add these gauges of an older process to those shown, in place of the ones before that came by ``by``."""
+        self._gauges[by] = gauges
 
-    def _older(self) -> Totals:
+    def older_gauges(self) -> Totals:
+        """Return the gauges of older processes, added up."""
         found = Totals()
         for gauges in self._gauges.values():
             found.add(gauges)
         return found
 
+    def own(self) -> Iterator[tuple[Place, object]]:
+        """Give all statistics of this process, by place."""
+        yield from self._entries.items()
+
+    def shown(self, place: Place) -> dict[str, Value]:
+        """Return the values of one place by field, with those of other processes; empty if it is not here."""
+        stats = self._entries.get(place)
+        if stats is None:
+            return {}
+        elsewhere = self._elsewhere()
+        return {attribute.name: value for attribute, value in _added(place, stats, elsewhere)}
+
+    def _elsewhere(self) -> Mapping[str, Totals]:
+        return {COUNTER: self.earlier, GAUGE: self.older_gauges()}
+
     # ---- shown
 
     def _numbers(self) -> Iterator[_Number]:
-        elsewhere = {"counter": self.earlier, "gauge": self._older()}
+        elsewhere = self._elsewhere()
         for place, stats in sorted(self._entries.items(), key=lambda item: item[0]):
-            for attribute, value in _values(stats):
-                more = elsewhere[_kind_of(attribute)].of(place).get(attribute.name)
-                shown = value if more is None else plus(value, more)
+            for attribute, shown in _added(place, stats, elsewhere):
                 if isinstance(shown, dict):
                     for key, count in sorted(shown.items()):
                         yield _Number(*place, attribute, count, key)
@@ -161,7 +182,7 @@ class StatsRegistry:
             if isinstance(number.value, Histogram):
                 make = HistogramMetricFamily
                 sample = (_cumulative(number.value), number.value.total)
-            elif _kind_of(number.attribute) == "gauge":
+            elif _kind_of(number.attribute) == GAUGE:
                 make = GaugeMetricFamily
             family = found.setdefault(key, make(key, text, labels=list(labels)))
             family.add_metric(list(labels.values()), *sample)
@@ -191,13 +212,58 @@ class _Number:
         return f"{'.'.join(part for part in parts if part)}: {self.value}"
 
 
+def _added(
+    place: Place, stats: object, elsewhere: Mapping[str, Totals]
+) -> Iterator[tuple[attrs.Attribute[Any], Value]]:  # Any: a field of any type
+    for attribute, value in _values(stats):
+        more = elsewhere[_kind_of(attribute)].of(place).get(attribute.name)
+        yield attribute, value if more is None else plus(value, more)
+
+
+def values_of(stats: object) -> Iterator[tuple[str, str, Value]]:
+    """Give name, kind (``COUNTER``, ``GAUGE``) and a copy of the value of each field that holds numbers."""
+    for attribute, value in _values(stats):
+        yield attribute.name, _kind_of(attribute), value
+
+
+def mark_of(stats: object) -> object:
+    """Return what is another one if any number of ``stats`` is. Cheap: there are thousands of statistics."""
+    read, held = _layout(stats)
+    scalars = read(stats)
+    if not held:
+        return scalars
+    return scalars, [
+        dict(one) if isinstance(one, dict) else tuple(one.counts)
+        for one in [getattr(stats, name) for name in held]
+    ]
+
+
+_layouts: Final[dict[type, tuple[Callable[[object], object], list[str]]]] = {}
+# By class of statistics, of which there are few: how to read the plain fields, and which others it has.
+
+
+def _layout(stats: object) -> tuple[Callable[[object], object], list[str]]:
+    found = _layouts.get(type(stats))
+    if found is None:
+        names = [attribute.name for attribute, _ in _values(stats)]
+        held = [name for name in names if isinstance(getattr(stats, name), dict | Histogram)]
+        plain = [name for name in names if name not in held]
+        read = attrgetter(*plain) if plain else _nothing
+        found = _layouts[type(stats)] = read, held
+    return found
+
+
+def _nothing(_stats: object) -> None:
+    return None
+
+
 def _values(
     stats: object,
 ) -> Iterator[tuple[attrs.Attribute[Any], Value]]:  # Any: a field of any type
     """Give the fields that hold numbers, with copies of what they hold; labels as texts."""
-    for attribute in attrs.fields(type(stats)):  # type: ignore[arg-type]  # checked by add
+    for attribute in _attributes(type(stats)):
         value = getattr(stats, attribute.name)
-        if attribute.name.startswith("_") or isinstance(value, bool):
+        if isinstance(value, bool):
             continue
         if isinstance(value, int):
             yield attribute, value
@@ -211,8 +277,20 @@ def _values(
             yield attribute, counted
 
 
+_public: Final[dict[type, list[attrs.Attribute[Any]]]] = {}  # Any: as above
+# The fields of each class of statistics, of which there are few.
+
+
+def _attributes(of: type) -> list[attrs.Attribute[Any]]:  # Any: as above
+    found = _public.get(of)
+    if found is None:
+        fields: tuple[attrs.Attribute[Any], ...] = attrs.fields(of)  # Any: as above
+        found = _public[of] = [one for one in fields if not one.name.startswith("_")]
+    return found
+
+
 def _kind_of(attribute: attrs.Attribute[Any]) -> str:  # Any: as above
-    return "gauge" if attribute.metadata.get(_KIND) == "gauge" else "counter"
+    return GAUGE if attribute.metadata.get(_KIND) == GAUGE else COUNTER
 
 
 def _label(key: object) -> str:

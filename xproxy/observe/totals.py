@@ -77,15 +77,6 @@ class Totals:
             here = self.of(place).get(field)
             self.put(place, field, plus(_nothing(value) if here is None else here, value))
 
-    def since(self, before: Totals) -> Totals:
-        """Return by how much values have grown. One that has shrunk began anew, and counts from where it is."""
-        found = Totals()
-        for place, field, value in self:
-            more = _grown(value, before.of(place).get(field))
-            if more is not None:
-                found.put(place, field, more)
-        return found
-
 
 def plus(one: Value, other: Value) -> Value:
     """Return the sum, a new value; ``one`` itself if the two have other shapes."""
@@ -117,8 +108,11 @@ def _nothing(like: Value) -> Value:
     return {} if isinstance(like, dict) else Histogram(like.bounds)
 
 
-def _grown(now: Value, before: Value | None) -> Value | None:
-    # None: by nothing. What is returned is shared with nobody.
+def grown(now: Value, before: Value | None) -> Value | None:
+    """Return by how much a value has grown, a new value; None: it has not. What has shrunk has begun anew.
+
+    ``before`` None: there was nothing.
+    """
     if isinstance(now, int):
         more = now - (before if isinstance(before, int) else 0)
         return more if more > 0 else None

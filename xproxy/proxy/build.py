@@ -34,6 +34,7 @@ from xproxy.stream.carrying import SupportsCarry
 from xproxy.stream.chain import compose
 from xproxy.stream.exchange import Filter, Handler, Request, Response, SupportsRefusals
 from xproxy.stream.lifetime import SupportsRun
+from xproxy.transport.breather import at_once
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
 from xproxy.upstream.balance.api import LoadBalancer, LoadBalancerFactory, Picker
@@ -61,13 +62,7 @@ class Tools:
 
 def build(config: Config, tools: Tools, previous: Snapshot | None = None) -> Snapshot:
     """Assemble ``config`` in one go. Raises InvalidConfig, PluginError, TlsOptionsError."""
-    work = assemble(config, tools, previous)
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            snapshot: Snapshot = done.value
-            return snapshot
+    return at_once(assemble(config, tools, previous))
 
 
 def assemble(

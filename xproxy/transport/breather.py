@@ -26,6 +26,16 @@ async def unhurried(work: Generator[None, None, T]) -> T:
         await breather.breathe()
 
 
+def at_once(work: Generator[None, None, T]) -> T:
+    """Do ``work`` without breaks, and return what it returns."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+
 class Breather:
     """Called between the steps of long work; made anew for each piece of it."""
 
