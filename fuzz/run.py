@@ -1,8 +1,9 @@
 """Fuzz one target: ``python fuzz/run.py NAME [--seconds S | --runs N | --deterministic N]``.
 
-NAME is any installed codec, ``detect`` or ``config``. With atheris (``pip install xproxy[fuzz]``) inputs are found by
-coverage; without it, or with ``--deterministic``, a loop of our own changes the corpus, the same way in every run. A
-finding is printed as hex, written to ``fuzz/crashes/``, and ends the run with exit code 1.
+NAME is any installed codec, ``carried``, ``config``, ``detect`` or ``tls``. With atheris (``pip install
+xproxy[fuzz]``) inputs are found by coverage; without it, or with ``--deterministic``, a loop of our own changes the
+corpus, the same way in every run. A finding is printed as hex, written to ``fuzz/crashes/``, and ends the run with
+exit code 1.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ sys.path.insert(0, str(HERE.parent))
 from fuzz.targets import Target  # noqa: E402
 
 _LONGEST_INPUT = 4096
+_OTHERS = ("carried", "config", "detect", "tls")
+"""Targets that are no codecs."""
 
 
 def make_target(name: str) -> Target:
@@ -32,7 +35,7 @@ def make_target(name: str) -> Target:
     registry = importlib.import_module("xproxy.registry").default_registry()
     codecs = registry.names("xproxy.codecs")
     made: Target
-    if name in {"detect", "config", "tls"}:
+    if name in _OTHERS:
         made = importlib.import_module(f"fuzz.targets.{name}").target(registry)
     elif name in codecs:
         # A codec may have a target of its own.
@@ -40,9 +43,8 @@ def make_target(name: str) -> Target:
         module = f"fuzz.targets.{name}" if own else "fuzz.targets.codec"
         made = importlib.import_module(module).target(registry.codec(name))
     else:
-        raise LookupError(
-            f"no target {name!r}; there are: {', '.join([*codecs, 'config', 'detect', 'tls'])}"
-        )
+        names = ", ".join([*codecs, *_OTHERS])
+        raise LookupError(f"no target {name!r}; there are: {names}")
     return made
 
 

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
         ("detect", 300),
         ("config", 60),
         ("tls", 700),
+        ("carried", 700),
     ],
 )
 def test_a_short_run_finds_nothing(
