@@ -111,6 +111,10 @@ async def test_a_plugins_own_part_goes_along() -> None:
         nursery.cancel_scope.cancel()
 
 
+def test_a_state_does_not_show_what_is_in_it() -> None:
+    assert "key" not in repr(Carried(kind="a", name="b", version=1, data=b"key"))
+
+
 async def test_another_configuration_another_name_and_another_version_do_not(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

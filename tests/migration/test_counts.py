@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Awaitable
 
 import attrs
@@ -15,7 +16,7 @@ from xproxy.admin.pages import clusters, stats
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
 from xproxy.connection.serial.downstream import SerialDownstream
 from xproxy.connection.standing import Standing
-from xproxy.migration.counts import Counts
+from xproxy.migration.counts import Counts, teller
 from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
@@ -177,6 +178,46 @@ def test_what_is_given_back_is_not_told_what_it_told(steps: list[tuple[bool, boo
     ours.add(theirs.delta())
     ours.ended()
     assert old.shown() == of(happened.stats)
+
+
+def test_a_process_after_the_next_is_told_the_difference() -> None:
+    first, second, third, happened = Process(), Process(), Process(), Process()
+
+    def count() -> None:
+        first.count(1)
+        happened.count(1)
+
+    count()
+    Counts(second).add(teller(first).tell())
+    count()
+    Counts(third).add(teller(second).tell())
+    Counts(third).add(teller(first).tell())
+    count()
+    Counts(third).add(teller(first).tell())
+    assert third.shown() == of(happened.stats)
+
+
+def test_after_one_that_was_lost_the_next_is_told_everything() -> None:
+    old, lost, new, happened = Process(), Process(), Process(), Process()
+    for counted in (old, happened):
+        counted.count(1)
+        counted.count(2)
+    Counts(lost).add(teller(old).tell())
+    first = teller(old)
+    first.lost()
+    first.lost()
+    assert teller(old) is not first
+    Counts(new).add(teller(old).tell())
+    assert new.shown() == of(happened.stats)
+
+
+def test_whoever_is_gone_hears_nothing() -> None:
+    process, other = Process(), Process()
+    other.count(1)
+    gone = weakref.ref(Counts(process))
+    assert gone() is None
+    Counts(process).add(Counts(other).tell())
+    assert process.shown() == other.shown()
 
 
 def test_gauges_of_an_older_process_are_shown_until_it_has_ended() -> None:

@@ -32,7 +32,7 @@ class Carried:
     kind: str
     name: str
     version: int
-    data: bytes
+    data: bytes = attrs.field(repr=False)  # there may be keys in it
     """``DIGEST_BYTES`` of its settings, and what it wrote."""
 
 

@@ -65,11 +65,11 @@ class Counting(Protocol):
 class Counts:
     """What one other process knows of our counters, and what we know of its.
 
-    One for each other process, made when that is first heard of; where another one takes its place (a newer
-    generation), the same goes on.
+    One for each other process, made when that is first heard of; where a newer one takes its place, the same goes on:
+    see ``teller``.
     """
 
-    __slots__ = ("_gauges", "_heard", "_marks", "_runtime", "_told")
+    __slots__ = ("__weakref__", "_gauges", "_heard", "_marks", "_runtime", "_told", "_whole")
 
     def __init__(self, runtime: Counting) -> None:
         self._runtime = runtime
@@ -80,9 +80,15 @@ class Counts:
         self._gauges: dict[Place, list[tuple[Place, str, Value]]] = {}
         # Of our own, by where they are: what it was when it was last told, as a whole and by counter, and each gauge
         # that is not 0. Where nothing has changed nothing is computed.
+        self._whole = True
+        # Nothing has been told.
         runtime.metrics.join(self)
 
     # ---- told
+
+    def tell(self) -> bytes:
+        """Return what the other process does not know: ``absolute`` first, and then ``delta``."""
+        return at_once(self.telling(whole=self._whole))
 
     def absolute(self) -> bytes:
         """Return all counters and gauges: the first that the other process is told."""
@@ -100,6 +106,7 @@ class Counts:
 
         5,000 clusters take some 50 ms, and 500 ms where all of their numbers have changed.
         """
+        self._whole = False
         if whole:
             self._marks.clear()
             self._told.clear()
@@ -165,6 +172,24 @@ class Counts:
     def ended(self) -> None:
         """The other process has ended: its gauges go, its counters stay. Idempotent."""
         self._runtime.metrics.leave(self)
+
+    def lost(self) -> None:
+        """The other process has ended, and with it all that it was told: the next one is told everything."""
+        self.ended()
+        if self._runtime.metrics.teller is self:
+            self._runtime.metrics.teller = None
+
+
+def teller(runtime: Counting) -> Counts:
+    """Return what tells the numbers of this process to the one that takes over, or to the one after that.
+
+    The same one as long as what it told is known somewhere: until it is ``lost``. So where a process has streams
+    left, and the one that took over from it was taken over itself, the newest is told no more than the difference.
+    """
+    found = runtime.metrics.teller
+    if not isinstance(found, Counts):
+        found = runtime.metrics.teller = Counts(runtime)
+    return found
 
 
 def _sources(runtime: Counting) -> Iterator[tuple[Place, object, Callable[[], Iterator[_Read]]]]:

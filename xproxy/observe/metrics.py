@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, Protocol, TypeVar, final
+from weakref import WeakSet
 
 import attrs
 from prometheus_client import CollectorRegistry, generate_latest
@@ -81,7 +82,9 @@ class StatsRegistry:
         """What earlier processes counted, also in places that this one does not have: the next one may have them."""
         self._gauges: dict[Hearer, Totals] = {}
         # Of older processes that have something yet, by whoever hears from them.
-        self._hearers: list[Hearer] = []
+        self._hearers: WeakSet[Hearer] = WeakSet()
+        self.teller: Hearer | None = None
+        """Whoever tells these numbers to the process that has taken over; None: none has."""
 
     def add(self, kind: str, name: str, stats: object) -> None:
         """Show ``stats``, an instance of an attrs class, under this kind and name; replaces what was there."""
@@ -112,14 +115,12 @@ class StatsRegistry:
                 hearer.heard(counters)
 
     def join(self, hearer: Hearer) -> None:
-        """Let ``hearer`` hear what other processes counted, from now on."""
-        if hearer not in self._hearers:
-            self._hearers.append(hearer)
+        """Let ``hearer`` hear what other processes counted, from now on and as long as somebody else has it."""
+        self._hearers.add(hearer)
 
     def leave(self, hearer: Hearer) -> None:
         """End what ``join`` began, and forget the gauges that came by ``hearer``. Idempotent."""
-        if hearer in self._hearers:
-            self._hearers.remove(hearer)
+        self._hearers.discard(hearer)
         self._gauges.pop(hearer, None)
 
     def use_gauges(self, by: Hearer, gauges: Totals) -> None:
