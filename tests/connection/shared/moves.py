@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import attrs
 import trio
@@ -18,9 +19,9 @@ from xproxy.config.schema import TimeoutsConfig
 from xproxy.connection.service import DownstreamStats, FilterChain, Service
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.connection.standing import Moment, Standing
-from xproxy.model.frames import Trailers
+from xproxy.model.frames import Frame, Head, Reply, Trailers
 from xproxy.model.limits import DEFAULT_LIMITS, MIB, Duration
-from xproxy.model.message import ResponseHead
+from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.status import Status
 from xproxy.model.traits import Role
 from xproxy.stream.body import Body, BytesBody
@@ -30,6 +31,8 @@ from xproxy.transport.poller import Poller
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers
 from xproxy.transport.tls.stream import resume
+
+F = TypeVar("F", bound=Frame)
 
 OK = ResponseHead(status=Status.OK, native_status=200)
 
@@ -213,3 +216,51 @@ async def http2(
         await peer.flush()
         yield scene, peer
         await wait_all_tasks_blocked(0.01)
+
+
+@attrs.define(eq=False)
+class Client:
+    """A client of HTTP/2 by our own codec, which reads on after a goodbye."""
+
+    stream: trio.abc.Stream
+    codec: Codec
+    frames: list[Frame] = attrs.field(factory=list)
+
+    async def send(self, *frames: Frame) -> None:
+        await self.stream.send_all(b"".join(self.codec.send(frame) for frame in frames))
+
+    async def ask(self, stream_id: int, path: str, *, ends: bool = True) -> None:
+        target = Target(path=path, version="2")
+        method = "GET" if ends else "POST"
+        head = RequestHead(service="a.example", method=method, extra=target)
+        await self.send(Head(stream_id, head, b"", ends))
+
+    async def until(self, kind: type[F], stream_id: int | None = None) -> F:
+        """Read until there is such a frame, and return it."""
+        with trio.fail_after(PATIENCE):
+            while True:
+                for frame in self.frames:
+                    if isinstance(frame, kind) and stream_id in (
+                        None,
+                        getattr(frame, "stream_id", None),
+                    ):
+                        self.frames.remove(frame)
+                        return frame
+                data = bytes(await self.stream.receive_some())
+                assert data, f"the end came after {self.frames}"
+                for frame in self.codec.receive(data):
+                    self.frames.append(frame)
+                    if isinstance(frame, Reply):
+                        await self.stream.send_all(frame.data)
+
+
+@asynccontextmanager
+async def plain(handler: Handler, **more: float) -> AsyncIterator[tuple[Moves, Client]]:
+    """Serve a client that reads on after a goodbye."""
+    async with moves(HTTP2, handler, **more) as scene:  # type: ignore[arg-type]  # seconds
+        codec = HTTP2.open(Role.CLIENT, DEFAULT_LIMITS)
+        client = Client(scene.raw, codec)
+        for frame in codec.receive(b""):
+            assert isinstance(frame, Reply)
+            await scene.raw.send_all(frame.data)
+        yield scene, client

@@ -397,7 +397,9 @@ class RelayCodec:
                 spoken = not isinstance(frame, Head)
                 other._state.streams[number] = Stream(MOST_CREDIT, heard=True, spoken=spoken)
             said.append(other.send(frame))
-            stream = streams.setdefault(number, Stream(speaking=False, spoken=True, heard=True))
+            if number not in streams:  # it was over with these frames, and nobody counts any more
+                streams[number] = Stream(WINDOW, speaking=False, spoken=True, heard=True)
+            stream = streams[number]
             stream.hearing = True
             if isinstance(frame, Head):
                 stream.heard &= frame.interim
