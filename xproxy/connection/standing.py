@@ -49,7 +49,8 @@ class RelayedStream:
 class OlderLink:
     """The link to a process that is older than the one that gives the connection: it goes along as it is."""
 
-    sock: socket.socket = attrs.field(eq=False)
+    sock: socket.socket | None = attrs.field(eq=False)
+    """None: that process has said all, and what it said has yet to go to the client."""
     codec: bytes
     """The snapshot of our end's codec; what had come over it and not gone to the client is to be received again."""
     unsent: bytes

@@ -158,7 +158,7 @@ class Moves:
             moment,
             sock=_copy(moment.sock),
             link=_copy(moment.link),
-            links=tuple(attrs.evolve(link, sock=link.sock.dup()) for link in moment.links),
+            links=tuple(attrs.evolve(link, sock=_copy(link.sock)) for link in moment.links),
         )
         before.driver.leave()
         assert copy.sock is not None

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.connection.kit import Fed
-from tests.connection.shared.moves import Script, http2, moves, taken
+from tests.connection.shared.moves import Script, http2, moves, plain, taken
 from tests.http2_peer import Http2Peer
 from tests.transport.ends import PATIENCE
+from xproxy.codecs.relay.codec import WINDOW
 from xproxy.connection.standing import Standing
-from xproxy.model.frames import Head, Trailers
+from xproxy.model.frames import GoAway, Head, Trailers
 from xproxy.model.headers import Headers
 from xproxy.model.limits import DEFAULT_LIMITS
+from xproxy.model.message import ResponseHead
+from xproxy.model.status import Status
 from xproxy.model.traits import Role
 from xproxy.registry import default_registry
 from xproxy.stream.body import BytesBody
@@ -134,3 +139,255 @@ async def test_calls_in_flight_are_answered_in_their_dialect_after_a_move(name: 
         await scene.over(first)
         await scene.over(second)
         assert scene.driver.streams == 0
+
+
+async def test_a_reset_of_either_side_reaches_the_other_one() -> None:
+    script = Script()
+    async with http2(script) as (scene, peer):
+        one, two = await peer.ask("/one"), await peer.ask("/two")
+        await script.asked("/one")
+        await script.asked("/two")
+        down = Fed(b"some")
+        script.answer("/two", down)
+        old = await scene.move()
+        peer.h2.reset_stream(one, 8)
+        await peer.flush()
+        await eventually(lambda: script.cancelled == ["/one"])
+        assert scene.driver.streams == 1
+        down.end(RuntimeError("a body that fails"))
+        await peer.until(lambda: two in peer.messages and peer.messages[two].reset is not None)
+        await scene.over(old)
+        assert scene.driver.streams == 0
+
+
+async def test_a_client_that_goes_takes_all_its_streams_with_it() -> None:
+    script = Script()
+    async with http2(script) as (scene, peer):
+        for path in ("/one", "/two", "/three"):
+            await peer.ask(path)
+            await script.asked(path)
+            await scene.move()
+        await peer.stream.aclose()
+        for served in scene.drivers:
+            await scene.over(served)
+        assert sorted(script.cancelled) == ["/one", "/three", "/two"]
+
+
+async def test_a_goodbye_that_a_filter_asks_for_reaches_the_client() -> None:
+    script = Script()
+    async with plain(script, linger=0.05) as (scene, client):
+        await client.ask(1, "/one")
+        request = await script.asked("/one")
+        await scene.move()
+        await scene.move()
+        assert request.connection.downstream is not None
+        request.connection.downstream.drain()
+        await client.until(GoAway)
+        assert scene.driver.standing is Standing.NEVER
+        script.answer("/one", b"the last")
+        assert (await client.until(Head, 1)).data == b"the last"
+        for served in scene.drivers:
+            await scene.over(served)
+
+
+async def test_an_interim_answer_reaches_the_client() -> None:
+    script = Script()
+    async with http2(script) as (scene, peer):
+        one = await peer.ask("/one")
+        request = await script.asked("/one")
+        await scene.move()
+        early = ResponseHead(
+            status=Status.OK, native_status=103, headers=Headers((("link", "</a>"),))
+        )
+        await request.stream.send_interim(early)
+        script.answer("/one", b"body")
+        message = await peer.whole(one)
+        assert message.interim == [[(":status", "103"), ("link", "</a>")]]
+        assert message.body == b"body"
+
+
+async def test_a_link_that_is_lost_costs_its_own_streams_and_they_are_counted() -> None:
+    script = Script()
+    async with http2(script) as (scene, peer):
+        one, two = await peer.ask("/one"), await peer.ask("/two", "POST", b"x", ends=False)
+        await script.asked("/one")
+        await script.asked("/two")
+        script.answer("/two", Fed(b"some"))
+        await peer.until(lambda: body_of(peer, two) == b"some")
+        first = await scene.move()
+        three = await peer.ask("/three")
+        await script.asked("/three")
+        await scene.move()
+        four = await peer.ask("/four")
+        await script.asked("/four")
+        # As if its process were killed: nothing is said any more.
+        first.driver.wire.stream.abort()
+        message = await peer.whole(one)
+        assert message[":status"] == "503"
+        await peer.until(lambda: peer.messages[two].reset is not None)
+        assert scene.now.stats.downstream_rq_link_lost == 2
+        assert scene.now.stats.downstream_rq_reset == 1
+        script.answer("/three", b"three")
+        script.answer("/four", b"four")
+        assert (await peer.whole(three)).body == b"three"
+        assert (await peer.whole(four)).body == b"four"
+        assert scene.now.stats.downstream_rq_link_lost == 2
+
+
+async def test_messages_of_a_lost_link_are_answered_with_an_error() -> None:
+    plugin = default_registry().codec("bolt")
+    subject = Subject(plugin)
+    client = plugin.open(Role.CLIENT, DEFAULT_LIMITS)
+    script = Named()
+    async with moves(plugin, script) as scene:
+        await scene.raw.send_all(client.send(Head(1, subject.request, b"a", True)))
+        await script.asked("a")
+        old = await scene.move()
+        old.driver.wire.stream.abort()
+        (frame,) = client.receive(bytes(await scene.raw.receive_some()))
+        assert isinstance(frame, Head)
+        assert isinstance(frame.message, ResponseHead)
+        assert frame.message.status is not Status.OK
+        assert scene.now.stats.downstream_rq_link_lost == 1
+        assert scene.driver.streams == 0
+
+
+async def test_a_stream_that_its_client_does_not_read_stops_no_other() -> None:
+    script = Script()
+    async with http2(script, reads=False) as (scene, peer):
+        down = [Fed(), Fed()]
+        ids = [await peer.ask(path) for path in ("/one", "/two")]
+        for path, body in zip(("/one", "/two"), down, strict=True):
+            await script.asked(path)
+            script.answer(path, body)
+        await scene.move()
+        # The connection's window is wide, that of a stream is not.
+        peer.h2.increment_flow_control_window(1 << 20)
+        await peer.flush()
+        for _ in range(40):
+            down[0].feed(bytes(10_000))
+        down[1].feed(b"here")
+        await peer.until(lambda: body_of(peer, ids[1]) == b"here")
+        await peer.until(lambda: len(body_of(peer, ids[0])) == 65535)
+        await wait_all_tasks_blocked(0.05)
+        # Of the rest no more is under way than two windows let through: the worker has to wait.
+        assert down[0].left >= 40 - (65535 + WINDOW) // 10_000 - 2
+        for number in range(1, 201):
+            peer.h2.increment_flow_control_window(1, ids[0])
+            await peer.flush()
+            if number == 100:
+                await scene.move()
+        await peer.until(lambda: len(body_of(peer, ids[0])) == 65535 + 200)
+        peer.h2.increment_flow_control_window(1 << 20, ids[0])
+        await peer.flush()
+        down[0].end()
+        down[1].end()
+        assert len((await peer.whole(ids[0])).body) == 400_000
+
+
+@pytest.mark.parametrize("moved", range(4))
+async def test_no_window_leaks_however_often_it_moves(moved: int) -> None:
+    script = Script()
+    async with http2(script) as (scene, peer):
+        one = await peer.ask("/one", "POST", b"", ends=False)
+        request = await script.asked("/one")
+        size, took = 2_000_000, 0
+        script.answer("/one", request.body)  # what comes goes back
+        for number in range(10):
+            body = bytes((number,)) * (size // 10)
+            while body:
+                await peer.until(lambda: peer.h2.local_flow_control_window(one) > 0, "a window")
+                piece = body[: min(16_384, peer.h2.local_flow_control_window(one))]
+                body = body[len(piece) :]
+                peer.h2.send_data(one, piece)
+                await peer.flush()
+                took += len(piece)
+            if number < moved:
+                await scene.move()
+        peer.h2.end_stream(one)
+        await peer.flush()
+        assert len((await peer.whole(one)).body) == took == size
+        for served in scene.drivers[:-1]:
+            await scene.over(served)
+
+
+async def test_relayed_streams_count_among_those_that_there_may_be() -> None:
+    plugin = default_registry().codec("bolt")
+    subject = Subject(plugin)
+    client = plugin.open(Role.CLIENT, DEFAULT_LIMITS)
+    script = Named()
+    async with moves(plugin, script, max_streams=3) as scene:
+
+        async def ask(name: bytes, number: int) -> None:
+            await scene.raw.send_all(client.send(Head(number, subject.request, name, True)))
+
+        await ask(b"a", 1)
+        await ask(b"b", 2)
+        await script.asked("a")
+        await script.asked("b")
+        await scene.move()
+        await ask(b"c", 3)
+        await script.asked("c")
+        await ask(b"d", 4)
+        await wait_all_tasks_blocked(0.01)
+        assert "d" not in script.requests
+        script.answer("a", b"", subject.response)
+        await script.asked("d")
+
+
+async def test_a_client_that_waits_for_a_relayed_answer_is_not_idle() -> None:
+    script = Script()
+    async with http2(script, idle=0.05) as (scene, peer):
+        one = await peer.ask("/one")
+        await script.asked("/one")
+        old = await scene.move()
+        with trio.move_on_after(0.2):
+            await scene.now.ended.wait()
+        assert scene.now.stats.downstream_cx_idle_timeout == 0
+        script.answer("/one", b"late")
+        assert (await peer.whole(one)).body == b"late"
+        await scene.over(old)
+        await eventually(lambda: scene.now.stats.downstream_cx_idle_timeout == 1)
+
+
+async def test_a_drain_waits_for_what_is_relayed() -> None:
+    script = Script()
+    async with plain(script, linger=0.05) as (scene, client):
+        await client.ask(1, "/one")
+        await script.asked("/one")
+        await scene.move()
+        scene.driver.drain()
+        await client.until(GoAway)
+        await trio.sleep(0.1)  # the time that it must outlive
+        assert not scene.now.ended.is_set()
+        script.answer("/one", b"late")
+        assert (await client.until(Head, 1)).data == b"late"
+        await scene.over(scene.now)
+
+
+async def test_an_end_that_has_come_and_not_gone_moves_on() -> None:
+    script = Script()
+    async with http2(script, reads=False) as (scene, peer):
+        one = await peer.ask("/one")
+        await script.asked("/one")
+        first = await scene.move()
+        body = bytes(range(250)) * 500
+        script.answer("/one", body)
+        await peer.until(lambda: len(body_of(peer, one)) == 65535)
+        # All of it is in the second process by now, or on its way: the first one has ended.
+        await scene.over(first)
+        for _ in range(3):
+            await scene.move()
+        peer.h2.increment_flow_control_window(1 << 20)
+        peer.h2.increment_flow_control_window(1 << 20, one)
+        assert (await peer.whole(one)).body == body
+        assert scene.driver.streams == 0
+        for served in scene.drivers[:-1]:
+            await scene.over(served)
+        assert sum(served.stats.downstream_rq_link_lost for served in scene.drivers) == 0
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    with trio.fail_after(PATIENCE):
+        while not holds():
+            await trio.lowlevel.checkpoint()

@@ -405,8 +405,10 @@ class RelayCodec:
                 stream.heard &= frame.interim
             if isinstance(frame, Head | Data) and not state.whole:
                 stream.credit += len(frame.data)
+        if state.bye:  # it came last
+            said.append(pack(Kind.BYE, 0))
         held = b"".join((*said, self._buffer))
-        return SCHEMA.pack(attrs.evolve(state, streams=streams, held=held))
+        return SCHEMA.pack(attrs.evolve(state, streams=streams, held=held, bye=False))
 
 
 def _beyond(data: bytes, stream: Stream) -> str:

@@ -143,7 +143,8 @@ def taken_over(wire: SharedWire, moment: Moment, relays: Relays) -> None:
         relays.add(stream.beside(moment.link), codec, moment.relayed)
     for link in moment.links:
         codec = restored(link.codec, Role.CLIENT, LINK_LIMITS)
-        relays.add(stream.beside(link.sock), codec, link.streams, link.unsent)
+        older = None if link.sock is None else stream.beside(link.sock)
+        relays.add(older, codec, link.streams, link.unsent)
 
 
 def bye(wire: SharedWire) -> bytes:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
 
+import attrs
 import trio
 
 from xproxy.codecs.api import SupportsRelay, supports
@@ -75,10 +76,11 @@ class Relayed:
 class Link:
     """Our end of the link to one older process."""
 
-    __slots__ = ("codec", "outbox", "over", "reader", "ready", "stream", "streams")
+    __slots__ = ("codec", "outbox", "over", "ready", "scope", "stream", "streams")
 
-    def __init__(self, stream: ByteStream, codec: RelayCodec, unsent: bytes) -> None:
+    def __init__(self, stream: ByteStream | None, codec: RelayCodec, unsent: bytes) -> None:
         self.stream = stream
+        """None: its process has said all."""
         self.codec = codec
         self.outbox = Outbox(_OUTBOX, FOREVER)
         self.outbox.put(unsent)
@@ -87,7 +89,18 @@ class Link:
         """Those of which something waits."""
         self.over = False
         """Nothing more comes."""
-        self.reader = trio.CancelScope()
+        self.scope = trio.CancelScope()
+        """Round all that is done for it."""
+
+    @property
+    def movable(self) -> MovableStream | None:
+        """Its stream, where it has one."""
+        return self.stream if isinstance(self.stream, MovableStream) else None
+
+
+@attrs.frozen
+class _Streamed:
+    stream: ByteStream
 
 
 class Relays:
@@ -114,12 +127,12 @@ class Relays:
 
     def add(
         self,
-        stream: ByteStream,
+        stream: ByteStream | None,
         codec: RelayCodec,
         streams: Iterable[RelayedStream],
         unsent: bytes = b"",
     ) -> None:
-        """Take over our end of a link; call it before the connection is read."""
+        """Take over our end of a link; call it before the connection is read. ``stream``: None, if all has come."""
         link = Link(stream, codec, unsent)
         for one in streams:
             self.by_id[one.id] = link.streams[one.id] = Relayed(link, one)
@@ -132,16 +145,17 @@ class Relays:
 
     async def _run(self, link: Link) -> None:
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, link)
-                nursery.start_soon(self._pump, link, nursery.cancel_scope)
-                with link.reader:
+            with link.scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write, link)
+                    nursery.start_soon(self._pump, link)
                     await self._read(link)
-                link.over = True
-                self._forsake(link)
-                self._wire.credit.unpark_all()  # the pump
+                    link.over = True
+                    self._forsake(link)
+                    self._wire.credit.unpark_all()  # the pump
         finally:
-            link.stream.close()
+            if link.stream is not None:
+                link.stream.close()
             if link in self.links:
                 self.links.remove(link)
 
@@ -156,6 +170,8 @@ class Relays:
                 for frame in frames:
                     if self._take(link, frame):
                         return
+                if link.stream is None:
+                    return
                 if wire.whole:
                     # There are no windows. The client must take what came before.
                     await wire.outbox.room()
@@ -223,7 +239,7 @@ class Relays:
 
     # ---- what goes to the client
 
-    async def _pump(self, link: Link, scope: trio.CancelScope) -> None:
+    async def _pump(self, link: Link) -> None:
         wire, ready = self._wire, link.ready
         while ready or not link.over:
             for relayed in list(ready.values()):
@@ -238,7 +254,7 @@ class Relays:
                 break
             else:
                 await wire.credit.park()
-        scope.cancel()
+        link.scope.cancel()
 
     def _advance(self, relayed: Relayed) -> None:
         """Send what waits, as far as the client's windows let it through. No more than that of one window."""
@@ -325,10 +341,16 @@ class Relays:
         for relayed in list(link.streams.values()):
             if relayed.answered:
                 self._drop(relayed)
-            elif not relayed.waiting or not _ends(relayed.waiting):
+            elif relayed.waiting and _ends(relayed.waiting):
+                continue  # its end has come, and goes as soon as the client takes it
+            elif link.codec.over:
+                # Its worker ended without a word, as one does whose client is gone.
+                relayed.waiting.clear()
+                self._say(relayed, Reset(relayed.id, Status.CANCELLED))
+            else:
                 lost += 1
                 self._break(relayed, _LOST)
-        if lost and not link.codec.over:
+        if lost:
             self._stats.downstream_rq_link_lost += lost
             _logger.warning("an older process has gone, and %d streams with it", lost)
 
@@ -365,13 +387,16 @@ class Relays:
         for relayed in list(self.by_id.values()):
             self._drop(relayed)
         for link in self.links:
-            link.reader.cancel()
+            link.scope.cancel()
         self._wire.credit.unpark_all()
 
     async def _write(self, link: Link) -> None:
+        stream = link.stream
+        if stream is None:
+            return
         try:
-            await link.outbox.run(link)
-            link.stream.shutdown_write()
+            await link.outbox.run(_Streamed(stream))
+            stream.shutdown_write()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # what it has said is still to be read, and then its end
 
@@ -382,21 +407,23 @@ class Relays:
         """Whether every link waits: for bytes, or for the client."""
         return all(
             link.over
-            or (isinstance(link.stream, MovableStream) and link.stream.awaited)
+            or link.movable is None
+            or link.movable.awaited
             or (self._wire.whole and self._wire.outbox.full)
             for link in self.links
         )
 
     def freeze(self) -> tuple[OlderLink, ...]:
-        """Stand still, and write all links down that have not ended."""
-        return tuple(self._frozen(link) for link in self.links if not link.over)
+        """Stand still, and write down every link of which something is yet to come, or to go to the client."""
+        return tuple(self._frozen(link) for link in self.links if link.ready or not link.over)
 
     def _frozen(self, link: Link) -> OlderLink:
-        assert isinstance(link.stream, MovableStream)
+        movable = link.movable
+        sock = None if movable is None or link.over else movable.suspend()
         link.outbox.hold()
         waiting = [frame for one in link.streams.values() for frame in one.waiting]
         return OlderLink(
-            sock=link.stream.suspend(),
+            sock=sock,
             codec=link.codec.snapshot_before(waiting),
             unsent=link.outbox.unsent(),
             streams=tuple(one.state for one in link.streams.values()),
@@ -405,26 +432,27 @@ class Relays:
     def thaw(self) -> None:
         """Go on."""
         for link in self.links:
-            if not link.over:
-                assert isinstance(link.stream, MovableStream)
-                link.stream.resume()
-                link.outbox.release()
+            link.outbox.release()
+            if link.movable is not None and not link.over:
+                link.movable.resume()
+        self._wire.credit.unpark_all()
 
     def leave(self) -> None:
         """Another process has the links."""
         for relayed in list(self.by_id.values()):
             self._drop(relayed)
         for link in self.links:
-            if not link.over:
-                assert isinstance(link.stream, MovableStream)
-                link.stream.leave()
-            link.reader.cancel()
+            if link.movable is not None and not link.over:
+                link.movable.leave()
+            link.scope.cancel()
+        self._wire.credit.unpark_all()
 
     def end(self) -> None:
         """The connection has ended."""
         self._goodbye = None
         for link in self.links:
-            link.stream.close()
+            if link.stream is not None:
+                link.stream.close()
         self.links.clear()
         self.by_id.clear()
 
