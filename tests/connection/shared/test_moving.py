@@ -233,3 +233,60 @@ async def test_a_head_that_comes_in_parts_is_read_on(cut: int) -> None:
         assert (await peer.whole(3)).body == b"b"
         assert (await peer.whole(one)).body == b"a"
         await scene.over(old)
+
+
+async def test_who_seeks_it_is_told_when_it_can_move_and_when_it_is_idle() -> None:
+    script = Script()
+    told: list[Standing] = []
+    async with http2(script) as (scene, peer):
+        driver = scene.driver
+
+        def found() -> bool:
+            told.append(driver.standing)
+            return False
+
+        async def see(*wanted: Standing) -> None:
+            with trio.fail_after(PATIENCE):
+                while told != list(wanted):
+                    assert len(told) <= len(wanted), told
+                    await trio.sleep(0.001)
+
+        one, two = await peer.ask("/a"), await peer.ask("/b")
+        await script.asked("/a")
+        await script.asked("/b")
+        driver.seek(found)
+        await see(Standing.RELAY)
+        script.answer("/a", b"a")
+        await peer.whole(one)
+        await wait_all_tasks_blocked(0.01)
+        await see(Standing.RELAY)  # it is in flight still
+        script.answer("/b", b"b")
+        await peer.whole(two)
+        await see(Standing.RELAY, Standing.IDLE)
+        driver.seek(None)
+        three = await peer.ask("/a")
+        await peer.whole(three)
+        await wait_all_tasks_blocked(0.01)
+        assert told == [Standing.RELAY, Standing.IDLE]
+
+
+async def test_one_that_is_found_may_be_frozen_at_once_and_ends_when_it_has_left() -> None:
+    script = Script()
+    async with http2(script) as (scene, peer):
+        await peer.ask("/a")
+        await script.asked("/a")
+        frozen = []
+
+        def found() -> bool:
+            frozen.append(scene.driver.freeze())
+            return True
+
+        scene.driver.seek(found)
+        with trio.fail_after(PATIENCE):
+            while not frozen:
+                await trio.lowlevel.checkpoint()
+        old = scene.take(frozen[0])
+        script.answer("/a", b"a")
+        assert (await peer.whole(1)).body == b"a"
+        await scene.over(old)
+        assert len(frozen) == 1

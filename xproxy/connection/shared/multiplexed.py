@@ -15,31 +15,21 @@ from typing import Any, Final
 import trio
 
 from xproxy.codecs.api import Codec, SupportsDeadline, SupportsGoAway, SupportsHeartbeat, supports
-from xproxy.connection.bindings import Bindings
 from xproxy.connection.phase import INPUT_OVER, Event, Phase
 from xproxy.connection.refusals import count_refusal
 from xproxy.connection.serial.upstream import LAST_WORDS_SECONDS
 from xproxy.connection.service import FilterChain
 from xproxy.connection.shared.acknowledgement import Acknowledgement
 from xproxy.connection.shared.calls import Calls
+from xproxy.connection.shared.departure import bye, farewell
 from xproxy.connection.shared.hold import Hold
 from xproxy.connection.shared.keepalive import keepalive
-from xproxy.connection.shared.moving import (
-    Departure,
-    bye,
-    depart,
-    farewell,
-    gone,
-    relayable,
-    stay,
-    taken_over,
-)
+from xproxy.connection.shared.moving import Moving
 from xproxy.connection.shared.outbox import Outbox
-from xproxy.connection.shared.relays import Relays
 from xproxy.connection.shared.served import Served
 from xproxy.connection.shared.silence import Silence
 from xproxy.connection.shared.wire import SharedWire
-from xproxy.connection.standing import Moment, OlderLink, Standing
+from xproxy.connection.standing import Moment
 from xproxy.connection.wire import WriteStalled
 from xproxy.model.errors import Overflow, UpstreamProtocolError, UpstreamReset
 from xproxy.model.frames import Credit, Data, Frame, GoAway, Head, Reply, Reset, Trailers, Violation
@@ -63,7 +53,7 @@ _AT_ONCE: Final = 64
 """Requests that one read may begin before the other connections have their turn: one read can bring a thousand."""
 
 
-class Multiplexed(Bindings):
+class Multiplexed(Moving):
     """Drives one connection to its end. ``run`` owns the socket."""
 
     def __init__(
@@ -84,7 +74,7 @@ class Multiplexed(Bindings):
 
         ``moment``: the connection was frozen at it, elsewhere; ``codec`` was made of its parts.
         """
-        self._moment = moment
+        super().__init__(moment)
         self.facts = facts
         self._chain = chain
         self._timers = timers
@@ -105,22 +95,12 @@ class Multiplexed(Bindings):
         if moment is not None:
             self._calls.last_id = moment.last_id
         self._served = Served(self.wire, chain, timers)
-        self._relays: Relays | None = None
-        """Links to older processes; none: all that is in flight is served here."""
-        self._departure: Departure | None = None
-        """It stands still, and its streams are on a link."""
-        self._left = False
-        """Another process has the connection, and what is left here are streams on a link."""
         self._hold = Hold(self.wire, self._served)
         self._scope = trio.CancelScope()
         self._written = trio.Event()
         self._first = b""
         self._bindings: dict[object, Closable] | None = None
         self._told = False  # of the peer's crime
-        self._drain_later = False
-        """It was to be drained while it stood still."""
-        self._silence: Silence | None = None
-        self._acknowledgement: Acknowledgement | None = None
         if role is Role.SERVER:
             facts.downstream = self
             if chain is not None:
@@ -192,140 +172,6 @@ class Multiplexed(Bindings):
             self._count_unfinished(0)
             self.facts.share.holder = None
 
-    # ---- moving to another process
-
-    def _take_over(self, moment: Moment) -> None:
-        # What goes out first, and the links to those who serve what is in flight.
-        wire, chain = self.wire, self._chain
-        wire.outbox.put(moment.parts.unsent)
-        if chain is not None and (moment.link is not None or moment.links):
-            self._relays = Relays(wire, self._served, chain.stats, self.drain)
-            taken_over(wire, moment, self._relays)
-
-    @property
-    def standing(self) -> Standing:
-        """Whether it can be frozen: while it is idle, or as far as its protocol lets it go without its streams."""
-        wire = self.wire
-        if wire.phase is not _SERVING:
-            return Standing.NEVER
-        parked = wire.awaited or wire.read_disabled
-        if wire.paused or not parked or wire.amid or wire.backlogged or wire.nursery is None:
-            return Standing.NOT_NOW
-        if self._relays is not None and not self._relays.still:
-            return Standing.NOT_NOW
-        if not wire.streams:
-            return Standing.IDLE
-        stays = wire.asked or self._bindings or (wire.served and not relayable(wire))
-        return Standing.BUSY if stays else Standing.RELAY
-
-    def freeze(self) -> Moment:
-        """Stand still: nothing is read, written or timed until ``thaw`` or ``leave``. Call it on one that is idle.
-
-        Or on one whose streams can be relayed: they go on, and what they say waits on the link.
-
-        Raises what ``Wire.export`` raises, and OSError if there is no room for a link; then it goes on.
-        """
-        wire, silence, acknowledgement = self.wire, self._silence, self._acknowledgement
-        relays = self._relays
-        sock = wire.pause()
-        links: tuple[OlderLink, ...] = ()
-        try:
-            parts = wire.export()
-            if relays is not None:
-                links = relays.freeze()
-            if wire.served:
-                self._departure = depart(wire, self._served.in_flight())
-        except BaseException:
-            if relays is not None and links:
-                relays.thaw()
-            wire.resume()
-            raise
-        departure = self._departure
-        self._moment = Moment(
-            parts=parts,
-            sock=sock,
-            half=silence is not None and silence.half_message,
-            left=silence.pause() if silence is not None else math.inf,
-            last_id=self._calls.last_id,
-            patience=acknowledgement.pause() if acknowledgement is not None else math.inf,
-            link=None if departure is None else departure.other,
-            relayed=() if departure is None else departure.streams,
-            links=links,
-        )
-        return self._moment
-
-    def thaw(self) -> None:
-        """Go on as if nothing had been, with the time that was left."""
-        moment, self._moment = self._moment, None
-        assert moment is not None  # it was frozen
-        departure, self._departure = self._departure, None
-        if self.wire.phase is Phase.CLOSED:
-            return  # it was ended meanwhile
-        if self._silence is not None:
-            self._silence.start(moment.left)
-        if self._acknowledgement is not None:
-            self._acknowledgement.go_on(moment.patience)
-        if departure is not None:
-            stay(self.wire, departure)
-        else:
-            self.wire.resume()
-        if self._relays is not None:
-            self._relays.thaw()
-        self.wire.credit.unpark_all()
-        if self._drain_later:
-            self.drain()
-
-    def leave(self) -> None:
-        """Another process goes on with it: ``run`` returns, and the peer notices nothing.
-
-        Where streams are in flight it returns when they are over.
-        """
-        wire = self.wire
-        departure, self._departure, self._moment = self._departure, None, None
-        if wire.phase is Phase.CLOSED:
-            return  # it was ended meanwhile
-        if self._relays is not None:
-            self._relays.leave()
-        if departure is None:
-            wire.leave()
-            wire.reading.cancel()
-            return
-        self._left = True
-        self._watch_no_more()
-        wire.after(Event.GOODBYE)
-        self._calls.refuse()
-        self._served.dismiss()
-        gone(wire, departure)
-        if self._drain_later:
-            self.drain()
-        wire.finish_if_idle()
-
-    async def _read_link(self) -> None:
-        # What the client says to the streams that stayed here.
-        wire = self.wire
-        try:
-            while True:
-                data = await wire.stream.read()
-                wire.stream.settle()
-                if not data:
-                    wire.after(Event.END)
-                    return
-                for frame in wire.codec.receive(data):
-                    if self._other(frame):
-                        return
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
-            wire.detail = wire.detail or str(exc)
-            wire.after(Event.BREAK)
-
-    def _watch_no_more(self) -> None:
-        # Of what is the connection's and not a stream's.
-        silence, self._silence = self._silence, None
-        acknowledgement, self._acknowledgement = self._acknowledgement, None
-        if silence is not None:
-            silence.end()
-        if acknowledgement is not None:
-            acknowledgement.end()
-
     # ---- the end
 
     async def _farewell(self) -> None:
@@ -384,6 +230,7 @@ class Multiplexed(Bindings):
         # No more frames will come. One-way messages were really sent in any case.
         wire = self.wire
         wire.after(Event.STOP)
+        self._seeking.cancel()
         self._served.dismiss()
         self._tell_off()
         self._lose()

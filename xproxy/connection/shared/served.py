@@ -69,9 +69,13 @@ class Served:
     async def room(self) -> None:
         """Return when another stream may begin."""
         while self.crowded:
-            if self._awaited is None:
-                self._awaited = trio.Event()
-            await self._awaited.wait()
+            await self.change()
+
+    async def change(self) -> None:
+        """Return when a stream has ended."""
+        if self._awaited is None:
+            self._awaited = trio.Event()
+        await self._awaited.wait()
 
     def asked(self, permits: RetryPermits) -> int:
         """Return how many of the requests in flight were given to the cluster whose permits these are."""
