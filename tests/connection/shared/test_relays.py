@@ -391,3 +391,17 @@ async def eventually(holds: Callable[[], bool]) -> None:
     with trio.fail_after(PATIENCE):
         while not holds():
             await trio.lowlevel.checkpoint()
+
+
+async def test_a_client_that_takes_nothing_for_too_long_is_not_waited_for() -> None:
+    script = Script()
+    async with http2(script, reads=False, stream_idle=0.1) as (scene, peer):
+        one = await peer.ask("/one")
+        await script.asked("/one")
+        first = await scene.move()
+        script.answer("/one", bytes(100_000))
+        await peer.until(lambda: len(body_of(peer, one)) == 65535)
+        await scene.over(first)
+        await peer.until(lambda: peer.messages[one].reset is not None)
+        assert scene.driver.streams == 0
+        assert scene.now.stats.downstream_rq_reset == 1

@@ -73,7 +73,7 @@ class Moving(Bindings):
         wire, chain = self.wire, self._chain
         wire.outbox.put(moment.parts.unsent)
         if chain is not None and (moment.link is not None or moment.links):
-            self._relays = Relays(wire, self._served, chain.stats, self.drain)
+            self._relays = Relays(wire, self._served, chain, self.drain)
             taken_over(wire, moment, self._relays)
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -18,7 +19,7 @@ import trio
 from xproxy.codecs.api import SupportsRelay, supports
 from xproxy.codecs.relay.codec import Bye, Consumed, RelayCodec
 from xproxy.connection.phase import Phase
-from xproxy.connection.service import DownstreamStats
+from xproxy.connection.service import FilterChain
 from xproxy.connection.shared.outbox import FOREVER, Outbox
 from xproxy.connection.shared.served import Served
 from xproxy.connection.shared.wire import SharedWire
@@ -45,6 +46,9 @@ _LOST: Final = ResponseHead(
     status=Status.UNAVAILABLE,
     extra=Local(detail="the process that served the request has ended"),
 )
+_IDLE: Final = ResponseHead(
+    status=Status.DEADLINE_EXCEEDED, extra=Local(detail="nothing moved on the stream")
+)
 _UNSENDABLE: Final = ResponseHead(
     status=Status.INTERNAL, extra=Local(detail="internal error in the proxy")
 )
@@ -53,7 +57,7 @@ _UNSENDABLE: Final = ResponseHead(
 class Relayed:
     """One stream."""
 
-    __slots__ = ("answered", "begun", "complete", "id", "link", "waiting")
+    __slots__ = ("answered", "begun", "complete", "id", "link", "moved_at", "waiting")
 
     def __init__(self, link: Link, stream: RelayedStream) -> None:
         self.link = link
@@ -64,6 +68,8 @@ class Relayed:
         """The head of its answer has gone."""
         self.answered = not link.codec.hears(stream.id)
         """All of its answer has gone, or been thrown away."""
+        self.moved_at = trio.current_time()
+        """When something last went to the client, or came for it when nothing waited (trio clock)."""
         self.waiting: deque[Frame] = deque()
         """What has come for the client and not gone yet: bounded by the stream's window on the link."""
 
@@ -106,19 +112,20 @@ class _Streamed:
 class Relays:
     """All links of one connection. Looked at where a stream is none of ours, and never else."""
 
-    __slots__ = ("_goodbye", "_served", "_stats", "_wire", "by_id", "links")
+    __slots__ = ("_chain", "_goodbye", "_served", "_stats", "_wire", "by_id", "links")
 
     def __init__(
         self,
         wire: SharedWire,
         served: Served,
-        stats: DownstreamStats,
+        chain: FilterChain,
         goodbye: Callable[[], None],
     ) -> None:
         """``goodbye``: called when an older process asks for one."""
         self._wire = wire
         self._served = served
-        self._stats = stats
+        self._chain = chain
+        self._stats = chain.stats
         self._goodbye: Callable[[], None] | None = goodbye
         self.by_id: dict[int, Relayed] = {}
         """Streams that are not over."""
@@ -211,11 +218,10 @@ class Relays:
         if self._wire.whole:
             self._of_message(relayed, frame)
             return
-        if isinstance(frame, Reset):
-            # What came before it would be cut off in any case.
-            waiting.clear()
-        elif isinstance(frame, Head) and frame.interim and len(waiting) >= MOST_INTERIM:
+        if isinstance(frame, Head) and frame.interim and len(waiting) >= MOST_INTERIM:
             return  # its client does not take them, and the next would say no more
+        if not waiting:
+            relayed.moved_at = trio.current_time()
         waiting.append(frame)
         if not self._wire.outbox.full and not self._wire.paused:
             self._advance(relayed)
@@ -253,8 +259,21 @@ class Relays:
             elif not ready and link.over:
                 break
             else:
-                await wire.credit.park()
+                limit = self._chain.service.timeouts.stream_idle or math.inf
+                since = min([one.moved_at for one in ready.values()], default=math.inf)
+                with trio.CancelScope(deadline=since + limit) as scope:
+                    await wire.credit.park()
+                if scope.cancelled_caught:
+                    self._give_up(link, trio.current_time() - limit)
         link.scope.cancel()
+
+    def _give_up(self, link: Link, since: float) -> None:
+        # Who served them may have ended long ago. As it would have, had its client taken nothing for as long.
+        if self._wire.paused:
+            return
+        for relayed in [one for one in link.ready.values() if one.moved_at <= since]:
+            link.outbox.put(link.codec.send(Reset(relayed.id, Status.DEADLINE_EXCEEDED)))
+            self._break(relayed, _IDLE)
 
     def _advance(self, relayed: Relayed) -> None:
         """Send what waits, as far as the client's windows let it through. No more than that of one window."""
@@ -280,6 +299,7 @@ class Relays:
                 waiting.popleft()
             if not self._say(relayed, frame):
                 return
+            relayed.moved_at = trio.current_time()
             if count:
                 link.outbox.put(link.codec.consumed(relayed.id, count))
 

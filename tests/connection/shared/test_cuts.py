@@ -1,0 +1,154 @@
+"""A connection of HTTP/2 that is cut at every step of an exchange: its client reads what it would have without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import pytest
+import trio
+
+from tests.connection.kit import Fed
+from tests.connection.shared.cuts import Cuts, cutting, take, thaw
+from tests.connection.shared.moves import OK, Moves, http2
+from tests.http2_peer import Http2Peer, Message
+from xproxy.connection.standing import Moment
+from xproxy.model.errors import UpstreamReset
+from xproxy.model.frames import Trailers
+from xproxy.model.headers import Headers
+from xproxy.model.message import ResponseHead
+from xproxy.model.status import Status
+from xproxy.stream.body import Body, BytesBody
+from xproxy.stream.exchange import Request, Response
+
+EARLY = ResponseHead(status=Status.OK, native_status=103, headers=Headers((("link", "</x>"),)))
+DONE = Trailers(0, Headers((("x-done", "yes"),)))
+
+
+class Echo(trio.abc.ReceiveChannel[bytes | Trailers]):
+    """A request's body, doubled, with trailers."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._over = False
+
+    async def receive(self) -> bytes | Trailers:
+        if self._over:
+            raise trio.EndOfChannel
+        try:
+            piece = await self._body.receive()
+        except trio.EndOfChannel:
+            self._over = True
+            return DONE
+        assert isinstance(piece, bytes)
+        return bytes(byte for byte in piece for _ in range(2))  # however it was cut
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+async def answer(request: Request) -> Response:
+    """Answer in as many ways as there are."""
+    path = request.head.path
+    if path == "/whole":
+        await request.stream.send_interim(EARLY)
+        await trio.lowlevel.checkpoint()
+        return Response(OK, BytesBody(b"whole"))
+    if path == "/large":
+        return Response(OK, BytesBody(bytes(range(250)) * 800))
+    if path == "/broken":
+        broken = Fed(b"some", failure=UpstreamReset("gone"))
+        broken.end()
+        return Response(OK, broken)
+    if path == "/never":
+        await trio.sleep_forever()
+    return Response(OK, Echo(request.body))
+
+
+@attrs.define(eq=False)
+class Exchange:
+    """What a client said and heard."""
+
+    scene: Moves
+    peer: Http2Peer
+    cuts: Cuts
+    heard: dict[str, Message] = attrs.field(factory=dict)
+
+
+async def talk(peer: Http2Peer) -> dict[str, Message]:
+    """Say something of everything; return what came of it."""
+    echo = await peer.ask("/echo", "POST", b"a" * 100, ends=False)
+    never = await peer.ask("/never")
+    whole = await peer.ask("/whole")
+    peer.h2.send_data(echo, b"b" * 3000)
+    await peer.flush()
+    large = await peer.ask("/large")
+    await peer.whole(whole)
+    peer.h2.reset_stream(never, 8)
+    peer.h2.send_data(echo, b"c", end_stream=True)
+    broken = await peer.ask("/broken")
+    await peer.whole(echo)
+    await peer.until(lambda: broken in peer.messages and peer.messages[broken].reset is not None)
+    await peer.whole(large)
+    last = await peer.ask("/whole")
+    await peer.whole(last)
+    names = {"echo": echo, "whole": whole, "large": large, "broken": broken, "last": last}
+    return {name: peer.messages[stream_id] for name, stream_id in names.items()}
+
+
+async def exchange(
+    steps: list[int], end: Callable[[Moves, Moment], None] = take, linger: int = 0
+) -> tuple[dict[str, Message], Cuts]:
+    """Let a client talk, with cuts; return what it heard."""
+    async with http2(answer) as (scene, peer):
+        with cutting(scene, steps, end, linger=linger) as cuts:
+            heard = await talk(peer)
+        for served in scene.drivers[:-1]:
+            await scene.over(served)
+        assert scene.driver.streams == 0
+        assert sum(served.stats.downstream_rq_link_lost for served in scene.drivers) == 0
+        asked = sum(served.stats.downstream_rq_total for served in scene.drivers)
+        assert asked == 6
+        assert sum(served.stats.downstream_cx_protocol_error for served in scene.drivers) == 0
+        return heard, cuts
+
+
+async def test_without_a_cut_all_is_heard() -> None:
+    heard, cuts = await exchange([])
+    assert heard["echo"].body == b"a" * 200 + b"b" * 6000 + b"cc"
+    assert heard["echo"].trailers == [("x-done", "yes")]
+    assert heard["whole"].interim == [[(":status", "103"), ("link", "</x>")]]
+    assert heard["large"].body == bytes(range(250)) * 800
+    assert heard["broken"].body == b"some"
+    assert heard["broken"].reset is not None
+    assert cuts.made > 100
+
+
+@pytest.mark.parametrize(
+    ("end", "linger", "times", "apart"),
+    [
+        pytest.param(take, 0, 1, 0, id="taken"),
+        pytest.param(take, 5, 1, 0, id="taken-late"),
+        pytest.param(thaw, 0, 1, 0, id="refused"),
+        pytest.param(thaw, 5, 1, 0, id="withdrawn-late"),
+        pytest.param(take, 1, 2, 9, id="twice"),
+        pytest.param(take, 1, 5, 11, id="five-times"),
+    ],
+)
+async def test_a_cut_at_any_step_is_not_heard(
+    end: Callable[[Moves, Moment], None], linger: int, times: int, apart: int
+) -> None:
+    wanted, whole = await exchange([])
+    cut = 0
+    for step in range(1, whole.made):
+        steps = [step + apart * number for number in range(times)]
+        heard, cuts = await exchange(steps, end, linger)
+        other = [name for name in wanted if heard[name] != wanted[name]]
+        assert not other, f"cut at {steps}: {[_short(heard[name]) for name in other]}"
+        cut += cuts.done
+    assert cut > 100
+
+
+def _short(message: Message) -> str:
+    brief = attrs.evolve(message, body=message.body[:40])
+    return f"{len(message.body)} bytes of {brief}"
