@@ -10,16 +10,22 @@ import trio
 
 from tests.connection.kit import Fed
 from tests.connection.shared.cuts import Cuts, cutting, take, thaw
-from tests.connection.shared.moves import OK, Moves, http2
+from tests.connection.shared.moves import OK, Moves, http2, moves
 from tests.http2_peer import Http2Peer, Message
+from tests.transport.ends import PATIENCE
+from xproxy.codecs.api import CodecPlugin
 from xproxy.connection.standing import Moment
 from xproxy.model.errors import UpstreamReset
-from xproxy.model.frames import Trailers
+from xproxy.model.frames import Head, Trailers
 from xproxy.model.headers import Headers
+from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
+from xproxy.model.traits import Role
+from xproxy.registry import default_registry
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.exchange import Request, Response
+from xproxy.testing.subject import Subject
 
 EARLY = ResponseHead(status=Status.OK, native_status=103, headers=Headers((("link", "</x>"),)))
 DONE = Trailers(0, Headers((("x-done", "yes"),)))
@@ -65,16 +71,6 @@ async def answer(request: Request) -> Response:
     return Response(OK, Echo(request.body))
 
 
-@attrs.define(eq=False)
-class Exchange:
-    """What a client said and heard."""
-
-    scene: Moves
-    peer: Http2Peer
-    cuts: Cuts
-    heard: dict[str, Message] = attrs.field(factory=dict)
-
-
 async def talk(peer: Http2Peer) -> dict[str, Message]:
     """Say something of everything; return what came of it."""
     echo = await peer.ask("/echo", "POST", b"a" * 100, ends=False)
@@ -97,10 +93,13 @@ async def talk(peer: Http2Peer) -> dict[str, Message]:
 
 
 async def exchange(
-    steps: list[int], end: Callable[[Moves, Moment], None] = take, linger: int = 0
+    steps: list[int],
+    end: Callable[[Moves, Moment], None] = take,
+    linger: int = 0,
+    kind: str = "polled-tcp",
 ) -> tuple[dict[str, Message], Cuts]:
     """Let a client talk, with cuts; return what it heard."""
-    async with http2(answer) as (scene, peer):
+    async with http2(answer, kind=kind) as (scene, peer):
         with cutting(scene, steps, end, linger=linger) as cuts:
             heard = await talk(peer)
         for served in scene.drivers[:-1]:
@@ -147,6 +146,67 @@ async def test_a_cut_at_any_step_is_not_heard(
         assert not other, f"cut at {steps}: {[_short(heard[name]) for name in other]}"
         cut += cuts.done
     assert cut > 100
+
+
+@pytest.mark.parametrize("end", [take, thaw])
+async def test_a_cut_of_a_session_is_not_heard(end: Callable[[Moves, Moment], None]) -> None:
+    wanted, whole = await exchange([], kind="tls-resumed")
+    for step in range(1, whole.made, 5):
+        heard, cuts = await exchange([step, step + 20], end, 2, kind="tls-resumed")
+        other = [name for name in wanted if heard[name] != wanted[name]]
+        assert not other, f"cut at {step}: {[_short(heard[name]) for name in other]}"
+        assert cuts.done
+
+
+async def call(request: Request) -> Response:
+    """Answer calls late, early and at length."""
+    assert isinstance(request.body, BytesBody)
+    data = request.body.data
+    for _ in range(data[0]):
+        await trio.lowlevel.checkpoint()
+    return Response(ResponseHead(status=Status.OK), BytesBody(data * (1 + data[1] * 200)))
+
+
+async def calls(
+    plugin: CodecPlugin, subject: Subject, steps: list[int], end: Callable[[Moves, Moment], None]
+) -> tuple[dict[int, bytes], Cuts]:
+    """Let a client make calls, with cuts; return what it was answered."""
+    client = plugin.open(Role.CLIENT, DEFAULT_LIMITS)
+    answered: dict[int, bytes] = {}
+    async with moves(plugin, call) as scene:
+        with cutting(scene, steps, end, linger=1) as cuts:
+            for number in range(1, 7):
+                data = bytes((30 - 4 * number, number % 3)) + b"body" * 30
+                said = client.send(Head(number, subject.request, data, True))
+                await scene.raw.send_all(said[:7])
+                await scene.raw.send_all(said[7:])
+            with trio.fail_after(PATIENCE):
+                while len(answered) < 6:
+                    for frame in client.receive(bytes(await scene.raw.receive_some())):
+                        assert isinstance(frame, Head)
+                        assert frame.stream_id not in answered
+                        answered[frame.stream_id] = frame.data
+        for served in scene.drivers[:-1]:
+            await scene.over(served)
+        assert scene.driver.streams == 0
+    return answered, cuts
+
+
+@pytest.mark.parametrize("end", [take, thaw])
+@pytest.mark.parametrize("name", ["bolt", "dubbo", "thrift"])
+async def test_a_cut_amid_calls_is_not_heard(
+    name: str, end: Callable[[Moves, Moment], None]
+) -> None:
+    plugin = default_registry().codec(name)
+    subject = Subject(plugin)
+    wanted, whole = await calls(plugin, subject, [], end)
+    cut = 0
+    for step in range(1, whole.made):
+        steps = [step, step + 15, step + 40]
+        answered, cuts = await calls(plugin, subject, steps, end)
+        assert answered == wanted, f"cut at {step}"
+        cut += cuts.done
+    assert cut > 50
 
 
 def _short(message: Message) -> str:
