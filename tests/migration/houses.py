@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import attrs
-import msgpack
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.live import Live, eventually, running
+from tests.migration.plain import through_bytes
 from xproxy.connection.standing import Standing
 from xproxy.proxy.connection import Connection
 from xproxy.proxy.opening import Opening
@@ -19,15 +19,6 @@ from xproxy.proxy.opening_moment import OpeningMoment
 
 WAYS: Final = ("move", "thaw", "both")
 """What becomes of an offer: it is taken; it is refused or withdrawn; first this and then that."""
-
-
-def through_bytes(moment: OpeningMoment) -> OpeningMoment:
-    """Return what the other side has of ``moment``: plain bytes, but for the socket. Raises ValueError."""
-    fields = attrs.asdict(moment, filter=lambda field, _value: field.name != "sock")
-    plain: dict[str, Any] = msgpack.unpackb(msgpack.packb(fields))  # Any: what msgpack has
-    got = OpeningMoment(**plain)
-    got.check()
-    return got
 
 
 @attrs.define(eq=False)
@@ -97,7 +88,9 @@ class Houses:
         self.home = (self.home + 1) % len(self.lives)
         self.moves += 1
         active = self.live.runtime.listeners["edge"]
-        assert active.adopt(sock, connection.id, active.opening(through_bytes(moment)))
+        got = through_bytes(moment)
+        got.check()
+        assert active.adopt(sock, connection.id, active.opening(got))
 
 
 @asynccontextmanager
