@@ -267,12 +267,13 @@ class Run:
                 old.seek(None)
                 old.thaw()
             else:
-                await self._move(moment)
+                await self.move(moment)
                 self._left -= 1
             if self._left:
                 self.want()
 
-    async def _move(self, moment: Moment) -> None:
+    async def move(self, moment: Moment) -> None:
+        """Let another driver go on with the client's connection."""
         assert moment.sock is not None
         got = through_bytes(moment)
         sock = moment.sock.dup()

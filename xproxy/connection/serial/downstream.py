@@ -163,10 +163,13 @@ class SerialDownstream(SerialWriting, Bindings):
         self.wire.after(Event.DRAIN)
         if supports(self.wire.codec, SupportsGoAway):
             self.wire.codec.goaway()
+        if self._busy:
+            return
+        linger = self._chain.service.timeouts.linger
         if self._frozen:
-            self._time_left = min(self._time_left, self._chain.service.timeouts.linger)
-        elif not self._busy and self.scope is not None:
-            self._timers.arm(self._timer, trio.current_time() + self._chain.service.timeouts.linger)
+            self._time_left = linger
+        elif self.scope is not None:
+            self._timers.arm(self._timer, trio.current_time() + linger)
 
     @property
     def idle_since(self) -> float | None:
@@ -362,6 +365,7 @@ class SerialDownstream(SerialWriting, Bindings):
         # However the connection ends, its client may be sending still, and has to read what it was told.
         phase = self.wire.phase
         if phase not in INPUT_OVER and phase is not Phase.BROKEN:
+            self.wire.after(Event.STOP)
             silence = self._chain.service.timeouts.linger
             await linger(self.wire.stream, silence, heard=self._heard)
 
