@@ -338,11 +338,7 @@ class Run:
 
     def move_upstreams(self) -> None:
         """Let the idle ones go on elsewhere, or where they were."""
-        plugin = self.scenario.plugin
-        assert isinstance(plugin, RestoringPlugin)
-        for number, connection in enumerate(self.idle):
-            if not connection.reusable:
-                continue
+        for connection in [one for one in self.idle if one.reusable]:
             moment = connection.freeze()
             if self.cut.way == "thaw":
                 connection.thaw()
@@ -351,16 +347,18 @@ class Run:
             got = through_bytes(moment)
             sock = moment.sock.dup()
             connection.leave()
+            self.idle.remove(connection)
             self.upstream_moves += 1
-            codec = plugin.restore(got.parts.codec, Role.CLIENT, DEFAULT_LIMITS)
-            assert not got.parts.unsent
-            self.idle[number] = SerialUpstream(
-                self.poller.add(sock, THERE, HERE),
-                codec,
-                plugin.traits,
-                THERE,
-                requests=connection.requests,
-            )
+            self.adopt(sock, got, connection.requests)
+
+    def adopt(self, sock: socket.socket, moment: Moment, requests: int) -> None:
+        """Go on with a connection to the upstream."""
+        plugin = self.scenario.plugin
+        assert isinstance(plugin, RestoringPlugin)
+        codec = plugin.restore(moment.parts.codec, Role.CLIENT, DEFAULT_LIMITS)
+        assert not moment.parts.unsent
+        stream = self.poller.add(sock, THERE, HERE)
+        self.idle.append(SerialUpstream(stream, codec, plugin.traits, THERE, requests=requests))
 
 
 @asynccontextmanager

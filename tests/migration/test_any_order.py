@@ -85,7 +85,7 @@ async def _play(ops: Sequence[Op]) -> tuple[dict[int, Seen], list[Op]]:
     ours.setblocking(False)
     client = trio_stream_of(theirs)
     async with polling() as poller, client, trio.open_nursery() as nursery:
-        run = Run(Scenario(_no_script, _origin, timeouts=TIMEOUTS), NEVER, poller, nursery)
+        run = Run(Scenario(_no_script, origin, timeouts=TIMEOUTS), NEVER, poller, nursery)
         nursery.start_soon(run.timers.run)
         nursery.start_soon(_look, client, seen)
         run.serve(poller.add(ours, HERE, THERE))
@@ -132,8 +132,9 @@ async def _play(ops: Sequence[Op]) -> tuple[dict[int, Seen], list[Op]]:
     return after, effective
 
 
-async def _origin(stream: trio.SocketStream, got: bytearray) -> None:
-    with contextlib.suppress(trio.BrokenResourceError):  # a request that breaks off ends it
+async def origin(stream: trio.SocketStream, got: bytearray) -> None:
+    """As ``web``; a request that breaks off ends it."""
+    with contextlib.suppress(trio.BrokenResourceError):
         await web(stream, got)
 
 
