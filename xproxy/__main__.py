@@ -1,8 +1,21 @@
-"""``python -m xproxy``: the command line."""
+"""``python -m xproxy`` and ``xproxy``: the command line. ``xproxy run`` is a supervisor of others like it."""
 
 from __future__ import annotations
 
-from xproxy.cli.main import main
+import sys
+
+
+def main() -> None:
+    """Run what the arguments ask for."""
+    # A supervisor is small because it imports little: hence the imports are here.
+    from xproxy.supervisor.main import is_supervisor, supervise
+
+    if is_supervisor(sys.argv):
+        sys.exit(supervise())
+    from xproxy.cli.main import main as command_line
+
+    command_line()
+
 
 if __name__ == "__main__":
     main()

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests.process.product import kill_all
 from xproxy.cli.main import main
 
 PATIENCE = 60
@@ -28,7 +29,11 @@ def _running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Start ``xproxy run``; gives the process and the port of its listener."""
     command = [sys.executable, "-m", "xproxy", "run", *arguments]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         try:
             assert process.stdout is not None
@@ -36,7 +41,7 @@ def _running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
             assert line, process.stderr.read() if process.stderr else ""
             yield process, int(line.rpartition(":")[2])
         finally:
-            process.kill()
+            kill_all(process)
 
 
 def _status(port: int) -> bytes:
@@ -95,7 +100,9 @@ def test_quick_mode_prints_a_line_a_request(terminal: bool, option: str | None) 
     command += ["--upstream", "127.0.0.1:9", *options]
     with (
         open(ours, "rb", buffering=0) as output,
-        subprocess.Popen(command, stdout=theirs, stderr=subprocess.DEVNULL) as process,
+        subprocess.Popen(
+            command, stdout=theirs, stderr=subprocess.DEVNULL, start_new_session=True
+        ) as process,
     ):
         try:
             os.close(theirs)
@@ -107,7 +114,7 @@ def test_quick_mode_prints_a_line_a_request(terminal: bool, option: str | None) 
             assert "127.0.0.1:9 " in line
             assert len(line) < 500
         finally:
-            process.kill()
+            kill_all(process)
 
 
 def _lines(output: io.FileIO) -> Iterator[str]:

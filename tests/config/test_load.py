@@ -124,7 +124,7 @@ def test_every_mistake_is_found_at_once(findings: Callable[[str], list[str]]) ->
         assert right in wrong
         wrong = wrong.replace(right, other, 1)
     assert findings(wrong) == [
-        '2:10: workers: expected a whole number, found "yes"',
+        '2:10: workers: expected auto or a whole number, found "yes"; allowed: auto',
         "5:5: listeners[0].adress: unknown key (did you mean `address`?); allowed: name, address, codecs, "
         "fallback, filters, routes, normalize_path, merge_slashes, path_with_escaped_slashes_action, "
         "proxy_protocol, tls, server_first, timeouts, limits, reuse_port, backlog",
@@ -272,8 +272,8 @@ def test_one_mistake(
         ),
         ("a: 1\na: 2", ["2:1: a: key given twice; the first one is in line 1"]),
         (
-            BASE.format(listener="", route="{cluster: c}", cluster="") + "workers: 2",
-            ["6:10: workers: must be one of 1, found the number 2"],
+            BASE.format(listener="", route="{cluster: c}", cluster="") + "workers: 257",
+            ["6:10: workers: must be <= 256, found the number 257"],
         ),
     ],
 )

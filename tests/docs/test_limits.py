@@ -20,6 +20,7 @@ import trio
 from tests.docs.pages import ROOT
 from tests.docs.tables import Row, code, table
 from tests.live import PATIENCE
+from tests.process.product import kill_all
 from xproxy.config.schema import (
     CircuitBreakersConfig,
     ClusterConfig,
@@ -279,6 +280,7 @@ def _proxy(config: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -307,7 +309,7 @@ async def test_who_exceeds_a_bound_gets_what_the_page_says(tmp_path: Path) -> No
                 process.send_signal(signal.SIGTERM)
                 assert await trio.to_thread.run_sync(process.wait) == 0
             finally:
-                process.kill()
+                kill_all(process)
         nursery.cancel_scope.cancel()
 
 

@@ -357,7 +357,7 @@ def under_attack(
     clock: Callable[[], float] = time.perf_counter,
 ) -> Found:
     """Run one attack beside a good client, whose requests are timed by ``clock``."""
-    before, cpu, resident = counters(proxy), cpu_of(proxy.process.pid), proxy.resident
+    before, cpu, resident = counters(proxy), cpu_of(proxy.worker), proxy.resident
     command = [sys.executable, __file__, "--attack", name, str(proxy.port), str(connections)]
     attackers = subprocess.Popen(
         [*command, str(seconds)], stdout=subprocess.PIPE, text=True, cwd=ROOT
@@ -381,7 +381,7 @@ def under_attack(
         statistics.median(taken),
         most - resident,
         outcome,
-        cpu_of(proxy.process.pid) - cpu,
+        cpu_of(proxy.worker) - cpu,
         time.perf_counter() - begin,
         {k: v - before.get(k, 0) for k, v in after.items() if v != before.get(k, 0)},
         len(taken),
@@ -409,10 +409,10 @@ def measure(proxy: Product, names: Sequence[str], sizes: Sequence[int], seconds:
         print(f"from {connections} connections, {seconds:g} s each")
         ratios = []
         for name in names:
-            cpu = cpu_of(proxy.process.pid)
+            cpu = cpu_of(proxy.worker)
             taken = good_client(proxy.ports["good"], min(3.0, seconds))
             alone = statistics.median(taken)
-            cost = (cpu_of(proxy.process.pid) - cpu) / len(taken)
+            cost = (cpu_of(proxy.worker) - cpu) / len(taken)
             found = under_attack(proxy, name, connections, seconds)
             ratios.append(found.median / alone)
             print(report(name, alone, cost, found), flush=True)

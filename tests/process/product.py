@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import os
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -97,6 +98,20 @@ def resident_bytes(pid: int) -> int:
     return int(found[1]) * 1024
 
 
+def workers_of(supervisor: int) -> list[int]:
+    """Return the processes that serve, in the order of their start."""
+    return [
+        int(pid)
+        for pid in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    ]
+
+
+def kill_all(process: subprocess.Popen[Any]) -> None:  # Any: of text or of bytes
+    """End a process that was started in a session of its own, and all that it has started; whatever it does."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 @attrs.define(eq=False)
 class Product:
     """A running proxy."""
@@ -110,13 +125,18 @@ class Product:
     admin: int
 
     @property
+    def worker(self) -> int:
+        """The process that serves: of several the one that was started first."""
+        return workers_of(self.process.pid)[0]
+
+    @property
     def port(self) -> int:
         """The port of the listener ``edge``."""
         return self.ports["edge"]
 
     @property
     def resident(self) -> int:
-        return resident_bytes(self.process.pid)
+        return resident_bytes(self.worker)
 
     def work(self) -> float:
         """Return the processor time of its process so far, in seconds.
@@ -125,11 +145,11 @@ class Product:
         whomever, however busy the machine is with other work.
         """
         # CPUCLOCK_SCHED of a process, as clock_getcpuclockid(3) makes it, which Python does not have.
-        return time.clock_gettime(~self.process.pid << 3 | 2)
+        return time.clock_gettime(~self.worker << 3 | 2)
 
     @property
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return len(os.listdir(f"/proc/{self.worker}/fd"))
 
     def page(self, path: str) -> str:
         """Return a page of the admin interface."""
@@ -226,6 +246,7 @@ def product(
             text=True,
             cwd=ROOT,
             env={**os.environ, **(environment or {})},
+            start_new_session=True,
         )
     try:
         ports = {}
@@ -235,8 +256,7 @@ def product(
                 ports[name] = int(address.rpartition(":")[2])
         yield Product(process, config, ports, log, admin)
     finally:
-        if process.poll() is None:
-            process.kill()
+        kill_all(process)
         process.wait()
         assert process.stdout is not None
         process.stdout.close()

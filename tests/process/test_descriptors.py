@@ -79,4 +79,4 @@ def test_silent_clients_take_nothing_from_one_that_was_there_before(
 def test_the_soft_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
     with upstream("web") as port, product(configuration(port), tmp_path) as proxy:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        assert resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+        assert resource.prlimit(proxy.worker, resource.RLIMIT_NOFILE) == (hard, hard)

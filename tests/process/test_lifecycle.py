@@ -227,7 +227,7 @@ def test_sigterm_is_seen_while_a_reload_waits_for_its_file(web: int, tmp_path: P
         proxy.config.unlink()
         os.mkfifo(proxy.config)  # nobody will ever write into it
         proxy.process.send_signal(signal.SIGHUP)
-        eventually(lambda: waits_for_a_pipe(proxy.process.pid), "the reload")
+        eventually(lambda: waits_for_a_pipe(proxy.worker), "the reload")
         assert proxy.stat("listener.edge.downstream_cx_total") == 0, "it goes on serving"
         assert proxy.end() == 0
 

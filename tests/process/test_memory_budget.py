@@ -148,7 +148,7 @@ ATTACKS: Final[Sequence[Attack]] = (
 
 def largest(proxy: Product) -> int:
     """Return the most that the process ever held."""
-    status = Path(f"/proc/{proxy.process.pid}/status").read_text()
+    status = Path(f"/proc/{proxy.worker}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found is not None
     return int(found[1]) * 1024

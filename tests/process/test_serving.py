@@ -168,12 +168,12 @@ class Peak:
 
     def __enter__(self) -> Peak:
         # Reading the kernel's own high-water mark misses nothing between two looks (proc(5), clear_refs).
-        Path(f"/proc/{self._proxy.process.pid}/clear_refs").write_text("5")
+        Path(f"/proc/{self._proxy.worker}/clear_refs").write_text("5")
         self._before = self._proxy.resident
         return self
 
     def __exit__(self, *_: object) -> None:
-        status = Path(f"/proc/{self._proxy.process.pid}/status").read_text()
+        status = Path(f"/proc/{self._proxy.worker}/status").read_text()
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
         assert found is not None
         self.growth = int(found[1]) * 1024 - self._before

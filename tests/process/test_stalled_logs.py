@@ -17,7 +17,14 @@ from typing import Final
 import attrs
 import pytest
 
-from tests.process.product import PATIENCE, eventually, resident_bytes, unused_port
+from tests.process.product import (
+    PATIENCE,
+    eventually,
+    kill_all,
+    resident_bytes,
+    unused_port,
+    workers_of,
+)
 from xproxy.observe.log_rate import ALIKE_LINES, ALIKE_SECONDS
 from xproxy.observe.log_writer import MAX_PENDING_BYTES
 
@@ -69,14 +76,16 @@ def running(folder: Path, log: str, stderr: int) -> Iterator[Running]:
     config = folder / "proxy.yaml"
     config.write_text(CONFIG.format(port=port, admin=admin, log=log))
     command = [sys.executable, "-m", "xproxy", "run", "-c", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True
+    ) as process:
         try:
             assert process.stdout is not None
             for _ in range(2):
                 assert process.stdout.readline()
             yield Running(process, port, admin)
         finally:
-            process.kill()
+            kill_all(process)
 
 
 @contextmanager
@@ -132,12 +141,12 @@ def test_a_stalled_reader_of_standard_error_holds_nobody(
 ) -> None:
     with unread_pipe() as stderr, running(tmp_path, log, stderr) as proxy:
         assert proxy.get() == "fine"
-        before = resident_bytes(proxy.process.pid)
+        before = resident_bytes(workers_of(proxy.process.pid)[0])
         for _ in range(times):
             load(proxy)
         assert proxy.get() == "fine"
         assert proxy.stat(f"log.stderr.{counter}") > 100
-        assert resident_bytes(proxy.process.pid) - before < HELD
+        assert resident_bytes(workers_of(proxy.process.pid)[0]) - before < HELD
         ends_in_time(proxy)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterable
+from typing import Literal
 
 import attrs
 import click
@@ -16,9 +18,21 @@ from xproxy.config.load import simple
 from xproxy.config.schema import Config, FilterConfig
 from xproxy.filters.access_log import AccessLog
 from xproxy.proxy.config_file import ConfigFile
+from xproxy.proxy.overseen import NoSupervisor, Overseen
 from xproxy.registry import default_registry
+from xproxy.supervisor.table import MOST_WORKERS
 
 _log = logging.getLogger(__name__)
+
+
+def _workers(
+    _context: click.Context, _parameter: click.Parameter, value: str | None
+) -> int | Literal["auto"] | None:
+    if value is None or value == "auto":
+        return "auto" if value else None
+    if value.isascii() and value.isdigit() and 1 <= int(value) <= MOST_WORKERS:
+        return int(value)
+    raise click.BadParameter(f"expected auto or a number from 1 to {MOST_WORKERS}, not {value!r}")
 
 
 @click.command()
@@ -45,6 +59,12 @@ _log = logging.getLogger(__name__)
     default=None,
     help="Without a file: print a line for each request. Default: at a terminal.",
 )
+@click.option(
+    "--workers",
+    metavar="N|auto",
+    callback=_workers,
+    help="Processes that share the ports; auto: one a core.  [default: what the file says, else 1]",
+)
 def run(
     path: str | None,
     listen: str | None,
@@ -52,11 +72,17 @@ def run(
     log_level: str,
     log_format: str,
     show_requests: bool | None,
+    workers: int | Literal["auto"] | None,
 ) -> None:
     """Run the proxy, from a file or from --listen and --upstream.
 
-    Prints one line a listener when ready. SIGTERM and SIGINT drain and end it; SIGHUP reads the file again.
+    Prints one line a listener when ready. SIGTERM and SIGINT drain and end it, a second one cuts off what is in
+    flight. SIGHUP reads the file again.
     """
+    try:
+        overseer = Overseen.from_environment()
+    except NoSupervisor as exc:
+        raise click.ClickException(str(exc)) from exc
     log_stats = configure_logging(log_level, log_format)
     registry = default_registry()
     if path is not None and not listen and not upstreams:
@@ -65,14 +91,28 @@ def run(
             config = file.read()
         except InvalidConfig as exc:
             raise _Refused(exc.shown()) from exc
-        run_proxy(config, registry, file, log_stats)
+        load: ConfigFile | None = file
     elif path is None and listen is not None and upstreams:
         config = _simple(listen, upstreams)
         if show_requests is None:
             show_requests = sys.stdout.isatty()
-        run_proxy(_telling(config) if show_requests else config, registry, None, log_stats)
+        config, load = _telling(config) if show_requests else config, None
     else:
         raise click.UsageError("give either -c FILE, or --listen and at least one --upstream")
+    if overseer is not None:
+        wanted = config.workers if workers is None else workers
+        _say_hello(overseer, wanted, log_format, log_level)
+    run_proxy(config, registry, load, log_stats, overseer)
+
+
+def _say_hello(
+    overseer: Overseen, workers: int | Literal["auto"], log_format: str, log_level: str
+) -> None:
+    count = len(os.sched_getaffinity(0)) if workers == "auto" else workers
+    try:
+        overseer.hello(count, log_format=log_format, log_level=log_level)
+    except NoSupervisor as exc:
+        raise click.ClickException(str(exc)) from exc
 
 
 def _warn(warnings: Iterable[Finding]) -> None:

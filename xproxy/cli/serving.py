@@ -11,6 +11,7 @@ import trio
 from xproxy.admin.handler import admin_handler
 from xproxy.config.schema import Config
 from xproxy.model.errors import XproxyError
+from xproxy.proxy.overseen import Overseen
 from xproxy.proxy.reload import Load
 from xproxy.proxy.runtime import serve
 from xproxy.registry import Registry
@@ -21,11 +22,12 @@ def run_proxy(
     registry: Registry,
     reload: Load | None,
     log_stats: object | None = None,
+    overseer: Overseen | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT has drained the proxy. Raises ClickException for what a user can mend."""
     failures: list[Exception] = []
     try:
-        trio.run(_serve, config, registry, reload, log_stats)
+        trio.run(_serve, config, registry, reload, log_stats, overseer)
     except* (OSError, XproxyError) as group:
         failures = list(leaves(group.exceptions))
     if failures:
@@ -38,6 +40,7 @@ async def _serve(
     registry: Registry,
     reload: Load | None,
     log_stats: object | None,
+    overseer: Overseen | None,
 ) -> None:
     async with trio.open_nursery() as nursery:
         start = functools.partial(
@@ -47,6 +50,7 @@ async def _serve(
             reload=reload,
             admin=admin_handler,
             log_stats=log_stats,
+            overseer=overseer,
         )
         for line in await nursery.start(start):
             click.echo(line)

@@ -16,6 +16,21 @@ DESCRIBED_BY: Final = "__described_by__"
 """Attribute of a class that was made at run time: the class whose source has its docstrings."""
 
 
+@attrs.frozen
+class Unless:
+    """A validator of all values but one word, which stands for a value that is found out later."""
+
+    word: str
+    validator: Any  # Any: attrs' validators have private types
+
+    def __call__(
+        self, instance: object, attribute: attrs.Attribute[Any], value: object
+    ) -> None:  # Any: a field of any type
+        """See attrs' validators. Raises ValueError."""
+        if value != self.word:
+            self.validator(instance, attribute, value)
+
+
 def config_fields(cls: type) -> tuple[attrs.Attribute[Any], ...]:  # Any: fields have any type
     """Return the attrs fields of ``cls`` that are keys: all but private ones and those not in ``__init__``.
 

@@ -13,6 +13,7 @@ from xproxy.config.checks import dialects
 from xproxy.config.codecs import options_class
 from xproxy.config.dump import Plain, plain
 from xproxy.config.fields import (
+    Unless,
     alternatives,
     class_doc,
     config_fields,
@@ -266,6 +267,6 @@ def _flat(
 ) -> list[Any]:  # Any: attrs' validator classes are private; looked at by their fields
     if isinstance(validator, _AND):
         return [inner for part in validator._validators for inner in _flat(part)]
-    if isinstance(validator, _OPTIONAL):
+    if isinstance(validator, (_OPTIONAL, Unless)):
         return _flat(validator.validator)
     return [validator] if validator is not None else []

@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import attrs
-from attrs import field
-from attrs.validators import ge, gt, in_, le, min_len, optional
+from attrs import field, validators
+from attrs.validators import ge, gt, le, min_len, optional
 
+from xproxy.config.fields import Unless
 from xproxy.config.tls import ClusterTlsConfig, ListenerTlsConfig
 from xproxy.model.address import Address
 from xproxy.model.limits import KIB, MIB, Duration, Size
 from xproxy.model.secrets import DEFAULT_SECRETS, SecretNames
+from xproxy.supervisor.table import MOST_WORKERS
 
 
 def _seconds(value: float) -> Any:  # Any: what attrs.field returns is the field's own type to mypy
@@ -386,6 +388,18 @@ class OverloadConfig:
 
 
 @attrs.frozen(kw_only=True)
+class TakeoverConfig:
+    """How a new process takes the place of this one (`xproxy upgrade`)."""
+
+    generations: int = field(default=4, validator=[ge(1), le(64)])
+    """Former ones that may still serve something; with so many a further upgrade is refused."""
+    patience: Duration = _seconds(900.0)
+    """A former one ends so long after it was followed, whatever it still serves. 0: it waits for ever."""
+    canary: Duration = _seconds(1.0)
+    """The new one must serve the first connections for so long before the others follow. 0: they do at once."""
+
+
+@attrs.frozen(kw_only=True)
 class Config:
     """A whole configuration file."""
 
@@ -401,7 +415,11 @@ class Config:
     """What the process keeps back."""
     redaction: SecretNames = DEFAULT_SECRETS
     """What is hidden where this configuration is shown. Access logs have a ``redaction`` of their own."""
-    workers: int = field(default=1, validator=in_([1]))
-    """Processes that share the ports. This version runs one."""
+    workers: Literal["auto"] | int = field(
+        default=1, validator=Unless("auto", validators.and_(ge(1), le(MOST_WORKERS)))
+    )
+    """Processes that share the ports, and all work. ``auto``: one for each core that there is. Read at the start."""
+    takeover: TakeoverConfig = TakeoverConfig()
+    """How a new process takes the place of this one."""
     checked_with: object = field(default=None, init=False, eq=False, repr=False)
     """The registry with which this very value was found to be right; None: it has not been checked. No key."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import trio
@@ -41,12 +41,18 @@ class ActiveListener:
         ids: Iterator[int],
         descriptors: Descriptors | None = None,
         stats: DownstreamStats | None = None,
+        also: Sequence[socket.socket] = (),
+        release: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         """``descriptors`` None: its clients may have them all.
 
-        ``stats``: of the listener of this name whose place it takes, which count on.
+        ``stats``: of the listener of this name whose place it takes, which count on. ``also``: sockets at the same
+        place whose queues it serves too. ``release`` is called when it accepts no more, and says whether what waits
+        in its queue is its own to serve.
         """
         self.socket = sock
+        self._also = tuple(also)
+        self._release = release
         self.plan = plan
         self.stats = stats or DownstreamStats()
         self.chains = FilterChains(plan, self.stats)
@@ -85,21 +91,39 @@ class ActiveListener:
             async with trio.open_nursery() as self._nursery:
                 task_status.started()
                 await self._accept()
+                if self._release is not None and not self.handed_on:
+                    self.handed_on = not await self._release()
                 # Whoever has connected is served; whoever connects from now on is refused, and waits for nobody.
-                if not self.handed_on:
-                    accept_waiting(self.socket, self._take)
-                self.socket.close()
+                for sock in (self.socket, *self._also):
+                    if not self.handed_on:
+                        accept_waiting(sock, self._take)
+                    sock.close()
         finally:
             self._nursery = None
-            self.socket.close()
+            self.close()
             self.ended.set()
+
+    def copies(self) -> Sequence[socket.socket]:
+        """Return copies of its sockets, for a listener that takes its place."""
+        return [sock.dup() for sock in (self.socket, *self._also)]
+
+    def close(self) -> None:
+        """Close its sockets. Idempotent."""
+        for sock in (self.socket, *self._also):
+            sock.close()
 
     async def _accept(self) -> None:
         while not self._stopped:
             with trio.CancelScope() as self._accepting:
                 if self._resumed is not None:
                     await self._resumed.wait()
-                await accept_forever(self.socket, self.config.name, self._take)
+                if self._also:
+                    async with trio.open_nursery() as nursery:
+                        for sock in self._also:
+                            nursery.start_soon(accept_forever, sock, self.config.name, self._take)
+                        await accept_forever(self.socket, self.config.name, self._take)
+                else:
+                    await accept_forever(self.socket, self.config.name, self._take)
                 return
 
     def pause(self) -> None:

@@ -37,7 +37,7 @@ class Reloader:
     ``load`` runs in a thread, unless it is a file, which is read by a process of its own.
     """
 
-    __slots__ = ("_again", "_load", "_nursery", "_readers", "_runtime", "_scope")
+    __slots__ = ("_again", "_load", "_nursery", "_readers", "_runtime", "_scope", "_told")
 
     def __init__(self, runtime: Reloadable, load: Load | None, nursery: trio.Nursery) -> None:
         self._runtime = runtime
@@ -47,11 +47,18 @@ class Reloader:
         self._readers = trio.CapacityLimiter(MOST_READERS)
         self._scope: trio.CancelScope | None = None
         self._again = False
+        self._told: list[trio.Event] = []
 
-    def ask(self) -> None:
-        """Begin a reload, or note that another is wanted. Never blocks."""
+    def ask(self, told: trio.Event | None = None) -> None:
+        """Begin a reload, or note that another is wanted. Never blocks.
+
+        ``told`` is set when no reload is under way any more, however they went.
+        """
+        if told is not None:
+            self._told.append(told)
         if self._load is None:
             _logger.warning("SIGHUP: there is no configuration file to reload")
+            self._tell()
         elif self._scope is not None:
             self._again = True
         else:
@@ -71,6 +78,12 @@ class Reloader:
                 self._again = False
                 await self._reload(load)
         self._scope = None
+        self._tell()
+
+    def _tell(self) -> None:
+        for told in self._told:
+            told.set()
+        self._told.clear()
 
     async def _reload(self, load: Load) -> None:
         config: Config | None = None

@@ -6,13 +6,11 @@ connection ▸ stream}. Whatever is started for something dies with it.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import logging
 import math
-import os
-import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 
 import attrs
@@ -32,16 +30,18 @@ from xproxy.observe.takeover import TakeoverStatus
 from xproxy.proxy.active_listener import ActiveListener, connection_ids
 from xproxy.proxy.build import Tools, assemble, make_service
 from xproxy.proxy.collector import Collector
+from xproxy.proxy.listener_source import ListenerSource, OwnListeners
 from xproxy.proxy.memory import default_held_bytes, give_back, give_back_freed_memory
-from xproxy.proxy.reload import Load, Reloader
+from xproxy.proxy.overseen import Overseen
+from xproxy.proxy.reload import Load
 from xproxy.proxy.shedding import Shedding
 from xproxy.proxy.snapshot import ListenerPlan, Snapshot
+from xproxy.proxy.steering import Signals, Steering, receive_signals
 from xproxy.registry import Registry
 from xproxy.stream.exchange import Handler
 from xproxy.stream.lifetime import SupportsStatistics
 from xproxy.transport.breather import Breather, unhurried
 from xproxy.transport.descriptors import raise_limit
-from xproxy.transport.listener import open_listener
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
 from xproxy.upstream.cluster import Cluster
@@ -55,7 +55,13 @@ _ADMIN = "(admin)"
 class Runtime:
     """A proxy in this process. ``run`` owns everything; the other methods may be called while it runs."""
 
-    def __init__(self, registry: Registry, random: Random | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        random: Random | None = None,
+        source: ListenerSource | None = None,
+    ) -> None:
+        """``source``: where listening sockets come from; None: they are opened here."""
         self.poller = Poller()
         self.timers = Timers()
         self.detections = DetectCounters()
@@ -66,6 +72,12 @@ class Runtime:
         self.generation = 0
         """How many configurations have been in force."""
         self.draining = False
+        self.workers = 1
+        """How many processes like this one share the machine's memory."""
+        self.accepting = trio.Event()
+        """Set when listeners accept: at once, unless ``hold`` was called before."""
+        self.accepting.set()
+        self._source: ListenerSource = source or OwnListeners()
         spread = random or Random()  # noqa: S311  # spreads load; guards nothing
         self.ticker = Ticker()
         self._tools = Tools(
@@ -124,9 +136,22 @@ class Runtime:
         finally:
             self._nursery = None
             for listener in self.listeners.values():
-                listener.socket.close()
+                listener.close()
             self.poller.close()
             self.ended.set()
+
+    def hold(self) -> None:
+        """Have listeners accept nobody until ``accept``; who connects waits in their queues. Idempotent."""
+        if self.accepting.is_set():
+            self.accepting = trio.Event()
+        for listener in self.listeners.values():
+            listener.pause()
+
+    def accept(self) -> None:
+        """Let listeners accept, after ``hold``. Idempotent."""
+        self.accepting.set()
+        for listener in self.listeners.values():
+            listener.resume()
 
     def stop(self) -> None:
         """Drain and end. Idempotent."""
@@ -171,7 +196,7 @@ class Runtime:
             for name, plan in plans.items():
                 active = self.listeners.get(name)
                 if active is None or active.config.address != plan.config.address:
-                    opened[name] = self._open(plan)
+                    opened[name] = await self._open(plan)
             for cluster in new.clusters.values():
                 if id(cluster) not in self._scopes:
                     started.append(cluster)
@@ -182,7 +207,9 @@ class Runtime:
                     await self._start(part, part.run)
         except BaseException:
             for listener in opened.values():
-                listener.socket.close()
+                listener.close()
+                if not self._has(listener.config.address):
+                    self._source.forget(listener.config)
             for thing in started:
                 self._end(thing)
             raise
@@ -219,7 +246,7 @@ class Runtime:
         self.generation += 1
         overload = new.config.overload
         self.poller.descriptors.keep(overload.reserved_descriptors)
-        self.poller.held.bound(overload.max_held_bytes or default_held_bytes())
+        self.poller.held.bound(overload.max_held_bytes or default_held_bytes() // self.workers)
         self._live.append(new)
         for name, active in list(self.listeners.items()):
             plan = plans.get(name)
@@ -247,6 +274,8 @@ class Runtime:
         for name, active in opened.items():
             self.listeners[name] = active
             self.metrics.add("listener", name, active.stats)
+            if not self.accepting.is_set():
+                active.pause()
             self._nursery.start_soon(active.run)
         for name in gone:
             self.metrics.remove("cluster", name)
@@ -269,24 +298,40 @@ class Runtime:
         self._always.add((kind, name))
         self.metrics.add(kind, name, stats)
 
-    def _open(self, plan: ListenerPlan) -> ActiveListener:
+    async def _open(self, plan: ListenerPlan) -> ActiveListener:
         config = plan.config
-        sock = self._inherited(config.address) or open_listener(
-            config.address, backlog=config.backlog, reuse_port=config.reuse_port
-        )
+        inherited = self._inherited(config.address)
+        is_admin = config.name == _ADMIN
+        if inherited is not None:
+            sock, *also = inherited
+        else:
+            sock, *also = await self._source.open(config, single=is_admin)
         # The admin can be reached when there is nothing left for clients.
-        kept = None if config.name == _ADMIN else self.poller.descriptors
+        kept = None if is_admin else self.poller.descriptors
         before = self.listeners.get(config.name)
         stats = before.stats if before is not None else None
-        return ActiveListener(sock, plan, self.poller, self.timers, self._ids, kept, stats)
+        return ActiveListener(
+            sock,
+            plan,
+            self.poller,
+            self.timers,
+            self._ids,
+            kept,
+            stats,
+            also=also,
+            release=functools.partial(self._source.release, config),
+        )
 
-    def _inherited(self, address: Address) -> socket.socket | None:
+    def _inherited(self, address: Address) -> Sequence[socket.socket] | None:
         # A listener was renamed, or two change places: who has the address now is about to leave it, as no file has
         # two for one address. The socket is handed on, with what waits in its queue.
         for name, active in self.listeners.items():
             if name != _ADMIN and _same_place(active.config.address, address):
-                return active.socket.dup()
+                return active.copies()
         return None
+
+    def _has(self, address: Address) -> bool:
+        return any(_same_place(one.config.address, address) for one in self.listeners.values())
 
     def _admin_plan(self, config: AdminConfig, handler: Handler) -> ListenerPlan:
         listener = ListenerConfig(
@@ -368,17 +413,14 @@ class Runtime:
             await listener.ended.wait()
         listener.cut()
         self._ending.discard(listener)
-        self._unlink(listener.config.address)
-
-    def _unlink(self, address: Address) -> None:
         # The file of a Unix socket outlives it; whoever listens there now keeps it.
-        if address.is_unix and not any(
+        address = listener.config.address
+        if not any(
             _same_place(active.config.address, address)
             for active in self.listeners.values()
             if not active.chains.main.draining
         ):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(address.path)
+            self._source.ended(listener.config)
 
 
 @attrs.frozen(eq=False)
@@ -424,6 +466,7 @@ async def serve(
     reload: Load | None = None,
     admin: Callable[[Runtime], Handler] | None = None,
     log_stats: object | None = None,
+    overseer: Overseen | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a proxy until SIGTERM or SIGINT, then drain. SIGHUP puts the configuration that ``reload`` gives in force.
@@ -432,6 +475,9 @@ async def serve(
 
     ``log_stats``: counters of what the process itself logs to standard error.
 
+    ``overseer``: the supervisor that this process is a worker of; it gives the sockets, says when to accept, and what
+    else signals say otherwise. Only the one that it names reports the listeners.
+
     Reports the listeners as ``name address`` when ready. Raises XproxyError if it cannot start: InvalidConfig if
     something is wrong with ``config``.
     """
@@ -439,23 +485,30 @@ async def serve(
     _warn_of_overlaps(config, registry)
     raise_limit()
     give_back_freed_memory()
-    runtime = Runtime(registry)
+    runtime = Runtime(registry, source=overseer)
+    if overseer is not None:
+        runtime.workers = overseer.count
+        runtime.hold()
     runtime.collector.tune()
     if log_stats is not None:
         runtime.show("log", "stderr", log_stats)
     failure: XproxyError | None = None
     # The receiver is outside: a signal that comes while the proxy drains must not end it in the signal's own way.
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with receive_signals() as signals:
         async with trio.open_nursery() as nursery:
             try:
+                if overseer is not None:
+                    await nursery.start(overseer.run)
                 await nursery.start(runtime.run, config, admin)
             except XproxyError as exc:
                 failure = exc  # raised outside the nursery, which would wrap it in a group
             else:
-                task_status.started(
-                    [f"{name} {active.address}" for name, active in runtime.listeners.items()]
-                )
-                nursery.start_soon(_steer, runtime, signals, reload)
+                nursery.start_soon(_steer, runtime, signals, reload, overseer)
+                shown = True
+                if overseer is not None:
+                    shown = await overseer.begin(runtime, runtime.ended, runtime.accepting)
+                lines = [f"{name} {active.address}" for name, active in runtime.listeners.items()]
+                task_status.started(lines if shown else [])
                 await runtime.ended.wait()
             nursery.cancel_scope.cancel()
     if failure is not None:
@@ -476,21 +529,11 @@ def _warn_of_overlaps(config: Config, registry: Registry) -> None:
                 _logger.warning("detection: %s", overlap)
 
 
-async def _steer(runtime: Runtime, signals: AsyncIterator[int], reload: Load | None) -> None:
-    # Nothing in this loop waits for anything but signals: whatever a reload is held up by, SIGTERM is seen.
+async def _steer(
+    runtime: Runtime, signals: Signals, reload: Load | None, overseer: Overseen | None
+) -> None:
     async with trio.open_nursery() as nursery:
-        reloader = Reloader(runtime, reload, nursery)
-        async for number in signals:
-            name = signal.Signals(number).name
-            if runtime.draining:
-                if number == signal.SIGHUP:
-                    _logger.warning("%s: ignored, the proxy drains", name)
-                else:
-                    _logger.warning("%s again: what is in flight is cut off", name)
-                    runtime.cut()
-            elif number == signal.SIGHUP:
-                reloader.ask()
-            else:
-                _logger.info("%s: draining", name)
-                reloader.cancel()
-                runtime.stop()
+        steering = Steering(runtime, reload, nursery)
+        if overseer is not None:
+            overseer.steer(steering)
+        await signals.steer(steering, lambda: overseer is None or overseer.alone)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import logging
-import os
 import socket
-import stat
 import struct
 import sys
 from collections.abc import Callable
@@ -18,6 +15,7 @@ import trio
 
 from xproxy.model.address import Address
 from xproxy.model.errors import XproxyError
+from xproxy.supervisor.sockets import CannotListen, Place, open_socket
 
 _logger = logging.getLogger(__name__)
 
@@ -63,55 +61,11 @@ def open_listener(address: Address, *, backlog: int, reuse_port: bool = False) -
 
     A Unix path that nobody listens on any more is taken over.
     """
-    where: str | tuple[str, int]
-    if address.is_unix:
-        family, where = socket.AF_UNIX, address.path
-    else:
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        where = (address.host, address.port)
+    place = Place(address.host, address.port, address.path)
     try:
-        if address.is_unix:
-            _remove_stale(address.path)
-        sock = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as exc:
-        raise ListenError(f"cannot listen on {address}: {exc.strerror or exc}") from exc
-    try:
-        if not address.is_unix:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if reuse_port:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if sock.family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.setblocking(False)
-        sock.bind(where)
-        sock.listen(backlog)
-    except OSError as exc:
-        sock.close()
-        raise ListenError(f"cannot listen on {address}: {exc.strerror or exc}") from exc
-    return sock
-
-
-def _remove_stale(path: str) -> None:
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise ListenError(f"cannot listen on unix:{path}: the file is there and is no socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except (ConnectionRefusedError, FileNotFoundError):
-            pass
-        except BlockingIOError:
-            raise ListenError(
-                f"cannot listen on unix:{path}: another process listens there"
-            ) from None
-        else:
-            raise ListenError(f"cannot listen on unix:{path}: another process listens there")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
+        return open_socket(place, backlog=backlog, reuse_port=reuse_port)
+    except CannotListen as exc:
+        raise ListenError(str(exc)) from exc
 
 
 async def accept_forever(

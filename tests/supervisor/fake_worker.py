@@ -1,0 +1,83 @@
+"""A worker that speaks with its supervisor and is no proxy: quick to start, and as bad as it is told to be.
+
+``python fake_worker.py FOLDER KEY=VALUE…``: it writes what it hears into ``FOLDER/heard``, a JSON object a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from xproxy.supervisor import messages
+
+
+class FakeWorker:
+    def __init__(self, folder: Path, options: dict[str, str]) -> None:
+        self.folder = folder
+        self.options = options
+        self.sock = socket.socket(fileno=int(os.environ[messages.SUPERVISOR]))
+        self.sock.setblocking(True)
+        self.sockets: list[socket.socket] = []
+        welcome = self.hear()
+        self.index, self.generation = welcome["index"], welcome["generation"]
+
+    def note(self, **what: object) -> None:
+        line = json.dumps({"pid": os.getpid(), **what}) + "\n"
+        with (self.folder / "heard").open("a") as file:
+            file.write(line)
+
+    def hear(self) -> dict[str, Any]:
+        heard = messages.receive(self.sock)
+        if heard is None:
+            self.note(kind="end")
+            while True:
+                time.sleep(60)  # a worker whose supervisor is gone goes on
+        message, found = heard
+        self.sockets += [socket.socket(fileno=one) for one in found]
+        self.note(**message, sockets=[list(one.getsockname()) for one in self.sockets])
+        return message
+
+    def listen(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        place = {"path": address[5:]} if host == "unix" else {"host": host, "port": int(port)}
+        question = {"kind": "listen", "id": 1, "name": "web", "backlog": 16, **place}
+        messages.send(self.sock, question)
+        answer = self.hear()
+        if answer["kind"] == "refused":
+            print(answer["why"], file=sys.stderr)
+            sys.exit(1)
+
+    def run(self) -> None:
+        options = self.options
+        if "exits" in options:
+            sys.exit(int(options["exits"]))
+        hello = {"kind": "hello", "v": 1, "workers": int(options.get("workers", "1"))}
+        messages.send(self.sock, {**hello, "log_format": "json", "log_level": "info"})
+        if "listen" in options:
+            self.listen(options["listen"])
+        messages.send(self.sock, {"kind": "prepared"})
+        while True:
+            message = self.hear()
+            if message["kind"] == "start" and "dies" in options:
+                os.kill(os.getpid(), signal.SIGKILL)
+            elif message["kind"] == "start" and message.get("announce"):
+                print("ready", flush=True)
+            elif message["kind"] == "reload":
+                messages.send(self.sock, {"kind": "reloaded"})
+            elif message["kind"] == "cut" or (
+                message["kind"] == "drain" and "stubborn" not in options
+            ):
+                sys.exit(int(options.get("code", "0")))
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    FakeWorker(Path(sys.argv[1]), dict(one.split("=", 1) for one in sys.argv[2:])).run()

@@ -1,0 +1,376 @@
+"""A worker's side of its supervisor: what it asks for, and what it is told.
+
+Where the supervisor has died, the worker goes on: it opens its own sockets from then on, and heeds the signals that
+came from there before.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import logging
+import os
+import select
+import socket
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Final, TypeAlias
+
+import attrs
+import trio
+
+from xproxy.config.schema import ListenerConfig
+from xproxy.proxy.handover import Handover, Runs
+from xproxy.proxy.listener_source import OwnListeners
+from xproxy.proxy.steering import Steering
+from xproxy.supervisor import messages
+from xproxy.supervisor.messages import flag, number, text
+from xproxy.transport.listener import ListenError
+
+_logger = logging.getLogger(__name__)
+
+PATIENCE: Final = 10.0
+"""Seconds for the supervisor to answer; it does nothing that takes long."""
+MOST_WAITING: Final = 1024
+"""Messages that a supervisor has not read; with more it counts as lost."""
+
+Answer: TypeAlias = tuple[dict[str, object], list[int]]
+
+
+class NoSupervisor(Exception):
+    """The environment names a supervisor, but there is none."""
+
+
+@attrs.define(eq=False)
+class _Question:
+    """Something asked of the supervisor."""
+
+    answered: trio.Event = attrs.field(factory=trio.Event)
+    answer: Answer | None = None
+    """None: there was none in time, and none will come."""
+
+
+class Overseen:
+    """The worker as its supervisor knows it. Also a ListenerSource."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        channel: socket.socket | None = None,
+        handover: Handover | None = None,
+    ) -> None:
+        """``sock``: our end of the control socket, the first message already in it. ``channel``: to whom we follow.
+
+        Raises NoSupervisor, OSError, ValueError.
+        """
+        welcome = _first_message(sock)
+        self.index: Final = number(welcome, "index")
+        self.generation: Final = number(welcome, "generation")
+        self.count = number(welcome, "count")
+        """How many workers share the ports; 0: it is ours to say."""
+        self._socket = sock
+        self._channel = channel
+        self._handover = handover or Handover()
+        self._own = OwnListeners()
+        self._questions: dict[int, _Question] = {}
+        self._ids = itertools.count(1)
+        self._unsent: collections.deque[bytes] = collections.deque()
+        self._unsent_more = trio.Event()
+        self._lost = trio.Event()
+        self._start = trio.Event()
+        self._announce = False
+        self._gives = False
+        self._runtime: Runs | None = None
+        self._steering: Steering | None = None
+        self._orders: list[tuple[str, str]] = []
+        """Those that came before there was anybody to obey."""
+        self._nursery: trio.Nursery | None = None
+
+    @classmethod
+    def from_environment(
+        cls,
+        environment: MutableMapping[str, str] = os.environ,
+        handover: Handover | None = None,
+    ) -> Overseen | None:
+        """Return the worker that the environment says we are, and take it out of there; None: we are none.
+
+        Raises NoSupervisor.
+        """
+        control = environment.pop(messages.SUPERVISOR, None)
+        channel = environment.pop(messages.TAKEOVER, None)
+        if control is None:
+            return None
+        try:
+            sock = _inherited(control)
+            return cls(sock, None if channel is None else _inherited(channel), handover)
+        except (OSError, ValueError) as exc:
+            raise NoSupervisor(f"{messages.SUPERVISOR}={control}: {exc}") from exc
+
+    @property
+    def alone(self) -> bool:
+        """The supervisor has died."""
+        return self._lost.is_set()
+
+    def hello(self, workers: int, *, log_format: str = "auto", log_level: str = "info") -> None:
+        """Say that the configuration has been read, and how many workers it wants. Raises NoSupervisor."""
+        if not self.count:
+            self.count = workers
+        elif self.count != workers:
+            _logger.warning("workers: %d hold from the next start, %d run", workers, self.count)
+        message = {
+            "kind": "hello",
+            "v": messages.VERSION,
+            "workers": workers,
+            "log_format": log_format,
+            "log_level": log_level,
+        }
+        try:
+            messages.send(self._socket, message)
+        except OSError as exc:
+            raise NoSupervisor(f"the supervisor has ended: {exc}") from exc
+
+    # ---- life
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Hear what the supervisor says, until cancelled. Its end is not the end of this."""
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                self._nursery.start_soon(self._write)
+                await self._read()
+                _logger.warning("the supervisor has ended: this worker goes on without it")
+                self._lose()
+                await trio.sleep_forever()  # whoever hands over does so to the end
+        finally:
+            self._nursery = None
+            self._lose()
+            self._socket.close()
+
+    async def begin(self, runtime: Runs, ended: trio.Event, accepting: trio.Event) -> bool:
+        """Say that we could accept, and do so when it is time. Returns whether ours is to say where we listen.
+
+        ``ended``, ``accepting``: of the runtime. Returns in any case when it ends.
+        """
+        self._runtime = runtime
+        async with trio.open_nursery() as nursery:
+
+            async def watch(event: trio.Event) -> None:
+                await event.wait()
+                nursery.cancel_scope.cancel()
+
+            for event in (ended, accepting, self._start, self._lost):
+                nursery.start_soon(watch, event)
+            self._say({"kind": "prepared"})
+            if self._channel is not None and self._nursery is not None:
+                channel, self._channel = self._channel, None
+                self._nursery.start_soon(self._take, runtime, channel)
+        if not ended.is_set() and (self._start.is_set() or self._lost.is_set()):
+            runtime.accept()
+        return self._announce
+
+    def steer(self, steering: Steering) -> None:
+        """Let it be told from now on what the supervisor says, and what it has said already."""
+        self._steering = steering
+        orders, self._orders = self._orders, []
+        for kind, name in orders:
+            self._order(kind, name)
+
+    def report(self, progress: Mapping[str, object]) -> None:
+        """Tell whoever has asked for an upgrade how it goes. Never waits."""
+        self._say({**progress, "kind": "report"})
+
+    # ---- listeners
+
+    async def open(self, config: ListenerConfig, *, single: bool) -> Sequence[socket.socket]:
+        """See ListenerSource."""
+        answer = await self._ask(
+            {
+                **_listener("listen", config),
+                "backlog": config.backlog,
+                "reuse_port": config.reuse_port,
+                "single": single,
+            }
+        )
+        if answer is None:
+            if self.alone:
+                return await self._own.open(config, single=single)
+            self.forget(config)
+            raise ListenError(f"cannot listen on {config.address}: the supervisor does not answer")
+        message, found = answer
+        if message["kind"] != "listening" or not found:
+            messages.close_all(found)
+            raise ListenError(text(message, "why", f"cannot listen on {config.address}"))
+        return [socket.socket(fileno=descriptor) for descriptor in found]
+
+    async def release(self, config: ListenerConfig) -> bool:
+        """See ListenerSource."""
+        answer = await self._ask(_listener("release", config))
+        if answer is None:
+            # Nobody can say it. Whoever has handed over knows that there is another one.
+            return not self._gives
+        return flag(answer[0], "last")
+
+    def forget(self, config: ListenerConfig) -> None:
+        """See ListenerSource."""
+        self._say(_listener("release", config))
+
+    def ended(self, config: ListenerConfig) -> None:
+        """See ListenerSource. Paths are the supervisor's to remove, as long as it lives."""
+        if self.alone and not self._gives:
+            self._own.ended(config)
+
+    # ---- messages out
+
+    async def _ask(self, message: dict[str, object]) -> Answer | None:
+        if self.alone:
+            return None
+        question, id_ = _Question(), next(self._ids)
+        self._questions[id_] = question
+        try:
+            self._say({**message, "id": id_})
+            with trio.move_on_after(PATIENCE):
+                await question.answered.wait()
+        except BaseException:
+            if question.answer is not None:
+                messages.close_all(question.answer[1])
+            raise
+        finally:
+            self._questions.pop(id_, None)
+        return question.answer
+
+    def _say(self, message: Mapping[str, object]) -> None:
+        if self.alone:
+            return
+        packed = messages.pack(message)
+        if not self._unsent:
+            try:
+                messages.send_packed(self._socket, packed)
+                return
+            except BlockingIOError:
+                pass
+            except OSError:
+                return  # reading says that it is gone
+        if len(self._unsent) < MOST_WAITING:
+            self._unsent.append(packed)
+            self._unsent_more.set()
+
+    async def _write(self) -> None:
+        while True:
+            await self._unsent_more.wait()
+            self._unsent_more = trio.Event()
+            while self._unsent:
+                await trio.lowlevel.wait_writable(self._socket)
+                try:
+                    messages.send_packed(self._socket, self._unsent[0])
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    self._unsent.clear()
+                    return
+                self._unsent.popleft()
+
+    # ---- messages in
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                heard = messages.receive(self._socket)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket)
+                continue
+            except (OSError, ValueError) as exc:
+                _logger.error("the supervisor cannot be understood: %s", exc)
+                return
+            if heard is None:
+                return
+            try:
+                self._heard(*heard)
+            except ValueError as exc:
+                _logger.error("the supervisor cannot be understood: %s", exc)
+
+    def _lose(self) -> None:
+        self._lost.set()
+        for question in self._questions.values():
+            question.answered.set()
+
+    def _heard(self, message: dict[str, object], found: list[int]) -> None:
+        kind = message["kind"]
+        if kind in ("listening", "refused", "released"):
+            question = self._questions.pop(number(message, "id"), None)
+            if question is not None:
+                question.answer = message, found
+                question.answered.set()
+                return
+        elif kind == "give" and found:
+            self._begin_to_give(socket.socket(fileno=found.pop(0)))
+        elif kind == "start":
+            self._announce = flag(message, "announce")
+            self._start.set()
+        elif kind in ("drain", "cut", "reload"):
+            self._order(str(kind), text(message, "signal", "the supervisor"))
+        messages.close_all(found)
+
+    def _order(self, kind: str, name: str) -> None:
+        if self._steering is None:
+            self._orders.append((kind, name))
+        elif kind == "drain":
+            self._steering.drain(name)
+        elif kind == "cut":
+            self._steering.cut(name)
+        else:
+            told = trio.Event()
+            self._steering.reload(name, told)
+            if self._nursery is not None:
+                self._nursery.start_soon(self._tell_reloaded, told)
+
+    async def _tell_reloaded(self, told: trio.Event) -> None:
+        await told.wait()
+        self._say({"kind": "reloaded"})
+
+    # ---- handing over
+
+    def _begin_to_give(self, channel: socket.socket) -> None:
+        if self._nursery is None or self._runtime is None:
+            channel.close()
+            return
+        self._nursery.start_soon(self._give, self._runtime, channel)
+
+    async def _give(self, runtime: Runs, channel: socket.socket) -> None:
+        self._gives = True
+        await self._handover.give(runtime, channel, self.report)
+
+    async def _take(self, runtime: Runs, channel: socket.socket) -> None:
+        await self._handover.take(runtime, channel, self.report)
+
+
+def _listener(kind: str, config: ListenerConfig) -> dict[str, object]:
+    address = config.address
+    return {
+        "kind": kind,
+        "name": config.name,
+        "host": address.host,
+        "port": address.port,
+        "path": address.path,
+    }
+
+
+def _inherited(descriptor: str) -> socket.socket:
+    # Not for the processes that we start.
+    os.set_inheritable(int(descriptor), False)
+    sock = socket.socket(fileno=int(descriptor))
+    sock.setblocking(False)
+    return sock
+
+
+def _first_message(sock: socket.socket) -> dict[str, object]:
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    if not poll.poll(PATIENCE * 1000):
+        raise NoSupervisor("the supervisor does not say anything")
+    heard = messages.receive(sock)
+    if heard is None:
+        raise NoSupervisor("the supervisor has ended")
+    message, found = heard
+    messages.close_all(found)
+    if message["kind"] != "welcome" or number(message, "v") != messages.VERSION:
+        raise NoSupervisor("the supervisor speaks another version")
+    return message
