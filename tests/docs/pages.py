@@ -33,6 +33,7 @@ WORDS: Final = {
     "toml": set[str](),
     "json": set[str](),
     "text": {"output"},
+    "mermaid": set[str](),
 }
 """Each language with the words that may follow it, beside ``file=NAME``."""
 

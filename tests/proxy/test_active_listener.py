@@ -27,7 +27,7 @@ from xproxy.connection.serial.downstream import SerialDownstream
 from xproxy.connection.standing import Standing
 from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.traits import Role
-from xproxy.proxy.active_listener import connection_ids
+from xproxy.proxy.active_listener import ConnectionIds
 from xproxy.proxy.connection import Connection
 from xproxy.testing import BROKEN, END, Party, play
 from xproxy.testing.proxy import facts_of
@@ -38,9 +38,17 @@ HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")
 
 
 def test_connection_ids_are_unique() -> None:
-    ids = connection_ids()
+    ids = ConnectionIds()
     assert [next(ids) for _ in range(3)] == [1, 2, 3]
-    assert next(connection_ids(7)) == 7
+    assert next(ConnectionIds(7)) == 7
+
+
+def test_ids_go_on_from_those_of_another_process() -> None:
+    ids = ConnectionIds()
+    ids.after(41)
+    assert next(ids) == 42
+    ids.after(7)
+    assert next(ids) == 43
 
 
 async def test_above_the_limit_a_connection_is_closed_at_once_and_counted() -> None:

@@ -21,6 +21,11 @@ class Bindings:
         """See Downstream."""
         return self._bindings.get(key) if self._bindings is not None else None
 
+    @property
+    def binds(self) -> bool:
+        """Whether anything is bound to this connection."""
+        return bool(self._bindings)
+
     def unbind(self, key: object) -> None:
         """See Downstream."""
         if self._bindings is not None:

@@ -1,1 +1,1 @@
-"""A new process takes the place of this one."""
+"""Giving every connection to another process, and taking it: see docs/explanation/takeover.md."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -145,7 +144,7 @@ class ActiveListener:
             return
         connection = self._watch(sock, None)
         if connection is not None:
-            self._begin(connection, self._serve)
+            self.begin(connection, self._serve)
 
     def adopt(self, sock: socket.socket, id_: int, drive: Drive) -> bool:
         """Go on with a connection that was accepted elsewhere, under its id; ``drive`` says what serves it.
@@ -153,13 +152,20 @@ class ActiveListener:
         It counts as active here, and was counted as opened there. Returns False where it cannot be watched, there is
         no descriptor left for it or the listener has stopped: then the socket is closed.
         """
+        connection = self.admit(sock, id_)
+        if connection is not None:
+            self.begin(connection, drive)
+        return connection is not None
+
+    def admit(self, sock: socket.socket, id_: int) -> Connection | None:
+        """The first half of ``adopt``: nothing is read or written, and nothing counted, until it begins.
+
+        Whoever gets it calls ``begin``, or closes its stream.
+        """
         if self._nursery is None or self._stopped:
             sock.close()
-            return False
-        connection = self._watch(sock, id_)
-        if connection is not None:
-            self._begin(connection, drive)
-        return connection is not None
+            return None
+        return self._watch(sock, id_)
 
     def opening(self, moment: OpeningMoment) -> Drive:
         """Return what serves, by the plan in force, a connection whose opening was frozen elsewhere.
@@ -191,10 +197,13 @@ class ActiveListener:
             connection.share = self._poller.held.share(None, most)
         return connection
 
-    def _begin(self, connection: Connection, drive: Drive) -> None:
+    def begin(self, connection: Connection, drive: Drive) -> None:
+        """Serve a connection that was admitted."""
+        if self._nursery is None:
+            connection.stream.close()  # the process has ended meanwhile
+            return
         self.connections[connection.id] = connection
         self.stats.downstream_cx_active += 1
-        assert self._nursery is not None
         self._nursery.start_soon(self._run, connection, drive)
 
     def _serve(self, connection: Connection) -> Awaitable[Awaitable[None] | None]:
@@ -221,17 +230,34 @@ class ActiveListener:
         for connection in list(self.connections.values()):
             connection.drain(self.config.timeouts.linger)
 
-    def cut(self) -> None:
+    def cut(self, why: str = "at the drain deadline (timeouts.drain)") -> None:
         """End what a drain has not ended by its deadline; says how much that was."""
         if self._nursery is not None and self.connections:
             _logger.warning(
-                "listener %s: %d connections cut off at the drain deadline (timeouts.drain)",
+                "listener %s: %d connections cut off %s",
                 self.config.name,
                 len(self.connections),
+                why,
             )
             self._nursery.cancel_scope.cancel()
 
 
-def connection_ids(first: int = 1) -> Iterator[int]:
-    """Return the ids of a process's connections, from the first that nobody has had."""
-    return itertools.count(first)
+class ConnectionIds:
+    """The ids of a process's connections, from the first that nobody has had."""
+
+    __slots__ = ("last",)
+
+    def __init__(self, first: int = 1) -> None:
+        self.last = first - 1
+        """The last one that was given."""
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        self.last += 1
+        return self.last
+
+    def after(self, last: int) -> None:
+        """Give none any more that is not above ``last``."""
+        self.last = max(self.last, last)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import attrs
 import trio
 
+from xproxy.codecs.api import CodecPlugin
 from xproxy.connection.service import DownstreamStats, FilterChain
 from xproxy.connection.standing import Moment, Standing
+from xproxy.model.limits import Limits
 from xproxy.proxy.opening_moment import OpeningMoment
 from xproxy.proxy.silent import SilentDestinations
 from xproxy.proxy.snapshot import ListenerPlan
+from xproxy.proxy.watched import Watched
+from xproxy.stream.exchange import ConnectionFacts
 from xproxy.stream.held import Share, uncounted
 from xproxy.transport.stream import ByteStream
 
@@ -72,6 +76,17 @@ class SupportsSeek(Protocol):
         ...
 
 
+@attrs.frozen(eq=False)
+class Terms:
+    """What a connection was opened with, and goes by as long as it lives."""
+
+    plugin: CodecPlugin | Watched
+    limits: Limits
+    """A peer was told some of them."""
+    chain: FilterChain
+    facts: ConnectionFacts
+
+
 @attrs.define(eq=False)
 class Connection:
     """An accepted connection, from its first moment: what a drain, and later a takeover, must know."""
@@ -85,6 +100,8 @@ class Connection:
     """None until the protocol is known."""
     opening: Movable | None = None
     """What finds it out."""
+    terms: Terms | None = None
+    """Likewise."""
     opened_at: float = attrs.field(factory=trio.current_time)
     """Trio clock."""
     _scope: trio.CancelScope | None = None
@@ -191,6 +208,9 @@ class Connection:
             self._scope.deadline = min(self._scope.deadline, self._drain_by)
 
 
+_CHAINS: Final = ("main", "fallback", "silent", "refusal")
+
+
 class FilterChains:
     """A listener's ways to serve, and what it knows beyond its plan."""
 
@@ -208,6 +228,17 @@ class FilterChains:
         """Plaintext where only TLS is wanted: one answer, and the end."""
         self.silent_destinations = SilentDestinations()
         self.use(plan)
+
+    def name_of(self, chain: FilterChain) -> str:
+        """Return what ``by_name`` finds ``chain`` by. Raises ValueError if it is none of these."""
+        for name in _CHAINS:
+            if getattr(self, name) is chain:
+                return name
+        raise ValueError("it is served by no chain of its listener")
+
+    def by_name(self, name: str) -> FilterChain | None:
+        """Return the chain of this name; None: there is none."""
+        return getattr(self, name) if name in _CHAINS else None
 
     def use(self, plan: ListenerPlan) -> None:
         """Serve new streams by ``plan``."""

@@ -27,7 +27,7 @@ from xproxy.model.networks import Networks
 from xproxy.model.traits import WEB_FAMILY
 from xproxy.observe.metrics import StatsRegistry
 from xproxy.observe.takeover import TakeoverStatus
-from xproxy.proxy.active_listener import ActiveListener, connection_ids
+from xproxy.proxy.active_listener import ActiveListener, ConnectionIds
 from xproxy.proxy.build import Tools, assemble, make_service
 from xproxy.proxy.collector import Collector
 from xproxy.proxy.listener_source import ListenerSource, OwnListeners
@@ -87,7 +87,7 @@ class Runtime:
         self.metrics.add("memory", "", self.poller.held.stats)
         self.takeover = TakeoverStatus()
         self.metrics.add("takeover", "", self.takeover.stats)
-        self._ids = connection_ids()
+        self.ids = ConnectionIds()
         self._always: set[tuple[str, str]] = set()
         self.poller.held.give_back = give_back
         self.poller.descriptors.make_room = Shedding(ClientListeners(self))
@@ -141,7 +141,10 @@ class Runtime:
             self.ended.set()
 
     def hold(self) -> None:
-        """Have listeners accept nobody until ``accept``; who connects waits in their queues. Idempotent."""
+        """Have listeners accept nobody until ``accept``, also before ``run``; who connects waits in their queues.
+
+        Idempotent.
+        """
         if self.accepting.is_set():
             self.accepting = trio.Event()
         for listener in self.listeners.values():
@@ -152,6 +155,17 @@ class Runtime:
         self.accepting.set()
         for listener in self.listeners.values():
             listener.resume()
+
+    def hand_on(self) -> None:
+        """Drain and end, as another process has the listening sockets, and serves what waits in their queues."""
+        for listener in (*self.listeners.values(), *self._ending):
+            listener.handed_on = True
+        self.stop()
+
+    @property
+    def every_listener(self) -> tuple[ActiveListener, ...]:
+        """Also those that have stopped, and whose last connections have not ended."""
+        return (*self.listeners.values(), *self._ending)
 
     def stop(self) -> None:
         """Drain and end. Idempotent."""
@@ -315,7 +329,7 @@ class Runtime:
             plan,
             self.poller,
             self.timers,
-            self._ids,
+            self.ids,
             kept,
             stats,
             also=also,
@@ -415,7 +429,7 @@ class Runtime:
         self._ending.discard(listener)
         # The file of a Unix socket outlives it; whoever listens there now keeps it.
         address = listener.config.address
-        if not any(
+        if not listener.handed_on and not any(
             _same_place(active.config.address, address)
             for active in self.listeners.values()
             if not active.chains.main.draining

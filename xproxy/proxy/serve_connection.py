@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 
-from xproxy.codecs.api import SupportsDate, SupportsLocalReply, SupportsLocalText, supports
+from xproxy.codecs.api import (
+    Codec,
+    CodecPlugin,
+    SupportsDate,
+    SupportsLocalReply,
+    SupportsLocalText,
+    supports,
+)
 from xproxy.connection.date import http_date
 from xproxy.connection.serial.downstream import SerialDownstream
 from xproxy.connection.shared.multiplexed import Multiplexed
+from xproxy.connection.standing import Moment
+from xproxy.model.address import Address
 from xproxy.model.traits import Role, Sharing
-from xproxy.proxy.connection import Connection, FilterChains
+from xproxy.proxy.connection import Connection, FilterChains, Terms
 from xproxy.proxy.opening import Opened, Opening
 from xproxy.proxy.opening_moment import OpeningMoment
 from xproxy.proxy.snapshot import ListenerPlan
+from xproxy.proxy.watched import Watched
 from xproxy.stream.exchange import ConnectionFacts
 from xproxy.transport.timers import Timers
 
@@ -40,15 +50,37 @@ async def open_connection(
         # What it sent belongs to no driver, which would have counted it.
         chains.main.stats.downstream_rx_bytes_total += opening.unclaimed
         return None
-    chain, traits = opened.chain, opened.plugin.traits
-    facts = _facts(opening, opened)
-    stream = connection.stream
-    codec = opened.plugin.open(Role.SERVER, plan.limits)
+    plugin = opened.plugin
+    codec = plugin.open(Role.SERVER, plan.limits)
+    connection.stream.half_close = plugin.traits.half_close
+    driver = make_driver(
+        connection,
+        Terms(plugin, plan.limits, opened.chain, _facts(opening, opened)),
+        codec,
+        plan,
+        timers,
+        waited=opened.waited,
+    )
+    return driver.run(opened.first)
+
+
+def make_driver(
+    connection: Connection,
+    terms: Terms,
+    codec: Codec,
+    plan: ListenerPlan,
+    timers: Timers,
+    *,
+    waited: float = 0.0,
+    moment: Moment | None = None,
+) -> SerialDownstream | Multiplexed:
+    """Give a connection what drives it: a new one, or one that was frozen at ``moment`` elsewhere."""
     if supports(codec, SupportsDate):
         codec.use_clock(http_date)
+    stream, facts, chain = connection.stream, terms.facts, terms.chain
     driver: SerialDownstream | Multiplexed
-    if traits.sharing is Sharing.SERIAL:
-        driver = SerialDownstream(stream, codec, facts, chain, timers, waited=opened.waited)
+    if terms.plugin.traits.sharing is Sharing.SERIAL:
+        driver = SerialDownstream(stream, codec, facts, chain, timers, waited=waited, moment=moment)
     else:
         limits = plan.config.limits
         driver = Multiplexed(
@@ -61,26 +93,39 @@ async def open_connection(
             max_outbox_bytes=limits.max_outbox_bytes,
             max_message_bytes=limits.max_message_bytes,
             write_stall=plan.config.timeouts.write,
+            moment=moment,
         )
-    stream.half_close = traits.half_close
+    connection.terms = terms
     connection.drive_by(driver)
     if chain.draining:
         driver.drain()
-    return driver.run(opened.first)
+    return driver
+
+
+def facts_of(
+    connection: Connection,
+    listener: str,
+    plugin: CodecPlugin | Watched,
+    peer: Address,
+    local: Address,
+) -> ConnectionFacts:
+    """Return what is known of a connection, but for its TLS."""
+    return ConnectionFacts(
+        id=connection.id,
+        listener=listener,
+        protocol=plugin.name,
+        traits=plugin.traits,
+        share=connection.share,
+        peer=peer,
+        local=local,
+        code_of=plugin.code_of if supports(plugin, SupportsLocalReply) else None,
+        text_of=plugin.text_of if supports(plugin, SupportsLocalText) else None,
+    )
 
 
 def _facts(opening: Opening, opened: Opened) -> ConnectionFacts:
-    plugin = opened.plugin
-    facts = ConnectionFacts(
-        id=opening.connection.id,
-        listener=opening.plan.config.name,
-        protocol=plugin.name,
-        traits=plugin.traits,
-        share=opening.connection.share,
-        peer=opening.peer,
-        local=opening.local,
-        code_of=plugin.code_of if supports(plugin, SupportsLocalReply) else None,
-        text_of=plugin.text_of if supports(plugin, SupportsLocalText) else None,
+    facts = facts_of(
+        opening.connection, opening.plan.config.name, opened.plugin, opening.peer, opening.local
     )
     session, hello = opening.session, opening.hello
     if session is not None:

@@ -19,6 +19,7 @@ import fcntl
 import os
 import socket
 import struct
+import termios
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Final
@@ -96,6 +97,13 @@ class Channel:
             raise ValueError("a channel needs a Unix socket of whole messages (SOCK_SEQPACKET)")
         sock.setblocking(False)
         self._sock = sock
+
+    @property
+    def unread(self) -> int:
+        """Bytes of memory that hold what was sent and the other side has not received; 0: it has received all."""
+        answer = fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, struct.pack("i", 0))
+        found: int = struct.unpack("i", answer)[0]
+        return found
 
     # ---- sending
 

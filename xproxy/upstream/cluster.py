@@ -21,6 +21,7 @@ from xproxy.model.errors import (
     HeadTooLarge,
     LocalProtocolError,
     NoHealthyEndpoint,
+    PluginError,
     StreamError,
     Unsupported,
     UpstreamRefused,
@@ -115,6 +116,8 @@ class Cluster:
         self._untold = untold
         self._connectors: dict[str, Connector] = {}
         self._agreed: Protocols = {}
+        self._opened_for: dict[str, str] = {}
+        # The codec of the client whose request opened one.
         self._pins = False  # a connector has connections that are bound to their clients
         self._nursery: trio.Nursery | None = None
 
@@ -217,14 +220,36 @@ class Cluster:
 
     def give(self) -> Iterator[Given]:
         """See Connector: of all connectors."""
-        for connector in list(dict.fromkeys(self._connectors.values())):
-            yield from connector.give()
+        seen: set[Connector] = set()
+        for lane, connector in list(self._connectors.items()):
+            if connector not in seen:
+                seen.add(connector)
+                client = self._opened_for.get(lane, "")
+                for given in connector.give():
+                    yield attrs.evolve(
+                        given, handed=attrs.evolve(given.handed, lane=lane, client=client)
+                    )
 
-    def adopt(self, address: Address, stream: ByteStream, handed: Handed) -> None:
-        """See Connector. Raises ValueError where no connector, or no endpoint of this address, can take it."""
+    def adopt(
+        self,
+        address: Address,
+        stream: ByteStream,
+        handed: Handed,
+        client: Traits | None = None,
+    ) -> None:
+        """See Connector. Raises ValueError where no connector, or no endpoint of this address, can take it.
+
+        ``client``: of the codec ``handed.client``; where no request has come yet that would have opened the
+        connector, this does.
+        """
         endpoint = next((one for one in self.endpoints if one.address == address), None)
         if endpoint is None:
             raise ValueError(f"cluster {self.name} has no endpoint {address}")
+        if client is not None and handed.lane not in self._connectors:
+            try:
+                self._open_connector(handed.lane, handed.client, client)
+            except (PluginError, NoHealthyEndpoint, Unsupported) as exc:
+                raise ValueError(f"cluster {self.name}: {exc}") from exc
         for connector in self._connectors.values():
             if connector.plugin.name == handed.protocol or isinstance(connector, AlpnConnector):
                 connector.adopt(endpoint, stream, handed)
@@ -251,7 +276,9 @@ class Cluster:
         past(before, self.breaker, 0.0)
         spoken = self._spoken(client.protocol, head.rpc)
         try:
-            connector = self._connectors.get(spoken) or self._open_connector(spoken, client)
+            connector = self._connectors.get(spoken) or self._open_connector(
+                spoken, client.protocol, client.traits
+            )
         except StreamError as error:
             raise ValueError(f"cluster {self.name}: {error.detail}") from error
         if connector.plugin.name != end.protocol and not isinstance(connector, AlpnConnector):
@@ -306,7 +333,9 @@ class Cluster:
         rpc = target.rpc if type(target) is Target else None
         if rpc is not None and self._untold is not None and rpc.dialect in self._untold.calls:
             spoken = rpc.dialect
-        connector = self._connectors.get(spoken) or self._open_connector(spoken, request.connection)
+        connector = self._connectors.get(spoken) or self._open_connector(
+            spoken, protocol, request.connection.traits
+        )
         endpoint = (connector.pinned(request) if self._pins else None) or self._choice.choose(
             request
         )
@@ -364,11 +393,11 @@ class Cluster:
 
     # ---- connectors
 
-    def _open_connector(self, protocol: str, client: ConnectionFacts) -> Connector:
+    def _open_connector(self, protocol: str, client: str, downstream: Traits) -> Connector:
         # ``protocol``: the client's, or the dialect of its calls where a codec is made for them.
         if self._nursery is None:
             raise NoHealthyEndpoint(f"cluster {self.name} is closed")
-        downstream = client.traits
+        self._opened_for[protocol] = client
         plugin = self._untold.of(protocol, downstream) if self._untold is not None else None
         if plugin is None:
             if self._offered and (self._untold is None or self._untold.offers(downstream)):

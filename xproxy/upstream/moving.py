@@ -19,6 +19,10 @@ class Handed:
     moment: Moment
     kind: Hashable = None
     """What sets it apart from others to its endpoint, where its codec says that something does."""
+    lane: str = ""
+    """What its requests' clients speak: which of a cluster's connectors it is."""
+    client: str = ""
+    """The codec of the client whose request opened that one."""
     requests: int = 0
     """Exchanges begun on it, where it has one at a time: whether one may be sent again depends on that."""
 

@@ -1,0 +1,346 @@
+"""The old process gives: what moves, what stays, and what its clients notice, which is nothing."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.http2_peer import Http2Peer
+from tests.live import (
+    GET,
+    PATIENCE,
+    Live,
+    Upstream,
+    eventually,
+    hang_up,
+    http_response,
+    running,
+    upstream,
+    web,
+)
+from tests.migration.takeover import QUICK, Takeover, giving_to, successor, take_over
+from tests.secure import context, party, tls
+from xproxy.migration.giver import Pace
+from xproxy.migration.messages import (
+    Carry,
+    Done,
+    Hello,
+    Offer,
+    Ready,
+    Refused,
+    Stopped,
+    Taken,
+    Withdraw,
+)
+from xproxy.testing import BROKEN, END, Party, play
+
+HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")
+OK = http_response(b"ok")
+
+
+async def first(live: Live, up: Upstream, name: str = "client") -> tuple[Party, Party]:
+    """Let one request through; its connections are idle afterwards."""
+    client = await live.client(name)
+    await client.send(GET)
+    server = Party("upstream", await up.accept())
+    await play(server << HEAD, server >> OK, client << OK)
+    return client, server
+
+
+async def exchange(client: Party, server: Party) -> None:
+    await play(client >> GET, server << HEAD, server >> OK, client << OK)
+
+
+def gone(found: Takeover) -> bool:
+    """Whether everything went as it should."""
+    assert found.given is not None
+    assert found.taken is not None
+    assert (found.taken.serve, found.taken.why) == (True, "")
+    return (found.given.gone, found.given.why) == (True, "")
+
+
+def moved(found: Takeover) -> dict[str, int]:
+    assert found.given is not None
+    return dict(found.given.tally.moved)
+
+
+async def test_idle_connections_go_on_in_the_new_proxy() -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        client, server = await first(old, up)
+        clients = [client, *[await old.client(f"client {number}") for number in range(19)]]
+        for client in clients:
+            await exchange(client, server)
+        ids = set(old.runtime.listeners["edge"].connections)
+        found = await take_over(old, new)
+        assert gone(found)
+        assert moved(found) == {"http1": 20, "upstream http1": 1}
+        assert found.given is not None
+        assert len(found.given.tally.pauses) == 21
+        assert set(new.runtime.listeners["edge"].connections) == ids
+        assert next(new.runtime.ids) == max(ids) + 1
+        await eventually(old.runtime.ended.is_set, "the old one has ended")
+        for client in clients:
+            await exchange(client, server)
+        assert up.accepted == 1
+        for client in clients:
+            await hang_up(client)
+        await new.settled()
+
+
+async def test_half_a_head_goes_on() -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        client = await old.client()
+        await client.send(GET[:7])
+        await eventually(lambda: old.stats().downstream_rx_bytes_total == 7, "it is here")
+        found = await take_over(old, new)
+        assert gone(found)
+        await client.send(GET[7:])
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK, client << OK)
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+async def test_tls_goes_on(version: str) -> None:
+    async with (
+        upstream() as up,
+        running(web(up.port, listener=tls())) as old,
+        successor(web(up.port, listener=tls()), old) as new,
+    ):
+        client = await party(old, context(low=version, high=version))
+        await client.send(GET)
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK, client << OK)
+        found = await take_over(old, new)
+        assert gone(found)
+        assert moved(found) == {"http1": 1, "upstream http1": 1}
+        await exchange(client, server)
+        [connection] = new.runtime.listeners["edge"].connections.values()
+        assert connection.terms is not None
+        facts = connection.terms.facts
+        assert (facts.tls, facts.tls_version) == (True, version.replace("_", "."))
+
+
+async def test_http2_goes_on() -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        peer = Http2Peer(await old.connect(), client=True)
+        numbers = [await peer.ask()]
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK)
+        await peer.whole(numbers[0])
+        found = await take_over(old, new)
+        assert gone(found)
+        assert moved(found) == {"http2": 1, "upstream http1": 1}
+        numbers.append(await peer.ask())
+        await play(server << HEAD, server >> OK)
+        assert (await peer.whole(numbers[1])).body == b"ok"
+
+
+async def test_what_is_busy_moves_afterwards() -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        client, server = await first(old, up)
+        await play(client >> GET, server << HEAD)
+        async with trio.open_nursery() as nursery:
+            found: list[Takeover] = []
+
+            async def run() -> None:
+                found.append(await take_over(old, new))
+
+            nursery.start_soon(run)
+            await eventually(lambda: not new.runtime.holding, "the new one accepts")
+            fresh = await new.client("fresh")
+            await fresh.send(GET)
+            other = Party("upstream", await up.accept())
+            await play(other << HEAD, other >> OK, fresh << OK)
+            assert not found
+            await play(server >> OK, client << OK)
+        assert gone(found[0])
+        assert moved(found[0]) == {"http1": 1, "upstream http1": 1}
+        await exchange(client, server)
+
+
+async def test_a_listener_that_is_gone_keeps_its_connections_to_their_end() -> None:
+    async with upstream() as up:
+        text = web(up.port, timeouts="{linger: 50ms}")
+        without = text.replace("name: edge", "name: elsewhere")
+        async with running(text) as old, successor(without, old) as new:
+            client, _ = await first(old, up)
+            found = await take_over(old, new)
+            assert gone(found)
+            assert found.given is not None
+            assert dict(found.given.tally.refused) == {"http1: there is no listener edge": 1}
+            await client.expect(END)
+
+
+async def test_another_cluster_takes_no_upstream_connections() -> None:
+    async with upstream() as up, running(web(up.port)) as old:
+        other = web(up.port, limits="{max_headers: 7}")
+        async with successor(other, old) as new:
+            client, _ = await first(old, up)
+            found = await take_over(old, new)
+            assert gone(found)
+            assert found.given is not None
+            refused = {"upstream http1: cluster web has other settings": 1}
+            assert dict(found.given.tally.refused) == refused
+            await client.send(GET)
+            server = Party("upstream", await up.accept())
+            await play(server << HEAD, server >> OK, client << OK)
+
+
+async def test_what_a_client_was_told_holds_after_a_move() -> None:
+    large = "    codecs: [{name: http2, frame_bytes: 64KiB}, auto]\n    limits: {max_headers: 50}\n"
+    async with upstream() as up:
+        told = web(up.port, listener=large)
+        async with running(told) as old, successor(web(up.port), old) as new:
+            peer = Http2Peer(await old.connect(), client=True)
+            number = await peer.ask()
+            server = Party("upstream", await up.accept())
+            await play(server << HEAD, server >> OK)
+            await peer.whole(number)
+            before = next(iter(old.runtime.listeners["edge"].connections.values())).terms
+            found = await take_over(old, new)
+            assert gone(found)
+            after = next(iter(new.runtime.listeners["edge"].connections.values())).terms
+            assert before is not None
+            assert after is not None
+            assert after.limits == before.limits
+            assert after.limits.max_headers == 50
+            assert after.plugin == before.plugin
+
+
+async def test_a_rehearsal_moves_nothing() -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        client, server = await first(old, up)
+        found = await take_over(old, new, rehearsal=True)
+        assert found.given is not None
+        assert found.taken is not None
+        assert (found.given.gone, found.given.why, found.taken.serve) == (False, "", False)
+        assert moved(found) == {"http1": 1, "upstream http1": 1}
+        await eventually(new.runtime.ended.is_set, "the new one has ended")
+        await exchange(client, server)
+        more = await old.client("more")
+        await exchange(more, server)
+
+
+async def test_a_rehearsal_tells_what_would_not_move() -> None:
+    async with upstream() as up, running(web(up.port)) as old:
+        without = web(up.port).replace("name: edge", "name: elsewhere")
+        async with successor(without, old) as new:
+            client, server = await first(old, up)
+            found = await take_over(old, new, rehearsal=True)
+            assert found.given is not None
+            assert found.given.why == "http1: there is no listener edge"
+            await exchange(client, server)
+
+
+async def test_what_is_refused_for_now_is_offered_again() -> None:
+    async with upstream() as up, running(web(up.port)) as old:
+        client, server = await first(old, up)
+        async with giving_to(old) as (other, _found):
+            await other.until_giving()
+            offer = await other.hear(Offer)
+            await other.say(Refused(number=offer.number, why="full", for_ever=False))
+            again = await other.hear(Offer)
+            assert again.number > offer.number
+            await other.say(Withdraw(why="enough"))
+        await exchange(client, server)
+
+
+@pytest.mark.parametrize("how", ["withdraw", "end", "nonsense", "out of turn"])
+@pytest.mark.parametrize("step", ["hello", "preparing", "giving", "offered", "taken"])
+async def test_whatever_happens_what_was_not_taken_goes_on(step: str, how: str) -> None:
+    async with upstream() as up, running(web(up.port)) as old:
+        client, server = await first(old, up)
+        second = await old.client("second")
+        await exchange(second, server)
+        async with giving_to(old) as (other, found):
+            if step == "hello":
+                await other.hear(Hello)
+            elif step == "preparing":
+                await other.hear(Hello)
+                await other.say(Hello(versions=(1,), software="a test"))
+            else:
+                await other.until_giving()
+            if step in ("offered", "taken"):
+                offer = await other.hear(Offer)
+            if step == "taken":
+                await other.say(Taken(numbers=(offer.number,)))
+            if how == "withdraw":
+                await other.say(Withdraw(why="a whim"))
+            elif how == "nonsense":
+                await other.channel.send(b"nonsense", within=PATIENCE)
+            elif how == "out of turn":
+                await other.say(Done())
+            if how != "end":
+                await other.end()
+        assert found.given is not None
+        assert not found.given.gone
+        assert found.given.why
+        left = [client, second]
+        if step == "taken":
+            # It was the other one's, which has closed it.
+            await client.expect(END)
+            left = [second]
+        for one in left:
+            await one.send(GET)
+            await play(server << HEAD, server >> OK, one << OK)
+        fresh = await old.client("fresh")
+        await exchange(fresh, server)
+
+
+async def test_who_accepts_nobody_is_withdrawn_from() -> None:
+    pace = Pace(canary=0.05, canaries=1)
+    async with upstream() as up, running(web(up.port)) as old:
+        await first(old, up)
+        async with giving_to(old, pace=pace) as (other, found):
+            await other.hear(Hello)
+            await other.say(Hello(versions=(1,), software="a test"))
+            await wait_all_tasks_blocked()
+            await other.hear(Carry)
+            await other.say(Ready())
+            await other.hear(Stopped)
+            offer = await other.hear(Offer)
+            await other.say(Taken(numbers=(offer.number,)))
+            await other.hear(Withdraw)
+        assert found.given is not None
+        assert "does not accept" in found.given.why
+
+
+async def test_patience_has_an_end() -> None:
+    pace = Pace(patience=0.2, canary=0.0)
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        client, server = await first(old, up)
+        await play(client >> GET, server << HEAD)
+        found = await take_over(old, new, pace=pace)
+        assert gone(found)
+        assert found.given is not None
+        assert dict(found.given.tally.left) == {"http1: cut off (takeover.patience)": 1}
+        await client.expect(BROKEN)
+
+
+async def test_broken_off_it_withdraws() -> None:
+    async with upstream() as up, running(web(up.port)) as old:
+        client, server = await first(old, up)
+        with trio.CancelScope() as scope:
+            async with giving_to(old) as (other, _found):
+                await other.until_giving()
+                await other.hear(Offer)
+                scope.cancel()
+        assert scope.cancelled_caught
+        await exchange(client, server)
+        assert not old.runtime.holding
+
+
+async def test_what_a_later_generation_gets_is_what_is_left() -> None:
+    async with upstream() as up, running(web(up.port)) as old:
+        client, server = await first(old, up)
+        async with giving_to(old) as (other, _found):
+            await other.until_giving()
+            await other.hear(Offer)
+            await other.say(Withdraw(why="another one comes"))
+            await other.end()
+        async with successor(web(up.port), old) as new:
+            assert gone(await take_over(old, new, pace=QUICK))
+            await exchange(client, server)

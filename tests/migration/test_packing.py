@@ -1,0 +1,220 @@
+"""What is written of a connection: a closed set of classes comes back, each field what it may be."""
+
+from __future__ import annotations
+
+import math
+import socket
+import typing
+from collections.abc import Iterator
+
+import attrs
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xproxy.connection.standing import Moment
+from xproxy.connection.wire import Parts
+from xproxy.migration import packing
+from xproxy.migration.packing import KNOWN, Downstream, Upstream, check_of, pack, read, unpack
+from xproxy.model.address import Address
+from xproxy.model.limits import Limits
+from xproxy.proxy.adopting import Described
+from xproxy.upstream.moving import Handed
+
+PARTS = Parts(codec=b"codec", stream=b"", unsent=b"rest")
+HERE = Address("127.0.0.1", 80)
+DESCRIBED = Described(
+    id=7,
+    age=1.5,
+    listener="edge",
+    address=HERE,
+    chain="main",
+    codec="http1",
+    options=(("strict", True), ("names", ("a", "b"))),
+    limits=Limits(max_headers=7),
+    peer=Address("::1", 4711),
+    local=Address("", 0, "/run/x.sock"),
+)
+
+
+@pytest.fixture
+def sock() -> Iterator[socket.socket]:
+    with socket.socket() as found:
+        yield found
+
+
+def test_a_connection_comes_back_with_its_socket(sock: socket.socket) -> None:
+    value = Downstream(described=DESCRIBED, moment=Moment(parts=PARTS, sock=sock, left=2.5))
+    data, sockets = pack(value)
+    assert sockets == [sock]
+    found = unpack(data, sockets)
+    assert found == value
+    assert isinstance(found, Downstream)
+    assert found.moment.sock is sock
+    assert found.moment.patience == math.inf
+
+
+def test_an_upstream_connection_comes_back(sock: socket.socket) -> None:
+    handed = Handed(protocol="http1", moment=Moment(parts=PARTS, sock=sock), kind=("a", 1, None))
+    value = Upstream(cluster="web", address=HERE, settings=b"s" * 16, handed=handed)
+    data, sockets = pack(value)
+    assert unpack(data, sockets) == value
+
+
+def test_without_its_sockets_it_can_be_looked_at(sock: socket.socket) -> None:
+    data, _ = pack(Downstream(described=DESCRIBED, moment=Moment(parts=PARTS, sock=sock)))
+    found = unpack(data, missing=True)
+    assert isinstance(found, Downstream)
+    assert found.moment.sock is None
+    with pytest.raises(ValueError, match="did not come"):
+        unpack(data)
+
+
+def test_sockets_and_what_is_said_of_them_agree(sock: socket.socket) -> None:
+    data, _ = pack(Downstream(described=DESCRIBED, moment=Moment(parts=PARTS)))
+    with pytest.raises(ValueError, match="0 sockets, and 1 came"):
+        unpack(data, [sock])
+    twice = msgpack.packb([0, [2, 0], [2, 0]])
+    with pytest.raises(ValueError, match="did not come"):
+        read(twice, [sock])
+
+
+def test_what_is_at_its_default_is_not_written() -> None:
+    data, _ = pack(Address("a"))
+    assert msgpack.unpackb(data) == [1, "Address", {"host": "a"}]
+    # A flag is no number, though they are equal.
+    data, _ = pack(Address("a", False))
+    assert msgpack.unpackb(data) == [1, "Address", {"host": "a", "port": False}]
+    with pytest.raises(ValueError, match="port that is none"):
+        read(data)
+
+
+@attrs.frozen
+class Unknown:
+    value: object = None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Unknown(),
+        {},
+        [],
+        object(),
+        (1, [2]),
+        Handed(protocol="x", moment=Moment(parts=PARTS), kind=Unknown()),
+    ],
+)
+def test_what_is_not_known_is_not_written(value: object) -> None:
+    with pytest.raises(ValueError, match="cannot be written down"):
+        pack(value)
+
+
+def test_what_is_too_deep_or_too_long_is_not_written() -> None:
+    value: object = None
+    for _ in range(100):
+        value = (value,)
+    with pytest.raises(ValueError, match="too deep"):
+        pack(value)
+    with pytest.raises(ValueError, match="limit"):
+        pack(bytes(32 * 1024 * 1024 + 1))
+    with pytest.raises(ValueError, match="cannot be written down"):
+        pack(2**70)
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        ([1, "Nothing", {}], "unknown 'Nothing'"),
+        ([1, "Address", {}], "lacks host"),
+        ([1, "Address", {"host": 7}], "host that is none"),
+        ([1, "Address", {"host": "a", "more": 7}], "unknown field 'more'"),
+        ([1, "Address", {"host": None}], "host that is none"),
+        ([1, "Address", []], "unknown 'Address'"),
+        ([1, "Moment", {"parts": [1, "Address", {"host": "a"}]}], "parts that is none"),
+        ([1, "Moment", {"left": float("nan")}], "left that is none"),
+        ([2, 0], "did not come"),
+        ([2, -1], "did not come"),
+        ([3], "nothing was written as"),
+        ([], "nothing was written as"),
+        ({"a": 1}, "nothing was written as"),
+        ([1, 7, {}], "nothing was written as"),
+        ([1, "__class__", {}], "unknown"),
+    ],
+)
+def test_what_was_not_written_here_is_refused(found: object, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        read(msgpack.packb(found))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\xc1", b"\x91" * 3000, msgpack.packb(msgpack.ExtType(1, b""))]
+)
+def test_what_is_no_msgpack_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="nothing"):
+        read(data)
+
+
+def test_a_connection_is_asked_for() -> None:
+    data, _ = pack(HERE)
+    with pytest.raises(ValueError, match="no connection"):
+        unpack(data)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    try:
+        read(data)
+    except ValueError:
+        return
+
+
+_PLAIN = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(allow_nan=False),
+    st.text(),
+    st.binary(),
+)
+
+
+@given(st.recursive(_PLAIN, lambda inner: st.lists(inner, max_size=4).map(tuple), max_leaves=20))
+def test_plain_values_come_back(value: object) -> None:
+    data, _ = pack(value)
+    found = read(data)
+    assert (type(found), found) == (type(value), value)
+
+
+def test_names_are_not_used_twice() -> None:
+    names = [cls.__name__ for cls in KNOWN]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "good", "bad"),
+    [
+        (int, [1], [True, 1.0, "1"]),
+        (float, [1.0, math.inf], [1, math.nan]),
+        (int | None, [None, 1], ["x"]),
+        (typing.Optional[str], [None, "x"], [b"x"]),  # noqa: UP045  # as others may write it
+        (tuple[int, ...], [(), (1, 2)], [("a",), [1]]),
+        (tuple[int, str], [(1, "a")], [(1,), (1, 2), ("a", 1)]),
+        (bytes, [b""], [""]),
+        (Address, [HERE], [None, PARTS]),
+        (object, [None, 1, ()], []),
+    ],
+)
+def test_annotations_are_checked(annotation: object, good: list[object], bad: list[object]) -> None:
+    check = check_of(annotation)
+    assert all(check(value) for value in good)
+    assert not any(check(value) for value in bad)
+
+
+def test_a_field_that_nothing_could_be_written_into_is_a_mistake_here() -> None:
+    with pytest.raises(TypeError, match="nothing that is written down"):
+        check_of(list[int])
+    with pytest.raises(TypeError, match="nothing that is written down"):
+        check_of(set)
+    assert packing.KNOWN

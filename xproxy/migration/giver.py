@@ -1,0 +1,546 @@
+"""The old process in a takeover: it offers its connections over a channel until none is left, and then ends.
+
+What happens when is ``giving.py``'s to say; here it is done.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import math
+import socket
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
+
+import attrs
+import trio
+
+from xproxy.connection.standing import Standing
+from xproxy.migration import giving
+from xproxy.migration.carried import NoParts, Parts
+from xproxy.migration.faults import fault
+from xproxy.migration.giving import Giving, Timer
+from xproxy.migration.greeting import greet
+from xproxy.migration.messages import (
+    Carry,
+    Counts,
+    Done,
+    Message,
+    Offer,
+    Stopped,
+    Withdraw,
+    pack,
+    unpack,
+)
+from xproxy.migration.movable import Movable, MovableDownstream, MovableUpstream, settings_of
+from xproxy.migration.tally import Tally
+from xproxy.migration.undumpable import undumpable
+from xproxy.proxy.adopting import Codecs
+from xproxy.proxy.runtime import Runtime
+from xproxy.transport.channel import Channel, NotSent, Received, Unheard
+
+_logger = logging.getLogger(__name__)
+
+Report: TypeAlias = Callable[[dict[str, object]], None]
+"""Tells whoever started the takeover how it goes."""
+
+_SHARE: Final = 3
+"""A batch is followed by so many times its own length of rest: at most a quarter of a core goes into giving."""
+_LOOK_AGAIN: Final = 0.1
+"""Seconds until what could not move is looked at again, where its driver does not tell."""
+_IDLE_FIRST: Final = 1.0
+"""Seconds for which one that could only move with streams in flight is waited for to be idle."""
+_SECOND: Final = 1.0
+"""Between two reports, and two COUNTS."""
+_LAST_WORDS: Final = 5.0
+"""Seconds that those have to end which were cut off."""
+_OFFERING: Final = (giving.State.GIVING, giving.State.PROVING, giving.State.TAILING)
+_READY_TO_GO: Final = frozenset({"idle", "relay", "flowing"})
+
+
+@attrs.frozen(kw_only=True)
+class Pace:
+    """How a takeover goes."""
+
+    patience: float = 900.0
+    """Seconds for which what cannot move may go on here (``takeover.patience``); 0: for ever."""
+    canary: float = 1.0
+    """Seconds for which the new process must serve the first connections before it gets the others."""
+    canaries: int = giving.CANARIES
+    window: int = giving.WINDOW
+
+
+DEFAULT_PACE: Final = Pace()
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How a takeover ended, for the old process."""
+
+    gone: bool
+    """Everything has: the runtime ends."""
+    why: str
+    """If not."""
+    tally: Tally
+
+
+async def give(
+    runtime: Runtime,
+    sock: socket.socket,
+    report: Report,
+    *,
+    parts: Parts | None = None,
+    pace: Pace = DEFAULT_PACE,
+    rehearsal: bool = False,
+) -> Outcome:
+    """Give all connections to the process at the other end of ``sock``, a SEQPACKET socket that is closed at the end.
+
+    Returns when everything has gone: then ``runtime`` ends, too; or when the takeover was withdrawn, by either side:
+    then it serves and accepts as before what was not taken, and this may be called again with another channel.
+    Cancelled, it withdraws.
+
+    ``rehearsal``: nothing moves; the other side only tries whether it could go on with what would be offered.
+    """
+    giver = _Giver(runtime, Channel(sock), report, parts or NoParts(), pace, rehearsal=rehearsal)
+    with undumpable():
+        return await giver.run()
+
+
+@attrs.define(eq=False)
+class _Offered:
+    item: Movable
+    state: bytes
+    sockets: list[socket.socket]
+    cut: float
+    """CLOCK_MONOTONIC."""
+
+
+class _Giver:
+    def __init__(
+        self,
+        runtime: Runtime,
+        channel: Channel,
+        report: Report,
+        parts: Parts,
+        pace: Pace,
+        *,
+        rehearsal: bool,
+    ) -> None:
+        self._runtime = runtime
+        self._channel = channel
+        self._report = report
+        self._parts = parts
+        self._pace = pace
+        self._rehearsal = rehearsal
+        self._codecs = Codecs(runtime.registry)
+        self._machine = Giving(
+            greet(runtime, rehearsal=rehearsal),
+            canary=0.0 if rehearsal else pace.canary,
+            canaries=pace.canaries,
+            window=pace.window,
+        )
+        self._tally = Tally()
+        self._offers: dict[int, _Offered] = {}
+        self._to_send: deque[tuple[Message, bytes | None] | None] = deque()
+        # None: stop receiving.
+        self._wanted = trio.Event()
+        # Set when there is something to send …
+        self._changed = trio.Event()
+        # … and when something was heard.
+        self._deadlines: dict[Timer, float] = {}
+        self._rearmed = trio.Event()
+        self._waiting: dict[int, MovableDownstream] = {}
+        # By the identity of their connections: those that have neither gone nor are kept.
+        self._kept: dict[int, MovableDownstream] = {}
+        self._whole = 0
+        # Clients' connections at the beginning.
+        self._ready: deque[MovableDownstream] = deque()
+        self._later: list[tuple[float, int, MovableDownstream]] = []
+        # A heap: when to look at it again (trio clock).
+        self._turns = itertools.count()
+        self._given: Counter[str] = Counter()
+        # Upstream connections, by cluster.
+        self._unwanted: set[str] = set()
+        # Clusters whose connections the other side does not take.
+        self._over: giving.Over | None = None
+        self._tail_until = math.inf
+        self._was_cut = False
+
+    # ---- the whole of it
+
+    async def run(self) -> Outcome:
+        fault("give.begin")
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send_all)
+                nursery.start_soon(self._watch_timers)
+                nursery.start_soon(self._receive_all)
+                nursery.start_soon(self._keep_told)
+                self._do(self._machine.begin())
+                await self._offer_all()
+                nursery.cancel_scope.cancel()
+        finally:
+            await self._settle()
+            self._channel.close()
+        return self._concluded()
+
+    async def _settle(self) -> None:
+        # Broken off from outside: withdraw. Only where the other side can be told nothing, as it stands still with
+        # its queue full, nobody can know whose an offer is: then it is not ours.
+        with trio.CancelScope(shield=True), trio.move_on_after(giving.STALL):
+            if not self._machine.over:
+                self._do(self._machine.withdraw("it was broken off"))
+                await self._send_what_waits()
+                await self._receive_all()
+        while self._offers:
+            _, offered = self._offers.popitem()
+            offered.item.leave()
+
+    def _concluded(self) -> Outcome:
+        assert self._over is not None  # the machine has ended
+        why = self._over.why
+        if self._rehearsal:
+            why = why or "; ".join(sorted(self._tally.refused))
+        state = "rehearsed" if self._rehearsal else "withdrawn" if why else "gone"
+        self._report({"event": state, "why": why, **self._tally.plain()})
+        _logger.info("takeover: %s%s; %s", state, f": {why}" if why else "", self._tally)
+        gone = state == "gone"
+        if gone:
+            self._runtime.hand_on()
+        return Outcome(gone=gone, why=why, tally=self._tally)
+
+    # ---- what the machine wants
+
+    def _do(self, actions: list[giving.Action]) -> None:
+        for action in actions:
+            match action:
+                case giving.Send(message=message):
+                    self._say(message)
+                case giving.Describe():
+                    self._describe()
+                case giving.Pause():
+                    self._runtime.hold()
+                    fault("give.paused")
+                    self._say(Stopped(last_id=self._runtime.ids.last))
+                    self._report({"event": "giving"})
+                case giving.Resume():
+                    self._runtime.accept()
+                case giving.Leave(number=number):
+                    self._left(number)
+                case giving.Thaw(number=number):
+                    self._back(number)
+                case giving.Keep(number=number, why=why, for_ever=for_ever):
+                    self._refused(number, why, for_ever=for_ever)
+                case giving.StopReceiving():
+                    self._to_send.append(None)
+                    self._wanted.set()
+                case giving.Arm(timer=timer, seconds=seconds):
+                    self._deadlines[timer] = trio.current_time() + seconds
+                    self._rearmed.set()
+                case giving.Disarm(timer=timer):
+                    self._deadlines.pop(timer, None)
+                case giving.Over():
+                    self._over = action
+        self._changed.set()
+
+    def _say(self, message: Message, state: bytes | None = None) -> None:
+        self._to_send.append((message, state))
+        self._wanted.set()
+
+    def _describe(self) -> None:
+        found = self._parts.collect(self._runtime)
+        for part in found:
+            self._say(Carry(kind=part.kind, name=part.name, version=part.version), part.data)
+        self._say(Carry(kind="", name="", version=0, last=True))
+        fault("give.described")
+
+    def _left(self, number: int) -> None:
+        offered = self._offers.pop(number)
+        item = offered.item
+        self._tally.moved[item.name] += 1
+        if isinstance(item, MovableDownstream):
+            self._waiting.pop(id(item.connection), None)
+        if self._rehearsal:
+            return
+        self._tally.pauses.append(time.monotonic() - offered.cut)
+        item.leave()
+        fault("give.answered")
+
+    def _back(self, number: int) -> None:
+        offered = self._offers.pop(number)
+        if not self._rehearsal:
+            offered.item.thaw()
+        if isinstance(offered.item, MovableDownstream):
+            self._look_again(offered.item, trio.current_time() + _LOOK_AGAIN)
+
+    def _refused(self, number: int, why: str, *, for_ever: bool) -> None:
+        item = self._offers[number].item
+        if not for_ever and isinstance(item, MovableDownstream):
+            self._back(number)
+            return
+        del self._offers[number]
+        if not self._rehearsal:
+            item.thaw()
+        self._keep(item, why)
+
+    def _keep(self, item: Movable, why: str) -> None:
+        self._tally.refused[f"{item.name}: {why}"] += 1
+        if isinstance(item, MovableDownstream):
+            self._waiting.pop(id(item.connection), None)
+            self._kept[id(item.connection)] = item
+            item.waits = why
+        elif isinstance(item, MovableUpstream):
+            self._unwanted.add(item.cluster)
+        if not self._rehearsal:
+            item.keep()
+
+    # ---- the channel
+
+    async def _send_all(self) -> None:
+        while True:
+            await self._send_what_waits()
+            self._wanted = trio.Event()
+            await self._wanted.wait()
+
+    async def _send_what_waits(self) -> None:
+        # Who is cancelled in here has sent nothing of what is first.
+        while self._to_send:
+            first = self._to_send[0]
+            if first is None:
+                self._channel.stop_receiving()
+            else:
+                try:
+                    await self._send(*first)
+                except Unheard:
+                    pass  # it has gone, or is about to say why: what is received tells
+            self._to_send.popleft()
+
+    async def _send(self, message: Message, state: bytes | None) -> None:
+        descriptors: list[int] = []
+        within = giving.STALL
+        number = 0
+        if isinstance(message, Offer):
+            number = message.number
+            offered = self._offers.get(number)
+            if offered is None:
+                return  # it was withdrawn before it was sent
+            state = offered.state
+            descriptors = [] if self._rehearsal else [sock.fileno() for sock in offered.sockets]
+        elif isinstance(message, Withdraw):
+            # Nothing that was offered may go on here before the other side can know.
+            within = math.inf
+            fault("give.withdraw")
+        elif isinstance(message, Done):
+            fault("give.done")
+        try:
+            if fault("give.offered") and number:
+                raise NotSent("on purpose")
+            await self._channel.send(pack(message), descriptors, state, within=within)
+        except (NotSent, trio.TooSlowError):
+            if number:
+                self._do(self._machine.unsent(number))
+            elif not isinstance(message, Counts):
+                self._do(self._machine.withdraw("the channel takes nothing more"))
+
+    async def _receive_all(self) -> None:
+        while not self._machine.over:
+            try:
+                received = await self._channel.receive()
+                if received is None:
+                    self._do(self._machine.end())
+                    continue
+                message = self._understood(received)
+            except ValueError as exc:
+                self._do(self._machine.broken(str(exc)))
+                continue
+            if message is not None:
+                self._do(self._machine.hear(message))
+
+    def _understood(self, received: Received) -> Message | None:
+        with received:
+            return unpack(received.message)
+
+    async def _watch_timers(self) -> None:
+        while True:
+            self._rearmed = trio.Event()
+            with trio.move_on_at(min(self._deadlines.values(), default=math.inf)):
+                await self._rearmed.wait()
+            now = trio.current_time()
+            for timer in [one for one, due in self._deadlines.items() if due <= now]:
+                del self._deadlines[timer]
+                self._do(self._machine.late(timer))
+
+    async def _keep_told(self) -> None:
+        while True:
+            await trio.sleep(_SECOND)
+            if self._machine.state in _OFFERING:
+                waiting = self._protocols()
+                self._report({"event": "giving", "waiting": waiting, **self._tally.plain()})
+                # One at a time: the queue must have room for WITHDRAW, whatever the other side does.
+                if not self._rehearsal and not self._channel.unread:
+                    self._count()
+
+    def _count(self) -> None:
+        self._say(Counts(left=self._protocols()), self._parts.counted(self._runtime))
+
+    def _protocols(self) -> dict[str, int]:
+        left: dict[str, int] = {}
+        for item in (*self._waiting.values(), *self._kept.values()):
+            if not item.gone:
+                left[item.name] = left.get(item.name, 0) + 1
+        return left
+
+    # ---- what is offered
+
+    async def _offer_all(self) -> None:
+        machine = self._machine
+        listed = False
+        while not machine.over:
+            self._changed = trio.Event()
+            pause = math.inf
+            if machine.state in _OFFERING:
+                if not listed:
+                    listed = True
+                    self._list()
+                pause = await self._offer_some()
+            with trio.move_on_after(pause):
+                await self._changed.wait()
+        while self._to_send and machine.state is giving.State.FINISHED:
+            await trio.lowlevel.checkpoint()  # the last word, for which there is room
+
+    def _list(self) -> None:
+        # Who is accepted no more cannot come any more: these are all.
+        for active in self._runtime.every_listener:
+            for connection in active.connections.values():
+                item = MovableDownstream(active, connection, self._codecs)
+                self._waiting[id(connection)] = item
+                if active.chains.main.draining:
+                    self._keep(item, "its listener has stopped")
+                else:
+                    self._ready.append(item)
+        self._whole = len(self._waiting)
+
+    async def _offer_some(self) -> float:
+        """Offer what there is room for; return how long to wait for the next time, if nothing is heard before."""
+        machine = self._machine
+        begun = time.perf_counter()
+        now = trio.current_time()
+        while self._later and self._later[0][0] <= now:
+            self._ready.append(heapq.heappop(self._later)[2])
+        offered = 0
+        while machine.room and self._ready:
+            item = self._ready.popleft()
+            if item.gone:
+                self._waiting.pop(id(item.connection), None)
+            elif self._ripe(item, now):
+                offered += self._offer(item)
+        for upstream in self._upstreams(offered):
+            offered += self._offer(upstream)
+        if offered:
+            await trio.sleep(_SHARE * (time.perf_counter() - begun))
+            return 0.0 if machine.room else math.inf
+        return self._rest(now)
+
+    def _ripe(self, item: MovableDownstream, now: float) -> bool:
+        # Whether it can be offered now; if not, it is looked at again.
+        standing = item.standing
+        name: str = standing.value
+        again = now + _LOOK_AGAIN
+        if name in _READY_TO_GO:
+            if name != "relay":
+                return True
+            item.idle_by = item.idle_by or now + _IDLE_FIRST
+            if now >= item.idle_by:
+                return True
+            again = min(again, item.idle_by)
+        elif item.connection.driver is None:
+            item.waits = "its protocol is not known yet"
+        elif standing is Standing.NEVER:
+            item.waits = "it is ending"
+        else:
+            item.waits = "a stream is in flight"
+        self._look_again(item, again)
+        return False
+
+    def _look_again(self, item: MovableDownstream, at: float) -> None:
+        heapq.heappush(self._later, (at, next(self._turns), item))
+
+    def _rest(self, now: float) -> float:
+        # Nothing can be offered now.
+        machine = self._machine
+        if machine.out or not machine.room:
+            return math.inf
+        if machine.state is giving.State.GIVING:
+            self._do(machine.settled())
+            self._tail_until = now + (self._pace.patience or math.inf)
+            self._report({"event": "tailing", **self._tally.plain()})
+        if self._rehearsal:
+            self._do(machine.empty())
+            return 0.0
+        if not any(active.connections for active in self._runtime.every_listener):
+            self._finish()
+            return 0.0
+        if now >= self._tail_until:
+            if self._was_cut:
+                self._finish()  # whatever does not even end by a reset ends with the process
+                return 0.0
+            self._was_cut = True
+            self._tail_until = now + _LAST_WORDS
+            self._cut_off()
+        soonest = self._later[0][0] if self._later else math.inf
+        return max(min(soonest, now + _LOOK_AGAIN, self._tail_until) - now, 0.0)
+
+    def _finish(self) -> None:
+        self._count()
+        self._do(self._machine.empty(self._tally.left))
+
+    def _cut_off(self) -> None:
+        # Their patience is over: reset, and counted by name.
+        left = self._protocols()
+        for name, count in left.items():
+            self._tally.left[f"{name}: cut off (takeover.patience)"] += count
+        for active in self._runtime.every_listener:
+            for connection in list(active.connections.values()):
+                connection.stream.abort()
+            active.cut("after takeover.patience")
+
+    def _offer(self, item: Movable) -> int:
+        """Offer one; return how many were."""
+        try:
+            state, sockets = item.freeze()
+        except ValueError as exc:
+            self._keep(item, str(exc))
+            return 0
+        fault("give.frozen")
+        cut = time.monotonic()
+        if self._rehearsal:
+            item.thaw()
+        number = self._machine.offer()
+        self._offers[number] = _Offered(item, state, sockets, cut)
+        self._do(self._machine.offered())
+        self._say(Offer(number=number, cut=cut))
+        return 1
+
+    def _upstreams(self, offered: int) -> Iterator[MovableUpstream]:
+        """Give the same share of what waits for requests as has moved of the clients, while there is room."""
+        snapshot = self._runtime.snapshot
+        if snapshot is None:
+            return
+        tailing = self._machine.state is giving.State.TAILING or not (offered or self._ready)
+        share = 1.0 if tailing or not self._whole else 1 - len(self._waiting) / self._whole
+        for name, cluster in snapshot.clusters.items():
+            if name in self._unwanted:
+                continue
+            opened = sum(endpoint.connections for endpoint in cluster.endpoints)
+            while self._machine.room and opened and name not in self._unwanted:
+                before = self._given[name]
+                if before >= share * (before + opened) or (self._rehearsal and before):
+                    break
+                given = next(itertools.islice(cluster.give(), 1), None)
+                if given is None:
+                    break
+                self._given[name] += 1
+                yield MovableUpstream(name, settings_of(cluster.config), given)

@@ -1,0 +1,152 @@
+"""What can be offered: a connection of a client, or one to an endpoint, from standing still to gone or back."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from typing import Protocol
+
+import attrs
+
+from xproxy.config.schema import ClusterConfig
+from xproxy.connection.bindings import Bindings
+from xproxy.connection.standing import Standing
+from xproxy.migration.packing import Downstream, Upstream, pack
+from xproxy.proxy.active_listener import ActiveListener
+from xproxy.proxy.adopting import Codecs, describe
+from xproxy.proxy.connection import Connection
+from xproxy.transport.tls.alerts import TlsError
+from xproxy.upstream.moving import Given
+
+
+class Movable(Protocol):
+    """A connection that may go."""
+
+    @property
+    def name(self) -> str:
+        """What it is counted as."""
+        ...
+
+    def freeze(self) -> tuple[bytes, list[socket.socket]]:
+        """Let it stand still; return what is written of it, and the sockets that go along.
+
+        Raises ValueError where it cannot be written down: then it goes on as if nothing had been.
+        """
+        ...
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        ...
+
+    def leave(self) -> None:
+        """Another process has it."""
+        ...
+
+    def keep(self) -> None:
+        """It goes on, and is never asked again: let it end here as gently as its protocol can."""
+        ...
+
+
+@attrs.define(eq=False)
+class MovableDownstream:
+    """A client's."""
+
+    active: ActiveListener
+    connection: Connection
+    codecs: Codecs
+    waits: str = ""
+    """Why it has not moved."""
+    idle_by: float = 0.0
+    """With streams in flight that would be relayed: until when it is waited for to be idle (trio clock)."""
+
+    @property
+    def name(self) -> str:
+        """See Movable."""
+        terms = self.connection.terms
+        return terms.plugin.name if terms is not None else "opening"
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended."""
+        return self.active.connections.get(self.connection.id) is not self.connection
+
+    @property
+    def standing(self) -> Standing:
+        """Whether it can be frozen."""
+        driver = self.connection.driver
+        return driver.standing if driver is not None else Standing.NOT_NOW
+
+    def freeze(self) -> tuple[bytes, list[socket.socket]]:
+        """See Movable."""
+        driver, terms = self.connection.driver, self.connection.terms
+        if driver is None or terms is None:
+            raise ValueError("its protocol is not known yet")
+        if isinstance(driver, Bindings) and driver.binds:
+            raise ValueError("upstream connections are bound to it")
+        described = describe(self.connection, self.active, self.codecs)
+        try:
+            moment = driver.freeze()
+        except TlsError as exc:
+            raise ValueError(exc.detail) from exc
+        try:
+            return pack(Downstream(described=described, moment=moment))
+        except BaseException:
+            driver.thaw()
+            raise
+
+    def thaw(self) -> None:
+        """See Movable."""
+        if self.connection.driver is not None:
+            self.connection.driver.thaw()
+
+    def leave(self) -> None:
+        """See Movable."""
+        if self.connection.driver is not None:
+            self.connection.driver.leave()
+
+    def keep(self) -> None:
+        """See Movable."""
+        self.connection.drain(self.active.config.timeouts.linger)
+
+
+@attrs.define(eq=False)
+class MovableUpstream:
+    """One to an endpoint, that nobody uses."""
+
+    cluster: str
+    settings: bytes
+    given: Given
+
+    @property
+    def name(self) -> str:
+        """See Movable."""
+        return f"upstream {self.given.handed.protocol}"
+
+    def freeze(self) -> tuple[bytes, list[socket.socket]]:
+        """See Movable: it stands still already."""
+        given = self.given
+        return pack(
+            Upstream(
+                cluster=self.cluster,
+                address=given.endpoint.address,
+                settings=self.settings,
+                handed=given.handed,
+            )
+        )
+
+    def thaw(self) -> None:
+        """See Movable."""
+        self.given.stay()
+
+    def leave(self) -> None:
+        """See Movable."""
+        self.given.leave()
+
+    def keep(self) -> None:
+        """See Movable: its cluster closes it in its time."""
+
+
+def settings_of(config: ClusterConfig) -> bytes:
+    """Return a digest of what a cluster's connections go by: those of another one are not to be taken."""
+    said = (config.codec, config.tls, config.proxy_protocol, config.limits)
+    return hashlib.sha256(repr(said).encode()).digest()[:16]

@@ -1,0 +1,334 @@
+"""The new process in a takeover: it takes connections over a channel, and serves them from then on.
+
+What happens when is ``taking.py``'s to say; here it is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+import attrs
+import trio
+
+from xproxy.migration import taking
+from xproxy.migration.carried import NoParts, Part, Parts
+from xproxy.migration.faults import fault
+from xproxy.migration.giving import STALL
+from xproxy.migration.greeting import greet
+from xproxy.migration.messages import (
+    Message,
+    Offer,
+    Ready,
+    Refused,
+    Taken,
+    pack,
+    unpack,
+)
+from xproxy.migration.movable import settings_of
+from xproxy.migration.packing import Downstream, Upstream
+from xproxy.migration.packing import unpack as unpack_state
+from xproxy.migration.rehearsing import rehearse
+from xproxy.migration.taking import Taking
+from xproxy.migration.tally import Tally
+from xproxy.migration.undumpable import undumpable
+from xproxy.model.errors import PluginError
+from xproxy.proxy.active_listener import ActiveListener
+from xproxy.proxy.adopting import Codecs, Described, Full, adopt, aged
+from xproxy.proxy.runtime import Runtime
+from xproxy.transport.channel import Channel, NotSent, Received, Unheard
+from xproxy.transport.listener import address_of
+from xproxy.transport.stream import ByteStream
+from xproxy.transport.tls.stream import resume
+from xproxy.upstream.cluster import Cluster
+
+_logger = logging.getLogger(__name__)
+
+Report: TypeAlias = Callable[[dict[str, object]], None]
+"""Tells whoever started the takeover how it goes."""
+
+
+class Pending(Protocol):
+    """A connection that was made of an offer. Exactly one of its methods is to be called."""
+
+    def begin(self) -> None:
+        """It is ours."""
+        ...
+
+    def drop(self) -> None:
+        """It is not: close our copy, and touch it in no other way."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How a takeover ended, for the new process."""
+
+    serve: bool
+    """It goes on serving, alone."""
+    why: str
+    """Where it did not go as it should."""
+    tally: Tally
+
+
+async def take(
+    runtime: Runtime, sock: socket.socket, report: Report, *, parts: Parts | None = None
+) -> Outcome:
+    """Take over from the process at the other end of ``sock``, a SEQPACKET socket, which is closed at the end.
+
+    ``runtime`` runs already, but accepts nobody: it was told to ``hold`` before it ran. It accepts when the old one
+    has stopped. Returns when the old one has nothing left, or has died: then the runtime serves alone; or when
+    the takeover was withdrawn, or only rehearsed: then the runtime ends what it has taken by the goodbye of each
+    protocol, and itself.
+    """
+    taker = _Taker(runtime, Channel(sock), report, parts or NoParts())
+    with undumpable():
+        return await taker.run()
+
+
+class _Taker:
+    def __init__(self, runtime: Runtime, channel: Channel, report: Report, parts: Parts) -> None:
+        self._runtime = runtime
+        self._channel = channel
+        self._report = report
+        self._parts = parts
+        self._codecs = Codecs(runtime.registry)
+        self._machine = Taking(greet(runtime), listeners=tuple(runtime.listeners))
+        self._pending: dict[int, Pending] = {}
+        self._names: dict[int, str] = {}
+        # Of the connections that are pending.
+        self._carried: list[Part] = []
+        self._tally = Tally()
+        self._over: taking.Over | None = None
+
+    async def run(self) -> Outcome:
+        fault("take.begin")
+        try:
+            await self._do(self._machine.begin(), None)
+            while not self._machine.over:
+                await self._hear()
+        finally:
+            for pending in self._pending.values():
+                pending.drop()
+            self._channel.close()
+        return self._concluded()
+
+    def _concluded(self) -> Outcome:
+        over = self._over
+        assert over is not None  # the machine has ended
+        state = "alone" if over.serve else "rehearsed" if self._machine.rehearsal else "withdrawn"
+        self._report({"event": state, "why": over.why, **self._tally.plain()})
+        why = f": {over.why}" if over.why else ""
+        _logger.info("takeover: %s%s; %s", state, why, self._tally)
+        if not over.serve:
+            self._runtime.hold()
+            self._runtime.hand_on()
+        return Outcome(serve=over.serve, why=over.why, tally=self._tally)
+
+    async def _hear(self) -> None:
+        try:
+            received = await self._channel.receive()
+        except ValueError as exc:
+            await self._do(self._machine.broken(str(exc)), None)
+            return
+        if received is None:
+            await self._do(self._machine.end(), None)
+            return
+        with received:
+            if fault("take.received"):
+                received.close()
+                received.torn = "on purpose"
+            try:
+                message = unpack(received.message)
+            except ValueError as exc:
+                await self._do(self._machine.broken(str(exc)), None)
+                return
+            if message is not None:
+                await self._do(self._machine.hear(message), received)
+
+    # ---- what the machine wants
+
+    async def _do(self, actions: list[taking.Action], received: Received | None) -> None:
+        for action in actions:
+            match action:
+                case taking.Send(message=message):
+                    await self._say(message)
+                case taking.Resume(carry=carry):
+                    state = received.state if received is not None else None
+                    part = Part(
+                        kind=carry.kind, name=carry.name, version=carry.version, data=state or b""
+                    )
+                    self._carried.append(part)
+                case taking.Number(last_id=last):
+                    self._runtime.ids.after(last)
+                case taking.Accept():
+                    self._runtime.accept()
+                    fault("take.accepting")
+                    self._report({"event": "accepting"})
+                case taking.Restore(offer=offer) | taking.Try(offer=offer):
+                    assert received is not None  # the offer came with it
+                    await self._do(self._restore(offer, received), None)
+                case taking.Begin(number=number):
+                    self._begin(number)
+                case taking.Drop(number=number):
+                    self._drop(number)
+                case taking.Count():
+                    self._count(received)
+                case taking.Over():
+                    self._over = action
+
+    async def _say(self, message: Message) -> None:
+        if isinstance(message, Ready):
+            self._resume()
+        try:
+            if isinstance(message, Taken) and fault("take.restored"):
+                raise Unheard("on purpose")
+            await self._channel.send(pack(message), within=STALL)
+        except (Unheard, NotSent, trio.TooSlowError):
+            if isinstance(message, Taken):
+                for number in message.numbers:
+                    await self._do(self._machine.unheard(number), None)
+            return
+        if isinstance(message, Taken):
+            fault("take.taken")
+            for number in message.numbers:
+                await self._do(self._machine.sent(number), None)
+        elif isinstance(message, Refused):
+            self._tally.refused[message.why] += 1
+
+    def _resume(self) -> None:
+        carried, self._carried = self._carried, []
+        refused = self._parts.resume(self._runtime, carried)
+        for reason in refused:
+            _logger.warning("takeover: what is known of %s does not go along", reason)
+        self._report({"event": "ready", "forgotten": list(refused)})
+        fault("take.ready")
+
+    def _count(self, received: Received | None) -> None:
+        state = received.state if received is not None else None
+        try:
+            self._parts.add(self._runtime, state or b"")
+        except ValueError as exc:
+            _logger.warning("takeover: what the old process counted is not added: %s", exc)
+
+    def _begin(self, number: int) -> None:
+        pending = self._pending.pop(number, None)
+        self._tally.moved[self._names.pop(number, "")] += 1
+        if pending is not None:
+            pending.begin()
+        fault("take.begun")
+
+    def _drop(self, number: int) -> None:
+        pending = self._pending.pop(number, None)
+        self._names.pop(number, None)
+        if pending is not None:
+            pending.drop()
+
+    # ---- connections
+
+    def _restore(self, offer: Offer, received: Received) -> list[taking.Action]:
+        machine = self._machine
+        if received.torn:
+            return machine.refuse(offer.number, received.torn, for_ever=False)
+        sockets: list[socket.socket] = []
+        try:
+            while received.descriptors:
+                sockets.append(_socket(received.descriptors[0]))
+                del received.descriptors[0]
+            found = unpack_state(received.state or b"", sockets, missing=machine.rehearsal)
+            if isinstance(found, Downstream):
+                name = found.described.codec
+                pending = self._downstream(found, max(time.monotonic() - offer.cut, 0.0))
+            else:
+                name = f"upstream {found.handed.protocol}"
+                pending = self._upstream(found)
+        except ValueError as exc:
+            for sock in sockets:
+                sock.close()
+            return machine.refuse(offer.number, str(exc), for_ever=not isinstance(exc, Full))
+        if pending is not None:
+            self._pending[offer.number] = pending
+        self._names[offer.number] = name
+        return machine.restored(offer.number)
+
+    def _downstream(self, found: Downstream, passed: float) -> Pending | None:
+        active = self._listener(found.described)
+        moment = aged(found.moment, passed)
+        if self._machine.rehearsal:
+            rehearse(active, found.described, moment, self._codecs)
+            return None
+        sock = moment.sock
+        if sock is None:
+            raise ValueError("it came without its socket")
+        return adopt(active, found.described, moment, sock, self._codecs, self._runtime.timers)
+
+    def _listener(self, described: Described) -> ActiveListener:
+        listeners = self._runtime.listeners
+        active = listeners.get(described.listener)
+        if active is None:
+            same = (one for one in listeners.values() if one.address == described.address)
+            active = next(same, None)
+        if active is None:
+            raise ValueError(f"there is no listener {described.listener}")
+        return active
+
+    def _upstream(self, found: Upstream) -> Pending | None:
+        snapshot = self._runtime.snapshot
+        cluster = snapshot.clusters.get(found.cluster) if snapshot is not None else None
+        if cluster is None:
+            raise ValueError(f"there is no cluster {found.cluster}")
+        if settings_of(cluster.config) != found.settings:
+            raise ValueError(f"cluster {found.cluster} has other settings")
+        if not any(endpoint.address == found.address for endpoint in cluster.endpoints):
+            raise ValueError(f"cluster {found.cluster} has no endpoint {found.address}")
+        if self._machine.rehearsal:
+            return None
+        sock = found.handed.moment.sock
+        if sock is None:
+            raise ValueError("it came without its socket")
+        sock.setblocking(False)
+        under = self._runtime.poller.add(sock, address_of(sock, peer=True), address_of(sock))
+        stream: ByteStream = under
+        if found.handed.moment.parts.stream:
+            try:
+                stream = resume(under, found.handed.moment.parts.stream)
+            except ValueError:
+                under.close()
+                raise
+        return _PendingUpstream(self._runtime, cluster, found, under, stream)
+
+
+def _socket(number: int) -> socket.socket:
+    try:
+        return socket.socket(fileno=number)
+    except OSError as exc:
+        raise ValueError(f"a descriptor is no socket: {exc.strerror}") from exc
+
+
+@attrs.define(eq=False)
+class _PendingUpstream:
+    runtime: Runtime
+    cluster: Cluster
+    found: Upstream
+    under: ByteStream
+    stream: ByteStream
+
+    def begin(self) -> None:
+        """See Pending. One that its server has closed meanwhile is seen to be closed before a request gets it."""
+        self.runtime.poller.idle()
+        try:
+            client = self.runtime.registry.codec(self.found.handed.client).traits
+            self.cluster.adopt(self.found.address, self.stream, self.found.handed, client)
+        except (ValueError, PluginError) as exc:
+            # It waits for no answer: as if its server had closed it.
+            _logger.info(
+                "takeover: cluster %s: a connection is closed: %s", self.found.cluster, exc
+            )
+            self.stream.close()
+
+    def drop(self) -> None:
+        """See Pending."""
+        self.under.close()
