@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import pytest
@@ -344,3 +345,44 @@ async def test_what_a_later_generation_gets_is_what_is_left() -> None:
         async with successor(web(up.port), old) as new:
             assert gone(await take_over(old, new, pace=QUICK))
             await exchange(client, server)
+
+
+async def test_a_client_that_never_pauses_moves_between_two_of_its_requests() -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        client, server = await first(old, up)
+        await client.send(GET * 400)
+        served = 0
+
+        async def serve(stream: Party) -> None:
+            nonlocal served
+            with contextlib.suppress(AssertionError, trio.BrokenResourceError):
+                while True:
+                    await play(stream << HEAD, stream >> OK)
+                    served += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve, server)
+
+            async def serve_more() -> None:
+                nursery.start_soon(serve, Party("more", await up.accept()))
+
+            nursery.start_soon(serve_more)
+            found = await take_over(old, new)
+            assert gone(found)
+            assert served < 400
+            await client.expect(OK * 400)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_client_that_has_said_nothing_yet_moves() -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        client, half = await old.client("silent"), await old.client("half")
+        await half.send(b"G")
+        await eventually(lambda: old.stats().downstream_cx_active == 2, "accepted")
+        found = await take_over(old, new)
+        assert gone(found)
+        assert moved(found) == {"opening": 2}
+        await half.send(GET[1:])
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK, half << OK)
+        await exchange(client, server)

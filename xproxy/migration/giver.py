@@ -13,6 +13,7 @@ import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, TypeAlias
 
 import attrs
@@ -39,6 +40,7 @@ from xproxy.migration.movable import Movable, MovableDownstream, MovableUpstream
 from xproxy.migration.tally import Tally
 from xproxy.migration.undumpable import undumpable
 from xproxy.proxy.adopting import Codecs
+from xproxy.proxy.connection import SupportsSeek
 from xproxy.proxy.runtime import Runtime
 from xproxy.transport.channel import Channel, NotSent, Received, Unheard
 
@@ -50,7 +52,9 @@ Report: TypeAlias = Callable[[dict[str, object]], None]
 _SHARE: Final = 3
 """A batch is followed by so many times its own length of rest: at most a quarter of a core goes into giving."""
 _LOOK_AGAIN: Final = 0.1
-"""Seconds until what could not move is looked at again, where its driver does not tell."""
+"""Seconds until what could not move is looked at again, where its driver does not tell …"""
+_SELDOM: Final = 1.0
+"""… and where it does."""
 _IDLE_FIRST: Final = 1.0
 """Seconds for which one that could only move with streams in flight is waited for to be idle."""
 _SECOND: Final = 1.0
@@ -58,7 +62,7 @@ _SECOND: Final = 1.0
 _LAST_WORDS: Final = 5.0
 """Seconds that those have to end which were cut off."""
 _OFFERING: Final = (giving.State.GIVING, giving.State.PROVING, giving.State.TAILING)
-_READY_TO_GO: Final = frozenset({"idle", "relay", "flowing"})
+_MOVABLE: Final = frozenset({Standing.IDLE, Standing.RELAY})
 
 
 @attrs.frozen(kw_only=True)
@@ -165,6 +169,8 @@ class _Giver:
         # Upstream connections, by cluster.
         self._unwanted: set[str] = set()
         # Clusters whose connections the other side does not take.
+        self._unwritten: deque[tuple[MovableDownstream, str]] = deque()
+        # What could not be written down when its driver asked, and why.
         self._over: giving.Over | None = None
         self._tail_until = math.inf
         self._was_cut = False
@@ -198,6 +204,9 @@ class _Giver:
         while self._offers:
             _, offered = self._offers.popitem()
             offered.item.leave()
+        for item in self._waiting.values():
+            if item.seeking:
+                item.connection.seek(None)
 
     def _concluded(self) -> Outcome:
         assert self._over is not None  # the machine has ended
@@ -274,6 +283,7 @@ class _Giver:
         if not self._rehearsal:
             offered.item.thaw()
         if isinstance(offered.item, MovableDownstream):
+            offered.item.out = False
             self._look_again(offered.item, trio.current_time() + _LOOK_AGAIN)
 
     def _refused(self, number: int, why: str, *, for_ever: bool) -> None:
@@ -291,7 +301,8 @@ class _Giver:
         if isinstance(item, MovableDownstream):
             self._waiting.pop(id(item.connection), None)
             self._kept[id(item.connection)] = item
-            item.waits = why
+            item.waits, item.out = why, False
+            item.connection.seek(None)
         elif isinstance(item, MovableUpstream):
             self._unwanted.add(item.cluster)
         if not self._rehearsal:
@@ -430,12 +441,14 @@ class _Giver:
         now = trio.current_time()
         while self._later and self._later[0][0] <= now:
             self._ready.append(heapq.heappop(self._later)[2])
+        while self._unwritten:
+            self._keep(*self._unwritten.popleft())
         offered = 0
         while machine.room and self._ready:
             item = self._ready.popleft()
             if item.gone:
                 self._waiting.pop(id(item.connection), None)
-            elif self._ripe(item, now):
+            elif not item.out and id(item.connection) in self._waiting and self._ripe(item, now):
                 offered += self._offer(item)
         for upstream in self._upstreams(offered):
             offered += self._offer(upstream)
@@ -447,11 +460,15 @@ class _Giver:
     def _ripe(self, item: MovableDownstream, now: float) -> bool:
         # Whether it can be offered now; if not, it is looked at again.
         standing = item.standing
-        name: str = standing.value
-        again = now + _LOOK_AGAIN
-        if name in _READY_TO_GO:
-            if name != "relay":
-                return True
+        if standing is Standing.IDLE:
+            return True
+        if not item.seeking:
+            item.seeking = isinstance(item.connection.movable, SupportsSeek)
+            item.connection.seek(partial(self._found, item))
+            if item.out:
+                return False  # it was frozen just now
+        again = now + (_SELDOM if item.seeking else _LOOK_AGAIN)
+        if standing is Standing.RELAY:
             item.idle_by = item.idle_by or now + _IDLE_FIRST
             if now >= item.idle_by:
                 return True
@@ -464,6 +481,25 @@ class _Giver:
             item.waits = "a stream is in flight"
         self._look_again(item, again)
         return False
+
+    def _found(self, item: MovableDownstream) -> bool:
+        # Its driver says that it can be frozen now, and asks whether it is.
+        machine = self._machine
+        if item.out or id(item.connection) not in self._waiting or machine.over:
+            return False
+        now = trio.current_time()
+        if not machine.room or (item.standing is Standing.RELAY and now < item.idle_by):
+            return False
+        if item.standing not in _MOVABLE:
+            return False
+        try:
+            offered = self._offer_now(item)
+        except ValueError as exc:
+            # Not from within its driver: to be kept it is drained.
+            self._unwritten.append((item, str(exc)))
+            self._changed.set()
+            return False
+        return offered
 
     def _look_again(self, item: MovableDownstream, at: float) -> None:
         heapq.heappush(self._later, (at, next(self._turns), item))
@@ -510,11 +546,17 @@ class _Giver:
     def _offer(self, item: Movable) -> int:
         """Offer one; return how many were."""
         try:
-            state, sockets = item.freeze()
+            return int(self._offer_now(item))
         except ValueError as exc:
             self._keep(item, str(exc))
             return 0
+
+    def _offer_now(self, item: Movable) -> bool:
+        """Offer one. Raises ValueError where it cannot be written down."""
+        state, sockets = item.freeze()
         fault("give.frozen")
+        if isinstance(item, MovableDownstream):
+            item.out = True
         cut = time.monotonic()
         if self._rehearsal:
             item.thaw()
@@ -522,7 +564,7 @@ class _Giver:
         self._offers[number] = _Offered(item, state, sockets, cut)
         self._do(self._machine.offered())
         self._say(Offer(number=number, cut=cut))
-        return 1
+        return not self._rehearsal
 
     def _upstreams(self, offered: int) -> Iterator[MovableUpstream]:
         """Give the same share of what waits for requests as has moved of the clients, while there is room."""

@@ -11,10 +11,11 @@ import attrs
 from xproxy.config.schema import ClusterConfig
 from xproxy.connection.bindings import Bindings
 from xproxy.connection.standing import Standing
-from xproxy.migration.packing import Downstream, Upstream, pack
+from xproxy.migration.packing import Downstream, Undetected, Upstream, pack
 from xproxy.proxy.active_listener import ActiveListener
-from xproxy.proxy.adopting import Codecs, describe
+from xproxy.proxy.adopting import Codecs, accepted, describe
 from xproxy.proxy.connection import Connection
+from xproxy.proxy.opening_moment import OpeningMoment
 from xproxy.transport.tls.alerts import TlsError
 from xproxy.upstream.moving import Given
 
@@ -56,6 +57,10 @@ class MovableDownstream:
     codecs: Codecs
     waits: str = ""
     """Why it has not moved."""
+    out: bool = False
+    """It was offered, and not answered for."""
+    seeking: bool = False
+    """Its driver tells when it can be frozen."""
     idle_by: float = 0.0
     """With streams in flight that would be relayed: until when it is waited for to be idle (trio clock)."""
 
@@ -73,14 +78,14 @@ class MovableDownstream:
     @property
     def standing(self) -> Standing:
         """Whether it can be frozen."""
-        driver = self.connection.driver
-        return driver.standing if driver is not None else Standing.NOT_NOW
+        movable = self.connection.movable
+        return movable.standing if movable is not None else Standing.NOT_NOW
 
     def freeze(self) -> tuple[bytes, list[socket.socket]]:
         """See Movable."""
-        driver, terms = self.connection.driver, self.connection.terms
-        if driver is None or terms is None:
-            raise ValueError("its protocol is not known yet")
+        driver = self.connection.driver
+        if driver is None:
+            return self._freeze_opening()
         if isinstance(driver, Bindings) and driver.binds:
             raise ValueError("upstream connections are bound to it")
         described = describe(self.connection, self.active, self.codecs)
@@ -94,15 +99,31 @@ class MovableDownstream:
             driver.thaw()
             raise
 
+    def _freeze_opening(self) -> tuple[bytes, list[socket.socket]]:
+        opening = self.connection.opening
+        if opening is None:
+            raise ValueError("it is ending")
+        try:
+            moment = opening.freeze()
+        except TlsError as exc:
+            raise ValueError(exc.detail) from exc
+        try:
+            assert isinstance(moment, OpeningMoment)
+            found = accepted(self.connection, self.active)
+            return pack(Undetected(accepted=found, opening=moment))
+        except BaseException:
+            opening.thaw()
+            raise
+
     def thaw(self) -> None:
         """See Movable."""
-        if self.connection.driver is not None:
-            self.connection.driver.thaw()
+        if self.connection.movable is not None:
+            self.connection.movable.thaw()
 
     def leave(self) -> None:
         """See Movable."""
-        if self.connection.driver is not None:
-            self.connection.driver.leave()
+        if self.connection.movable is not None:
+            self.connection.movable.leave()
 
     def keep(self) -> None:
         """See Movable."""

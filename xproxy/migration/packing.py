@@ -21,11 +21,12 @@ from typing import Final, TypeAlias
 import attrs
 import msgpack
 
-from xproxy.connection.standing import Moment
+from xproxy.connection.standing import Moment, OlderLink, RelayedStream
 from xproxy.connection.wire import Parts
 from xproxy.model.address import Address
 from xproxy.model.limits import Limits
-from xproxy.proxy.adopting import Described
+from xproxy.proxy.adopting import Accepted, Described
+from xproxy.proxy.opening_moment import OpeningMoment
 from xproxy.transport.channel import MAX_STATE_BYTES
 from xproxy.upstream.moving import Handed
 
@@ -46,6 +47,14 @@ class Downstream:
 
 
 @attrs.frozen(kw_only=True)
+class Undetected:
+    """A client's connection whose protocol is not known yet."""
+
+    accepted: Accepted
+    opening: OpeningMoment
+
+
+@attrs.frozen(kw_only=True)
 class Upstream:
     """A connection to an endpoint that nobody uses."""
 
@@ -58,6 +67,11 @@ class Upstream:
 
 KNOWN: Final[tuple[type, ...]] = (
     Downstream,
+    Undetected,
+    Accepted,
+    OpeningMoment,
+    RelayedStream,
+    OlderLink,
     Upstream,
     Described,
     Moment,
@@ -162,13 +176,13 @@ def _write(value: object, sockets: list[socket.socket], depth: int) -> object:
 
 def unpack(
     data: bytes, sockets: Sequence[socket.socket] = (), *, missing: bool = False
-) -> Downstream | Upstream:
+) -> Downstream | Undetected | Upstream:
     """Return what ``pack`` was given. Raises ValueError for anything else, whoever sent it.
 
     ``missing``: there are no sockets, and None stands in their place.
     """
     value = read(data, sockets, missing=missing)
-    if not isinstance(value, Downstream | Upstream):
+    if not isinstance(value, Downstream | Undetected | Upstream):
         raise ValueError("is no connection that was written down")
     return value
 

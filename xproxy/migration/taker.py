@@ -29,7 +29,7 @@ from xproxy.migration.messages import (
     unpack,
 )
 from xproxy.migration.movable import settings_of
-from xproxy.migration.packing import Downstream, Upstream
+from xproxy.migration.packing import Downstream, Undetected, Upstream
 from xproxy.migration.packing import unpack as unpack_state
 from xproxy.migration.rehearsing import rehearse
 from xproxy.migration.taking import Taking
@@ -37,7 +37,15 @@ from xproxy.migration.tally import Tally
 from xproxy.migration.undumpable import undumpable
 from xproxy.model.errors import PluginError
 from xproxy.proxy.active_listener import ActiveListener
-from xproxy.proxy.adopting import Codecs, Described, Full, adopt, aged
+from xproxy.proxy.adopting import (
+    Accepted,
+    Codecs,
+    Full,
+    adopt,
+    adopt_opening,
+    aged,
+    aged_opening,
+)
 from xproxy.proxy.runtime import Runtime
 from xproxy.transport.channel import Channel, NotSent, Received, Unheard
 from xproxy.transport.listener import address_of
@@ -239,9 +247,13 @@ class _Taker:
                 sockets.append(_socket(received.descriptors[0]))
                 del received.descriptors[0]
             found = unpack_state(received.state or b"", sockets, missing=machine.rehearsal)
+            passed = max(time.monotonic() - offer.cut, 0.0)
             if isinstance(found, Downstream):
                 name = found.described.codec
-                pending = self._downstream(found, max(time.monotonic() - offer.cut, 0.0))
+                pending = self._downstream(found, passed)
+            elif isinstance(found, Undetected):
+                name = "opening"
+                pending = self._undetected(found, passed)
             else:
                 name = f"upstream {found.handed.protocol}"
                 pending = self._upstream(found)
@@ -265,7 +277,17 @@ class _Taker:
             raise ValueError("it came without its socket")
         return adopt(active, found.described, moment, sock, self._codecs, self._runtime.timers)
 
-    def _listener(self, described: Described) -> ActiveListener:
+    def _undetected(self, found: Undetected, passed: float) -> Pending | None:
+        active = self._listener(found.accepted)
+        moment = aged_opening(found.opening, passed)
+        if self._machine.rehearsal:
+            moment.check()
+            return None
+        if moment.sock is None:
+            raise ValueError("it came without its socket")
+        return adopt_opening(active, found.accepted, moment, moment.sock)
+
+    def _listener(self, described: Accepted) -> ActiveListener:
         listeners = self._runtime.listeners
         active = listeners.get(described.listener)
         if active is None:

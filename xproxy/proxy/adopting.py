@@ -25,8 +25,9 @@ from xproxy.model.address import Address
 from xproxy.model.errors import PluginError
 from xproxy.model.limits import Limits
 from xproxy.model.traits import Role
-from xproxy.proxy.active_listener import ActiveListener
+from xproxy.proxy.active_listener import ActiveListener, Drive
 from xproxy.proxy.connection import Connection, Terms
+from xproxy.proxy.opening_moment import OpeningMoment
 from xproxy.proxy.serve_connection import facts_of, make_driver
 from xproxy.proxy.watched import Watched
 from xproxy.registry import Registry
@@ -39,15 +40,21 @@ Options: TypeAlias = tuple[tuple[str, object], ...]
 
 
 @attrs.frozen(kw_only=True)
-class Described:
-    """What is written of an accepted connection whose protocol is known, beside how its driver stands."""
+class Accepted:
+    """What is written of every connection that a listener has accepted."""
 
     id: int
     age: float
-    """Seconds since it was accepted."""
+    """Seconds since then."""
     listener: str
     address: Address
     """Of the listener, for where its name is another one."""
+
+
+@attrs.frozen(kw_only=True)
+class Described(Accepted):
+    """What is written of one whose protocol is known, beside how its driver stands."""
+
     chain: str
     """Which of the listener's ways to serve: see ``FilterChains``."""
     codec: str
@@ -62,6 +69,16 @@ class Described:
     tls_cipher: str | None = None
     peer_identity: str | None = None
     half_close: bool = False
+
+
+def accepted(connection: Connection, active: ActiveListener) -> Accepted:
+    """Write down a connection whose protocol may not be known yet."""
+    return Accepted(
+        id=connection.id,
+        age=trio.current_time() - connection.opened_at,
+        listener=active.config.name,
+        address=active.address,
+    )
 
 
 def describe(connection: Connection, active: ActiveListener, codecs: Codecs) -> Described:
@@ -177,6 +194,16 @@ def aged(moment: Moment, seconds: float) -> Moment:
     )
 
 
+def aged_opening(moment: OpeningMoment, seconds: float) -> OpeningMoment:
+    """Do so for a connection whose protocol is not known yet."""
+    return attrs.evolve(
+        moment,
+        left=max(moment.left - seconds, 0.0),
+        patience=max(moment.patience - seconds, 0.0),
+        waited=moment.waited + seconds,
+    )
+
+
 @attrs.define(eq=False)
 class Adoption:
     """A connection that can go on here. Exactly one of ``begin`` and ``drop`` is to be called."""
@@ -184,15 +211,11 @@ class Adoption:
     active: ActiveListener
     connection: Connection
     _under: ByteStream
+    _drive: Drive
 
     def begin(self) -> None:
         """It is ours: serve it."""
         self.active.begin(self.connection, self._drive)
-
-    async def _drive(self, connection: Connection) -> Awaitable[None]:
-        driver = connection.driver
-        assert driver is not None  # it was made before
-        return driver.run(b"")
 
     def drop(self) -> None:
         """It is not ours: close our copy of the socket, of which its peer notices nothing."""
@@ -246,7 +269,30 @@ def adopt(
         connection.share.holder = None
         under.close()
         raise
-    return Adoption(active, connection, under)
+    return Adoption(active, connection, under, _drive)
+
+
+def adopt_opening(
+    active: ActiveListener, found: Accepted, moment: OpeningMoment, sock: socket.socket
+) -> Adoption:
+    """Do so with one whose protocol is not known yet. Raises ValueError likewise."""
+    sock.setblocking(False)
+    try:
+        moment.check()
+    except ValueError:
+        sock.close()
+        raise
+    connection = active.admit(sock, found.id)
+    if connection is None:
+        raise Full("no descriptor is left for it, or its listener has stopped")
+    connection.opened_at = trio.current_time() - found.age
+    return Adoption(active, connection, connection.stream, active.opening(moment))
+
+
+async def _drive(connection: Connection) -> Awaitable[None]:
+    driver = connection.driver
+    assert driver is not None  # it was made before
+    return driver.run(b"")
 
 
 def _restoring(plugin: CodecPlugin) -> RestoringPlugin | None:
