@@ -7,7 +7,6 @@ import re
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 from tests.http2_peer import Http2Peer
 from tests.live import (
@@ -24,6 +23,7 @@ from tests.live import (
 )
 from tests.migration.takeover import QUICK, Takeover, giving_to, successor, take_over
 from tests.secure import context, party, tls
+from xproxy.migration.counts import all_counters
 from xproxy.migration.giver import Pace
 from xproxy.migration.messages import (
     Carry,
@@ -86,6 +86,10 @@ async def test_idle_connections_go_on_in_the_new_proxy() -> None:
         for client in clients:
             await exchange(client, server)
         assert up.accepted == 1
+        # Counters go on: those of the old one are part of them, each once.
+        numbers = all_counters(new.runtime).of(("listener", "edge"))
+        assert numbers["downstream_cx_total"] == 20
+        assert numbers["downstream_rq_total"] == 41
         for client in clients:
             await hang_up(client)
         await new.settled()
@@ -298,8 +302,8 @@ async def test_who_accepts_nobody_is_withdrawn_from() -> None:
         async with giving_to(old, pace=pace) as (other, found):
             await other.hear(Hello)
             await other.say(Hello(versions=(1,), software="a test"))
-            await wait_all_tasks_blocked()
-            await other.hear(Carry)
+            while not (await other.hear(Carry)).last:
+                pass
             await other.say(Ready())
             await other.hear(Stopped)
             offer = await other.hear(Offer)

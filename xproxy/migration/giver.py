@@ -20,8 +20,9 @@ import attrs
 import trio
 
 from xproxy.connection.standing import Standing
+from xproxy.migration import counts as counting
 from xproxy.migration import giving
-from xproxy.migration.carried import NoParts, Parts
+from xproxy.migration.carry import collect
 from xproxy.migration.faults import fault
 from xproxy.migration.giving import Giving, Timer
 from xproxy.migration.greeting import greet
@@ -96,7 +97,6 @@ async def give(
     sock: socket.socket,
     report: Report,
     *,
-    parts: Parts | None = None,
     pace: Pace = DEFAULT_PACE,
     rehearsal: bool = False,
 ) -> Outcome:
@@ -108,7 +108,7 @@ async def give(
 
     ``rehearsal``: nothing moves; the other side only tries whether it could go on with what would be offered.
     """
-    giver = _Giver(runtime, Channel(sock), report, parts or NoParts(), pace, rehearsal=rehearsal)
+    giver = _Giver(runtime, Channel(sock), report, pace, rehearsal=rehearsal)
     with undumpable():
         return await giver.run()
 
@@ -128,7 +128,6 @@ class _Giver:
         runtime: Runtime,
         channel: Channel,
         report: Report,
-        parts: Parts,
         pace: Pace,
         *,
         rehearsal: bool,
@@ -136,10 +135,10 @@ class _Giver:
         self._runtime = runtime
         self._channel = channel
         self._report = report
-        self._parts = parts
         self._pace = pace
         self._rehearsal = rehearsal
         self._codecs = Codecs(runtime.registry)
+        self._counts = counting.Counts(runtime)
         self._machine = Giving(
             greet(runtime, rehearsal=rehearsal),
             canary=0.0 if rehearsal else pace.canary,
@@ -234,6 +233,7 @@ class _Giver:
                     self._runtime.hold()
                     fault("give.paused")
                     self._say(Stopped(last_id=self._runtime.ids.last))
+                    self._say(Counts(left=self._protocols()), self._counts.absolute())
                     self._report({"event": "giving"})
                 case giving.Resume():
                     self._runtime.accept()
@@ -260,8 +260,7 @@ class _Giver:
         self._wanted.set()
 
     def _describe(self) -> None:
-        found = self._parts.collect(self._runtime)
-        for part in found:
+        for part in collect(self._runtime):
             self._say(Carry(kind=part.kind, name=part.name, version=part.version), part.data)
         self._say(Carry(kind="", name="", version=0, last=True))
         fault("give.described")
@@ -353,7 +352,9 @@ class _Giver:
         except (NotSent, trio.TooSlowError):
             if number:
                 self._do(self._machine.unsent(number))
-            elif not isinstance(message, Counts):
+            elif isinstance(message, Counts):
+                self._counts.untold(state or b"")
+            else:
                 self._do(self._machine.withdraw("the channel takes nothing more"))
 
     async def _receive_all(self) -> None:
@@ -395,7 +396,7 @@ class _Giver:
                     self._count()
 
     def _count(self) -> None:
-        self._say(Counts(left=self._protocols()), self._parts.counted(self._runtime))
+        self._say(Counts(left=self._protocols()), self._counts.delta())
 
     def _protocols(self) -> dict[str, int]:
         left: dict[str, int] = {}

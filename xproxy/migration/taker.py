@@ -14,8 +14,9 @@ from typing import Protocol, TypeAlias
 import attrs
 import trio
 
+from xproxy.migration import counts as counting
 from xproxy.migration import taking
-from xproxy.migration.carried import NoParts, Part, Parts
+from xproxy.migration.carry import Carried, resume
 from xproxy.migration.faults import fault
 from xproxy.migration.giving import STALL
 from xproxy.migration.greeting import greet
@@ -50,7 +51,7 @@ from xproxy.proxy.runtime import Runtime
 from xproxy.transport.channel import Channel, NotSent, Received, Unheard
 from xproxy.transport.listener import address_of
 from xproxy.transport.stream import ByteStream
-from xproxy.transport.tls.stream import resume
+from xproxy.transport.tls.stream import resume as resume_tls
 from xproxy.upstream.cluster import Cluster
 
 _logger = logging.getLogger(__name__)
@@ -82,9 +83,7 @@ class Outcome:
     tally: Tally
 
 
-async def take(
-    runtime: Runtime, sock: socket.socket, report: Report, *, parts: Parts | None = None
-) -> Outcome:
+async def take(runtime: Runtime, sock: socket.socket, report: Report) -> Outcome:
     """Take over from the process at the other end of ``sock``, a SEQPACKET socket, which is closed at the end.
 
     ``runtime`` runs already, but accepts nobody: it was told to ``hold`` before it ran. It accepts when the old one
@@ -92,23 +91,23 @@ async def take(
     the takeover was withdrawn, or only rehearsed: then the runtime ends what it has taken by the goodbye of each
     protocol, and itself.
     """
-    taker = _Taker(runtime, Channel(sock), report, parts or NoParts())
+    taker = _Taker(runtime, Channel(sock), report)
     with undumpable():
         return await taker.run()
 
 
 class _Taker:
-    def __init__(self, runtime: Runtime, channel: Channel, report: Report, parts: Parts) -> None:
+    def __init__(self, runtime: Runtime, channel: Channel, report: Report) -> None:
         self._runtime = runtime
         self._channel = channel
         self._report = report
-        self._parts = parts
+        self._counts = counting.Counts(runtime)
         self._codecs = Codecs(runtime.registry)
         self._machine = Taking(greet(runtime), listeners=tuple(runtime.listeners))
         self._pending: dict[int, Pending] = {}
         self._names: dict[int, str] = {}
         # Of the connections that are pending.
-        self._carried: list[Part] = []
+        self._carried: list[Carried] = []
         self._tally = Tally()
         self._over: taking.Over | None = None
 
@@ -121,6 +120,7 @@ class _Taker:
         finally:
             for pending in self._pending.values():
                 pending.drop()
+            self._counts.ended()
             self._channel.close()
         return self._concluded()
 
@@ -166,10 +166,14 @@ class _Taker:
                     await self._say(message)
                 case taking.Resume(carry=carry):
                     state = received.state if received is not None else None
-                    part = Part(
-                        kind=carry.kind, name=carry.name, version=carry.version, data=state or b""
+                    self._carried.append(
+                        Carried(
+                            kind=carry.kind,
+                            name=carry.name,
+                            version=carry.version,
+                            data=state or b"",
+                        )
                     )
-                    self._carried.append(part)
                 case taking.Number(last_id=last):
                     self._runtime.ids.after(last)
                 case taking.Accept():
@@ -209,16 +213,14 @@ class _Taker:
 
     def _resume(self) -> None:
         carried, self._carried = self._carried, []
-        refused = self._parts.resume(self._runtime, carried)
-        for reason in refused:
-            _logger.warning("takeover: what is known of %s does not go along", reason)
-        self._report({"event": "ready", "forgotten": list(refused)})
+        left = resume(self._runtime, carried)
+        self._report({"event": "ready", "not_carried": [str(one) for one in left]})
         fault("take.ready")
 
     def _count(self, received: Received | None) -> None:
         state = received.state if received is not None else None
         try:
-            self._parts.add(self._runtime, state or b"")
+            self._counts.add(state or b"")
         except ValueError as exc:
             _logger.warning("takeover: what the old process counted is not added: %s", exc)
 
@@ -316,7 +318,7 @@ class _Taker:
         stream: ByteStream = under
         if found.handed.moment.parts.stream:
             try:
-                stream = resume(under, found.handed.moment.parts.stream)
+                stream = resume_tls(under, found.handed.moment.parts.stream)
             except ValueError:
                 under.close()
                 raise
