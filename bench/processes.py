@@ -71,8 +71,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def pinned(cpu: int) -> Iterator[None]:
-    """Keep this process, and what it starts meanwhile, on one CPU."""
+def pinned(cpu: int | None) -> Iterator[None]:
+    """Keep this process, and what it starts meanwhile, on one CPU; None: wherever it may be."""
+    if cpu is None:
+        yield
+        return
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})
     try:
@@ -86,7 +89,7 @@ def running(
     argv: Argv,
     *,
     name: str,
-    cpu: int,
+    cpu: int | None,
     work: Path,
     port: int | None = None,
     env: Mapping[str, str] | None = None,

@@ -1,0 +1,1 @@
+"""What an upgrade under load costs: ``python -m bench.takeover --help``."""
