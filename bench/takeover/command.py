@@ -6,25 +6,19 @@ import argparse
 import datetime
 import json
 import os
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
+import attrs
 
 from bench import procfs
-from bench.lab import raise_file_limit
 from bench.processes import Failed
 from bench.takeover import plot, report
 from bench.takeover.kinds import KINDS
+from bench.takeover.options import add_common, console, setting_of
 from bench.takeover.peers import peers
-from bench.takeover.stage import Setting, stage, upstreams
+from bench.takeover.stage import stage, upstreams
 from bench.takeover.steady import Plan, Steady, steady
-from bench.takeover.upgrade import COMMAND
-from bench.tools import HERE
-
-_LOG_COLUMNS = 200
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,6 +26,8 @@ def parser() -> argparse.ArgumentParser:
     this = argparse.ArgumentParser(
         prog="python -m bench.takeover",
         description="Upgrade xproxy under a steady load of each kind, and say what its clients noticed.",
+        epilog="There is more: python -m bench.takeover soak (many upgrades in a row), idle (10,000 connections), "
+        "bulk (1 GiB each way), workers (one is killed); each with --help.",
     )
     this.add_argument(
         "kinds", nargs="*", metavar="KIND", help=f"of {', '.join(KINDS)}; none given: all"
@@ -47,21 +43,9 @@ def parser() -> argparse.ArgumentParser:
         "--after", type=float, default=5.0, help="seconds of load after it (default %(default)s)"
     )
     this.add_argument(
-        "--patience",
-        type=float,
-        default=30.0,
-        help="seconds that the old process may take to go (default %(default)s)",
-    )
-    this.add_argument(
         "--delay-ms", type=int, default=0, help="what upstreams wait before they answer"
     )
-    this.add_argument(
-        "--command",
-        default=COMMAND,
-        help="what upgrades; {pid}, {python} and {config} are filled in (default: %(default)s)",
-    )
-    this.add_argument("--workers", type=int, default=1, help="(default %(default)s)")
-    this.add_argument("--access-log", action="store_true", help="with an access log of all")
+    add_common(this)
     this.add_argument(
         "--pin",
         action="store_true",
@@ -76,12 +60,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it; return 0, or 1 where a client noticed, or 2 if it cannot be run."""
     arguments = parser().parse_args(argv)
-    console = Console(width=None if sys.stdout.isatty() else _LOG_COLUMNS)
+    screen = console()
     unknown = [kind for kind in arguments.kinds if kind not in KINDS]
     if unknown:
-        console.print(f"no kind named {', '.join(unknown)}; there are {', '.join(KINDS)}")
+        screen.print(f"no kind named {', '.join(unknown)}; there are {', '.join(KINDS)}")
         return 2
-    raise_file_limit()
     cpus = sorted(os.sched_getaffinity(0))
     plan = Plan(
         connections=arguments.connections,
@@ -90,30 +73,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         after=arguments.after,
         command=arguments.command,
         patience=arguments.patience,
+        slack=arguments.delay_ms / 1e3,
     )
     found: list[Steady] = []
     failed = False
-    with tempfile.TemporaryDirectory(prefix="xproxy-takeover-") as work:
-        setting = Setting(
-            work=Path(work),
-            python=Path(sys.executable),
-            tree=HERE.parent,
+    with setting_of(arguments) as plain:
+        setting = attrs.evolve(
+            plain,
             proxy_cpu=cpus[0] if arguments.pin else None,
             load_cpu=cpus[-1] if arguments.pin else None,
-            workers=arguments.workers,
             delay_ms=arguments.delay_ms,
-            access_log=arguments.access_log,
         )
         with upstreams(setting) as clusters:
             for kind in arguments.kinds or KINDS:
-                with console.status(KINDS[kind].title), stage(setting, clusters) as made:
+                with screen.status(KINDS[kind].title), stage(setting, clusters) as made:
                     try:
                         found.append(steady(made, kind, plan))
                     except Failed as exc:
                         failed = True
-                        console.print(f"{kind}: {exc}", style="red", markup=False)
+                        screen.print(f"{kind}: {exc}", style="red", markup=False)
     if found:
-        report.show(found, peers() if arguments.peers else [], console)
+        report.show(found, peers() if arguments.peers else [], screen)
     if arguments.json is not None:
         conditions = {
             "at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -36,9 +36,15 @@ listeners:
     codecs: [opaque]
     backlog: 4096
     routes: l4
+  - name: l4-bulk
+    address: 127.0.0.1:{bulk}
+    codecs: [opaque]
+    routes: l4-bulk
 routes:
   l4:
     - {{cluster: l4, timeout: 0}}
+  l4-bulk:
+    - {{cluster: bulk-raw, timeout: 0}}
   main:
     - {{match: {{path: /socket}}, cluster: websocket, allow_upgrade: [websocket], timeout: 0}}
     - {{match: {{protocol: grpc}}, cluster: grpc, timeout: 0}}
@@ -49,7 +55,13 @@ routes:
     - {{match: {{protocol: thrift}}, cluster: thrift}}
 clusters:
 """
-_CODECS = {"http": "http1", "websocket": "http1", "bulk": "http1", "grpc": "http2", "l4": "opaque"}
+_CODECS = {
+    "http": "http1",
+    "websocket": "http1",
+    "bulk": "http1",
+    "grpc": "http2",
+    "l4": "opaque",
+} | {"bulk-raw": "opaque"}
 """What an upstream speaks, where that is not what the client does."""
 RPC = ("http", "bolt", "dubbo", "thrift")
 """Upstreams that are rpcload."""
@@ -103,7 +115,7 @@ class Stage:
 
 
 @contextmanager
-def upstreams(setting: Setting, bulk: Path | None = None) -> Iterator[dict[str, int]]:
+def upstreams(setting: Setting) -> Iterator[dict[str, int]]:
     """Run all of them; yields their ports by cluster."""
     delay = setting.delay_ms
     with ExitStack() as stack:
@@ -138,14 +150,16 @@ def _started(setting: Setting, argv: Argv, name: str, port: int) -> AbstractCont
 def stage(setting: Setting, clusters: Mapping[str, int]) -> Iterator[Stage]:
     """Run the proxy in front of ``upstreams``; leaving ends it and all its processes, whatever happens."""
     shown = certificate(setting.work)
-    ports = {name: free_port() for name in ("edge", "l4")}
+    ports = {name: free_port() for name in ("edge", "l4", "l4-bulk")}
     admin = free_port()
     filters = "request_id, forwarded"
     if setting.access_log:
         filters += f", {{name: access_log, path: {setting.work / 'access.log'}}}"
     config = setting.work / f"takeover-{ports['edge']}.yaml"
     text = _CONFIG.format(
-        **ports,
+        edge=ports["edge"],
+        l4=ports["l4"],
+        bulk=ports["l4-bulk"],
         admin=admin,
         workers=setting.workers,
         cert=shown.chain,
@@ -155,7 +169,7 @@ def stage(setting: Setting, clusters: Mapping[str, int]) -> Iterator[Stage]:
     text += "".join(
         f"  {name}: {{endpoints: ['127.0.0.1:{port}']{_codec(name)}, "
         "circuit_breakers: {max_connections: 65536, max_requests: 65536, max_pending_requests: 65536}}\n"
-        for name, port in clusters.items()
+        for name, port in {**clusters, "bulk-raw": clusters["bulk"]}.items()
     )
     config.write_text(text)
     argv: Argv = [setting.python, "-m", "xproxy", "run", "-c", config]

@@ -34,6 +34,8 @@ class Plan:
     command: str
     patience: float
     """Seconds that the old process may take to go, after the command."""
+    slack: float = 0.0
+    """Seconds that the upstreams take for an answer: no stall."""
 
 
 @attrs.frozen(kw_only=True)
@@ -96,15 +98,15 @@ class Steady:
         return self.alive == self.connections and not wrong and not bound
 
 
-def latencies(requests: Sequence[Request]) -> Latencies:
-    """Return the figures of those that were answered."""
+def latencies(requests: Sequence[Request], slack: float = 0.0) -> Latencies:
+    """Return the figures of those that were answered; what took ``slack`` more than allowed was not stalled."""
     taken = [r.latency for r in requests if r.answered]
     return Latencies(
         count=len(taken),
         p50=percentile(taken, 50),
         p99=percentile(taken, 99),
         most=max(taken, default=0.0),
-        stalled=tuple(sum(t > bound for t in taken) for bound in STALL_SECONDS),
+        stalled=tuple(sum(t > bound + slack for t in taken) for bound in STALL_SECONDS),
     )
 
 
@@ -125,7 +127,7 @@ def alive(run: Run, since: float) -> int:
     return len(found)
 
 
-def judged(kind: str, connections: int, run: Run, upgraded: Upgraded, watch: Watch) -> Steady:
+def judged(kind: str, plan: Plan, run: Run, upgraded: Upgraded, watch: Watch) -> Steady:
     """Put together what was seen."""
     begun, over = run.began + _WARM_UP_SECONDS, upgraded.over + _AFTER_SECONDS
     before = [r for r in run.requests if begun <= r.due < upgraded.began]
@@ -134,11 +136,11 @@ def judged(kind: str, connections: int, run: Run, upgraded: Upgraded, watch: Wat
     new = tuple(pids - set(upgraded.old) - {watch.root})
     return Steady(
         kind=kind,
-        connections=connections,
+        connections=plan.connections,
         alive=alive(run, upgraded.over) if upgraded.gone is not None else 0,
         counts=counts(run.requests),
-        before=latencies(before),
-        during=latencies(during),
+        before=latencies(before, plan.slack),
+        during=latencies(during, plan.slack),
         upgraded=upgraded,
         supervisor=watch.of([watch.root]),
         old=watch.of(upgraded.old, upgraded.began, upgraded.over),
@@ -169,4 +171,4 @@ def steady(stage: Stage, kind: str, plan: Plan) -> Steady:
         # Each connection must have had its turn since.
         time.sleep(max(plan.after, 2 * plan.connections / plan.rate))
         run = load.stop()
-    return judged(kind, plan.connections, run, upgraded, watch)
+    return judged(kind, plan, run, upgraded, watch)

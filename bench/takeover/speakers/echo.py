@@ -16,6 +16,11 @@ _SIZES = (60, 200, 1400, 17)
 """Bytes of requests, in turn."""
 
 
+def bytes_of(count: int) -> int:
+    """Return how many bytes the first ``count`` requests of a connection are."""
+    return sum(_HEAD_BYTES + _SIZES[number % len(_SIZES)] for number in range(count))
+
+
 @attrs.define(eq=False)
 class Echo:
     """See the module."""
