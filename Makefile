@@ -17,7 +17,7 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml)
 PLUGINS := $(foreach p,$(wildcard plugins/*/pyproject.toml),-e $(dir $(p)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint format bench fuzz docs clean
+.PHONY: help demo test soak soak-takeover lint format bench bench-takeover fuzz docs clean
 
 help:
 	@echo "make demo      real requests of several protocols through one port, and a table of what happened"
@@ -26,9 +26,11 @@ help:
 	@echo "make format    ruff format and its safe fixes"
 	@echo "make bench     CPU, latency and memory figures, against other proxies in the same run"
 	@echo "make fuzz      NAME=http1 SECONDS=600: any installed codec, or tls, detect, config, carried"
+	@echo "make bench-takeover  what clients notice of an upgrade, for each protocol (BENCH=\"http2 --plot f.svg\")"
 	@echo "make soak      an hour of good and hostile clients of all protocols, with reloads (XPROXY_SOAK_SECONDS=3600);"
 	@echo "               half a minute of each load test, a minute of all protocols at once and of each attack,"
 	@echo "               2,000 slow clients, ten minutes of each fuzz target"
+	@echo "make soak-takeover   a hundred upgrades in a row under all protocols, 1 GiB streams, 10,000 connections"
 	@echo "make docs      regenerate docs/reference from the code"
 
 demo: .venv/.run
@@ -61,6 +63,15 @@ format: .venv/.dev
 
 bench: .venv-bench/.made
 	.venv-bench/bin/python bench/run.py $(BENCH)
+
+bench-takeover: .venv/.dev
+	$(BIN)/python -m bench.takeover $(BENCH)
+
+soak-takeover: .venv/.dev
+	$(BIN)/python -m bench.takeover soak
+	$(BIN)/python -m bench.takeover bulk
+	$(BIN)/python -m bench.takeover idle
+	$(BIN)/python -m bench.takeover workers
 
 fuzz: .venv/.fuzz
 	$(BIN)/python fuzz/run.py $(NAME) --seconds $(SECONDS)

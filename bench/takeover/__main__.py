@@ -5,9 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from bench.takeover import command, soak_command
+from bench.takeover import across, command, idle, killing, soak_command
 
-OTHERS: Mapping[str, Callable[[Sequence[str]], int]] = {"soak": soak_command.main}
+OTHERS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "soak": soak_command.main,
+    "idle": idle.main,
+    "bulk": across.main,
+    "workers": killing.main,
+}
 """Named first; else it is the steady load of each kind."""
 
 

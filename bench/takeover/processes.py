@@ -87,6 +87,11 @@ class Watch:
             descriptors=sum(max(s.descriptors for s in seen) for seen in rounds.values()),
         )
 
+    def latest_bytes(self) -> int:
+        """Return what all of them hold now."""
+        now = [sample(pid) for pid in (self.root, *descendants(self.root))]
+        return sum(one.rss_bytes for one in now if one is not None)
+
     def peak_bytes(self) -> int:
         """Return the most that all of them held at one look, whatever they were."""
         most, at, total = 0, 0.0, 0

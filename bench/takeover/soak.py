@@ -256,6 +256,7 @@ def uncounted(stage: Stage, run: Run, streams: Sequence[Transferred]) -> dict[st
             and name.endswith(("downstream_cx_active", "rq_active"))
             and not name.startswith("listener.(admin)")
         }
-        if (not wrong and not active) or time.monotonic() > deadline:
+        ended = stage.process.popen.poll() is not None
+        if (not wrong and not active) or ended or time.monotonic() > deadline:
             return {**wrong, **active}
         time.sleep(0.1)

@@ -43,13 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         patience=arguments.patience,
     )
     screen = console()
-    with setting_of(arguments) as setting, upstreams(setting) as clusters:
-        with stage(setting, clusters) as made, screen.status("") as status:
-            try:
-                outcome = soak(made, plan, status.update)
-            except Failed as exc:
-                screen.print(str(exc), style="red", markup=False)
-                return 1
+    with (
+        setting_of(arguments) as setting,
+        upstreams(setting) as clusters,
+        stage(setting, clusters) as made,
+        screen.status("") as status,
+    ):
+        try:
+            outcome = soak(made, plan, status.update)
+        except Failed as exc:
+            screen.print(str(exc), style="red", markup=False)
+            return 1
     show(outcome, screen)
     return 1 if outcome.faults else 0
 

@@ -1,0 +1,40 @@
+"""Upgrades under a load of all protocols at once, with long streams: the short form of ``make soak-takeover``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Final
+
+import pytest
+
+from tests.process.product import PATIENCE, ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.tool("gcc")]
+
+_SMALL: Final = ("--connections", "6", "--rate", "150", "--between", "1")
+_RELOAD: Final = ("--command", "kill -HUP {pid}")
+
+
+def _soak(*options: str) -> subprocess.CompletedProcess[str]:
+    # In a process of its own, as the command is: its threads and files are none of ours.
+    return subprocess.run(
+        [sys.executable, "-m", "bench.takeover", "soak", *_SMALL, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=ROOT,
+        timeout=10 * PATIENCE,
+        check=False,
+    )
+
+
+def test_reloads_in_a_row_are_noticed_by_nobody() -> None:
+    done = _soak("--upgrades", "3", "--stream-mib", "4", *_RELOAD)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_proxy_that_is_only_killed_is_noticed() -> None:
+    done = _soak("--upgrades", "1", "--stream-mib", "1", "--command", "kill -KILL {pid}")
+    assert done.returncode == 1, done.stdout
+    assert "0 of 78 connections alive" in done.stdout
