@@ -101,7 +101,7 @@ def killing(stage: Stage, plan: Plan) -> Killing:
         upgraded = upgrade(stage, plan.command, plan.patience)
         time.sleep(max(plan.before, 2 * len(kinds) * plan.connections / plan.rate))
         run = load.stop()
-    return _judged(len(workers), killed_at, restarted, visits, run, upgraded)
+    return judged(len(workers), killed_at, restarted, visits, run, upgraded)
 
 
 def _replaced(stage: Stage, before: Sequence[int]) -> float | None:
@@ -120,7 +120,7 @@ def _replaced(stage: Stage, before: Sequence[int]) -> float | None:
     return None
 
 
-def _judged(
+def judged(
     workers: int,
     killed_at: float,
     restarted: float | None,
@@ -128,6 +128,7 @@ def _judged(
     run: Run,
     upgraded: Upgraded,
 ) -> Killing:
+    """Put together what was seen."""
     lost = {
         number
         for number, one in enumerate(run.opened)
@@ -135,12 +136,9 @@ def _judged(
     }
     closed = {number for number, one in enumerate(run.opened) if one.closed_at}
     wrong = [r for r in run.requests if r.outcome != "good" and r.connection not in lost]
-    ends = killed_at + _AT_ONCE_SECONDS
-    refused = [
-        v.error
-        for v in visits.found
-        if v.error and not v.began <= ends <= v.ended + 2 * _AT_ONCE_SECONDS
-    ]
+    # A newcomer who was there at that moment may have been the killed one's.
+    begin, end = killed_at - _AT_ONCE_SECONDS, killed_at + _AT_ONCE_SECONDS
+    refused = [v.error for v in visits.found if v.error and not (v.began < end and v.ended > begin)]
     return Killing(
         workers=workers,
         killed_at=killed_at,

@@ -49,6 +49,8 @@ def show(found: Sequence[Steady], peers: Sequence[Peer], console: Console) -> No
     for one in found:
         for what, times in one.complaints.items():
             console.print(f"  {times} × {what}", style="red", markup=False)
+        for line in one.errors:
+            console.print(f"  {one.kind}, in the proxy's log: {line}", style="red", markup=False)
     if peers:
         show_peers(peers, console)
 
@@ -96,6 +98,7 @@ def _run(one: Steady) -> Json:
         "peak_bytes": one.peak_bytes,
         "load": {"late_p99": one.late_p99, "late_max": one.late_max, "cpu": one.load_cpu},
         "complaints": one.complaints,
+        "errors": list(one.errors),
     }
 
 

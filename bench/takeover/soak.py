@@ -75,6 +75,8 @@ class Soak:
     uncounted: Mapping[str, tuple[int, int]]
     """Counters of the proxy that are not what its clients counted: theirs, and what is right."""
     complaints: Mapping[str, int]
+    errors: tuple[str, ...]
+    """Lines of the proxy's log."""
     peak_bytes: int
 
     @property
@@ -91,6 +93,7 @@ class Soak:
             *(f"{s.kind} {s.way}: {s.error}" for s in self.streams if s.error),
             *(f"{name} is {told}, not {right}" for name, (told, right) in self.uncounted.items()),
             *(f"{times} × {what}" for what, times in self.complaints.items()),
+            *(f"in the proxy's log: {line}" for line in self.errors),
             *self._grown(),
         ]
         stayed = sum(one.gone is None for one in self.upgrades)
@@ -167,6 +170,7 @@ def soak(stage: Stage, plan: Plan, say: Callable[[str], None]) -> Soak:
         streams=tuple(found),
         uncounted=wrong,
         complaints=run.complaints,
+        errors=tuple(stage.errors()),
         peak_bytes=watch.peak_bytes(),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import sys
@@ -20,6 +21,9 @@ from bench.takeover.processes import descendants
 
 _END_SECONDS = 5.0
 """What is left of the proxy's processes may take so long to end after a signal that cannot be caught."""
+_WRONG = re.compile(r'Traceback|"level": "(error|critical)"')
+_LONGEST_LINE = 2000
+_MOST_LINES = 20
 _CONFIG = """\
 admin: {{address: '127.0.0.1:{admin}'}}
 workers: {workers}
@@ -106,6 +110,12 @@ class Stage:
     def workers(self) -> list[int]:
         """Return the processes below it: those that upgrades replace."""
         return descendants(self.pid)
+
+    def errors(self) -> list[str]:
+        """Return the lines of its log that say that something went wrong within it."""
+        lines = self.process.log.read_text(errors="replace").splitlines()
+        found = [line[:_LONGEST_LINE] for line in lines if _WRONG.search(line)]
+        return list(dict.fromkeys(found))[:_MOST_LINES]
 
     def stats(self) -> dict[str, int]:
         """Return all counters and gauges."""

@@ -87,6 +87,9 @@ class Steady:
     load_cpu: float
     """Share of a processor that the load took."""
     complaints: dict[str, int]
+    """What clients complained of, and how often."""
+    errors: tuple[str, ...]
+    """Lines of the proxy's log."""
     points: tuple[tuple[float, float], ...]
     """Seconds since the upgrade began, and latency, of each answered request: for the plot."""
 
@@ -95,7 +98,7 @@ class Steady:
         """Whether no client can have told: every connection alive, every request answered as it should be."""
         wrong = self.counts.failed + self.counts.mismatched + self.counts.unsent
         bound = self.during.stalled[-1]
-        return self.alive == self.connections and not wrong and not bound
+        return self.alive == self.connections and not wrong and not bound and not self.errors
 
 
 def latencies(requests: Sequence[Request], slack: float = 0.0) -> Latencies:
@@ -127,7 +130,14 @@ def alive(run: Run, since: float) -> int:
     return len(found)
 
 
-def judged(kind: str, plan: Plan, run: Run, upgraded: Upgraded, watch: Watch) -> Steady:
+def judged(
+    kind: str,
+    plan: Plan,
+    run: Run,
+    upgraded: Upgraded,
+    watch: Watch,
+    errors: Sequence[str] = (),
+) -> Steady:
     """Put together what was seen."""
     begun, over = run.began + _WARM_UP_SECONDS, upgraded.over + _AFTER_SECONDS
     before = [r for r in run.requests if begun <= r.due < upgraded.began]
@@ -150,6 +160,7 @@ def judged(kind: str, plan: Plan, run: Run, upgraded: Upgraded, watch: Watch) ->
         late_max=run.late_max,
         load_cpu=run.cpu_seconds / max(1e-9, run.ended - run.began),
         complaints=dict(run.complaints),
+        errors=tuple(errors),
         points=tuple(
             (r.due - upgraded.began, r.latency)
             for r in run.requests
@@ -171,4 +182,4 @@ def steady(stage: Stage, kind: str, plan: Plan) -> Steady:
         # Each connection must have had its turn since.
         time.sleep(max(plan.after, 2 * plan.connections / plan.rate))
         run = load.stop()
-    return judged(kind, plan, run, upgraded, watch)
+    return judged(kind, plan, run, upgraded, watch, stage.errors())

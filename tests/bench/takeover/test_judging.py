@@ -147,6 +147,7 @@ def _soak(**other: Any) -> Soak:  # any field
         streams=(),
         uncounted={},
         complaints={},
+        errors=(),
         peak_bytes=0,
     )
     return attrs.evolve(good, **other)
@@ -185,6 +186,7 @@ def _transferred(kind: str = "http1", error: str = "") -> Transferred:
         {"streams": (_transferred(error="reset"),)},
         {"uncounted": {"a": (1, 2)}},
         {"complaints": {"http1: closed": 1}},
+        {"errors": ("Traceback",)},
         {"upgrades": (attrs.evolve(UPGRADED, gone=None),)},
     ],
 )
