@@ -30,6 +30,7 @@ _GROWTH = 1.3
 """What CPU per request may be of what it was after ``SETTLED`` upgrades, on a machine with others on it."""
 _GROWTH_BYTES = 8 << 20
 _GROWTH_DESCRIPTORS = 8
+_LINES = "lines of the access log"
 _SETTLE_SECONDS = 30.0
 
 
@@ -242,10 +243,14 @@ def expected(run: Run, streams: Sequence[Transferred]) -> dict[str, int]:
 def uncounted(stage: Stage, run: Run, streams: Sequence[Transferred]) -> dict[str, tuple[int, int]]:
     """Return the counters that are wrong, once everybody has left."""
     right = expected(run, streams)
+    if stage.setting.access_log:
+        right[_LINES] = right["listener.edge.downstream_rq_total"]
     deadline = time.monotonic() + _SETTLE_SECONDS
     while True:
         try:
             told = stage.stats()
+            if _LINES in right:
+                told[_LINES] = stage.logged()
         except Failed:
             told = {}
         wrong = {

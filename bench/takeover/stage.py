@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import select
@@ -89,6 +90,11 @@ class Setting:
     access_log: bool = False
     """Write an access log of every request."""
 
+    @property
+    def log(self) -> Path:
+        """Where it is written."""
+        return self.work / "access.log"
+
 
 @attrs.define(eq=False)
 class Stage:
@@ -116,6 +122,11 @@ class Stage:
         lines = self.process.log.read_text(errors="replace").splitlines()
         found = [line[:_LONGEST_LINE] for line in lines if _WRONG.search(line)]
         return list(dict.fromkeys(found))[:_MOST_LINES]
+
+    def logged(self) -> int:
+        """Return how many whole lines the access log has."""
+        log = self.setting.log
+        return sum(map(_whole, log.read_bytes().splitlines())) if log.exists() else 0
 
     def stats(self) -> dict[str, int]:
         """Return all counters and gauges."""
@@ -164,7 +175,7 @@ def stage(setting: Setting, clusters: Mapping[str, int]) -> Iterator[Stage]:
     admin = free_port()
     filters = "request_id, forwarded"
     if setting.access_log:
-        filters += f", {{name: access_log, path: {setting.work / 'access.log'}}}"
+        filters = f"{{name: access_log, format: json, path: {setting.log}}}, {filters}"
     config = setting.work / f"takeover-{ports['edge']}.yaml"
     text = _CONFIG.format(
         edge=ports["edge"],
@@ -194,6 +205,13 @@ def stage(setting: Setting, clusters: Mapping[str, int]) -> Iterator[Stage]:
         made = Stage(setting, process, ports, admin, config, shown.chain)
         with _all_ended(made):
             yield made
+
+
+def _whole(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _codec(cluster: str) -> str:

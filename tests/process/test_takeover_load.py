@@ -30,7 +30,7 @@ def _soak(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_reloads_in_a_row_are_noticed_by_nobody() -> None:
-    done = _soak("--upgrades", "3", "--stream-mib", "4", *_RELOAD)
+    done = _soak("--upgrades", "3", "--stream-mib", "4", "--access-log", *_RELOAD)
     assert done.returncode == 0, done.stdout
 
 
