@@ -35,6 +35,8 @@ from bench.takeover.speakers.speaker import Answer, Broken
 
 OPEN_SECONDS = 120.0
 """Until all connections are open."""
+WARM_UP_SECONDS = 0.5
+"""At the beginning of the load, of which no figure is taken."""
 ANSWER_SECONDS = 10.0
 """What is in flight when the load stops may take so long."""
 _OPENING = 32
@@ -173,7 +175,8 @@ class Load:
                         for _ in range(timer.passed()):
                             self._ask(lines[due % len(lines)], began + due / rate)
                             due += 1
-                            self.late.append(time.monotonic() - began - (due - 1) / rate)
+                            if due > WARM_UP_SECONDS * rate:
+                                self.late.append(time.monotonic() - began - (due - 1) / rate)
                     elif fd == self._input.fileno():
                         if over := not self._input.readline():
                             break

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from bench.takeover.load import WARM_UP_SECONDS
 from bench.takeover.loading import loading
 from bench.takeover.processes import Figures, Watch, watching
 from bench.takeover.records import Request, Run, percentile
@@ -15,7 +16,6 @@ from bench.takeover.upgrade import Upgraded, upgrade
 
 STALL_SECONDS = (0.05, 0.25)
 """A request that takes longer was stalled: the goal, and the bound."""
-_WARM_UP_SECONDS = 0.5
 _AFTER_SECONDS = 0.5
 """What is begun so soon after the old process has gone still belongs to the upgrade."""
 
@@ -139,7 +139,7 @@ def judged(
     errors: Sequence[str] = (),
 ) -> Steady:
     """Put together what was seen."""
-    begun, over = run.began + _WARM_UP_SECONDS, upgraded.over + _AFTER_SECONDS
+    begun, over = run.began + WARM_UP_SECONDS, upgraded.over + _AFTER_SECONDS
     before = [r for r in run.requests if begun <= r.due < upgraded.began]
     during = [r for r in run.requests if upgraded.began <= r.due < over]
     pids = {s.pid for s in watch.samples}
