@@ -7,32 +7,23 @@ exchange that can be gone on with or raises ValueError.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 from attrs.validators import deep_iterable, ge, in_, instance_of, optional
 
 from xproxy.connection.phase import Phase
 from xproxy.connection.wire import Parts
-from xproxy.model.frames import Data, Frame, GoAway, Trailers
-from xproxy.model.headers import Headers
-from xproxy.model.message import Fields, Local, RequestHead, ResponseHead, Target
-from xproxy.model.metadata import Key, Metadata, key_named
+from xproxy.model.message import Fields, Local, Target
 from xproxy.model.status import Status
-from xproxy.stream.ending import Broke
-from xproxy.stream.links import Note, Plain, Stays
-from xproxy.stream.record import Attempted
-
-T = TypeVar("T")
+from xproxy.stream.links import Note, Plain
 
 _text: Final = instance_of(str)
 _octets: Final = instance_of(bytes)
 _flag: Final = instance_of(bool)
 _count: Final = (instance_of(int), ge(0))
 _seconds: Final = (instance_of(float), ge(0.0))
-_statuses: Final = {status.label: status for status in Status}
-_status: Final = in_(_statuses)
+_status: Final = in_([status.label for status in Status])
 _PHASES: Final = tuple(
     phase.value for phase in (Phase.SERVING, Phase.LEAVING, Phase.HEARD, Phase.FINISHED)
 )
@@ -203,129 +194,3 @@ class FlowingExchange:
     leases: tuple[Note, ...] = attrs.field(default=(), validator=_tuple_of(Note))
     """The links of its lease, from the innermost on."""
     upstream: UpstreamEnd = attrs.field(validator=instance_of(UpstreamEnd))
-
-
-# ---- heads, frames and metadata as plain values, and back
-
-
-def asked_of(head: RequestHead) -> Asked:
-    """Write a request's head down. Raises Stays where its codec has facts of its own."""
-    target = head.extra
-    if target is not None and type(target) is not Target:
-        raise Stays(f"a request with {type(target).__name__}")
-    return Asked(
-        service=head.service,
-        method=head.method,
-        fields=head.headers.pairs,
-        deadline=head.deadline,
-        target=target,
-    )
-
-
-def request_head(asked: Asked) -> RequestHead:
-    """Return the head that was written down."""
-    return RequestHead(
-        service=asked.service,
-        method=asked.method,
-        headers=Headers(asked.fields),
-        deadline=asked.deadline,
-        extra=asked.target,
-    )
-
-
-def answer_of(head: ResponseHead) -> Answer:
-    """Write a response's head down. Raises Stays as ``asked_of``."""
-    local = head.extra
-    if local is not None and type(local) is not Local:
-        raise Stays(f"a response with {type(local).__name__}")
-    return Answer(
-        status=head.status.label,
-        native_status=head.native_status,
-        fields=head.headers.pairs,
-        local=local,
-    )
-
-
-def response_head(answer: Answer) -> ResponseHead:
-    """Return the head that was written down."""
-    return ResponseHead(
-        status=_statuses[answer.status],
-        native_status=answer.native_status,
-        headers=Headers(answer.fields),
-        extra=answer.local,
-    )
-
-
-def status_of(label: str | None) -> Status | None:
-    """Return a status by its label."""
-    return None if label is None else _statuses[label]
-
-
-def pieces_of(inbox: Iterable[Frame]) -> tuple[Piece, ...]:
-    """Write down what was read of a body. Raises Stays for a frame that ends its connection: it does that here."""
-    found: list[Piece] = []
-    for frame in inbox:
-        if isinstance(frame, Data):
-            found.append(Piece(kind="data", data=bytes(frame.data), end=frame.end))
-        elif isinstance(frame, Trailers):
-            status = None if frame.status is None else frame.status.label
-            found.append(Piece(kind="trailers", fields=frame.headers.pairs, status=status))
-        elif isinstance(frame, GoAway):
-            found.append(Piece(kind="goaway"))
-        else:
-            raise Stays(f"{type(frame).__name__} is about to be read")
-    return tuple(found)
-
-
-def frames_of(pieces: Iterable[Piece], stream_id: int) -> list[Frame]:
-    """Return the frames that were written down."""
-    found: list[Frame] = []
-    for piece in pieces:
-        if piece.kind == "data":
-            found.append(Data(stream_id, piece.data, piece.end))
-        elif piece.kind == "trailers":
-            found.append(Trailers(stream_id, Headers(piece.fields), status_of(piece.status)))
-        else:
-            found.append(GoAway())
-    return found
-
-
-def attempts_of(attempts: Sequence[Attempted], now: float) -> tuple[PastAttempt, ...]:
-    """Write attempts down, in their order."""
-    return tuple(
-        PastAttempt(
-            endpoint=str(one.endpoint.address),
-            began=_ago(one.began, now) or 0.0,
-            answered=_ago(one.answered, now),
-            ended=_ago(one.ended, now),
-            failed=one.failed,
-            detail=one.how.error.detail if isinstance(one.how, Broke) else "",
-        )
-        for one in attempts
-    )
-
-
-def _ago(when: float | None, now: float) -> float | None:
-    return None if when is None else max(now - when, 0.0)
-
-
-def noted(metadata: Metadata | None) -> tuple[tuple[str, Plain], ...]:
-    """Write down what filters have noted. Raises Stays for what is not plain, and for a key that has a namesake."""
-    found: list[tuple[str, Plain]] = []
-    for key, value in (metadata or {}).items():
-        if not isinstance(key, Key) or key_named(key.name) is not key:
-            raise Stays(f"metadata under {key!r}, which is not the only one of this name")
-        if not is_plain(value):
-            raise Stays(f"metadata under {key.name}: {type(value).__name__} is no plain value")
-        found.append((key.name, value))
-    return tuple(found)
-
-
-def metadata_of(pairs: tuple[tuple[str, Plain], ...]) -> Metadata | None:
-    """Return what was written down; what nobody here has a key for is nobody's."""
-    found = Metadata()
-    for name, value in pairs:
-        key: Key[Plain] | None = key_named(name)
-        if key is not None:
-            found[key] = value
-    return found or None

@@ -82,6 +82,16 @@ class Wire:
         """A task waits for the peer's next bytes; False also where the stream cannot move."""
         return is_movable(self.stream) and self.stream.awaited
 
+    @property
+    def movable(self) -> bool:
+        """Its stream can be given to another process."""
+        return is_movable(self.stream)
+
+    @property
+    def unsettled(self) -> bool:
+        """It is in the middle of a step of its stream's own that ends soon."""
+        return is_movable(self.stream) and self.stream.amid
+
     def pause(self) -> socket.socket:
         """Read and write nothing from here on; who waits goes on waiting. Returns the socket, to be sent.
 

@@ -172,6 +172,11 @@ class Request:
             self._metadata = Metadata()
         return self._metadata
 
+    @property
+    def noted(self) -> Metadata | None:
+        """What is in ``metadata``; None: nothing ever was."""
+        return self._metadata
+
     def note(self, key: Key[T], value: T) -> None:
         """Write one thing down in ``metadata``; cheaper if it is the first."""
         if self._metadata is None:

@@ -100,21 +100,18 @@ def chain_of(link: object) -> Chain:
     return Chain(tuple(links), tuple(reversed(notes)), link)
 
 
-def makers(
-    notes: Sequence[Note], names: Sequence[str], makes: Sequence[object]
-) -> list[SupportsResume]:
-    """Return who makes each link anew: of each name the next one in turn. Raises ValueError where one is lacking.
+def places(notes: Sequence[Note], names: Sequence[str]) -> list[int]:
+    """Return where among ``names`` the maker of each link is: of each name the next one in turn.
 
-    ``names``: what the filters ``makes`` are called, both in the order in which the links were made.
+    Both are in the order in which the links were made. Raises ValueError where a maker is lacking.
     """
-    found: list[SupportsResume] = []
+    found: list[int] = []
     at = 0
     for note in notes:
         while at < len(names) and names[at] != note.by:
             at += 1
-        maker = makes[at] if at < len(names) else None
-        if not isinstance(maker, SupportsResume):
-            raise ValueError(f"there is no filter {note.by} here that could go on")
-        found.append(maker)
+        if at == len(names):
+            raise ValueError(f"there is no filter {note.by} that could go on with what it began")
+        found.append(at)
         at += 1
     return found

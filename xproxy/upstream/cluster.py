@@ -14,7 +14,9 @@ import trio
 from xproxy.codecs.api import CodecPlugin, family_of
 from xproxy.codecs.outcome import call_status
 from xproxy.config.schema import ClusterConfig
-from xproxy.connection.flowing import FlowingExchange, request_head, response_head
+from xproxy.connection.flowing import FlowingExchange
+from xproxy.connection.plain import request_head, response_head
+from xproxy.connection.serial.upstream import SerialUpstream
 from xproxy.model.address import Address
 from xproxy.model.errors import (
     HeadRefused,
@@ -258,11 +260,12 @@ class Cluster:
 
     def continuation(
         self, client: ConnectionFacts, flowing: FlowingExchange
-    ) -> Callable[[ByteStream, Request], Response]:
+    ) -> Callable[[ByteStream, Request], tuple[SerialUpstream, Response]]:
         """Return what goes on with an exchange whose two ends another process gave. Called once or not.
 
-        It takes the stream of the upstream's end and the request, counts all that is under way now, and returns the
-        response as far as this cluster has made it. Raises ValueError where it cannot, and changes nothing then.
+        It takes the stream of the upstream's end and the request, counts all that is under way now, and returns that
+        end and the response as far as this cluster has made it. Where it cannot it raises ValueError, and changes
+        nothing.
         """
         end = flowing.upstream
         head = request_head(flowing.asked)
@@ -285,7 +288,7 @@ class Cluster:
             raise ValueError(f"cluster {self.name} does not speak {end.protocol}")
         go_on = connector.continuation(endpoint, end)
 
-        def begin(stream: ByteStream, request: Request) -> Response:
+        def begin(stream: ByteStream, request: Request) -> tuple[SerialUpstream, Response]:
             now = trio.current_time()
             connection, lease = go_on(stream, request)
             body: Body = connection.go_on(end, flowing.down, client.share)
@@ -298,7 +301,7 @@ class Cluster:
             opaque = head.tunnel or connector.plugin.traits.headless
             self._goes_on(attempt, response, call=head.rpc is not None, opaque=opaque)
             attempt.resume(now - current.began, now - (current.answered or 0.0))
-            return response
+            return connection, response
 
         return begin
 

@@ -19,9 +19,9 @@ from xproxy.connection.bindings import Bindings
 from xproxy.connection.failures import body_failed
 from xproxy.connection.phase import INPUT_OVER, LAST, Event, Phase
 from xproxy.connection.serial.body import PulledBody
+from xproxy.connection.serial.flowing import Begun, SerialFlowing
 from xproxy.connection.serial.request_body import RequestBody, TunnelBody
 from xproxy.connection.serial.wire import SerialWire
-from xproxy.connection.serial.writing import SerialWriting
 from xproxy.connection.service import FilterChain, Service
 from xproxy.connection.standing import Moment, Standing
 from xproxy.connection.streams import answer
@@ -59,14 +59,13 @@ _AT_ONCE: Final = 16
 _NONE: Sequence[Frame] = ()
 
 
-class SerialDownstream(SerialWriting, Bindings):
+class SerialDownstream(SerialFlowing, Bindings):
     """Drives one connection to its end. ``run`` owns the socket."""
 
     __slots__ = (
         "_between",
         "_bindings",
         "_busy",
-        "_found",
         "_frozen",
         "_half_finished",
         "_thawed",
@@ -95,8 +94,7 @@ class SerialDownstream(SerialWriting, Bindings):
         self._busy = False  # a stream, or a head that is not complete yet
         self._half_finished = moment is not None and moment.half
         self._frozen = False
-        self._found: Callable[[], bool] | None = None
-        """Whoever would freeze it; None: nobody."""
+        self._begun = self._frozen_flow = None
         self._between = False
         """It is between two streams, in its own task."""
         self._thawed: trio.Event | None = None
@@ -144,7 +142,8 @@ class SerialDownstream(SerialWriting, Bindings):
             self.facts.share.holder = None
             self.facts.downstream = None
             self.close_bound()
-            if self.request is not None and self.request.record.response_started:
+            started = self.request is not None and self.request.record.response_started
+            if started and not self._frozen:
                 # Cut off from outside in the middle of a response: a clean end could make it look whole.
                 self.wire.abort()
             self.wire.close()
@@ -163,7 +162,7 @@ class SerialDownstream(SerialWriting, Bindings):
         self.wire.after(Event.DRAIN)
         if supports(self.wire.codec, SupportsGoAway):
             self.wire.codec.goaway()
-        if self._busy:
+        if self._busy or self.request is not None:
             return
         linger = self._chain.service.timeouts.linger
         if self._frozen:
@@ -187,7 +186,9 @@ class SerialDownstream(SerialWriting, Bindings):
 
     @property
     def standing(self) -> Standing:
-        """Whether it can be frozen: between its streams."""
+        """Whether it can be frozen: between its streams, or once nothing but bodies flow."""
+        if self._flow is not None:
+            return self._standing_amid(self._flow)
         wire = self.wire
         if wire.phase is not _SERVING and wire.phase is not _SOUGHT:
             return Standing.NEVER
@@ -200,9 +201,10 @@ class SerialDownstream(SerialWriting, Bindings):
     def seek(self, found: Callable[[], bool] | None) -> None:
         """Let ``found`` be called each time it can be frozen: before it waits for bytes, and between two streams.
 
-        At the latter it is not seen from outside, and a client that pipelines without a pause knows nothing else.
-        ``found`` never blocks. True: it has frozen the connection, which stands still until ``thaw`` or ``leave``;
-        False: it goes on. None: nobody asks any more.
+        At the latter it is not seen from outside, and a client that pipelines without a pause knows nothing else. And
+        when a response has begun, as from then on nothing but bodies flows. ``found`` never blocks. True: it has
+        frozen the connection, which stands still until ``thaw`` or ``leave``; False: it goes on. None: nobody asks
+        any more.
         """
         self._found = found
         if found is not None:
@@ -211,9 +213,16 @@ class SerialDownstream(SerialWriting, Bindings):
     def freeze(self) -> Moment:
         """Stand still: nothing is read, written or timed until ``thaw`` or ``leave``. Call it on one that is idle.
 
+        Or on one that is flowing: then its upstream connection stands still with it.
+
         Raises what ``Wire.export`` raises; then it goes on.
         """
         wire = self.wire
+        if self._flow is not None:
+            moment = self._freeze_flow(self._flow)
+            self._frozen = True
+            self._time_left = moment.left
+            return moment
         sock = wire.pause()
         try:
             parts = wire.export()
@@ -238,6 +247,8 @@ class SerialDownstream(SerialWriting, Bindings):
         self._frozen = False
         if self._thawed is not None:
             self._thawed.set()
+        if self._frozen_flow is not None:
+            self._thaw_flow(self._frozen_flow)
         if self.wire.phase is Phase.CLOSED:
             return  # it was ended meanwhile
         left, self._time_left = self._time_left, math.inf
@@ -246,7 +257,10 @@ class SerialDownstream(SerialWriting, Bindings):
 
     def leave(self) -> None:
         """Another process goes on with it: ``run`` returns, and the peer notices nothing."""
+        if self._frozen_flow is not None:
+            self._leave_flow(self._frozen_flow)
         self.wire.leave()
+        self._frozen = False
         if self._thawed is not None:
             self._thawed.set()
 
@@ -277,6 +291,12 @@ class SerialDownstream(SerialWriting, Bindings):
         timers = self._timers
         in_a_row = 0
         frame: Frame | None
+        if self._begun is not None:
+            await self._continue(self._begun)
+            self._busy = False
+            if wire.phase is not _SERVING and self._last:
+                return
+            inbox.extend(wire.codec.receive(b""))
         while True:
             while inbox:
                 frame = inbox.popleft()
@@ -461,20 +481,57 @@ class SerialDownstream(SerialWriting, Bindings):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise
         except Exception as error:
-            # A body that a filter wrapped, or its work beside the stream: nothing about the message is sure any more.
-            body_failed(request, error)
-            self.request = None
-            self.wire.after(Event.GOODBYE)
-            if request.record.response_started:
-                stats.downstream_rq_reset += 1
-                self.wire.abort()
-            else:
-                await self._farewell(StreamError("internal error in the proxy"))
+            await self._failed(request, error)
         finally:
             if self._untold:
                 self._left(request)
             if self._held:
                 self._let_go()
+            stats.downstream_rq_active -= 1
+            service.streams -= 1
+            if service.drained is not None and not service.streams:
+                service.emptied()
+
+    async def _failed(self, request: Request, error: Exception) -> None:
+        # A body that a filter wrapped, or its work beside the stream: nothing about the message is sure any more.
+        body_failed(request, error)
+        self.request = None
+        self.wire.after(Event.GOODBYE)
+        if request.record.response_started:
+            self._chain.stats.downstream_rq_reset += 1
+            self.wire.abort()
+        else:
+            await self._farewell(StreamError("internal error in the proxy"))
+
+    async def _continue(self, begun: Begun) -> None:
+        # As ``_exchange``, of one that was begun elsewhere, and counted there.
+        self._begun = None
+        service = self._service = self._chain.service
+        stats = self._chain.stats
+        stats.downstream_rq_active += 1
+        service.streams += 1
+        request, told = begun.request, begun.told
+        self._busy = True
+        self.request = request
+        self._untold = told.untold
+        now = trio.current_time()
+        self._deadline = now + told.deadline
+        self._idle_limit = told.idle_limit
+        left, self._time_left = self._time_left, math.inf
+        self._timers.arm(self._timer, now + left)
+        try:
+            if told.streamed:
+                await self._exchange_streaming(request, service, begun)
+            else:
+                await self._respond(request, begun.response, begun=True)
+            self.request = None
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise
+        except Exception as error:
+            await self._failed(request, error)
+        finally:
+            if self._untold:
+                self._left(request)
             stats.downstream_rq_active -= 1
             service.streams -= 1
             if service.drained is not None and not service.streams:
@@ -489,18 +546,13 @@ class SerialDownstream(SerialWriting, Bindings):
         self._tunnel = TunnelBody(self, head.data)
         return self._tunnel
 
-    @property
-    def patience(self) -> float:
-        """See BodyOwner. A tunnel may be quiet for as long as its stream may be idle."""
-        if self._tunnel is not None or self.facts.traits.headless:
-            return math.inf
-        return self._service.timeouts.body or math.inf
-
-    async def _exchange_streaming(self, request: Request, service: Service) -> None:
+    async def _exchange_streaming(
+        self, request: Request, service: Service, begun: Begun | None = None
+    ) -> None:
         response: Response | None = None
         body = request.body
         half_close = self._half_close = self.facts.traits.half_close
-        if self._tunnel is not None:
+        if self._tunnel is not None or (begun is not None and begun.told.tunnel):
             # Who has sent all there is to send still wants the answer.
             self.wire.stream.half_close = True
         broken: BaseException | None = None
@@ -508,16 +560,25 @@ class SerialDownstream(SerialWriting, Bindings):
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                response = await answer(service.handler, request, service.refusals)
+                if begun is not None:
+                    response = begun.response
+                    if begun.told.up.flows:
+                        await begun.upstream.upload(request)
+                else:
+                    response = await answer(service.handler, request, service.refusals)
                 if request.head.grants(response.head):
                     self._half_close = True
                     self.wire.after(Event.GOODBYE)  # it is no message's connection any more
                     tunnels = 1
-                    self._chain.stats.downstream_tunnels_total += 1
+                    if begun is None:
+                        self._chain.stats.downstream_tunnels_total += 1
                     self._chain.stats.downstream_tunnels_active += 1
                 else:
                     self.wire.stream.half_close = half_close
-                await self._respond(request, response, keep=True)
+                if begun is None or begun.told.down.flows:
+                    await self._respond(request, response, keep=True, begun=begun is not None)
+                elif self.wire.rest:
+                    await self._write_rest(memoryview(b""))
                 if tunnels and self._tunnel is not None and type(response.body) is BytesBody:
                     self._tunnel.open()  # all that there is in its other half came with its answer
                     self.wire.stream.shutdown_write()
@@ -526,10 +587,14 @@ class SerialDownstream(SerialWriting, Bindings):
                 if not self._half_close or request.record.local:
                     # An answer that is complete before its request ends the request.
                     nursery.cancel_scope.cancel()
+                elif not self._cut_off:
+                    self._flow, self._down = response, False
+                    if self._found is not None:
+                        await self._sought()
         except* (trio.BrokenResourceError, trio.ClosedResourceError) as group:
             broken = group
         finally:
-            self._nursery = None
+            self._nursery = self._flow = None
             self._chain.stats.downstream_tunnels_active -= tunnels
             if not tunnels:
                 self.wire.stream.half_close = half_close
@@ -557,7 +622,9 @@ class SerialDownstream(SerialWriting, Bindings):
         else:
             self.wire.stream.shutdown_write()
 
-    async def _respond(self, request: Request, response: Response, *, keep: bool = False) -> None:
+    async def _respond(
+        self, request: Request, response: Response, *, keep: bool = False, begun: bool = False
+    ) -> None:
         try:
             if self.wire.violation is not None:
                 # The request broke its protocol half-way: the codec has the right answer and takes no other.
@@ -592,7 +659,7 @@ class SerialDownstream(SerialWriting, Bindings):
                 if sent != len(data):
                     await self._write_rest(memoryview(data)[sent:])
             else:
-                await self._respond_streaming(request, response)
+                await self._respond_streaming(request, response, begun=begun)
         except LocalProtocolError as exc:
             _logger.warning("response cannot be sent as it is: %s", exc)
             self.wire.abort()

@@ -36,6 +36,10 @@ class RequestBody(PulledBody):
         super().__init__(owner.wire, first)
         self._owner = owner
 
+    def comes_from(self, wire: SerialWire) -> bool:
+        """Whether it is that connection's."""
+        return self._wire is wire
+
     async def _pull(self) -> Frame | None:
         owner = self._owner
         limit = owner.patience

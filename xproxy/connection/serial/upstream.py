@@ -25,8 +25,9 @@ from xproxy.codecs.api import (
     SupportsStreamIds,
     supports,
 )
-from xproxy.connection.flowing import Half, UpstreamEnd, frames_of
+from xproxy.connection.flowing import Half, UpstreamEnd
 from xproxy.connection.phase import INPUT_OVER, Event, Phase
+from xproxy.connection.plain import frames_of
 from xproxy.connection.preparing import prepared
 from xproxy.connection.serial.body import BYPASS_AFTER, PulledBody
 from xproxy.connection.serial.wire import SerialWire
@@ -175,6 +176,11 @@ class SerialUpstream:
     def leave(self) -> None:
         """Another process goes on with it."""
         self.wire.leave()
+
+    @property
+    def body(self) -> Body | None:
+        """The last response's, as it comes from here; None: it came whole."""
+        return self._body
 
     @property
     def uploads(self) -> Body | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 
 import trio
 
@@ -29,7 +30,18 @@ _logger = logging.getLogger(__name__)
 class SerialWriting(StreamScope):
     """The way out of a connection; ``downstream`` adds its life."""
 
-    __slots__ = ("_chain", "_cut_off", "_half_close", "_service", "_tunnel", "facts", "wire")
+    __slots__ = (
+        "_chain",
+        "_cut_off",
+        "_down",
+        "_flow",
+        "_found",
+        "_half_close",
+        "_service",
+        "_tunnel",
+        "facts",
+        "wire",
+    )
 
     def __init__(
         self, wire: SerialWire, facts: ConnectionFacts, chain: FilterChain, timers: Timers
@@ -44,6 +56,12 @@ class SerialWriting(StreamScope):
         """A tunnel that its upstream broke off is to be reset, once its client has had time to read."""
         self._tunnel: TunnelBody | None = None
         """What the client sends into the tunnel that the request asks for, if it does."""
+        self._flow: Response | None = None
+        """The response, while nothing is left of its exchange but bodies that flow."""
+        self._down = False
+        """Its own still does."""
+        self._found: Callable[[], bool] | None = None
+        """Whoever would freeze the connection; None: nobody."""
 
     def _count(self, status: Status) -> None:
         statuses = self._chain.stats.statuses
@@ -72,23 +90,33 @@ class SerialWriting(StreamScope):
 
     # ---- a response in pieces
 
-    async def _respond_streaming(self, request: Request, response: Response) -> None:
+    async def _respond_streaming(
+        self, request: Request, response: Response, *, begun: bool = False
+    ) -> None:
         wire = self.wire
         body = response.body
-        data = wire.codec.send(Head(1, response.head))
-        request.record.response_started = True
-        self._head_out(request, response.head)
-        if data:
-            await self._write(data)
-        if self._half_close and self._tunnel is not None:
-            self._tunnel.open()
+        if not begun:
+            data = wire.codec.send(Head(1, response.head))
+            request.record.response_started = True
+            self._head_out(request, response.head)
+            if data:
+                await self._write(data)
+            if self._half_close and self._tunnel is not None:
+                self._tunnel.open()
+        elif wire.rest:
+            await self._write_rest(memoryview(b""))  # of what another process had begun to write
+        self._flow = response
+        self._down = True
         ended = False
         outcome = response.head.status
         bypass_at: float = BYPASS_AFTER
         try:
+            if self._found is not None:
+                await self._sought()
             while True:
                 piece = await body.receive()
                 if type(piece) is Trailers:
+                    self._flow = None  # it is about to end
                     await self._write(wire.codec.send(Trailers(1, piece.headers)))
                     ended = True
                     outcome = piece.status or outcome
@@ -102,6 +130,7 @@ class SerialWriting(StreamScope):
                 if request.record.sent_bytes >= bypass_at and isinstance(body, PulledBody):
                     bypass_at = await self._bypass(request, body)
         except trio.EndOfChannel:
+            self._flow = None
             if not ended and request.head.rpc is not None:
                 outcome = without_trailers(response.head)
             self._told(request, outcome)
@@ -113,6 +142,7 @@ class SerialWriting(StreamScope):
                 self.wire.stream.shutdown_write()
         except StreamError as error:
             # The head is out: the client must see a broken message, never a well-formed lie.
+            self._flow = None
             self._told(request, error.status)
             request.record.flag(error.flag)
             request.record.detail = error.detail
@@ -127,6 +157,12 @@ class SerialWriting(StreamScope):
                 self._nursery.cancel_scope.cancel()
             else:
                 wire.abort()
+        finally:
+            self._flow = None
+
+    async def _sought(self) -> None:
+        """Let whoever would freeze it do so, and stand still for as long as it is frozen."""
+        raise NotImplementedError
 
     async def _bypass(self, request: Request, body: PulledBody) -> float:
         # Returns the sent bytes from which on it is to be done again.
