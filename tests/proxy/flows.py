@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 from collections.abc import Awaitable
 from typing import Final
@@ -20,6 +21,7 @@ from xproxy.stream.exchange import ConnectionFacts
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.tls.stream import resume
 
+_ids: Final = itertools.count(1_000_000)
 _LEAVES: Final = (bytes, str, int, float, bool, type(None), socket.socket)
 
 
@@ -91,7 +93,8 @@ def receive(new: Live, moment: Moment, facts: ConnectionFacts) -> None:
         revival.begin(driver, upstream)
         return driver.run(b"")
 
-    assert active.adopt(moment.sock.dup(), facts.id, drive)
+    # Under an id of its own: it may come back before the task that it left has ended.
+    assert active.adopt(moment.sock.dup(), next(_ids), drive)
 
 
 def move(old: Live, new: Live) -> None:
