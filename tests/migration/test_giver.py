@@ -23,7 +23,6 @@ from tests.live import (
 )
 from tests.migration.takeover import QUICK, Takeover, giving_to, successor, take_over
 from tests.secure import context, party, tls
-from xproxy.migration.counts import all_counters
 from xproxy.migration.giver import Pace
 from xproxy.migration.messages import (
     Carry,
@@ -87,7 +86,7 @@ async def test_idle_connections_go_on_in_the_new_proxy() -> None:
             await exchange(client, server)
         assert up.accepted == 1
         # Counters go on: those of the old one are part of them, each once.
-        numbers = all_counters(new.runtime).of(("listener", "edge"))
+        numbers = new.runtime.metrics.shown(("listener", "edge"))
         assert numbers["downstream_cx_total"] == 20
         assert numbers["downstream_rq_total"] == 41
         for client in clients:
@@ -154,7 +153,7 @@ async def test_what_is_busy_moves_afterwards() -> None:
                 found.append(await take_over(old, new))
 
             nursery.start_soon(run)
-            await eventually(lambda: not new.runtime.holding, "the new one accepts")
+            await eventually(lambda: new.runtime.accepting.is_set(), "the new one accepts")
             fresh = await new.client("fresh")
             await fresh.send(GET)
             other = Party("upstream", await up.accept())
@@ -335,7 +334,7 @@ async def test_broken_off_it_withdraws() -> None:
                 scope.cancel()
         assert scope.cancelled_caught
         await exchange(client, server)
-        assert not old.runtime.holding
+        assert old.runtime.accepting.is_set()
 
 
 async def test_what_a_later_generation_gets_is_what_is_left() -> None:
