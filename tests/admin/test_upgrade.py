@@ -32,8 +32,10 @@ async def test_both_show_what_was_moved(autojump_clock: MockClock) -> None:
     async with running(web(1)) as old, running(web(1)) as new:
         ours, theirs = Counts(old.runtime), Counts(new.runtime)
         giver, taker = old.runtime.takeover, new.runtime.takeover
-        giver.begin("xproxy 9", gives=True)
-        taker.begin("xproxy 8", gives=False)
+        giver.begin(gives=True)
+        giver.meet("xproxy 9")
+        taker.begin(gives=False)
+        taker.meet("xproxy 8")
         taker.left_behind(["balancer turn web: it is configured otherwise"])
         giver.enter(Stage.GIVING)
         taker.enter(Stage.TAKING)
@@ -74,7 +76,7 @@ async def test_both_show_what_was_moved(autojump_clock: MockClock) -> None:
         taker.end()
         theirs.add(ours.delta())
         theirs.ended()
-        taker.older(0)
+        taker.older(-1)
         assert shown(new.runtime)[0] == "stage: serving; the last takeover (xproxy 8) took 2.0 s"
         assert "takeovers: 1, withdrawn: 0" in shown(new.runtime)
         assert "streams relayed: 3, now: 0" in shown(new.runtime)

@@ -23,6 +23,7 @@ from tests.live import (
 )
 from tests.migration.takeover import QUICK, Takeover, giving_to, successor, take_over
 from tests.secure import context, party, tls
+from xproxy.admin.pages import upgrade
 from xproxy.migration.giver import Pace
 from xproxy.migration.messages import (
     Carry,
@@ -92,6 +93,44 @@ async def test_idle_connections_go_on_in_the_new_proxy() -> None:
         for client in clients:
             await hang_up(client)
         await new.settled()
+
+
+async def test_the_new_one_shows_what_was_moved() -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        client, server = await first(old, up)
+        assert gone(await take_over(old, new))
+        await exchange(client, server)
+        found = upgrade(new.runtime).body.decode().splitlines()
+        assert re.fullmatch(r"stage: serving; the last takeover \(xproxy .*\) took .* s", found[0])
+        assert found[1:3] == [
+            "takeovers: 1, withdrawn: 0",
+            "older processes with something left: 0",
+        ]
+        rows = [line.split() for line in found]
+        assert ["http1", "1", "0", "0", "1"] in rows
+        assert ["upstream", "http1", "1", "0", "0", "1"] in rows
+        assert any(line.startswith("pauses: count=2 ") for line in found)
+        assert [line for line in found if "failed" in line or "not carried" in line] == []
+
+
+async def test_what_was_given_up_is_counted_and_the_next_is_told_everything() -> None:
+    async with upstream() as up, running(web(up.port)) as old:
+        client, server = await first(old, up)
+        async with giving_to(old) as (other, _found):
+            await other.until_giving()
+            await other.hear(Offer)
+            await other.say(Withdraw(why="another one comes"))
+            await other.end()
+        found = upgrade(old.runtime).body.decode().splitlines()
+        assert found[0].endswith("was given up: the new process gave up: another one comes")
+        assert found[1] == "takeovers: 0, withdrawn: 1"
+        async with successor(web(up.port), old) as new:
+            await exchange(client, server)
+            assert gone(await take_over(old, new))
+            await exchange(client, server)
+            numbers = new.runtime.metrics.shown(("listener", "edge"))
+            assert (numbers["downstream_cx_total"], numbers["downstream_rq_total"]) == (1, 3)
+            assert new.runtime.metrics.shown(("takeover", ""))["withdrawn"] == 1
 
 
 async def test_half_a_head_goes_on() -> None:

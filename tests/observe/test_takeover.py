@@ -12,7 +12,8 @@ async def test_the_stages_of_who_gives(autojump_clock: MockClock) -> None:
     assert _stage(status) == "serving"
     status.end("there was none")
     assert status.stats.withdrawn == 0
-    status.begin("xproxy 9", gives=True)
+    status.begin(gives=True)
+    status.meet("xproxy 9")
     assert _stage(status) == "preparing"
     status.enter(Stage.GIVING)
     status.wait({"http1": 2, "http2": 1, "bolt": 0})
@@ -43,7 +44,8 @@ async def test_the_stages_of_who_gives(autojump_clock: MockClock) -> None:
 
 async def test_what_was_given_up_says_why_and_another_one_may_begin() -> None:
     status = TakeoverStatus()
-    status.begin("xproxy 9", gives=True)
+    status.begin(gives=True)
+    status.meet("xproxy 9")
     status.wait({"http1": 2})
     status.left_behind(["balancer turn web: it is configured otherwise"])
     status.end("x" * 1000)
@@ -55,7 +57,8 @@ async def test_what_was_given_up_says_why_and_another_one_may_begin() -> None:
 
 async def test_who_takes_counts_nothing_that_the_other_one_counts() -> None:
     status = TakeoverStatus()
-    status.begin("xproxy 1", gives=False)
+    status.begin(gives=False)
+    status.meet("xproxy 1")
     status.enter(Stage.TAKING)
     status.took("http1")
     status.took("http1")

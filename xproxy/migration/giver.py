@@ -30,6 +30,7 @@ from xproxy.migration.messages import (
     Carry,
     Counts,
     Done,
+    Hello,
     Message,
     Offer,
     Stopped,
@@ -40,6 +41,7 @@ from xproxy.migration.messages import (
 from xproxy.migration.movable import Movable, MovableDownstream, MovableUpstream, settings_of
 from xproxy.migration.tally import Tally
 from xproxy.migration.undumpable import undumpable
+from xproxy.observe.takeover import Stage, TakeoverStatus
 from xproxy.proxy.adopting import Codecs
 from xproxy.proxy.connection import SupportsSeek
 from xproxy.proxy.runtime import Runtime
@@ -138,7 +140,9 @@ class _Giver:
         self._pace = pace
         self._rehearsal = rehearsal
         self._codecs = Codecs(runtime.registry)
-        self._counts = counting.Counts(runtime)
+        # What is only tried is told to nobody, and shown nowhere.
+        self._counts = counting.Counts(runtime) if rehearsal else counting.teller(runtime)
+        self._status = TakeoverStatus() if rehearsal else runtime.takeover
         self._machine = Giving(
             greet(runtime, rehearsal=rehearsal),
             canary=0.0 if rehearsal else pace.canary,
@@ -178,6 +182,7 @@ class _Giver:
 
     async def run(self) -> Outcome:
         fault("give.begin")
+        self._status.begin(gives=True)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send_all)
@@ -215,6 +220,9 @@ class _Giver:
         state = "rehearsed" if self._rehearsal else "withdrawn" if why else "gone"
         self._report({"event": state, "why": why, **self._tally.plain()})
         _logger.info("takeover: %s%s; %s", state, f": {why}" if why else "", self._tally)
+        self._status.end(why)
+        if state == "withdrawn":
+            self._counts.lost()  # the other process ends what it has taken, and itself
         gone = state == "gone"
         if gone:
             self._runtime.hand_on()
@@ -233,7 +241,8 @@ class _Giver:
                     self._runtime.hold()
                     fault("give.paused")
                     self._say(Stopped(last_id=self._runtime.ids.last))
-                    self._say(Counts(left=self._protocols()), self._counts.absolute())
+                    self._status.enter(Stage.GIVING)
+                    self._count()
                     self._report({"event": "giving"})
                 case giving.Resume():
                     self._runtime.accept()
@@ -273,12 +282,15 @@ class _Giver:
             self._waiting.pop(id(item.connection), None)
         if self._rehearsal:
             return
-        self._tally.pauses.append(time.monotonic() - offered.cut)
+        pause = time.monotonic() - offered.cut
+        self._tally.pauses.append(pause)
+        self._status.gave(item.name, pause)
         item.leave()
         fault("give.answered")
 
     def _back(self, number: int) -> None:
         offered = self._offers.pop(number)
+        self._status.put_off()
         if not self._rehearsal:
             offered.item.thaw()
         if isinstance(offered.item, MovableDownstream):
@@ -297,6 +309,7 @@ class _Giver:
 
     def _keep(self, item: Movable, why: str) -> None:
         self._tally.refused[f"{item.name}: {why}"] += 1
+        self._status.refuse(item.name, why)
         if isinstance(item, MovableDownstream):
             self._waiting.pop(id(item.connection), None)
             self._kept[id(item.connection)] = item
@@ -368,6 +381,8 @@ class _Giver:
             except ValueError as exc:
                 self._do(self._machine.broken(str(exc)))
                 continue
+            if isinstance(message, Hello):
+                self._status.meet(message.software)
             if message is not None:
                 self._do(self._machine.hear(message))
 
@@ -396,7 +411,9 @@ class _Giver:
                     self._count()
 
     def _count(self) -> None:
-        self._say(Counts(left=self._protocols()), self._counts.delta())
+        left = self._protocols()
+        self._status.wait(left)
+        self._say(Counts(left=left), self._counts.tell())
 
     def _protocols(self) -> dict[str, int]:
         left: dict[str, int] = {}
@@ -513,6 +530,7 @@ class _Giver:
         if machine.state is giving.State.GIVING:
             self._do(machine.settled())
             self._tail_until = now + (self._pace.patience or math.inf)
+            self._status.enter(Stage.TAILING)
             self._report({"event": "tailing", **self._tally.plain()})
         if self._rehearsal:
             self._do(machine.empty())
@@ -531,6 +549,7 @@ class _Giver:
         return max(min(soonest, now + _LOOK_AGAIN, self._tail_until) - now, 0.0)
 
     def _finish(self) -> None:
+        self._status.end()
         self._count()
         self._do(self._machine.empty(self._tally.left))
 
@@ -539,6 +558,7 @@ class _Giver:
         left = self._protocols()
         for name, count in left.items():
             self._tally.left[f"{name}: cut off (takeover.patience)"] += count
+            self._status.fail("takeover.patience", count)
         for active in self._runtime.every_listener:
             for connection in list(active.connections.values()):
                 connection.stream.abort()

@@ -21,6 +21,7 @@ from xproxy.migration.faults import fault
 from xproxy.migration.giving import STALL
 from xproxy.migration.greeting import greet
 from xproxy.migration.messages import (
+    Hello,
     Message,
     Offer,
     Ready,
@@ -37,6 +38,7 @@ from xproxy.migration.taking import Taking
 from xproxy.migration.tally import Tally
 from xproxy.migration.undumpable import undumpable
 from xproxy.model.errors import PluginError
+from xproxy.observe.takeover import Stage
 from xproxy.proxy.active_listener import ActiveListener
 from xproxy.proxy.adopting import (
     Accepted,
@@ -113,6 +115,9 @@ class _Taker:
 
     async def run(self) -> Outcome:
         fault("take.begin")
+        status = self._runtime.takeover
+        status.begin(gives=False)
+        status.older(1)
         try:
             await self._do(self._machine.begin(), None)
             while not self._machine.over:
@@ -121,12 +126,14 @@ class _Taker:
             for pending in self._pending.values():
                 pending.drop()
             self._counts.ended()
+            status.older(-1)
             self._channel.close()
         return self._concluded()
 
     def _concluded(self) -> Outcome:
         over = self._over
         assert over is not None  # the machine has ended
+        self._runtime.takeover.end(over.why)
         state = "alone" if over.serve else "rehearsed" if self._machine.rehearsal else "withdrawn"
         self._report({"event": state, "why": over.why, **self._tally.plain()})
         why = f": {over.why}" if over.why else ""
@@ -154,6 +161,8 @@ class _Taker:
             except ValueError as exc:
                 await self._do(self._machine.broken(str(exc)), None)
                 return
+            if isinstance(message, Hello):
+                self._runtime.takeover.meet(message.software)
             if message is not None:
                 await self._do(self._machine.hear(message), received)
 
@@ -178,6 +187,7 @@ class _Taker:
                     self._runtime.ids.after(last)
                 case taking.Accept():
                     self._runtime.accept()
+                    self._runtime.takeover.enter(Stage.TAKING)
                     fault("take.accepting")
                     self._report({"event": "accepting"})
                 case taking.Restore(offer=offer) | taking.Try(offer=offer):
@@ -214,6 +224,7 @@ class _Taker:
     def _resume(self) -> None:
         carried, self._carried = self._carried, []
         left = resume(self._runtime, carried)
+        self._runtime.takeover.left_behind(left)
         self._report({"event": "ready", "not_carried": [str(one) for one in left]})
         fault("take.ready")
 
@@ -226,7 +237,9 @@ class _Taker:
 
     def _begin(self, number: int) -> None:
         pending = self._pending.pop(number, None)
-        self._tally.moved[self._names.pop(number, "")] += 1
+        name = self._names.pop(number, "")
+        self._tally.moved[name] += 1
+        self._runtime.takeover.took(name)
         if pending is not None:
             pending.begin()
         fault("take.begun")

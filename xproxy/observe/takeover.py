@@ -99,12 +99,16 @@ class TakeoverStatus:
 
     # ---- both
 
-    def begin(self, peer: str = "", *, gives: bool) -> None:
+    def begin(self, *, gives: bool) -> None:
         """A takeover begins; this process ``gives``, or takes."""
         self.stage, self.gives = Stage.PREPARING, gives
-        self.peer = peer[:MAX_REASON]
+        self.peer = ""
         self.began, self.ended, self.why = trio.current_time(), None, ""
         self.taken, self.not_carried = {}, []
+
+    def meet(self, peer: str) -> None:
+        """The other process has said what it is."""
+        self.peer = peer[:MAX_REASON]
 
     def enter(self, stage: Stage) -> None:
         """It goes on to this stage."""
@@ -170,9 +174,9 @@ class TakeoverStatus:
             if len(self.not_carried) < MAX_REASONS:
                 self.not_carried.append(str(name)[:MAX_REASON])
 
-    def older(self, generations: int) -> None:
-        """So many older processes that tell this one still have something."""
-        self.stats.generations = generations
+    def older(self, more: int) -> None:
+        """So many more older processes that tell this one (fewer, below 0) still have something."""
+        self.stats.generations += more
 
 
 def _count(where: dict[str, int], label: str, count: int = 1) -> None:
