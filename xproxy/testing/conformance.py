@@ -51,6 +51,7 @@ _STREAM_RULES: Final[Mapping[str, StreamRule]] = {
     "totality": reading.totality,
     "garbage-readings": reading.garbage_readings,
     "snapshots": snapshot.snapshots,
+    "writing-when-moved": snapshot.writing_when_moved,
     "hostile-states": snapshot.hostile_states,
     "memory": bounds.memory,
     "claims": plugin_rules.claims,

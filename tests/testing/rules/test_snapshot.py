@@ -69,6 +69,25 @@ class KnowsOneLimit(LinesPlugin):
         return super().restore(state, role, limits)
 
 
+class ForgetsWhatItHasSaid(LinesCodec):
+    """Asks whether its peer lives before the first message, and does not write down that it did."""
+
+    said = False
+
+    def send(self, frame: Frame) -> bytes:
+        before, self.said = b"" if self.said else b"~h\n", True
+        return before + super().send(frame)
+
+
+class SaysItAgain(LinesPlugin):
+    def open(self, role: Role, limits: Limits) -> LinesCodec:
+        return ForgetsWhatItHasSaid(role, limits)
+
+    def restore(self, state: bytes, role: Role, limits: Limits) -> LinesCodec:
+        right = super().restore(state, role, limits)
+        return ForgetsWhatItHasSaid(role, limits, right._buffer, 0, right._violated)
+
+
 class CredulousRestore(LinesPlugin):
     def restore(self, state: bytes, role: Role, limits: Limits) -> LinesCodec:
         if not state:
@@ -125,6 +144,7 @@ CASES: Sequence[Case] = [
     (Broken(codec=LosesWhenAsked), "snapshots", "the original goes on otherwise"),
     (OtherWords(), "snapshots", "another snapshot()"),
     (KnowsOneLimit(), "snapshots", "another snapshot()"),
+    (SaysItAgain(), "writing-when-moved", "writes something else"),
     (FallsOverTightLimits(), "hostile-states", "KeyError"),
     (CredulousRestore(), "hostile-states", "IndexError"),
     (LenientRestore(), "hostile-states", "too long or too short"),

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
-from xproxy.codecs.api import Codec, RestoringPlugin, SupportsSnapshot
+from xproxy.codecs.api import (
+    Codec,
+    RestoringPlugin,
+    SupportsGoAway,
+    SupportsHeartbeat,
+    SupportsSnapshot,
+)
+from xproxy.model.frames import Frame
 from xproxy.model.limits import DEFAULT_LIMITS, Limits
 from xproxy.model.traits import Role, Sharing
-from xproxy.testing.reading import Reader, Stream, read, whole
+from xproxy.testing.pair import Pair, Side
+from xproxy.testing.reading import Exchange, Reader, Stream, exchanges, read, whole
 from xproxy.testing.rules.reading import mutate
 from xproxy.testing.subject import Broken, Subject
 from xproxy.testing.traffic import Event, difference
@@ -148,6 +156,47 @@ def _move(subject: Subject, reader: Reader) -> None:
 def _stay(_subject: Subject, reader: Reader) -> None:
     """Write the state down, as in a rehearsal, and go on."""
     _state_of(reader.codec)
+
+
+def writing_when_moved(subject: Subject, _streams: list[Stream]) -> None:
+    """Moved before each frame that is sent, both sides write the bytes that they would have written."""
+    if not isinstance(subject.plugin, RestoringPlugin):
+        return
+    for name, conversation in exchanges(subject):
+        expected, got = (_written(subject, conversation, moves=moves) for moves in (False, True))
+        for role, ours, theirs in zip(Role, expected, got, strict=True):
+            if ours != theirs:
+                raise Broken(f"{name}: moved, the {role.value} writes something else", ours)
+
+
+def _written(subject: Subject, conversation: list[Exchange], *, moves: bool) -> tuple[bytes, bytes]:
+    """Return what both sides write, in the order of ``Role``."""
+    pair = Pair(subject)
+    sides = {side.role: side for side in (pair.client, pair.server)}
+    turns: list[tuple[Side, Sequence[Frame]]] = []
+    if subject.sharing is Sharing.SERIAL:
+        for asked, answered in conversation:
+            turns += [(pair.client, asked), (pair.server, answered)]
+    else:
+        turns += [(pair.client, asked) for asked, _ in conversation]
+        turns += [(pair.server, answered) for _, answered in reversed(conversation)]
+    for side, frames in turns:
+        for frame in frames:
+            if moves:
+                for one in sides.values():
+                    one.codec = _moved(subject, one)
+            pair.send(side, frame)
+    for side in sides.values():
+        if isinstance(side.codec, SupportsHeartbeat):
+            side.sent += side.codec.heartbeat()
+        if isinstance(side.codec, SupportsGoAway):
+            side.sent += side.codec.goaway()
+    return tuple(bytes(sides[role].sent) for role in Role)  # type: ignore[return-value]  # there are two
+
+
+def _moved(subject: Subject, side: Side) -> Codec:
+    assert isinstance(subject.plugin, RestoringPlugin)
+    return subject.plugin.restore(_state_of(side.codec), side.role, DEFAULT_LIMITS)
 
 
 def kept_states(subject: Subject) -> None:
