@@ -1,7 +1,7 @@
 """Fuzz one target: ``python fuzz/run.py NAME [--seconds S | --runs N | --deterministic N]``.
 
-NAME is any installed codec, ``carried``, ``config``, ``detect`` or ``tls``. With atheris (``pip install
-xproxy[fuzz]``) inputs are found by coverage; without it, or with ``--deterministic``, a loop of our own changes the
+NAME is any installed codec, ``carried``, ``config``, ``detect``, ``states`` or ``tls``. With atheris
+(``pip install xproxy[fuzz]``) inputs are found by coverage; without it, or with ``--deterministic``, a loop of our own changes the
 corpus, the same way in every run. A finding is printed as hex, written to ``fuzz/crashes/``, and ends the run with
 exit code 1.
 """
@@ -26,7 +26,7 @@ sys.path.insert(0, str(HERE.parent))
 from fuzz.targets import Target  # noqa: E402
 
 _LONGEST_INPUT = 4096
-_OTHERS = ("carried", "config", "detect", "tls")
+_OTHERS = ("carried", "config", "detect", "states", "tls")
 """Targets that are no codecs."""
 
 

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
         ("config", 60),
         ("tls", 700),
         ("carried", 700),
+        ("states", 1500),
     ],
 )
 def test_a_short_run_finds_nothing(

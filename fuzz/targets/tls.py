@@ -100,7 +100,8 @@ def _now(work: Coroutine[object, object, T]) -> T:
     raise Broken("it waits", b"")
 
 
-def _state(suite: int) -> StreamState:
+def state_of(suite: int) -> StreamState:
+    """Return a session of any of some suites."""
     version, cipher = _SUITES[suite % len(_SUITES)]
     found = suite_of(version, cipher)
     assert found is not None
@@ -152,7 +153,7 @@ def _all_of(stream: TlsStream, under: _Under) -> tuple[bytes, str]:
 
 
 def _check_records(suite: int, seed: int, offset: int, script: bytes) -> None:
-    state = _state(suite)
+    state = state_of(suite)
     said = _records(state, script)
     under = _Under([said] if said else [])
     whole = _all_of(resume(under, dump(state)), under)
@@ -257,7 +258,7 @@ def _seeds() -> list[Seed]:
     return [
         Seed("hello", b"\x02\0\0\0" + _HELLO),
         Seed("handshake", b"\0\0\0\0\x16\x03\x03\0\x2a\x02\0\0\x26\x03\x03" + b"s" * 40),
-        *(Seed(f"state-{n}", b"\1\0\0\0" + dump(_state(n))) for n in range(2)),
+        *(Seed(f"state-{n}", b"\1\0\0\0" + dump(state_of(n))) for n in range(2)),
         *(
             Seed(f"records-{n}-{m}", bytes((4, n, m, 7 * m + n)) + one)
             for n in range(len(_SUITES))

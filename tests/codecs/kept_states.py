@@ -61,9 +61,11 @@ def load() -> list[tuple[str, Kept]]:
     found = []
     for file in sorted(FOLDER.glob("*.json")):
         for entry in json.loads(file.read_text()):
-            texts = {name: entry[name] for name in ("codec", "stream")}
-            bytes_ = {name: bytes.fromhex(entry[name]) for name in ("before", "state", "after")}
-            found.append((file.stem, Kept(**texts, **bytes_)))
+            before, state, after = (
+                bytes.fromhex(entry[name]) for name in ("before", "state", "after")
+            )
+            kept = Kept(entry["codec"], entry["stream"], before, state, after)
+            found.append((file.stem, kept))
     return found
 
 
