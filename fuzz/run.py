@@ -1,9 +1,9 @@
 """Fuzz one target: ``python fuzz/run.py NAME [--seconds S | --runs N | --deterministic N]``.
 
 NAME is any installed codec, ``carried``, ``config``, ``detect``, ``states`` or ``tls``. With atheris
-(``pip install xproxy[fuzz]``) inputs are found by coverage; without it, or with ``--deterministic``, a loop of our own changes the
-corpus, the same way in every run. A finding is printed as hex, written to ``fuzz/crashes/``, and ends the run with
-exit code 1.
+(``pip install xproxy[fuzz]``) inputs are found by coverage; without it, or with ``--deterministic``, a loop of our
+own changes the corpus, the same way in every run. A finding is printed as hex, written to ``fuzz/crashes/``, and ends
+the run with exit code 1.
 """
 
 from __future__ import annotations

@@ -242,6 +242,8 @@ class Run:
         driver = self.driver
         assert isinstance(driver, SerialDownstream)
         standing = [driver.standing]
+        if standing != [Standing.IDLE]:
+            return False  # it may be amid its stream; that it moves with that is tried elsewhere
         self.move_upstreams()
         self._frozen = driver.freeze()
         assert [*standing, driver.standing] == [Standing.IDLE, Standing.NOT_NOW]
