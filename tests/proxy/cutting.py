@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import attrs
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.live import PATIENCE, Live, Upstream, eventually, running, upstream
 from tests.proxy.flows import receive
@@ -76,6 +76,33 @@ class Cutter(trio.abc.Instrument):
 
 
 @attrs.define(eq=False)
+class Counting(trio.abc.HalfCloseableStream):
+    """A stream that counts what passes."""
+
+    stream: trio.abc.HalfCloseableStream
+    sent: int = 0
+    received: int = 0
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self.sent += len(data)
+        await self.stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        data = await self.stream.receive_some(max_bytes)
+        self.received += len(data)
+        return bytes(data)
+
+    async def send_eof(self) -> None:
+        await self.stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
+@attrs.define(eq=False)
 class Pair:
     """Two proxies of one configuration, with an access log each."""
 
@@ -83,6 +110,8 @@ class Pair:
     up: Upstream
     logs: tuple[Path, Path]
     seen: int = 0
+    client: Counting | None = None
+    """The last one's stream."""
 
     async def lines(self, count: int) -> list[dict[str, object]]:
         """Return the lines that both logs have got, once there are so many more than before."""
@@ -127,42 +156,43 @@ async def play(
     """Play both peers over one connection; return what each of them got."""
     got: dict[str, bytes] = {}
     live = pair.lives[0]
-    ours = await (dress(live) if dress is not None else live.connect())
+    opened: list[trio.abc.HalfCloseableStream] = []
+    ours = pair.client = Counting(await (dress(live) if dress is not None else live.connect()))
 
     async def serve() -> None:
         theirs: trio.abc.HalfCloseableStream = await pair.up.accept()
         if undress is not None:
             assert isinstance(theirs, trio.SocketStream)
             theirs = await undress(theirs)
+        opened.append(theirs)
         got["server"] = await server(theirs)
 
     async def ask() -> None:
         got["client"] = await client(ours)
 
+    async def tick() -> None:
+        # There is always a next step, also when everybody waits for what stands still.
+        while True:  # noqa: ASYNC110  # time is the event
+            await trio.sleep(0.001)
+
     if cutter is not None:
         trio.lowlevel.add_instrument(cutter)
     try:
         with trio.fail_after(PATIENCE):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(serve)
-                nursery.start_soon(ask)
-            if cutter is not None:
-                while cutter.holds:
+            async with trio.open_nursery() as ticking:
+                ticking.start_soon(tick)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(serve)
+                    nursery.start_soon(ask)
+                while cutter is not None and cutter.holds:
                     await trio.lowlevel.checkpoint()
+                ticking.cancel_scope.cancel()
     finally:
         if cutter is not None:
             trio.lowlevel.remove_instrument(cutter)
             if cutter.failure is not None:
                 raise cutter.failure
-    await trio.aclose_forcefully(ours)
+    for stream in (ours, *opened):
+        await trio.aclose_forcefully(stream)
+    await wait_all_tasks_blocked(0.002)  # whoever pools the upstream's has seen its end
     return got["client"], got["server"]
-
-
-SMALL: Final = 4096
-
-
-def narrow(stream: trio.abc.Stream) -> None:
-    """Let a socket hold little."""
-    assert isinstance(stream, trio.SocketStream)
-    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        stream.setsockopt(socket.SOL_SOCKET, option, SMALL)

@@ -46,15 +46,15 @@ def driver_of(live: Live) -> SerialDownstream:
     return driver
 
 
+def flows(live: Live) -> bool:
+    """Whether there is one connection, which can move with its exchange."""
+    drivers = [one.driver for one in live.runtime.listeners["edge"].connections.values()]
+    return [driver and driver.standing for driver in drivers] == [Standing.FLOWING]
+
+
 async def flowing(live: Live) -> SerialDownstream:
     """Wait until the one connection can move with its exchange."""
-    await eventually(
-        lambda: (
-            len(live.runtime.listeners["edge"].connections) == 1
-            and driver_of(live).standing is Standing.FLOWING
-        ),
-        "it flows",
-    )
+    await eventually(lambda: flows(live), "it flows")
     return driver_of(live)
 
 

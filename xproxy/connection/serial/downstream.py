@@ -122,6 +122,8 @@ class SerialDownstream(SerialFlowing, Bindings):
         if not self._half_finished:
             self._waited = 0.0
         first = b""
+        if self._begun is not None and self._begun.told.tunnel:
+            self.wire.stream.half_close = True  # before anybody looks whether the client is gone
         try:
             while True:
                 with trio.CancelScope() as scope:
@@ -578,6 +580,7 @@ class SerialDownstream(SerialFlowing, Bindings):
                 if begun is None or begun.told.down.flows:
                     await self._respond(request, response, keep=True, begun=begun is not None)
                 elif self.wire.rest:
+                    self._flow, self._down = response, False
                     await self._write_rest(memoryview(b""))
                 if tunnels and self._tunnel is not None and type(response.body) is BytesBody:
                     self._tunnel.open()  # all that there is in its other half came with its answer

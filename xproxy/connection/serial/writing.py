@@ -103,14 +103,15 @@ class SerialWriting(StreamScope):
                 await self._write(data)
             if self._half_close and self._tunnel is not None:
                 self._tunnel.open()
-        elif wire.rest:
-            await self._write_rest(memoryview(b""))  # of what another process had begun to write
         self._flow = response
         self._down = True
         ended = False
         outcome = response.head.status
         bypass_at: float = BYPASS_AFTER
         try:
+            if begun and wire.rest:
+                # Of what another process had begun to write.
+                await self._write_rest(memoryview(b""))
             if self._found is not None:
                 await self._sought()
             while True:
