@@ -31,7 +31,7 @@ END = UpstreamEnd(
 )
 EXCHANGE = FlowingExchange(
     asked=Asked(service="h", method="GET", fields=(("a", "b"),), target=Target(path="/")),
-    answer=Answer(status="ok", native_status=200, local=Local()),
+    answer=Answer(status="ok", native_status=200),
     told=Told(),
     age=1.0,
     attempts=(PastAttempt(endpoint="127.0.0.1:1", began=1.0),),

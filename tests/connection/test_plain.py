@@ -24,7 +24,7 @@ from xproxy.connection.plain import (
 from xproxy.model.address import Address
 from xproxy.model.frames import Data, Frame, GoAway, Trailers, Violation
 from xproxy.model.headers import Headers
-from xproxy.model.message import Local, RequestHead, ResponseHead, Rpc, Target
+from xproxy.model.message import RequestHead, ResponseHead, Rpc, Target
 from xproxy.model.metadata import Key, Metadata
 from xproxy.model.status import Status
 from xproxy.model.traits import Sharing, Traits
@@ -55,7 +55,7 @@ def test_a_request_is_the_same_afterwards(head: RequestHead) -> None:
     "head",
     [
         ResponseHead(status=Status.OK, native_status=200, headers=Headers((("A", "b"),))),
-        ResponseHead(status=Status.INTERNAL, extra=Local(detail="x")),
+        ResponseHead(status=Status.INTERNAL),
     ],
 )
 def test_a_response_is_the_same_afterwards(head: ResponseHead) -> None:

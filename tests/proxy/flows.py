@@ -16,8 +16,9 @@ from xproxy.connection.serial.downstream import SerialDownstream
 from xproxy.connection.standing import Moment, Standing
 from xproxy.model.traits import Role
 from xproxy.proxy.connection import Connection
-from xproxy.proxy.flowing import Revival, upstream_stream
+from xproxy.proxy.flowing import Revival
 from xproxy.stream.exchange import ConnectionFacts
+from xproxy.transport.listener import address_of
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.tls.stream import resume
 
@@ -79,7 +80,12 @@ def receive(new: Live, moment: Moment, facts: ConnectionFacts) -> None:
     revival = Revival.find(snapshot, active.plan, facts, told)
     assert moment.sock is not None
     assert told.upstream.sock is not None
-    upstream = upstream_stream(new.runtime.poller, told.upstream, told.upstream.sock.dup())
+    copy = told.upstream.sock.dup()
+    polled = new.runtime.poller.add(copy, address_of(copy, peer=True), address_of(copy))
+    polled.upstream = True
+    upstream: ByteStream = polled
+    if told.upstream.parts.stream:
+        upstream = resume(polled, told.upstream.parts.stream)
 
     async def drive(adopted: Connection) -> Awaitable[None]:
         stream: ByteStream = adopted.stream

@@ -26,6 +26,10 @@ class Bindings:
         """Whether anything is bound to this connection."""
         return bool(self._bindings)
 
+    def binds_others(self, *than: object) -> bool:
+        """Whether anything else is bound to it."""
+        return any(bound not in than for bound in (self._bindings or {}).values())
+
     def unbind(self, key: object) -> None:
         """See Downstream."""
         if self._bindings is not None:

@@ -14,7 +14,7 @@ from attrs.validators import deep_iterable, ge, in_, instance_of, optional
 
 from xproxy.connection.phase import Phase
 from xproxy.connection.wire import Parts
-from xproxy.model.message import Fields, Local, Target
+from xproxy.model.message import Fields, Target
 from xproxy.model.status import Status
 from xproxy.stream.links import Note, Plain
 
@@ -122,7 +122,6 @@ class Answer:
     status: str = attrs.field(validator=_status)
     native_status: int | None = attrs.field(default=None, validator=optional(instance_of(int)))
     fields: Fields = attrs.field(default=(), validator=_fields)
-    local: Local | None = attrs.field(default=None, validator=optional(instance_of(Local)))
 
 
 @attrs.frozen(kw_only=True)

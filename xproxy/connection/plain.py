@@ -19,7 +19,7 @@ from xproxy.connection.flowing import (
 from xproxy.model.address import Address
 from xproxy.model.frames import Data, Frame, GoAway, Trailers
 from xproxy.model.headers import Headers
-from xproxy.model.message import Local, RequestHead, ResponseHead, Target
+from xproxy.model.message import RequestHead, ResponseHead, Target
 from xproxy.model.metadata import Key, Metadata, key_named
 from xproxy.model.status import Status
 from xproxy.stream.body import Body
@@ -40,7 +40,7 @@ def asked_of(head: RequestHead) -> Asked:
         service=head.service,
         method=head.method,
         fields=head.headers.pairs,
-        deadline=head.deadline,
+        deadline=None if head.deadline is None else float(head.deadline),
         target=target,
     )
 
@@ -58,14 +58,12 @@ def request_head(asked: Asked) -> RequestHead:
 
 def answer_of(head: ResponseHead) -> Answer:
     """Write a response's head down. Raises Stays as ``asked_of``."""
-    local = head.extra
-    if local is not None and type(local) is not Local:
-        raise Stays(f"a response with {type(local).__name__}")
+    if head.extra is not None:
+        raise Stays(f"a response with {type(head.extra).__name__}")
     return Answer(
         status=head.status.label,
         native_status=head.native_status,
         fields=head.headers.pairs,
-        local=local,
     )
 
 
@@ -75,7 +73,6 @@ def response_head(answer: Answer) -> ResponseHead:
         status=_statuses[answer.status],
         native_status=answer.native_status,
         headers=Headers(answer.fields),
-        extra=answer.local,
     )
 
 

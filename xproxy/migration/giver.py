@@ -65,7 +65,7 @@ _SECOND: Final = 1.0
 _LAST_WORDS: Final = 5.0
 """Seconds that those have to end which were cut off."""
 _OFFERING: Final = (giving.State.GIVING, giving.State.PROVING, giving.State.TAILING)
-_MOVABLE: Final = frozenset({Standing.IDLE, Standing.RELAY})
+_MOVABLE: Final = frozenset({Standing.IDLE, Standing.RELAY, Standing.FLOWING})
 
 
 @attrs.frozen(kw_only=True)
@@ -478,7 +478,7 @@ class _Giver:
     def _ripe(self, item: MovableDownstream, now: float) -> bool:
         # Whether it can be offered now; if not, it is looked at again.
         standing = item.standing
-        if standing is Standing.IDLE:
+        if standing in (Standing.IDLE, Standing.FLOWING):
             return True
         if not item.seeking:
             item.seeking = isinstance(item.connection.movable, SupportsSeek)
@@ -496,7 +496,8 @@ class _Giver:
         elif standing is Standing.NEVER:
             item.waits = "it is ending"
         else:
-            item.waits = "a stream is in flight"
+            why = getattr(item.connection.driver, "why", "")
+            item.waits = f"a stream is in flight: {why}" if why else "a stream is in flight"
         self._look_again(item, again)
         return False
 

@@ -86,7 +86,8 @@ class MovableDownstream:
         driver = self.connection.driver
         if driver is None:
             return self._freeze_opening()
-        if isinstance(driver, Bindings) and driver.binds:
+        flows = driver.standing is Standing.FLOWING  # what is bound to it by its exchange goes, too
+        if isinstance(driver, Bindings) and driver.binds and not flows:
             raise ValueError("upstream connections are bound to it")
         described = describe(self.connection, self.active, self.codecs)
         try:

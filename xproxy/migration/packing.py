@@ -21,12 +21,24 @@ from typing import Final, TypeAlias
 import attrs
 import msgpack
 
+from xproxy.connection.flowing import (
+    Answer,
+    Asked,
+    FlowingExchange,
+    Half,
+    PastAttempt,
+    Piece,
+    Told,
+    UpstreamEnd,
+)
 from xproxy.connection.standing import Moment, OlderLink, RelayedStream
 from xproxy.connection.wire import Parts
 from xproxy.model.address import Address
 from xproxy.model.limits import Limits
+from xproxy.model.message import Rpc, Target
 from xproxy.proxy.adopting import Accepted, Described
 from xproxy.proxy.opening_moment import OpeningMoment
+from xproxy.stream.links import Note
 from xproxy.transport.channel import MAX_STATE_BYTES
 from xproxy.upstream.moving import Handed
 
@@ -75,6 +87,17 @@ KNOWN: Final[tuple[type, ...]] = (
     Upstream,
     Described,
     Moment,
+    FlowingExchange,
+    UpstreamEnd,
+    Half,
+    Piece,
+    Note,
+    Asked,
+    Target,
+    Rpc,
+    Answer,
+    Told,
+    PastAttempt,
     Parts,
     Handed,
     Limits,

@@ -49,7 +49,9 @@ from xproxy.proxy.adopting import (
     aged,
     aged_opening,
 )
+from xproxy.proxy.flowing import adopt_exchange, rehearse_exchange
 from xproxy.proxy.runtime import Runtime
+from xproxy.proxy.snapshot import Snapshot
 from xproxy.transport.channel import Channel, NotSent, Received, Unheard
 from xproxy.transport.listener import address_of
 from xproxy.transport.stream import ByteStream
@@ -286,11 +288,29 @@ class _Taker:
         moment = aged(found.moment, passed)
         if self._machine.rehearsal:
             rehearse(active, found.described, moment, self._codecs)
+            if moment.exchange is not None:
+                registry = self._runtime.registry
+                rehearse_exchange(
+                    active, found.described, moment.exchange, self._snapshot, registry
+                )
             return None
         sock = moment.sock
         if sock is None:
             raise ValueError("it came without its socket")
-        return adopt(active, found.described, moment, sock, self._codecs, self._runtime.timers)
+        adoption = adopt(active, found.described, moment, sock, self._codecs, self._runtime.timers)
+        if moment.exchange is None:
+            return adoption
+        try:
+            return adopt_exchange(adoption, moment.exchange, self._snapshot, self._runtime.poller)
+        except BaseException:
+            adoption.drop()
+            raise
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        snapshot = self._runtime.snapshot
+        assert snapshot is not None  # it runs
+        return snapshot
 
     def _undetected(self, found: Undetected, passed: float) -> Pending | None:
         active = self._listener(found.accepted)

@@ -187,10 +187,15 @@ def _typed(value: object, hint: object) -> object:
 
 def aged(moment: Moment, seconds: float) -> Moment:
     """Take the time that has passed since a moment off what was left at it."""
+    exchange = moment.exchange
+    if exchange is not None:
+        deadline = max(exchange.deadline - seconds, 0.0)
+        exchange = attrs.evolve(exchange, age=exchange.age + seconds, deadline=deadline)
     return attrs.evolve(
         moment,
         left=max(moment.left - seconds, 0.0),
         patience=max(moment.patience - seconds, 0.0),
+        exchange=exchange,
     )
 
 

@@ -8,26 +8,28 @@ then on.
 from __future__ import annotations
 
 import math
-import socket
 from collections.abc import Callable
 
 import attrs
 
-from xproxy.connection.flowing import FlowingExchange, UpstreamEnd
+from xproxy.connection.flowing import FlowingExchange
 from xproxy.connection.plain import request_of, response_head
 from xproxy.connection.serial.downstream import SerialDownstream
 from xproxy.connection.serial.flowing import Begun
 from xproxy.connection.serial.upstream import SerialUpstream
 from xproxy.model.errors import StreamError
 from xproxy.model.message import ResponseHead
+from xproxy.proxy.active_listener import ActiveListener
+from xproxy.proxy.adopting import Adoption, Described
 from xproxy.proxy.snapshot import ListenerPlan, Snapshot
+from xproxy.registry import Registry
 from xproxy.routing.router import ROUTER
 from xproxy.stream.body import BytesBody
 from xproxy.stream.chain import filter_name
 from xproxy.stream.exchange import ConnectionFacts, Request, Response
 from xproxy.stream.links import Note, Plain, SupportsResume, places
 from xproxy.transport.listener import address_of
-from xproxy.transport.poller import Poller
+from xproxy.transport.poller import PolledSocket, Poller
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.tls.state import load
 from xproxy.transport.tls.stream import resume
@@ -106,11 +108,69 @@ class Revival:
         driver.go_on(Begun(request, response, connection, self.told))
 
 
-def upstream_stream(poller: Poller, end: UpstreamEnd, sock: socket.socket) -> ByteStream:
-    """Return the stream of the upstream's end over ``sock``, which it takes. Raises ValueError, OSError."""
-    polled = poller.add(sock, address_of(sock, peer=True), address_of(sock))
-    polled.upstream = True
-    return resume(polled, end.parts.stream) if end.parts.stream else polled
+@attrs.define(eq=False)
+class ExchangeAdoption:
+    """A connection that can go on here with its exchange. Exactly one of ``begin`` and ``drop`` is to be called."""
+
+    _adoption: Adoption
+    _driver: SerialDownstream
+    _revival: Revival
+    _under: PolledSocket
+    _stream: ByteStream
+
+    def begin(self) -> None:
+        """It is ours: serve it."""
+        self._revival.begin(self._driver, self._stream)
+        self._adoption.begin()
+
+    def drop(self) -> None:
+        """It is not ours: close our copies of both sockets, of which no peer notices anything."""
+        self._under.close()
+        self._adoption.drop()
+
+
+def adopt_exchange(
+    adoption: Adoption, told: FlowingExchange, snapshot: Snapshot, poller: Poller
+) -> ExchangeAdoption:
+    """Add the exchange of a connection that can go on here. Raises ValueError: the connection stays the caller's."""
+    connection = adoption.connection
+    driver, terms, sock = connection.driver, connection.terms, told.upstream.sock
+    if not isinstance(driver, SerialDownstream) or terms is None or sock is None:
+        raise ValueError("an exchange came without its connections")
+    revival = Revival.find(snapshot, adoption.active.plan, terms.facts, told)
+    sock.setblocking(False)
+    try:
+        under = poller.add(sock, address_of(sock, peer=True), address_of(sock))
+    except OSError as exc:
+        raise ValueError(f"its upstream connection cannot be watched: {exc.strerror}") from exc
+    under.upstream = True
+    stream: ByteStream = under
+    if told.upstream.parts.stream:
+        try:
+            stream = resume(under, told.upstream.parts.stream)
+        except ValueError:
+            under.close()
+            raise
+    return ExchangeAdoption(adoption, driver, revival, under, stream)
+
+
+def rehearse_exchange(
+    active: ActiveListener,
+    described: Described,
+    told: FlowingExchange,
+    snapshot: Snapshot,
+    registry: Registry,
+) -> None:
+    """Raise ValueError where an exchange could not go on here."""
+    facts = ConnectionFacts(
+        id=described.id,
+        listener=active.config.name,
+        protocol=described.codec,
+        traits=registry.codec(described.codec).traits,
+        peer=described.peer,
+        local=described.local,
+    )
+    Revival.find(snapshot, active.plan, facts, told)
 
 
 def _makers(snapshot: Snapshot, plan: ListenerPlan, route_name: str) -> list[tuple[str, object]]:

@@ -15,8 +15,8 @@ import attrs
 
 from xproxy.stream.exchange import Request, Response
 
-Plain: TypeAlias = "bytes | str | int | float | bool | tuple[Plain, ...] | None"
-"""What can be written down of a link."""
+Plain: TypeAlias = object
+"""What can be written down of a link: bytes, str, int, float, bool, None, and tuples of these."""
 
 MAX_LINKS: Final = 256
 """In one chain; beyond it something goes round in a circle."""

@@ -15,7 +15,6 @@ import trio
 
 from xproxy.codecs.api import Codec, SupportsGoAway, supports
 from xproxy.codecs.outcome import without_trailers
-from xproxy.connection.bindings import Bindings
 from xproxy.connection.failures import body_failed
 from xproxy.connection.phase import INPUT_OVER, LAST, Event, Phase
 from xproxy.connection.serial.body import PulledBody
@@ -59,7 +58,7 @@ _AT_ONCE: Final = 16
 _NONE: Sequence[Frame] = ()
 
 
-class SerialDownstream(SerialFlowing, Bindings):
+class SerialDownstream(SerialFlowing):
     """Drives one connection to its end. ``run`` owns the socket."""
 
     __slots__ = (

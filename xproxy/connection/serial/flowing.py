@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from xproxy.codecs.api import SupportsSnapshot, supports
+from xproxy.connection.bindings import Bindings
 from xproxy.connection.flowing import FlowingExchange, Half, Piece
 from xproxy.connection.phase import Phase
 from xproxy.connection.plain import (
@@ -76,7 +77,7 @@ class Begun:
     told: FlowingExchange
 
 
-class SerialFlowing(SerialWriting):
+class SerialFlowing(SerialWriting, Bindings):
     """The part of a downstream connection that moves with its exchange."""
 
     __slots__ = ("_begun", "_frozen_flow")
@@ -143,6 +144,8 @@ class SerialFlowing(SerialWriting):
         beside = len(self._nursery.child_tasks) if self._nursery is not None else 0
         if beside != (1 if up.links else 0):
             raise Stays("a filter works beside it", for_now=uploads is None)
+        if self.binds_others(*leases.links):
+            raise Stays("other upstream connections are bound to it")
         for wire in (self.wire, upstream.wire):
             _can_move(wire)
         pieces_of(self.wire.inbox)
