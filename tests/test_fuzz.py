@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
         ("tls", 700),
         ("carried", 700),
         ("states", 1500),
+        ("relay", 700),
     ],
 )
 def test_a_short_run_finds_nothing(

@@ -32,6 +32,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "interim": exchange.interim,
     "heartbeat": exchange.heartbeat,
     "goaway": exchange.goaway,
+    "relayed": exchange.relayed,
     "passing-on": exchange.passing_on,
     "foreign-origin": exchange.foreign_origin,
     "local-mistakes": exchange.local_mistakes,

@@ -8,10 +8,11 @@ import attrs
 import pytest
 
 from tests.testing.broken import Broken, BrokenPieces, Case, check_case, ids
-from xproxy.model.frames import Data, Frame, Head, Trailers
+from xproxy.model.frames import Data, Frame, Head, Reset, Trailers
+from xproxy.model.limits import Limits
 from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
-from xproxy.model.traits import Sharing, Traits
+from xproxy.model.traits import Role, Sharing, Traits
 from xproxy.testing.fakes.lines import LINES, LinesCodec, LinesPlugin
 from xproxy.testing.fakes.pieces import PiecesCodec
 
@@ -99,7 +100,32 @@ class CopiesItsOwn(LinesCodec):
         return super().send(frame)
 
 
+class AnswersTwice(LinesCodec):
+    """Takes answers that others wrote, and forgets that it did."""
+
+    def answer(self, frame: Head | Reset) -> bytes:
+        return self.send(frame)
+
+    def answered(self, stream_id: int, raw: bytes) -> bytes:
+        return raw
+
+
+class AnswersInItsOwnWay(AnswersTwice):
+    def answer(self, frame: Head | Reset) -> bytes:
+        return self.send(frame).replace(b"body", b"BODY")
+
+
+@attrs.frozen(kw_only=True)
+class BrokenRelay(Broken):
+    def restore(self, state: bytes, role: Role, limits: Limits) -> LinesCodec:
+        super().restore(state, role, limits)
+        return self.open(role, limits)
+
+
 CASES: Sequence[Case] = [
+    (BrokenRelay(codec=AnswersTwice), "relayed", "answered twice"),
+    (BrokenRelay(codec=AnswersInItsOwnWay), "relayed", "an answer leaves as"),
+    (Broken(codec=AnswersTwice), "relayed", "cannot answer for others"),
     (Broken(codec=ForgetsBodies), "round-trip", "the body"),
     (Broken(codec=ForgetsOneway), "round-trip", "oneway True arrives as False"),
     (BrokenPieces(codec=LosesTrailers), "round-trip", "trailers"),

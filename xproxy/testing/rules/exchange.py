@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
-from xproxy.codecs.api import SupportsGoAway, SupportsHeartbeat
+from xproxy.codecs.api import (
+    Codec,
+    RestoringPlugin,
+    SupportsGoAway,
+    SupportsHeartbeat,
+    SupportsRelay,
+    SupportsSnapshot,
+    supports,
+)
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, Frame, GoAway, Head, Origin, Reset, Trailers
+from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.message import Local, Reason, RequestHead, ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import Role, Sharing
 from xproxy.testing.pair import Pair, Side
 from xproxy.testing.reading import FIELD, exchanges
 from xproxy.testing.subject import Broken, Subject
-from xproxy.testing.traffic import body_in, carried, ends
+from xproxy.testing.traffic import body_in, carried, ends, greet
 
 
 def round_trip(subject: Subject) -> None:
@@ -197,6 +208,44 @@ def goaway(subject: Subject) -> None:
         raise Broken("goaway() does not reach the client", bytes(pair.server.sent))
     if not any(isinstance(f, Head) for f in got):
         raise Broken("after goaway() the answer owed is lost", bytes(pair.server.sent))
+
+
+def relayed(subject: Subject) -> None:
+    """Answers that another codec of the connection writes leave as if the one that reads it had been asked to."""
+    plugin, codec = subject.plugin, subject.open(Role.SERVER)
+    writer: object = codec
+    if not supports(writer, SupportsRelay) or not isinstance(plugin, RestoringPlugin):
+        return
+    client, written = subject.open(Role.CLIENT), _written_down(codec)
+    ids = subject.ids(4)
+    asked = b"".join(client.send(Head(id_, subject.request, b"", end=True)) for id_ in ids)
+    codec.receive(greet(client, codec) + asked)
+    state = written()
+    here, there = (plugin.restore(state, Role.SERVER, DEFAULT_LIMITS) for _ in range(2))
+    if not supports(here, SupportsRelay):
+        raise Broken("what restore() makes cannot answer for others", state)
+    answers: list[Head | Reset] = [
+        Head(id_, subject.response, b"body %d" % id_, end=True) for id_ in reversed(ids[1:])
+    ]
+    for answer in (*answers, Reset(ids[0], Status.UNAVAILABLE)):
+        try:
+            raw = writer.answer(answer)
+            wanted = there.send(answer)
+        except LocalProtocolError:
+            continue  # not every protocol has a word for a reset
+        if written() != state:
+            raise Broken("answer() changes the codec", raw)
+        got = here.answered(answer.stream_id, raw)
+        if got != wanted:
+            raise Broken(f"an answer leaves as {got!r} where it is sent as {wanted!r}", raw)
+        if here.answered(answer.stream_id, raw):
+            raise Broken("a request can be answered twice", raw)
+
+
+def _written_down(codec: Codec) -> Callable[[], bytes]:
+    if not isinstance(codec, SupportsSnapshot):
+        raise Broken("a codec that answers for others must have a snapshot()")
+    return codec.snapshot
 
 
 def passing_on(subject: Subject) -> None:
