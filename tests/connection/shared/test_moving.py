@@ -15,7 +15,7 @@ from xproxy.connection.standing import RelayedStream, Standing
 from xproxy.model.frames import GoAway, Head, Trailers
 from xproxy.model.headers import Headers
 from xproxy.model.limits import KIB
-from xproxy.model.message import ResponseHead
+from xproxy.model.message import Local, ResponseHead
 from xproxy.model.status import Status
 from xproxy.testing.fakes import LINES
 
@@ -290,3 +290,119 @@ async def test_one_that_is_found_may_be_frozen_at_once_and_ends_when_it_has_left
         assert (await peer.whole(1)).body == b"a"
         await scene.over(old)
         assert len(frozen) == 1
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+async def test_a_reset_while_it_stands_still_reaches_its_worker(taken_over: bool) -> None:
+    script = Script()
+    async with http2(script) as (scene, peer):
+        one, two = await peer.ask("/a"), await peer.ask("/b")
+        await script.asked("/a")
+        await script.asked("/b")
+        await scene.stands(Standing.RELAY)
+        moment = scene.driver.freeze()
+        peer.h2.reset_stream(one, 8)
+        await peer.flush()
+        await wait_all_tasks_blocked(0.01)
+        assert not script.cancelled
+        if taken_over:
+            scene.take(moment)
+        else:
+            scene.driver.thaw()
+        with trio.fail_after(PATIENCE):
+            while script.cancelled != ["/a"]:
+                await trio.lowlevel.checkpoint()
+        script.answer("/b", b"b")
+        assert (await peer.whole(two)).body == b"b"
+
+
+async def test_windows_that_are_shut_both_ways_open_after_a_move() -> None:
+    script = Script()
+    async with http2(script, reads=False) as (scene, peer):
+        one = await peer.ask("/a", "POST", b"", ends=False)
+        request = await script.asked("/a")
+        down = Fed()
+        script.answer("/a", down)
+        for _ in range(12):
+            down.feed(bytes(10_000))
+        await peer.until(lambda: one in peer.messages, "its head, and settings before it")
+        sent = 0
+        # Nothing is taken on either side, until both have filled their windows.
+        while peer.h2.local_flow_control_window(one):
+            piece = bytes(min(16_384, peer.h2.local_flow_control_window(one)))
+            peer.h2.send_data(one, piece)
+            await peer.flush()
+            sent += len(piece)
+        await peer.until(lambda: one in peer.messages and len(peer.messages[one].body) == 65535)
+        await scene.move()
+        await wait_all_tasks_blocked(0.02)
+        assert not peer.h2.local_flow_control_window(one)
+        await scene.move()
+        took = 0
+        while took < sent:
+            came = await taken(request.body)
+            assert isinstance(came, bytes)
+            took += len(came)
+        await peer.until(lambda: peer.h2.local_flow_control_window(one) > 0, "a window")
+        peer.h2.increment_flow_control_window(1 << 20)
+        peer.h2.increment_flow_control_window(1 << 20, one)
+        peer.h2.send_data(one, b"last", end_stream=True)
+        await peer.flush()
+        assert await taken(request.body) == b"last"
+        down.end()
+        assert len((await peer.whole(one)).body) == 120_000
+
+
+async def test_a_call_that_fails_is_told_its_status_after_a_move() -> None:
+    script = Script()
+    call = (("content-type", "application/grpc"), ("te", "trailers"))
+    async with http2(script) as (scene, peer):
+        one = await peer.ask("/p.S/M", "POST", bytes(5), call)
+        await script.asked("/p.S/M")
+        await scene.move()
+        head = ResponseHead(status=Status.NOT_FOUND, extra=Local(detail="no such thing"))
+        script.answer("/p.S/M", b"", head)
+        message = await peer.whole(one)
+        assert message["grpc-status"] == "5"
+        assert message["grpc-message"] == "no such thing"
+        assert message[":status"] == "200"
+        assert message.ended
+
+
+async def test_a_reply_made_here_has_its_text_after_a_move() -> None:
+    script = Script()
+    async with http2(script) as (scene, peer):
+        one = await peer.ask("/a")
+        await script.asked("/a")
+        await scene.move()
+        script.answer("/a", b"", ResponseHead(status=Status.NOT_FOUND, extra=Local(detail="gone")))
+        message = await peer.whole(one)
+        assert message[":status"] == "404"
+        assert b"gone" in message.body
+        assert message["content-length"] == str(len(message.body))
+
+
+async def test_a_tunnel_goes_on_in_either_half() -> None:
+    script = Script()
+    script.name_of = lambda request: request.head.method  # type: ignore[method-assign]
+    async with http2(script) as (scene, peer):
+        one = peer.h2.get_next_available_stream_id()
+        peer.h2.send_headers(one, [(":method", "CONNECT"), (":authority", "a:1")])
+        await peer.flush()
+        request = await script.asked("CONNECT")
+        down = Fed()
+        script.answer("CONNECT", down)
+        down.feed(b"hello")
+        await peer.until(lambda: one in peer.messages and peer.messages[one].body == b"hello")
+        first = await scene.move()
+        peer.h2.send_data(one, b"up", end_stream=True)
+        await peer.flush()
+        assert await taken(request.body) == b"up"
+        with pytest.raises(trio.EndOfChannel):
+            await taken(request.body)
+        await scene.move()
+        down.feed(b" again")
+        down.end()
+        assert (await peer.whole(one)).body == b"hello again"
+        await scene.over(first)
+        assert scene.driver.streams == 0

@@ -141,6 +141,28 @@ async def test_calls_in_flight_are_answered_in_their_dialect_after_a_move(name: 
         assert scene.driver.streams == 0
 
 
+async def test_calls_with_one_sequence_id_are_answered_in_their_order_after_a_move() -> None:
+    plugin = default_registry().codec("thrift")
+    subject = Subject(plugin)
+    script = Named()
+    # Two that know nothing of each other, on one connection: their ids are the same.
+    clients = [plugin.open(Role.CLIENT, DEFAULT_LIMITS) for _ in range(3)]
+    async with moves(plugin, script) as scene:
+        for number, client in enumerate(clients):
+            name = b"<%d>" % number
+            await scene.raw.send_all(client.send(Head(1, subject.request, name, True)))
+            await script.asked(name.decode())
+            await scene.move()
+        for number in (2, 1, 0):
+            await wait_all_tasks_blocked(0.01)
+            script.answer(f"<{number}>", b"<%d>" % number, subject.response)
+        got = b""
+        with trio.fail_after(PATIENCE):
+            while b"<2>" not in got:
+                got += bytes(await scene.raw.receive_some())
+        assert got.index(b"<0>") < got.index(b"<1>") < got.index(b"<2>")
+
+
 async def test_a_reset_of_either_side_reaches_the_other_one() -> None:
     script = Script()
     async with http2(script) as (scene, peer):

@@ -138,6 +138,9 @@ def taken_over(wire: SharedWire, moment: Moment, relays: Relays) -> None:
     """Take over the other ends of the links that came with a connection. Raises ValueError if one is none."""
     stream = wire.stream
     assert isinstance(stream, MovableStream)
+    for sock in (moment.link, *(link.sock for link in moment.links)):
+        if sock is not None:
+            sock.setblocking(False)
     if moment.link is not None:
         codec = _end(Role.CLIENT, moment.relayed, whole=wire.whole)
         relays.add(stream.beside(moment.link), codec, moment.relayed)

@@ -110,7 +110,7 @@ class Moving(Bindings):
             if wire.served:
                 self._departure = depart(wire, self._served.in_flight())
         except BaseException:
-            if relays is not None and links:
+            if relays is not None:
                 relays.thaw()
             wire.resume()
             raise
