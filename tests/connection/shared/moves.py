@@ -175,6 +175,12 @@ class Moves:
         with trio.fail_after(PATIENCE):
             await served.ended.wait()
 
+    async def over_streams(self, served: Served, left: int) -> None:
+        """Wait until no more than so many streams of a driver are in flight."""
+        with trio.fail_after(PATIENCE):
+            while served.driver.streams > left:
+                await trio.lowlevel.checkpoint()
+
 
 def _copy(sock: socket.socket | None) -> socket.socket | None:
     return None if sock is None else sock.dup()

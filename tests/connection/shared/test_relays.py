@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 
 import pytest
 import trio
@@ -427,3 +428,77 @@ async def test_a_client_that_takes_nothing_for_too_long_is_not_waited_for() -> N
         await peer.until(lambda: peer.messages[one].reset is not None)
         assert scene.driver.streams == 0
         assert scene.now.stats.downstream_rq_reset == 1
+
+
+async def test_what_waits_for_a_client_is_counted_and_can_be_given_up() -> None:
+    script = Script()
+    async with http2(script, reads=False) as (scene, peer):
+        one, two = await peer.ask("/one"), await peer.ask("/two")
+        await script.asked("/one")
+        await script.asked("/two")
+        first = await scene.move()
+        script.answer("/one", bytes(120_000))
+        await peer.until(lambda: len(body_of(peer, one)) == 65535)
+        await scene.over_streams(first, 1)
+        share = scene.driver.facts.share
+        assert share.held == 120_000 - 65_535
+        await scene.move()
+        await eventually(lambda: share.held == 0)
+        share = scene.driver.facts.share
+        await eventually(lambda: share.held == 120_000 - 65_535)
+        scene.driver.relieve()
+        await peer.until(lambda: peer.messages[one].reset is not None)
+        assert share.held == 0
+        script.answer("/two", b"two")
+        peer.h2.increment_flow_control_window(1 << 20)
+        assert (await peer.whole(two)).body == b"two"
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_bodies_arrive_whole_however_it_moves(seed: int) -> None:
+    chance = Random(seed)
+    script = Script()
+    wanted: dict[int, bytes] = {}
+    async with http2(script) as (scene, peer):
+        over = trio.Event()
+
+        async def move_about() -> None:
+            while not over.is_set():
+                for _ in range(chance.randrange(25)):
+                    await trio.lowlevel.checkpoint()
+                await scene.stands(Standing.IDLE, Standing.RELAY)
+                moment = scene.driver.freeze()
+                for _ in range(chance.choice((0, 0, 3))):
+                    await trio.lowlevel.checkpoint()
+                if chance.random() < 0.3 or len(scene.drivers) > 30:
+                    scene.driver.thaw()
+                else:
+                    scene.take(moment)
+
+        scene.nursery.start_soon(move_about)
+        for number in range(5):
+            path = f"/{number}"
+            body = chance.randbytes(chance.choice((10, 1000, 70_000, 300_000)))
+            stream_id = await peer.ask(path, "POST", b"", ends=False)
+            request = await script.asked(path)
+            script.answer(path, request.body)
+            while body:
+                await peer.until(
+                    lambda on=stream_id: peer.h2.local_flow_control_window(on) > 0, "a window"
+                )
+                most = min(
+                    chance.randrange(1, 16_384), peer.h2.local_flow_control_window(stream_id)
+                )
+                piece, body = body[:most], body[most:]
+                wanted[stream_id] = wanted.get(stream_id, b"") + piece
+                peer.h2.send_data(stream_id, piece, end_stream=not body)
+                await peer.flush()
+        for stream_id, body in wanted.items():
+            assert (await peer.whole(stream_id)).body == body
+        over.set()
+        assert len(scene.drivers) > 1
+        await eventually(lambda: not scene.driver.streams)
+        for served in scene.drivers[:-1]:
+            await scene.over(served)
+            assert served.driver.facts.share.held == 0
+        assert sum(served.stats.downstream_rq_link_lost for served in scene.drivers) == 0

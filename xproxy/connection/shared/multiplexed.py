@@ -405,8 +405,10 @@ class Multiplexed(Moving):
 
     def relieve(self) -> None:
         """See Holder: its streams are answered with overload; where there are none, the connection ends."""
-        wire = self.wire
-        if not self._served.relieve(Overflow(TOO_MUCH)) and not (wire.paused or wire.relayed):
+        wire, relays = self.wire, self._relays
+        if self._served.relieve(Overflow(TOO_MUCH)) or wire.paused:
+            return
+        if relays is None or not (relays.relieve() or wire.relayed):
             self._give_up(TOO_MUCH)
 
     # ---- what comes

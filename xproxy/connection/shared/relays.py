@@ -24,11 +24,13 @@ from xproxy.connection.shared.outbox import FOREVER, Outbox
 from xproxy.connection.shared.served import Served
 from xproxy.connection.shared.wire import SharedWire
 from xproxy.connection.standing import OlderLink, RelayedStream
-from xproxy.model.errors import LocalProtocolError
+from xproxy.model.errors import LocalProtocolError, Overflow
 from xproxy.model.frames import Data, Frame, GoAway, Head, Reset, Trailers, Violation
 from xproxy.model.limits import KIB, MIB, Limits
 from xproxy.model.message import Local, ResponseHead
 from xproxy.model.status import Status
+from xproxy.stream.exchange import error_head
+from xproxy.stream.held import TOO_MUCH
 from xproxy.transport.stream import ByteStream, MovableStream
 
 _logger = logging.getLogger(__name__)
@@ -46,6 +48,7 @@ _LOST: Final = ResponseHead(
     status=Status.UNAVAILABLE,
     extra=Local(detail="the process that served the request has ended"),
 )
+_TOO_MUCH: Final = error_head(Overflow(TOO_MUCH))
 _IDLE: Final = ResponseHead(
     status=Status.DEADLINE_EXCEEDED, extra=Local(detail="nothing moved on the stream")
 )
@@ -57,7 +60,7 @@ _UNSENDABLE: Final = ResponseHead(
 class Relayed:
     """One stream."""
 
-    __slots__ = ("answered", "begun", "complete", "id", "link", "moved_at", "waiting")
+    __slots__ = ("answered", "begun", "complete", "held", "id", "link", "moved_at", "waiting")
 
     def __init__(self, link: Link, stream: RelayedStream) -> None:
         self.link = link
@@ -70,6 +73,8 @@ class Relayed:
         """All of its answer has gone, or been thrown away."""
         self.moved_at = trio.current_time()
         """When something last went to the client, or came for it when nothing waited (trio clock)."""
+        self.held = 0
+        """Bytes that wait."""
         self.waiting: deque[Frame] = deque()
         """What has come for the client and not gone yet: bounded by the stream's window on the link."""
 
@@ -222,7 +227,7 @@ class Relays:
             return  # its client does not take them, and the next would say no more
         if not waiting:
             relayed.moved_at = trio.current_time()
-        waiting.append(frame)
+        self._wait(relayed, frame)
         if not self._wire.outbox.full and not self._wire.paused:
             self._advance(relayed)
         if waiting:
@@ -234,7 +239,7 @@ class Relays:
         wire, waiting = self._wire, relayed.waiting
         if not isinstance(frame, Data):
             return  # no other is said on such a link
-        waiting.append(frame)
+        self._wait(relayed, frame)
         if not frame.end:
             return
         raw = b"".join(one.data for one in waiting if isinstance(one, Data))
@@ -242,6 +247,18 @@ class Relays:
         assert supports(codec, SupportsRelay)
         wire.outbox.put(codec.answered(relayed.id, raw))
         self._drop(relayed)
+
+    def _wait(self, relayed: Relayed, frame: Frame) -> None:
+        relayed.waiting.append(frame)
+        if isinstance(frame, Head | Data) and frame.data:
+            relayed.held += len(frame.data)
+            self._wire.facts.share.add(len(frame.data))
+
+    def _gone(self, relayed: Relayed, count: int) -> None:
+        # Bytes that wait no more.
+        if count:
+            relayed.held -= count
+            self._wire.facts.share.take(count)
 
     # ---- what goes to the client
 
@@ -297,6 +314,7 @@ class Relays:
                 frame, count = Data(relayed.id, frame.data[:allowed]), allowed
             else:
                 waiting.popleft()
+            self._gone(relayed, count)
             if not self._say(relayed, frame):
                 return
             relayed.moved_at = trio.current_time()
@@ -346,6 +364,7 @@ class Relays:
         link = relayed.link
         relayed.answered = True
         relayed.waiting.clear()
+        self._gone(relayed, relayed.held)
         if self.by_id.get(relayed.id) is relayed:
             del self.by_id[relayed.id]
         link.streams.pop(relayed.id, None)
@@ -365,7 +384,6 @@ class Relays:
                 continue  # its end has come, and goes as soon as the client takes it
             elif link.codec.over:
                 # Its worker ended without a word, as one does whose client is gone.
-                relayed.waiting.clear()
                 self._say(relayed, Reset(relayed.id, Status.CANCELLED))
             else:
                 lost += 1
@@ -409,6 +427,15 @@ class Relays:
         for link in self.links:
             link.scope.cancel()
         self._wire.credit.unpark_all()
+
+    def relieve(self) -> bool:
+        """End the streams of which something waits here, as too much is held; returns whether there were any."""
+        holding = [one for one in self.by_id.values() if one.held]
+        for relayed in holding:
+            link = relayed.link
+            link.outbox.put(link.codec.send(Reset(relayed.id, Status.RESOURCE_EXHAUSTED)))
+            self._break(relayed, _TOO_MUCH)
+        return bool(holding)
 
     async def _write(self, link: Link) -> None:
         stream = link.stream
@@ -474,6 +501,8 @@ class Relays:
             if link.stream is not None:
                 link.stream.close()
         self.links.clear()
+        for relayed in self.by_id.values():
+            self._gone(relayed, relayed.held)
         self.by_id.clear()
 
 
