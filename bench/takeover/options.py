@@ -34,6 +34,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         help="seconds that an old process may take to go (default %(default)s)",
     )
     parser.add_argument("--workers", type=int, default=1, help="(default %(default)s)")
+    parser.add_argument(
+        "--stays", action="store_true", help="the command replaces no process, as a reload does not"
+    )
     parser.add_argument("--access-log", action="store_true", help="with an access log of all")
 
 
@@ -43,7 +46,10 @@ def setting_of(arguments: argparse.Namespace) -> Iterator[Setting]:
     raise_file_limit()
     with tempfile.TemporaryDirectory(prefix="xproxy-takeover-") as work:
         yield attrs.evolve(
-            here(Path(work)), workers=arguments.workers, access_log=arguments.access_log
+            here(Path(work)),
+            workers=arguments.workers,
+            stays=arguments.stays,
+            access_log=arguments.access_log,
         )
 
 

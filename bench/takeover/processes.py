@@ -39,6 +39,21 @@ def descendants(root: int) -> list[int]:
     return found
 
 
+def session(leader: int) -> list[int]:
+    """Return the living processes of a session: also those whose parent has ended or that have their own group."""
+    found = []
+    for entry in os.listdir(_PROC):
+        if entry.isdigit():
+            try:
+                text = (_PROC / entry / "stat").read_text()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # ended since the folder was listed
+            state, _, _, its = text.rpartition(")")[2].split()[:4]
+            if int(its) == leader and state != "Z":
+                found.append(int(entry))
+    return found
+
+
 @attrs.frozen
 class Sample:
     """A process at a moment."""

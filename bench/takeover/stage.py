@@ -18,7 +18,7 @@ from bench import tools
 from bench.certificate import certificate
 from bench.lab import BODY_BYTES, RPC_PAYLOAD_BYTES
 from bench.processes import Argv, Process, fetch, free_port, running
-from bench.takeover.processes import descendants
+from bench.takeover.processes import descendants, session
 
 _END_SECONDS = 5.0
 """What is left of the proxy's processes may take so long to end after a signal that cannot be caught."""
@@ -87,6 +87,8 @@ class Setting:
     workers: int = 1
     delay_ms: int = 0
     """What the upstreams wait before they answer."""
+    stays: bool = False
+    """The command replaces no process: none is waited for."""
     access_log: bool = False
     """Write an access log of every request."""
 
@@ -225,15 +227,13 @@ def _all_ended(made: Stage) -> Iterator[None]:
     try:
         yield
     finally:
-        files = []
-        for pid in made.workers():
-            try:
-                files.append(os.pidfd_open(pid))
-            except ProcessLookupError:
-                continue
         made.process.popen.send_signal(signal.SIGKILL)  # first, so that it starts no others
         made.process.popen.wait()
-        for file in files:
+        for pid in session(made.pid):
+            try:
+                file = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
             try:
                 signal.pidfd_send_signal(file, signal.SIGKILL)
                 select.select([file], [], [], _END_SECONDS)

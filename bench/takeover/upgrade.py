@@ -53,7 +53,7 @@ def upgrade(stage: Stage, command: str, patience: float) -> Upgraded:
         part.format(python=setting.python, pid=stage.pid, config=stage.config)
         for part in shlex.split(command)
     ]
-    leaving = Leaving(stage.workers())
+    leaving = Leaving([] if setting.stays else stage.workers())
     try:
         began = time.monotonic()
         done = subprocess.run(

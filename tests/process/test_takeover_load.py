@@ -13,7 +13,7 @@ from tests.process.product import PATIENCE, ROOT
 pytestmark = [pytest.mark.slow, pytest.mark.tool("gcc")]
 
 _SMALL: Final = ("--connections", "6", "--rate", "150", "--between", "1")
-_RELOAD: Final = ("--command", "kill -HUP {pid}")
+_RELOAD: Final = ("--stays", "--command", "kill -HUP {pid}")
 
 
 def _soak(*options: str) -> subprocess.CompletedProcess[str]:
@@ -35,6 +35,7 @@ def test_reloads_in_a_row_are_noticed_by_nobody() -> None:
 
 
 def test_a_proxy_that_is_only_killed_is_noticed() -> None:
-    done = _soak("--upgrades", "1", "--stream-mib", "1", "--command", "kill -KILL {pid}")
+    kill = "sh -c 'kill -KILL $(cat /proc/{pid}/task/{pid}/children)'"
+    done = _soak("--upgrades", "1", "--stream-mib", "1", "--command", kill)
     assert done.returncode == 1, done.stdout
     assert "0 of 78 connections alive" in done.stdout

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
-from bench.takeover.processes import Leaving, descendants, sample, watching
+from bench.takeover.processes import Leaving, descendants, sample, session, watching
 
 PATIENCE = 60.0
 _PARENT = """
@@ -44,6 +45,24 @@ def test_a_child_is_found_watched_and_seen_to_end() -> None:
         both = sum(s.rss_bytes for s in watch.samples[:2])
         assert watch.peak_bytes() >= both > watch.of([child]).rss_bytes > 0
         parent.stdin.write("\n")
+
+
+def test_a_session_is_found_though_its_leader_has_ended() -> None:
+    script = 'sh -c "read line" & echo $!; kill -KILL $$'
+    with subprocess.Popen(
+        ["/bin/sh", "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as leader:
+        assert leader.stdout is not None
+        orphan = int(leader.stdout.readline())
+        leader.wait()
+        assert orphan in session(leader.pid)
+        leaving = Leaving([orphan])
+        os.kill(orphan, signal.SIGKILL)
+        assert leaving.wait(PATIENCE)
+        assert session(leader.pid) == []
 
 
 def test_who_has_gone_already_is_not_waited_for() -> None:
