@@ -37,6 +37,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stays", action="store_true", help="the command replaces no process, as a reload does not"
     )
+    parser.add_argument(
+        "--tree", type=Path, metavar="PATH", help="another checkout, whose xproxy runs"
+    )
     parser.add_argument("--access-log", action="store_true", help="with an access log of all")
 
 
@@ -45,8 +48,10 @@ def setting_of(arguments: argparse.Namespace) -> Iterator[Setting]:
     """Yield the setting that the options ask for, with a folder that goes when the block is left."""
     raise_file_limit()
     with tempfile.TemporaryDirectory(prefix="xproxy-takeover-") as work:
+        setting = here(Path(work))
         yield attrs.evolve(
-            here(Path(work)),
+            setting,
+            tree=setting.tree if arguments.tree is None else arguments.tree.resolve(),
             workers=arguments.workers,
             stays=arguments.stays,
             access_log=arguments.access_log,
