@@ -8,12 +8,15 @@ import sys
 def main() -> None:
     """Run what the arguments ask for."""
     # A supervisor is small because it imports little: hence the imports are here.
-    from xproxy.supervisor.main import is_supervisor, supervise
+    from xproxy.supervisor.main import is_supervisor, supervise, tell_why
 
     if is_supervisor(sys.argv):
         sys.exit(supervise())
-    from xproxy.cli.main import main as command_line
-
+    try:
+        from xproxy.cli.main import main as command_line
+    except Exception as exc:
+        tell_why(exc)
+        raise
     command_line()
 
 

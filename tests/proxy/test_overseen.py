@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -71,6 +72,7 @@ async def overseen(
             await nursery.start(worker.run)
             yield ours, worker
             nursery.cancel_scope.cancel()
+        worker.close()
 
 
 @attrs.define(eq=False)
@@ -115,7 +117,8 @@ def test_it_is_who_the_environment_says_and_its_own_children_are_not() -> None:
         assert worker is not None
         assert (worker.index, worker.generation, worker.count) == (3, 2, 4)
         assert environment == {"A": "b"}
-        worker._socket.close()
+        worker.close()
+        worker.close()
 
 
 @pytest.mark.parametrize("descriptor", ["x", "9999", "-1"])
@@ -149,6 +152,16 @@ async def test_hello_says_how_many_workers_are_wanted(caplog: pytest.LogCaptureF
         ours.sock.close()
         with pytest.raises(NoSupervisor):
             worker.hello(3)
+
+
+async def test_why_it_cannot_serve_is_its_last_word() -> None:
+    ours = supervisor()
+    with ours.sock:
+        worker = Overseen(ours.theirs)
+        worker.failed("edge: unknown key")
+        assert (await ours.hear("failed"))["why"] == "edge: unknown key"
+        worker.close()
+        worker.failed("nobody hears it")
 
 
 # ---- listeners
@@ -222,6 +235,7 @@ async def test_a_supervisor_that_is_silent(autojump_clock: trio.testing.MockCloc
                 await worker.open(CONFIG, single=False)
             assert await worker.release(CONFIG)
             nursery.cancel_scope.cancel()
+        worker.close()
 
 
 async def test_without_its_supervisor_it_goes_on_by_itself(
@@ -340,6 +354,7 @@ async def test_handing_over_is_what_whoever_made_it_says() -> None:
 
 
 async def test_a_whole_proxy_under_a_supervisor(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     port = unused_port()
     config = load_text(web(9).replace("127.0.0.1:0", f"127.0.0.1:{port}"), "x", default_registry())
     ours = supervisor(count=1)
@@ -379,4 +394,5 @@ async def test_a_whole_proxy_under_a_supervisor(caplog: pytest.LogCaptureFixture
             ours.say(kind="drain", signal="SIGTERM")
             asked = await ours.hear("release")
             ours.say(kind="released", id=asked["id"], last=True)
+    worker.close()
     assert "SIGTERM: draining" in [record.getMessage() for record in caplog.records]

@@ -55,21 +55,53 @@ class FakeWorker:
             print(answer["why"], file=sys.stderr)
             sys.exit(1)
 
+    def report(self, step: str, **more: object) -> None:
+        messages.send(self.sock, {"kind": "report", "step": step, **more})
+
+    def give(self, channel: socket.socket) -> None:
+        channel.setblocking(True)
+        channel.send(b"stopped")
+        if channel.recv(99) == b"accepting":
+            self.report("given", moved=3)
+            if "lingers" not in self.options:
+                sys.exit(0)
+        else:
+            self.report("withdrawn", why="it has gone")
+        channel.close()
+
+    def take(self, channel: socket.socket) -> None:
+        channel.setblocking(True)
+        channel.recv(99)
+        if "dies_taking" in self.options:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.report("accepting")
+        channel.send(b"accepting")
+        self.note(kind="accepting")
+
     def run(self) -> None:
         options = self.options
         if "exits" in options:
+            if "why" in options:
+                messages.send(self.sock, {"kind": "failed", "why": options["why"]})
             sys.exit(int(options["exits"]))
+        if "hangs" in options:
+            time.sleep(600)
         hello = {"kind": "hello", "v": 1, "workers": int(options.get("workers", "1"))}
-        messages.send(self.sock, {**hello, "log_format": "json", "log_level": "info"})
+        control = {"control": os.environ["CONTROL"]} if "CONTROL" in os.environ else {}
+        messages.send(self.sock, {**hello, "log_format": "json", "log_level": "info", **control})
         if "listen" in options:
             self.listen(options["listen"])
         messages.send(self.sock, {"kind": "prepared"})
+        if messages.TAKEOVER in os.environ:
+            self.take(socket.socket(fileno=int(os.environ[messages.TAKEOVER])))
         while True:
             message = self.hear()
             if message["kind"] == "start" and "dies" in options:
                 os.kill(os.getpid(), signal.SIGKILL)
             elif message["kind"] == "start" and message.get("announce"):
                 print("ready", flush=True)
+            elif message["kind"] == "give":
+                self.give(self.sockets.pop())
             elif message["kind"] == "reload":
                 messages.send(self.sock, {"kind": "reloaded"})
             elif message["kind"] == "cut" or (
@@ -80,4 +112,5 @@ class FakeWorker:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     FakeWorker(Path(sys.argv[1]), dict(one.split("=", 1) for one in sys.argv[2:])).run()

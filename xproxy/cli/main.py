@@ -11,6 +11,7 @@ from xproxy.cli.demo.command import demo
 from xproxy.cli.plugins import codecs, filters
 from xproxy.cli.run import run
 from xproxy.cli.schema import schema
+from xproxy.cli.upgrade import upgrade
 from xproxy.model.errors import PluginError
 
 
@@ -31,5 +32,5 @@ def main() -> None:
     """A proxy for every protocol on one port."""
 
 
-for command in (run, check, demo, codecs, filters, schema):
+for command in (run, check, demo, codecs, filters, schema, upgrade):
     main.add_command(command)

@@ -17,6 +17,7 @@ from xproxy.config.findings import Finding, InvalidConfig
 from xproxy.config.load import simple
 from xproxy.config.schema import Config, FilterConfig
 from xproxy.filters.access_log import AccessLog
+from xproxy.model.errors import PluginError
 from xproxy.proxy.config_file import ConfigFile
 from xproxy.proxy.overseen import NoSupervisor, Overseen
 from xproxy.registry import default_registry
@@ -65,6 +66,11 @@ def _workers(
     callback=_workers,
     help="Processes that share the ports; auto: one a core.  [default: what the file says, else 1]",
 )
+@click.option(
+    "--control",
+    metavar="PATH",
+    help="Unix socket for xproxy upgrade.  [default: by pid, in $XDG_RUNTIME_DIR/xproxy or /run/xproxy]",
+)
 def run(
     path: str | None,
     listen: str | None,
@@ -73,6 +79,7 @@ def run(
     log_format: str,
     show_requests: bool | None,
     workers: int | Literal["auto"] | None,
+    control: str | None,
 ) -> None:
     """Run the proxy, from a file or from --listen and --upstream.
 
@@ -83,36 +90,46 @@ def run(
         overseer = Overseen.from_environment()
     except NoSupervisor as exc:
         raise click.ClickException(str(exc)) from exc
-    log_stats = configure_logging(log_level, log_format)
-    registry = default_registry()
-    if path is not None and not listen and not upstreams:
-        file = ConfigFile(path, registry, _warn)
-        try:
-            config = file.read()
-        except InvalidConfig as exc:
-            raise _Refused(exc.shown()) from exc
-        load: ConfigFile | None = file
-    elif path is None and listen is not None and upstreams:
-        config = _simple(listen, upstreams)
-        if show_requests is None:
-            show_requests = sys.stdout.isatty()
-        config, load = _telling(config) if show_requests else config, None
-    else:
-        raise click.UsageError("give either -c FILE, or --listen and at least one --upstream")
-    if overseer is not None:
-        wanted = config.workers if workers is None else workers
-        _say_hello(overseer, wanted, log_format, log_level)
-    run_proxy(config, registry, load, log_stats, overseer)
-
-
-def _say_hello(
-    overseer: Overseen, workers: int | Literal["auto"], log_format: str, log_level: str
-) -> None:
-    count = len(os.sched_getaffinity(0)) if workers == "auto" else workers
     try:
-        overseer.hello(count, log_format=log_format, log_level=log_level)
+        log_stats = configure_logging(log_level, log_format)
+        registry = default_registry()
+        load: ConfigFile | None = None
+        if path is not None and not listen and not upstreams:
+            load = ConfigFile(path, registry, _warn)
+            config = _read(load)
+        elif path is None and listen is not None and upstreams:
+            config = _simple(listen, upstreams)
+            if show_requests is None:
+                show_requests = sys.stdout.isatty()
+            config = _telling(config) if show_requests else config
+        else:
+            raise click.UsageError("give either -c FILE, or --listen and at least one --upstream")
+        if overseer is not None:
+            count = config.workers if workers is None else workers
+            overseer.hello(
+                len(os.sched_getaffinity(0)) if count == "auto" else count,
+                log_format=log_format,
+                log_level=log_level,
+                control=os.path.abspath(control) if control else "",
+                generations=config.takeover.generations,
+            )
+        run_proxy(config, registry, load, log_stats, overseer)
     except NoSupervisor as exc:
         raise click.ClickException(str(exc)) from exc
+    except (click.ClickException, PluginError) as exc:
+        if overseer is not None:
+            overseer.failed(exc.message if isinstance(exc, click.ClickException) else str(exc))
+        raise
+    finally:
+        if overseer is not None:
+            overseer.close()
+
+
+def _read(file: ConfigFile) -> Config:
+    try:
+        return file.read()
+    except InvalidConfig as exc:
+        raise _Refused(exc.shown()) from exc
 
 
 def _warn(warnings: Iterable[Finding]) -> None:

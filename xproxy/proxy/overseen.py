@@ -7,6 +7,7 @@ came from there before.
 from __future__ import annotations
 
 import collections
+import contextlib
 import itertools
 import logging
 import os
@@ -32,6 +33,9 @@ PATIENCE: Final = 10.0
 """Seconds for the supervisor to answer; it does nothing that takes long."""
 MOST_WAITING: Final = 1024
 """Messages that a supervisor has not read; with more it counts as lost."""
+
+MOST_WHY: Final = 2048
+"""Characters of the reason for an end."""
 
 Answer: TypeAlias = tuple[dict[str, object], list[int]]
 
@@ -110,8 +114,20 @@ class Overseen:
         """The supervisor has died."""
         return self._lost.is_set()
 
-    def hello(self, workers: int, *, log_format: str = "auto", log_level: str = "info") -> None:
-        """Say that the configuration has been read, and how many workers it wants. Raises NoSupervisor."""
+    def hello(
+        self,
+        workers: int,
+        *,
+        log_format: str = "auto",
+        log_level: str = "info",
+        control: str = "",
+        generations: int = 4,
+    ) -> None:
+        """Say that the configuration has been read, and how many workers it wants. Raises NoSupervisor.
+
+        ``control``: where the control socket is to be, if not at its usual place. ``generations``: see
+        TakeoverConfig.
+        """
         if not self.count:
             self.count = workers
         elif self.count != workers:
@@ -122,11 +138,18 @@ class Overseen:
             "workers": workers,
             "log_format": log_format,
             "log_level": log_level,
+            "control": control,
+            "generations": generations,
         }
         try:
             messages.send(self._socket, message)
         except OSError as exc:
             raise NoSupervisor(f"the supervisor has ended: {exc}") from exc
+
+    def failed(self, why: str) -> None:
+        """Say why this process is about to end without having served; whoever asked for an upgrade hears it."""
+        with contextlib.suppress(OSError):
+            messages.send(self._socket, {"kind": "failed", "why": why[:MOST_WHY]})
 
     # ---- life
 
@@ -143,7 +166,12 @@ class Overseen:
         finally:
             self._nursery = None
             self._lose()
-            self._socket.close()
+
+    def close(self) -> None:
+        """Say nothing any more: the last that happens. Idempotent."""
+        self._socket.close()
+        if self._channel is not None:
+            self._channel.close()
 
     async def begin(self, runtime: Runs, ended: trio.Event, accepting: trio.Event) -> bool:
         """Say that we could accept, and do so when it is time. Returns whether ours is to say where we listen.
@@ -199,7 +227,7 @@ class Overseen:
         if message["kind"] != "listening" or not found:
             messages.close_all(found)
             raise ListenError(text(message, "why", f"cannot listen on {config.address}"))
-        return [socket.socket(fileno=descriptor) for descriptor in found]
+        return [_socket_of(descriptor) for descriptor in found]
 
     async def release(self, config: ListenerConfig) -> bool:
         """See ListenerSource."""
@@ -285,6 +313,7 @@ class Overseen:
             try:
                 self._heard(*heard)
             except ValueError as exc:
+                messages.close_all(heard[1])
                 _logger.error("the supervisor cannot be understood: %s", exc)
 
     def _lose(self) -> None:
@@ -301,7 +330,7 @@ class Overseen:
                 question.answered.set()
                 return
         elif kind == "give" and found:
-            self._begin_to_give(socket.socket(fileno=found.pop(0)))
+            self._begin_to_give(_socket_of(found.pop(0)))
         elif kind == "start":
             self._announce = flag(message, "announce")
             self._start.set()
@@ -351,6 +380,18 @@ def _listener(kind: str, config: ListenerConfig) -> dict[str, object]:
         "port": address.port,
         "path": address.path,
     }
+
+
+def _socket_of(descriptor: int) -> socket.socket:
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError as exc:
+        os.close(descriptor)
+        raise ValueError(f"what came is no socket: {exc.strerror}") from exc
+    sock.setblocking(
+        False
+    )  # whoever sent it has seen to it, but one that blocks would hold everybody
+    return sock
 
 
 def _inherited(descriptor: str) -> socket.socket:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import sys
 
-from xproxy.supervisor.messages import SUPERVISOR, TAKEOVER
+from xproxy.supervisor.messages import SUPERVISOR, TAKEOVER, send
 from xproxy.supervisor.supervisor import Supervisor
 from xproxy.supervisor.systemd import Given
 from xproxy.supervisor.table import Command
@@ -23,3 +25,15 @@ def supervise() -> int:
         os.environ.pop(name, None)
     command = Command(sys.executable, (sys.executable, *sys.orig_argv[1:]))
     return Supervisor(command, dict(os.environ), given).run()
+
+
+def tell_why(exc: Exception) -> None:
+    """Say to the supervisor, if this is a worker, why it cannot even begin."""
+    descriptor = os.environ.get(SUPERVISOR, "")
+    if not descriptor.isdigit():
+        return
+    with contextlib.suppress(OSError):
+        sock = socket.socket(fileno=int(descriptor))
+        why = f"{type(exc).__name__}: {exc}"[:2000]
+        send(sock, {"kind": "failed", "why": why})
+        sock.detach()

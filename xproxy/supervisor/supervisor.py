@@ -14,14 +14,14 @@ from typing import Final
 
 from xproxy.supervisor import listeners, messages
 from xproxy.supervisor.backoff import Backoff
-from xproxy.supervisor.link import Link
 from xproxy.supervisor.log import Log
-from xproxy.supervisor.loop import Loop, Timer
-from xproxy.supervisor.messages import close_all, number, text
+from xproxy.supervisor.loop import Loop
+from xproxy.supervisor.messages import number, text
 from xproxy.supervisor.sockets import CannotListen
-from xproxy.supervisor.spawn import spawn
 from xproxy.supervisor.systemd import Given, Notifier
 from xproxy.supervisor.table import MOST_WORKERS, Command, Phase, Worker
+from xproxy.supervisor.upgrading import Upgrading
+from xproxy.supervisor.workers import Workers
 
 _SIGNALS: Final = (
     signal.SIGTERM,
@@ -30,6 +30,8 @@ _SIGNALS: Final = (
     signal.SIGUSR2,
     signal.SIGCHLD,
 )
+_MOST_WHY: Final = 4096
+"""Characters of the reason that a worker gives for its end."""
 _FAILED: Final = "the start has failed"
 """What ends us, where it is no signal."""
 
@@ -41,29 +43,16 @@ class Supervisor:
         self, command: Command, environment: dict[str, str], given: Given, log: Log | None = None
     ) -> None:
         """``environment``: what workers have, after ``given`` has taken what is meant for us alone."""
-        self.table: listeners.Sockets = listeners.Sockets()
-        self.loop = Loop()
-        self.log = log or Log()
-        self.commands: Final[dict[int, Command]] = {}
-        """By generation."""
-        self.newest = 0
-        """The generation that serves, or is being started."""
-        self.links: Final[dict[int, Link]] = {}
-        """By worker."""
-        self.stopping = ""
-        """The signal that ends us."""
-        self._environment = environment
+        self.loop: Final = Loop()
+        self.workers: Final = Workers(self.loop, log or Log(), environment, self._heard)
         self._given = given
         self._notifier = Notifier(given.notify)
         self._backoffs: dict[int, Backoff] = {}
-        self._restarts: dict[int, Timer] = {}
-        """By index: a worker that is about to be started again."""
-        self._begun: set[int] = set()
-        """Generations whose workers have been told to serve."""
         self._reloading: set[int] = set()
         """Workers that have not said yet how their reload went."""
         self._code = 0
         self._first = command
+        self._upgrading = Upgrading(self.workers, self.ready)
 
     # ---- life
 
@@ -71,18 +60,19 @@ class Supervisor:
         """Serve until the last worker has ended; returns its exit code."""
         self.loop.signals(_SIGNALS, self._signalled)
         try:
-            for wrong in listeners.take_given(self.table, self._given.sockets):
-                self.log.warning(wrong)
-            self.newest = 1
-            self.commands[1] = self._first
-            if not self.start(0, 1, 0):
+            for wrong in listeners.take_given(self.workers.table, self._given.sockets):
+                self.workers.log.warning(wrong)
+            self.workers.newest = 1
+            self.workers.commands[1] = self._first
+            if isinstance(self.workers.start(0, 1, 0), str):
                 return 1
             if self._given.watchdog:
                 self._alive()
             self.loop.run()
         finally:
-            listeners.close_all(self.table)
-            for link in list(self.links.values()):
+            self._upgrading.close()
+            listeners.close_all(self.workers.table)
+            for link in list(self.workers.links.values()):
                 link.close()
             self._notifier.close()
             self.loop.close()
@@ -92,135 +82,107 @@ class Supervisor:
         self._notifier.alive()
         self.loop.after(self._given.watchdog / 2, self._alive)
 
-    def start(self, index: int, generation: int, count: int) -> Worker | None:
-        """Start a worker; None where that cannot be, which is reported."""
-        worker = self.table.add(index, generation, count)
-        worker.since = time.monotonic()
-        try:
-            ours, theirs = messages.pair()
-        except OSError as exc:
-            self._not_started(worker, exc)
-            return None
-        link = Link(
-            self.loop,
-            ours,
-            lambda message, found: self._heard(worker, message, found),
-            lambda why: self._lost(worker, why),
-        )
-        link.say(
-            {
-                "kind": "welcome",
-                "v": messages.VERSION,
-                "index": index,
-                "generation": generation,
-                "count": count,
-            }
-        )
-        with theirs:
-            try:
-                worker.pid = spawn(self.commands[generation], self._environment, theirs)
-            except OSError as exc:
-                link.close()
-                self._not_started(worker, exc)
-                return None
-        self.links[worker.id] = link
-        return worker
-
-    def _not_started(self, worker: Worker, exc: OSError) -> None:
-        executable = self.commands[worker.generation].executable
-        self.log.error(f"worker {worker.index}: cannot start {executable}: {exc.strerror or exc}")
-        self.table.remove(worker)
-
     # ---- what workers say
 
-    def _heard(self, worker: Worker, message: Mapping[str, object], found: list[int]) -> None:
-        close_all(found)  # nothing that a worker says comes with descriptors
+    def _heard(self, worker: Worker, message: Mapping[str, object]) -> None:
         kind = message["kind"]
         if kind == "hello":
             self._hello(worker, message)
         elif kind == "listen":
             self._listen(worker, message)
         elif kind == "release":
-            last = listeners.release(self.table, worker, message)
+            last = listeners.release(self.workers.table, worker, message)
             if "id" in message:
-                self.say(worker, {"kind": "released", "id": message["id"], "last": last})
+                self.workers.say(worker, {"kind": "released", "id": message["id"], "last": last})
         elif kind == "prepared":
             worker.phase = Phase.PREPARED
             self._prepared(worker)
         elif kind == "reloaded":
             self._reloaded(worker)
+        elif kind == "report":
+            self._upgrading.reported(worker, message)
+        elif kind == "failed":
+            worker.why = text(message, "why", "")[:_MOST_WHY]
         # Anything else is of a newer version, and for whoever understands it.
-
-    def say(self, worker: Worker, message: Mapping[str, object]) -> None:
-        """Say something to a worker that may have ended."""
-        link = self.links.get(worker.id)
-        if link is not None:
-            link.say(message)
-
-    def _lost(self, worker: Worker, why: str) -> None:
-        # Its end, if it is that, comes as SIGCHLD.
-        if why and not self.stopping:
-            self.log.warning(f"{worker} cannot be talked to any more: {why}")
 
     def _hello(self, worker: Worker, message: Mapping[str, object]) -> None:
         if number(message, "v") != messages.VERSION:
             raise ValueError("it speaks another version")
-        self.log.become(text(message, "log_format", "auto"), text(message, "log_level", "info"))
+        self.workers.log.become(
+            text(message, "log_format", "auto"), text(message, "log_level", "info")
+        )
         worker.said_hello = True
+        if worker.generation == 1 and not self._upgrading.open(text(message, "control", "")):
+            self._never_began(1)
+            return
+        self._upgrading.most_generations = max(number(message, "generations", 4), 1)
         wanted = min(max(number(message, "workers"), 1), MOST_WORKERS)
         if worker.count:
             return
         # The first of a generation says how many there are to be.
         worker.count = wanted
-        if self.stopping:
-            self._drain(worker)
+        if self.workers.stopping:
+            self.workers.drain(worker)
             return
+        if worker.generation in self.workers.has_begun or self._upgrading.has(worker):
+            return  # the others come in turn
         for index in range(1, wanted):
-            self.start(index, worker.generation, wanted)
+            self.workers.start(index, worker.generation, wanted)
 
     def _listen(self, worker: Worker, message: Mapping[str, object]) -> None:
         number_ = number(message, "id")
-        if self.stopping:
-            self.say(worker, {"kind": "refused", "id": number_, "why": "the proxy is ending"})
+        if self.workers.stopping:
+            self.workers.say(
+                worker, {"kind": "refused", "id": number_, "why": "the proxy is ending"}
+            )
             return
         try:
-            found = listeners.give(self.table, worker, message)
+            found = listeners.give(self.workers.table, worker, message)
         except CannotListen as exc:
-            self.say(worker, {"kind": "refused", "id": number_, "why": str(exc)})
+            self.workers.say(worker, {"kind": "refused", "id": number_, "why": str(exc)})
             return
-        link = self.links.get(worker.id)
+        link = self.workers.links.get(worker.id)
         if link is not None:
             descriptors = [sock.fileno() for sock in found[: messages.MOST_DESCRIPTORS]]
             link.say({"kind": "listening", "id": number_}, descriptors)
 
     def _prepared(self, worker: Worker) -> None:
         generation = worker.generation
-        if self.stopping:
-            self._drain(worker)
-        elif generation in self._begun:
-            self._serve(worker)
-        elif self.table.all_prepared(generation):
+        if self.workers.stopping:
+            self.workers.drain(worker)
+        elif self._upgrading.has(worker):
+            self._upgrading.prepared(worker)
+        elif generation in self.workers.has_begun:
+            self.workers.serve(worker)
+            self.tidy()
+        elif self.workers.table.all_prepared(generation):
             # All of their sockets are open: from the first connection on, each has its share.
-            self._begun.add(generation)
-            for one in self.table.of(generation):
-                self._serve(one, announce=generation == 1 and one.index == 0)
-            self._ready()
+            self.workers.begun(generation)
+            for one in self.workers.table.of(generation):
+                self.workers.serve(one, announce=generation == 1 and one.index == 0)
+            self.ready()
 
-    def _serve(self, worker: Worker, *, announce: bool = False) -> None:
-        worker.phase = Phase.SERVING
-        self.say(worker, {"kind": "start", "announce": announce})
+    def tidy(self) -> None:
+        """Close sockets that no worker wants, unless one is about to come that may."""
+        settled = all(
+            one.phase in (Phase.SERVING, Phase.LEAVING)
+            for one in self.workers.table.workers.values()
+        )
+        if settled and not self.workers.restarts:
+            listeners.close_unwanted(self.workers.table)
 
-    def _ready(self) -> None:
-        listeners.close_unwanted(self.table)
-        count = sum(1 for _ in self.table.serving())
+    def ready(self) -> None:
+        """Tell the service manager."""
+        self.tidy()
+        count = sum(1 for _ in self.workers.table.serving())
         self._notifier.ready(
-            f"{count} worker{'s' if count > 1 else ''} of generation {self.newest}"
+            f"{count} worker{'s' if count > 1 else ''} of generation {self.workers.newest}"
         )
 
     def _reloaded(self, worker: Worker) -> None:
         self._reloading.discard(worker.id)
-        if not self._reloading and not self.stopping:
-            self._ready()
+        if not self._reloading and not self.workers.stopping:
+            self.ready()
 
     # ---- signals
 
@@ -230,55 +192,39 @@ class Supervisor:
         elif received == signal.SIGHUP:
             self._reload()
         elif received == signal.SIGUSR2:
-            self.log.warning("SIGUSR2: upgrades are not possible yet")
+            self._upgrading.again("SIGUSR2")
         else:
             self._stop(signal.Signals(received).name)
 
     def _reload(self) -> None:
-        workers = list(self.table.workers.values() if self.stopping else self.table.serving())
-        if not self.stopping and workers:
+        workers = list(
+            self.workers.table.workers.values()
+            if self.workers.stopping
+            else self.workers.table.serving()
+        )
+        if not self.workers.stopping and workers:
             self._notifier.reloading()
         for worker in workers:
-            self.say(worker, {"kind": "reload", "signal": "SIGHUP"})
-            if not self.stopping:
+            self.workers.say(worker, {"kind": "reload", "signal": "SIGHUP"})
+            if not self.workers.stopping:
                 self._reloading.add(worker.id)
 
     def _stop(self, name: str) -> None:
-        again = bool(self.stopping)
-        self.stopping = name
-        for timer in self._restarts.values():
-            timer.cancel()
-        self._restarts.clear()
+        again = bool(self.workers.stopping)
+        self.workers.stopping = name
+        for index in list(self.workers.restarts):
+            self.workers.cancel_restart(index)
         if not again:
             self._notifier.stopping()
             # First here, then there: whoever connects from now on is refused, who has connected is served.
-            listeners.close_all(self.table)
-        for worker in list(self.table.workers.values()):
+            listeners.close_all(self.workers.table)
+        for worker in list(self.workers.table.workers.values()):
             if again:
-                self._cut(worker)
+                self.workers.cut(worker)
             else:
-                self._drain(worker)
-        if not self.table.workers:
+                self.workers.drain(worker)
+        if not self.workers.table.workers:
             self.loop.stop()
-
-    def _drain(self, worker: Worker) -> None:
-        worker.phase = Phase.LEAVING
-        if worker.said_hello:
-            self.say(worker, {"kind": "drain", "signal": self.stopping})
-        else:
-            self._kill(worker, signal.SIGTERM)  # nobody there to hear it otherwise
-
-    def _cut(self, worker: Worker) -> None:
-        if worker.said_hello:
-            self.say(worker, {"kind": "cut", "signal": self.stopping})
-        else:
-            self._kill(worker, signal.SIGKILL)
-
-    def _kill(self, worker: Worker, which: int) -> None:
-        try:
-            os.kill(worker.pid, which)
-        except ProcessLookupError:
-            return
 
     # ---- ends
 
@@ -290,45 +236,49 @@ class Supervisor:
                 return
             if pid == 0:
                 return
-            worker = self.table.of_pid(pid)
+            worker = self.workers.table.of_pid(pid)
             if worker is not None:  # as pid 1 of a container we get others, too
                 self._ended(worker, os.waitstatus_to_exitcode(status))
 
     def _ended(self, worker: Worker, code: int) -> None:
-        link = self.links.pop(worker.id, None)
+        link = self.workers.links.pop(worker.id, None)
         if link is not None:
             link.finish()
-        self.table.remove(worker)
+        self.workers.table.remove(worker)
         if worker.id in self._reloading:
             self._reloaded(worker)
         code = 128 - code if code < 0 else code
-        if self.stopping:
-            if self.stopping != _FAILED:
+        if self.workers.stopping:
+            # One of an upgrade that did not come to its end says nothing about the proxy.
+            begun = self.workers.has_begun
+            if self.workers.stopping != _FAILED and (not begun or worker.generation in begun):
                 self._code = max(self._code, code)
-            if not self.table.workers:
+            if not self.workers.table.workers:
                 self.loop.stop()
-        elif worker.generation not in self._begun:
-            self._never_began(code)
+        elif self._upgrading.ended(worker, code):
+            self.tidy()
         elif worker.phase is Phase.LEAVING:
-            self.log.info(f"{worker} has ended")
+            self.workers.log.info(f"{worker} has ended")
+        elif not self.workers.has_begun:
+            self._never_began(code)
         else:
             self._again(worker, code)
 
     def _never_began(self, code: int) -> None:
         # It has said why. What the others would say is the same, or of no use to anybody.
-        self.stopping = _FAILED
+        self.workers.stopping = _FAILED
         self._code = code
-        for other in list(self.table.workers.values()):
-            self._kill(other, signal.SIGKILL)
-        listeners.close_all(self.table)
-        if not self.table.workers:
+        for other in list(self.workers.table.workers.values()):
+            self.workers.kill(other, signal.SIGKILL)
+        listeners.close_all(self.workers.table)
+        if not self.workers.table.workers:
             self.loop.stop()
 
     def _again(self, worker: Worker, code: int) -> None:
         backoff = self._backoffs.setdefault(worker.index, Backoff())
         seconds = backoff.next(time.monotonic() - worker.since)
         how = f"by {signal.Signals(code - 128).name}" if code > 128 else f"with exit code {code}"
-        self.log.error(
+        self.workers.log.error(
             f"{worker} has ended unexpectedly, {how}; it is started again"
             + (f" in {seconds:g} s" if seconds else "")
         )
@@ -336,9 +286,9 @@ class Supervisor:
 
     def _restart_after(self, seconds: float, index: int, generation: int, count: int) -> None:
         def restart() -> None:
-            del self._restarts[index]
-            if self.start(index, generation, count) is None:
+            del self.workers.restarts[index]
+            if isinstance(self.workers.start(index, generation, count), str):
                 later = self._backoffs[index].next(0.0)
                 self._restart_after(later, index, generation, count)
 
-        self._restarts[index] = self.loop.after(seconds, restart)
+        self.workers.restarts[index] = self.loop.after(seconds, restart)

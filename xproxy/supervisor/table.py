@@ -77,7 +77,7 @@ class Slot(Generic[S]):
 class Worker:
     """One process."""
 
-    __slots__ = ("count", "generation", "id", "index", "phase", "pid", "said_hello", "since")
+    __slots__ = ("count", "generation", "id", "index", "phase", "pid", "said_hello", "since", "why")
 
     def __init__(self, id_: int, index: int, generation: int, count: int) -> None:
         self.id: Final = id_
@@ -90,6 +90,9 @@ class Worker:
         self.said_hello = False
         self.since = 0.0
         """When it was started, on the monotonic clock."""
+
+        self.why = ""
+        """What it gave as the reason for its end, before it ended."""
 
     def __str__(self) -> str:
         return f"worker {self.index} of generation {self.generation} (pid {self.pid})"

@@ -1,0 +1,236 @@
+"""One upgrade, played: everything that may happen, at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+import pytest
+
+from xproxy.supervisor.table import Phase, Worker
+from xproxy.supervisor.upgrade import Stage, Upgrade
+
+
+@attrs.define(eq=False)
+class Played:
+    """What an upgrade asks for, noted; ``olds``: workers of the old generation by index."""
+
+    olds: dict[int, Worker]
+    wanted: int = 1
+    did: list[str] = attrs.field(factory=list)
+    result: tuple[int, str] | None = None
+    cannot: str = ""
+    _ids: int = 100
+
+    def start_new(self, index: int, count: int) -> Worker | str:
+        self.did.append(f"start {index}")
+        if self.cannot:
+            return self.cannot
+        self._ids += 1
+        return Worker(self._ids, index, 2, count or self.wanted)
+
+    def old(self, index: int) -> Worker | None:
+        found = self.olds.get(index)
+        return found if found is not None and found.phase is Phase.SERVING else None
+
+    def give(self, old: Worker, new: Worker) -> None:
+        self.did.append(f"give {old.index}→{new.index}")
+
+    def serve(self, new: Worker) -> None:
+        self.did.append(f"serve {new.index}")
+
+    def kill(self, new: Worker) -> None:
+        self.did.append(f"kill {new.index}")
+
+    def drain(self, worker: Worker) -> None:
+        worker.phase = Phase.LEAVING
+        self.did.append(f"drain {worker.generation}/{worker.index}")
+
+    def follow(self, old: Worker, new: Worker) -> None:
+        old.phase, new.phase = Phase.LEAVING, Phase.SERVING
+        self.did.append(f"follow {old.index}")
+
+    def tell(self, progress: Mapping[str, object]) -> None:
+        del progress
+
+    def over(self, code: int, why: str) -> None:
+        assert self.result is None, "it is over once"
+        self.result = code, why
+
+
+def begun(count: int = 1, wanted: int = 1, *, check: bool = False) -> tuple[Played, Upgrade]:
+    olds = {}
+    for index in range(count):
+        olds[index] = Worker(index + 1, index, 1, count)
+        olds[index].phase = Phase.SERVING
+    acts = Played(olds, wanted)
+    upgrade = Upgrade(acts, 2, check=check)
+    upgrade.begin()
+    return acts, upgrade
+
+
+def new_of(upgrade: Upgrade) -> Worker:
+    assert upgrade.new is not None
+    return upgrade.new
+
+
+def replace(acts: Played, upgrade: Upgrade, index: int) -> None:
+    new = new_of(upgrade)
+    upgrade.prepared(new)
+    upgrade.reported(new, "accepting", "")
+    upgrade.reported(acts.olds[index], "given", "")
+
+
+def test_workers_are_replaced_one_after_the_other() -> None:
+    acts, upgrade = begun(2, 2)
+    replace(acts, upgrade, 0)
+    assert acts.result is None
+    replace(acts, upgrade, 1)
+    assert acts.did == [
+        *("start 0", "give 0→0", "follow 0"),
+        *("start 1", "give 1→1", "follow 1"),
+    ]
+    assert acts.result == (0, "")
+
+
+def test_more_workers_than_before() -> None:
+    acts, upgrade = begun(1, 3)
+    replace(acts, upgrade, 0)
+    upgrade.prepared(new_of(upgrade))
+    upgrade.prepared(new_of(upgrade))
+    assert acts.did[-4:] == ["start 1", "serve 1", "start 2", "serve 2"]
+    assert acts.result == (0, "")
+
+
+def test_fewer_workers_than_before() -> None:
+    acts, upgrade = begun(3, 1)
+    replace(acts, upgrade, 0)
+    assert acts.did[-2:] == ["drain 1/1", "drain 1/2"]
+    assert acts.result == (0, "")
+
+
+def test_the_old_ones_word_may_be_heard_first() -> None:
+    acts, upgrade = begun()
+    new = new_of(upgrade)
+    upgrade.prepared(new)
+    upgrade.reported(acts.olds[0], "given", "")
+    upgrade.reported(new, "accepting", "")
+    assert acts.did == ["start 0", "give 0→0", "follow 0"]
+    assert acts.result == (0, "")
+
+
+def test_a_check_ends_the_new_one_when_it_could_serve() -> None:
+    acts, upgrade = begun(check=True)
+    upgrade.prepared(new_of(upgrade))
+    assert acts.did == ["start 0", "kill 0"]
+    assert acts.result == (0, "")
+
+
+def test_what_cannot_be_started() -> None:
+    acts = Played({}, cannot="no such interpreter")
+    upgrade = Upgrade(acts, 2)
+    upgrade.begin()
+    assert acts.result == (1, "no such interpreter")
+    assert upgrade.stage is Stage.OVER
+
+
+@pytest.mark.parametrize("giving", [False, True])
+@pytest.mark.parametrize(
+    ("code", "why", "expected"),
+    [
+        (2, "edge: unknown key", (2, "edge: unknown key")),
+        (1, "", (1, "the new worker has ended with exit code 1 before it accepted")),
+        (137, "", (1, "the new worker has ended with exit code 137 before it accepted")),
+        (0, "", (1, "the new worker has ended with exit code 0 before it accepted")),
+    ],
+)
+def test_a_new_one_that_ends_before_it_accepts(
+    code: int, why: str, expected: tuple[int, str], giving: bool
+) -> None:
+    acts, upgrade = begun()
+    new = new_of(upgrade)
+    if giving:
+        upgrade.prepared(new)
+    assert upgrade.ended(new, code, why), "and it is not started again"
+    assert acts.result == expected
+    assert acts.olds[0].phase is Phase.SERVING
+
+
+def test_a_new_one_that_ends_after_it_accepts_is_started_again() -> None:
+    _, upgrade = begun()
+    new = new_of(upgrade)
+    upgrade.prepared(new)
+    upgrade.reported(new, "accepting", "")
+    assert not upgrade.ended(new, 1, "")
+
+
+def test_one_that_hangs() -> None:
+    acts, upgrade = begun()
+    upgrade.too_late(new_of(upgrade))
+    assert acts.did == ["start 0", "kill 0"]
+    assert acts.result is not None
+    assert acts.result[0] == 1
+    assert "60 s" in acts.result[1]
+    assert not upgrade.ended(new_of(upgrade), 137, ""), "its end is no news"
+
+
+def test_being_late_does_not_matter_when_it_is_prepared() -> None:
+    acts, upgrade = begun()
+    new = new_of(upgrade)
+    upgrade.prepared(new)
+    upgrade.too_late(new)
+    assert acts.result is None
+
+
+def test_an_old_one_that_takes_it_back() -> None:
+    acts, upgrade = begun()
+    upgrade.prepared(new_of(upgrade))
+    upgrade.reported(acts.olds[0], "withdrawn", "it does not answer")
+    assert acts.did[-1] == "kill 0"
+    assert acts.result == (1, "worker 0 goes on as before: it does not answer")
+
+
+def test_an_old_one_that_takes_it_back_when_the_new_one_serves_some() -> None:
+    acts, upgrade = begun()
+    new = new_of(upgrade)
+    upgrade.prepared(new)
+    upgrade.reported(new, "accepting", "")
+    upgrade.reported(acts.olds[0], "withdrawn", "it stalled")
+    assert acts.did[-1] == "drain 2/0"
+    assert acts.result is not None
+    assert acts.result[0] == 1
+
+
+@pytest.mark.parametrize("accepting", [False, True])
+def test_an_old_one_that_dies_is_followed_all_the_same(accepting: bool) -> None:
+    acts, upgrade = begun()
+    new = new_of(upgrade)
+    upgrade.prepared(new)
+    if accepting:
+        upgrade.reported(new, "accepting", "")
+    assert upgrade.ended(acts.olds[0], 139, ""), "nobody else is to be started there"
+    if not accepting:
+        upgrade.reported(new, "accepting", "")
+    assert acts.result == (0, "")
+
+
+def test_aborting_is_possible_until_the_new_one_accepts() -> None:
+    acts, upgrade = begun()
+    assert upgrade.abort()
+    assert acts.did[-1] == "kill 0"
+    assert not upgrade.abort()
+    acts, upgrade = begun()
+    new = new_of(upgrade)
+    upgrade.prepared(new)
+    upgrade.reported(new, "accepting", "")
+    assert not upgrade.abort()
+
+
+def test_what_others_say_is_nothing() -> None:
+    acts, upgrade = begun()
+    stranger = Worker(77, 0, 1, 1)
+    upgrade.prepared(stranger)
+    upgrade.reported(stranger, "accepting", "")
+    upgrade.reported(acts.olds[0], "accepting", "")
+    assert not upgrade.ended(stranger, 0, "")
+    assert acts.did == ["start 0"]

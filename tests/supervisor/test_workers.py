@@ -1,0 +1,113 @@
+"""Workers, started for real and told things."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xproxy.supervisor.log import Log
+from xproxy.supervisor.loop import Loop
+from xproxy.supervisor.table import Command, Phase, Worker
+from xproxy.supervisor.workers import Workers
+
+_WORKER = str(Path(__file__).with_name("fake_worker.py"))
+
+
+class Of:
+    """Workers that are not proxies, and what they have said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.loop = Loop()
+        self.said: list[dict[str, Any]] = []
+        self._read, self._write = os.pipe()
+        self.workers = Workers(self.loop, Log(self._write), dict(os.environ), self._heard)
+        arguments = (sys.executable, "-I", _WORKER, str(folder))
+        self.workers.commands[1] = Command(sys.executable, arguments)
+        self.workers.commands[2] = Command("/nowhere/python", ("python",))
+        self.loop.after(30.0, lambda: pytest.fail("nothing ended the loop"))
+
+    def _heard(self, _worker: Worker, message: dict[str, object]) -> None:
+        self.said.append(message)
+        if message["kind"] in ("prepared", "reloaded"):
+            self.loop.stop()
+
+    def run(self) -> None:
+        self.loop._over = False
+        self.loop.run()
+
+    def logged(self) -> str:
+        return os.read(self._read, 65536).decode()
+
+    def close(self) -> None:
+        for worker in list(self.workers.table.workers.values()):
+            self.workers.kill(worker, signal.SIGKILL)
+            os.waitpid(worker.pid, 0)
+        for link in self.workers.links.values():
+            link.close()
+        self.loop.close()
+        os.close(self._read)
+        os.close(self._write)
+
+
+@pytest.fixture
+def of(tmp_path: Path) -> Iterator[Of]:
+    found = Of(tmp_path)
+    yield found
+    found.close()
+
+
+def started(of: Of) -> Worker:
+    worker = of.workers.start(0, 1, 1)
+    assert isinstance(worker, Worker)
+    of.run()
+    return worker
+
+
+def test_one_is_started_told_to_serve_and_to_end(of: Of) -> None:
+    worker = started(of)
+    assert [message["kind"] for message in of.said] == ["hello", "prepared"]
+    worker.said_hello = True
+    of.workers.serve(worker)
+    assert worker.phase.value == "serving"
+    of.workers.say(worker, {"kind": "reload", "signal": "SIGHUP"})
+    of.run()
+    of.workers.drain(worker)
+    assert worker.phase is Phase.LEAVING
+    assert os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1]) == 0
+    of.workers.table.remove(worker)
+
+
+def test_one_that_has_said_nothing_is_ended_by_a_signal(of: Of) -> None:
+    for end, expected in ((of.workers.drain, -signal.SIGTERM), (of.workers.cut, -signal.SIGKILL)):
+        worker = started(of)
+        end(worker)
+        assert os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1]) == expected
+        of.workers.table.remove(worker)
+        of.workers.kill(worker, signal.SIGKILL)
+
+
+def test_one_that_cannot_be_started(of: Of) -> None:
+    found = of.workers.start(0, 2, 1)
+    assert found == "cannot start /nowhere/python: No such file or directory"
+    assert "cannot start /nowhere/python" in of.logged()
+    assert not of.workers.table.workers
+    assert not of.workers.links
+
+
+def test_a_restart_that_is_not_wanted_any_more(of: Of) -> None:
+    of.workers.restarts[0] = of.loop.after(0.0, lambda: pytest.fail("it was cancelled"))
+    of.workers.cancel_restart(0)
+    of.workers.cancel_restart(0)
+    of.loop.after(0.01, of.loop.stop)
+    of.run()
+
+
+def test_a_generation_that_has_begun(of: Of) -> None:
+    of.workers.begun(1)
+    assert (of.workers.newest, of.workers.has_begun) == (1, {1})

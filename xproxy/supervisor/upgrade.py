@@ -1,0 +1,186 @@
+"""One upgrade: which worker is replaced when, and when it has failed. Decides, and does nothing.
+
+Workers are replaced one after the other. Until the new one accepts, whatever goes wrong ends the new one only; the
+old one has not noticed, or accepts again. What is done is told to ``Acts``.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+from xproxy.supervisor.table import Worker
+
+READY_SECONDS: Final = 60.0
+"""A new worker that could not accept by then is given up."""
+
+
+class Acts(Protocol):
+    """What an upgrade asks for."""
+
+    def start_new(self, index: int, count: int) -> Worker | str:
+        """Start a worker of the new generation; a text is why that cannot be."""
+        ...
+
+    def old(self, index: int) -> Worker | None:
+        """Return the worker of an older generation that accepts, if there is one."""
+        ...
+
+    def give(self, old: Worker, new: Worker) -> None:
+        """Let the old one hand over to the new one."""
+        ...
+
+    def serve(self, new: Worker) -> None:
+        """Let a new worker accept that follows nobody."""
+        ...
+
+    def kill(self, new: Worker) -> None:
+        """End a worker that has never accepted."""
+        ...
+
+    def drain(self, worker: Worker) -> None: ...
+
+    def follow(self, old: Worker, new: Worker) -> None:
+        """Note that the new one accepts, and the old one does not."""
+        ...
+
+    def tell(self, progress: Mapping[str, object]) -> None: ...
+
+    def over(self, code: int, why: str) -> None:
+        """The upgrade is over: 0, or another exit code and why it has failed."""
+        ...
+
+
+class Stage(enum.Enum):
+    """How far the replacement of a worker is."""
+
+    STARTING = "starting"
+    GIVING = "giving"
+    """The old one has been told; the new one does not accept yet."""
+    MOVING = "moving"
+    """The new one accepts; the old one has not given everything yet."""
+    OVER = "over"
+
+
+class Upgrade:
+    """From one generation to the next."""
+
+    __slots__ = ("_acts", "_check", "_index", "_old", "count", "generation", "new", "stage")
+
+    def __init__(self, acts: Acts, generation: int, *, check: bool = False) -> None:
+        """``check``: only see whether a new worker could accept, then end it."""
+        self._acts = acts
+        self._check = check
+        self._index = 0
+        self._old: Worker | None = None
+        self.generation: Final = generation
+        self.count = 0
+        """How many workers there are to be; the first says it."""
+        self.new: Worker | None = None
+        self.stage = Stage.STARTING
+
+    def begin(self) -> None:
+        """Start the first worker."""
+        self._next()
+
+    # ---- what happens
+
+    def prepared(self, worker: Worker) -> None:
+        """A new worker could accept."""
+        if worker is not self.new or self.stage is not Stage.STARTING:
+            return
+        self.count = worker.count
+        if self._check:
+            self._acts.kill(worker)
+            self._end(0, "")
+            return
+        self._old = self._acts.old(self._index)
+        self._acts.tell({"step": "prepared", "worker": self._index})
+        self.stage = Stage.GIVING
+        if self._old is None:
+            self._acts.serve(worker)
+            self._done()
+        else:
+            self._acts.give(self._old, worker)
+
+    def reported(self, worker: Worker, step: str, why: str) -> None:
+        """A worker says how it goes."""
+        if worker is self.new and step == "accepting" and self.stage is Stage.GIVING:
+            self.stage = Stage.MOVING
+            if self._old is not None:
+                self._acts.follow(self._old, worker)
+            else:
+                self._done()
+        elif worker is self._old and step == "given":
+            # Two sockets: that the new one accepts, which comes before, may be heard later.
+            if self.stage is Stage.GIVING and self.new is not None:
+                self._acts.follow(worker, self.new)
+            if self.stage in (Stage.GIVING, Stage.MOVING):
+                self._done()
+        elif worker is self._old and step == "withdrawn":
+            self._give_up(f"worker {self._index} goes on as before: {why}", 1)
+
+    def ended(self, worker: Worker, code: int, why: str) -> bool:
+        """A worker has ended. Says whether that was seen to here; else it is to be started again, or was to end."""
+        if worker is self.new and self.stage in (Stage.STARTING, Stage.GIVING):
+            why = why or f"the new worker has ended with exit code {code} before it accepted"
+            self.new = None
+            self._end(2 if code == 2 else 1, why)
+            return True
+        if worker is self._old:
+            # Its successor notices, and accepts.
+            self._old = None
+            if self.stage is Stage.MOVING:
+                self._done()
+            return True
+        return False
+
+    def too_late(self, worker: Worker) -> None:
+        """A worker should have been prepared by now."""
+        if worker is self.new and self.stage is Stage.STARTING:
+            self._give_up(f"the new worker was not ready within {READY_SECONDS:g} s", 1)
+
+    def abort(self) -> bool:
+        """Give up, where the new one does not accept yet; says whether it was so."""
+        if self.stage not in (Stage.STARTING, Stage.GIVING):
+            return False
+        self._give_up("aborted", 1)
+        return True
+
+    # ---- how it goes on
+
+    def _next(self) -> None:
+        self.stage = Stage.STARTING
+        self._old = None
+        found = self._acts.start_new(self._index, self.count)
+        if isinstance(found, str):
+            self.new = None
+            self._end(1, found)
+        else:
+            self.new = found
+
+    def _done(self) -> None:
+        self._acts.tell({"step": "replaced", "worker": self._index})
+        self._index += 1
+        if self._index < self.count:
+            self._next()
+            return
+        # There are fewer now: what the others have, these have too.
+        index = self._index
+        while (surplus := self._acts.old(index)) is not None:
+            self._acts.drain(surplus)
+            index += 1
+        self._end(0, "")
+
+    def _give_up(self, why: str, code: int) -> None:
+        if self.new is not None:
+            if self.stage is Stage.MOVING:
+                self._acts.drain(self.new)
+            else:
+                self._acts.kill(self.new)
+        self._end(code, why)
+
+    def _end(self, code: int, why: str) -> None:
+        self.stage = Stage.OVER
+        self._acts.over(code, why)

@@ -1,0 +1,377 @@
+"""Upgrades as they are asked for: at the control socket or by a signal; one at a time, confirmed or taken back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from xproxy.supervisor import control_path, messages
+from xproxy.supervisor.control import Client, Control
+from xproxy.supervisor.loop import Timer
+from xproxy.supervisor.messages import flag, number, text
+from xproxy.supervisor.table import Command, Phase, Worker, summary
+from xproxy.supervisor.upgrade import READY_SECONDS, Upgrade
+from xproxy.supervisor.workers import Workers
+
+MOST_CONFIRM: Final = 86_400
+"""Seconds that a confirmation may take at most."""
+_KILL_SECONDS: Final = 30.0
+"""A new worker that was given up, and still has something to serve, has so long for it."""
+
+
+class Upgrading:
+    """Of one supervisor."""
+
+    def __init__(self, workers: Workers, changed: Callable[[], object]) -> None:
+        """``changed`` is called when other workers serve than before."""
+        self.most_generations = 4
+        """Older generations that may be alive; with so many there is no further upgrade."""
+        self._workers = workers
+        self._changed = changed
+        self._control: Control | None = None
+        self._upgrade: Upgrade | None = None
+        self._client: Client | None = None
+        """Who has asked for the one under way."""
+        self._before = 0
+        """The generation that it follows."""
+        self._channels: dict[int, socket.socket] = {}
+        """By new worker: the old one's end of the channel between them."""
+        self._confirm_seconds = 0
+        self._confirming: Timer | None = None
+        self._former = 0
+        """While a confirmation is awaited: the generation whose command is taken up again without it."""
+
+    # ---- the control socket
+
+    def open(self, path: str) -> bool:
+        """Open the control socket at ``path``, or where it is found by pid. Says whether the proxy may start."""
+        if self._control is not None:
+            return True
+        log = self._workers.log
+        try:
+            where = path or control_path.place_for(os.getpid(), os.environ, os.geteuid())
+            self._control = Control(self._workers.loop, where, self._asked)
+        except (OSError, control_path.NoPlace) as exc:
+            why = f"there is no control socket at {path or 'its usual place'}: {exc}"
+            if path:
+                log.error(why)
+                return False
+            log.warning(f"{why}; this proxy cannot be upgraded")
+        return True
+
+    def close(self) -> None:
+        """Remove the control socket, and give up what is under way."""
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        for channel in self._channels.values():
+            channel.close()
+        self._channels.clear()
+
+    def _asked(self, client: Client, message: dict[str, object]) -> None:
+        kind = message["kind"]
+        if kind == "upgrade":
+            self._asked_to_upgrade(client, message)
+        elif kind == "status":
+            self._status(client)
+        elif kind == "confirm":
+            confirmed = self._confirming is not None
+            self._stop_waiting()
+            _answer(client, confirmed, "nothing waits for a confirmation")
+        elif kind == "abort":
+            self._abort(client)
+        else:
+            _answer(client, False, f"{str(kind)[:40]} is not known to this version")
+
+    def _status(self, client: Client) -> None:
+        workers = self._workers
+        command = workers.commands.get(workers.newest)
+        client.say(
+            {
+                "kind": "status",
+                "v": messages.VERSION,
+                "pid": os.getpid(),
+                "generation": workers.newest,
+                "upgrading": self._upgrade is not None,
+                "unconfirmed": self._confirming is not None,
+                "arguments": list(command.arguments) if command is not None else [],
+                "directory": os.getcwd(),
+                "workers": summary(list(workers.table.workers.values())),
+            }
+        )
+
+    def _asked_to_upgrade(self, client: Client, message: Mapping[str, object]) -> None:
+        command = command_of(message)
+        confirm = min(number(message, "confirm", 0), MOST_CONFIRM)
+        why = self._refusal(cut_oldest=flag(message, "cut_oldest"))
+        if why:
+            _answer(client, False, why)
+            return
+        self._begin(command, client, check=flag(message, "check"), confirm=confirm)
+
+    def _abort(self, client: Client) -> None:
+        if self._upgrade is not None:
+            done = self._upgrade.abort()
+            _answer(client, done, "connections have moved already: upgrade back")
+        elif self._confirming is not None:
+            self._take_back("aborted")
+            _answer(client, True, "")
+        else:
+            _answer(client, False, "no upgrade is under way")
+
+    # ---- beginning
+
+    def again(self, reason: str) -> None:
+        """Upgrade by the command that is in force: what it finds may be newer."""
+        workers = self._workers
+        why = self._refusal()
+        if why:
+            workers.log.error(f"{reason}: no upgrade: {why}")
+            return
+        workers.log.info(f"{reason}: upgrading")
+        self._begin(workers.commands[workers.newest], None)
+
+    def _refusal(self, *, cut_oldest: bool = False) -> str:
+        workers = self._workers
+        serving = [one for one in workers.table.serving() if one.phase is Phase.SERVING]
+        if workers.stopping:
+            return "the proxy is ending"
+        if self._upgrade is not None:
+            return "an upgrade is under way"
+        if self._confirming is not None:
+            return "the last upgrade waits for its confirmation"
+        if not serving:
+            return "the proxy is starting"
+        older = [one for one in workers.table.generations() if one < workers.newest]
+        if len(older) < self.most_generations:
+            return ""
+        oldest = workers.table.of(older[0])
+        if cut_oldest:
+            for worker in oldest:
+                workers.cut(worker)
+            return ""
+        who = ", ".join(f"pid {one.pid}" for one in oldest)
+        return (
+            f"{len(older)} older generations still serve something (takeover.generations); the oldest is"
+            f" {older[0]} ({who}): wait for it, or --cut-oldest"
+        )
+
+    def _begin(
+        self, command: Command, client: Client | None, *, check: bool = False, confirm: int = 0
+    ) -> None:
+        workers = self._workers
+        generation = max(workers.commands) + 1
+        workers.commands[generation] = command
+        self._before = workers.newest
+        self._client = client
+        self._confirm_seconds = 0 if check else confirm
+        self._upgrade = Upgrade(self, generation, check=check)
+        self._upgrade.begin()
+
+    # ---- what happens to workers
+
+    def has(self, worker: Worker) -> bool:
+        """Say whether this is the new worker of the upgrade under way."""
+        return self._upgrade is not None and worker is self._upgrade.new
+
+    def prepared(self, worker: Worker) -> None:
+        """It could accept."""
+        if self._upgrade is not None:
+            self._upgrade.prepared(worker)
+
+    def reported(self, worker: Worker, message: Mapping[str, object]) -> None:
+        """A worker says how a handover goes. Raises ValueError."""
+        step = text(message, "step")
+        shown = {name: value for name, value in message.items() if name != "kind"}
+        shown.update(index=worker.index, generation=worker.generation)
+        self.tell(shown)
+        if self._upgrade is not None:
+            self._upgrade.reported(worker, step, text(message, "why", ""))
+
+    def ended(self, worker: Worker, code: int) -> bool:
+        """See Upgrade."""
+        self._close_channel(worker)
+        upgrade = self._upgrade
+        if upgrade is None:
+            return False
+        if worker is upgrade.new:
+            self._workers.log.error(f"{worker} has ended with exit code {code}")
+        return upgrade.ended(worker, code, worker.why)
+
+    # ---- Acts
+
+    def start_new(self, index: int, count: int) -> Worker | str:
+        """See Acts."""
+        assert self._upgrade is not None
+        workers = self._workers
+        try:
+            ours, theirs = messages.pair()
+        except OSError as exc:
+            return f"there is no channel to be had: {exc.strerror or exc}"
+        with theirs:
+            channel = theirs if self._may_follow(index) else None
+            found = workers.start(index, self._upgrade.generation, count, channel)
+        if isinstance(found, str):
+            ours.close()
+            return found
+        if channel is None:
+            ours.close()
+        else:
+            self._channels[found.id] = ours
+        upgrade = self._upgrade
+        workers.loop.after(READY_SECONDS, lambda: upgrade.too_late(found))
+        return found
+
+    def old(self, index: int) -> Worker | None:
+        """See Acts."""
+        assert self._upgrade is not None
+        for worker in self._workers.table.serving():
+            older = worker.generation < self._upgrade.generation
+            if older and worker.index == index and worker.phase is Phase.SERVING:
+                return worker
+        return None
+
+    def _may_follow(self, index: int) -> bool:
+        # By the time at which the new one is prepared, one that is about to be started may be there.
+        return index in self._workers.restarts or bool(self._older(index))
+
+    def _older(self, index: int) -> list[Worker]:
+        assert self._upgrade is not None
+        return [
+            worker
+            for worker in self._workers.table.serving()
+            if worker.generation < self._upgrade.generation and worker.index == index
+        ]
+
+    def give(self, old: Worker, new: Worker) -> None:
+        """See Acts."""
+        channel = self._channels.pop(new.id, None)
+        link = self._workers.links.get(old.id)
+        if channel is None:
+            return
+        with channel:  # where the old one has just ended, the new one notices by its end
+            if link is not None:
+                link.say({"kind": "give"}, [channel.fileno()])
+
+    def serve(self, new: Worker) -> None:
+        """See Acts."""
+        self._close_channel(new)
+        self._alone(new.index)
+        self._workers.begun(new.generation)
+        self._workers.serve(new)
+
+    def kill(self, new: Worker) -> None:
+        """See Acts."""
+        new.phase = Phase.LEAVING
+        self._workers.kill(new, signal.SIGKILL)
+
+    def drain(self, worker: Worker) -> None:
+        """See Acts."""
+        workers = self._workers
+        workers.drain(worker)
+
+        def late() -> None:
+            if worker.id in workers.table.workers and worker.generation == workers.newest:
+                workers.kill(worker, signal.SIGKILL)
+
+        workers.loop.after(_KILL_SECONDS, late)
+
+    def follow(self, old: Worker, new: Worker) -> None:
+        """See Acts."""
+        new.phase = Phase.SERVING
+        old.phase = Phase.LEAVING
+        self._alone(new.index)
+        self._workers.begun(new.generation)
+
+    def _alone(self, index: int) -> None:
+        # Of the generations before, one that was started again there and has not served comes too late.
+        self._workers.cancel_restart(index)
+        for worker in self._older(index):
+            if worker.phase in (Phase.STARTING, Phase.PREPARED):
+                self.kill(worker)
+
+    def tell(self, progress: Mapping[str, object]) -> None:
+        """See Acts."""
+        if self._client is not None:
+            self._client.say({**progress, "kind": "progress"})
+
+    def over(self, code: int, why: str) -> None:
+        """See Acts."""
+        upgrade, self._upgrade = self._upgrade, None
+        client, self._client = self._client, None
+        assert upgrade is not None
+        workers = self._workers
+        generation = upgrade.generation
+        if code:
+            workers.log.error(f"upgrade to generation {generation}: {why}")
+        elif generation in workers.table.generations() and workers.newest == generation:
+            workers.log.info(f"upgrade: generation {generation} serves")
+            if self._confirm_seconds:
+                self._wait_for_confirmation()
+        self._changed()
+        if client is not None:
+            older = [one for one in workers.table.generations() if one < workers.newest]
+            client.say(
+                {
+                    "kind": "done",
+                    "code": code,
+                    "why": why,
+                    "generation": workers.newest,
+                    "older": older,
+                    "confirm": self._confirm_seconds if not code else 0,
+                }
+            )
+
+    def _close_channel(self, worker: Worker) -> None:
+        channel = self._channels.pop(worker.id, None)
+        if channel is not None:
+            channel.close()
+
+    # ---- confirmation
+
+    def _wait_for_confirmation(self) -> None:
+        self._former = self._before
+        self._confirming = self._workers.loop.after(
+            self._confirm_seconds,
+            lambda: self._take_back(f"not confirmed within {self._confirm_seconds} s"),
+        )
+
+    def _stop_waiting(self) -> None:
+        if self._confirming is not None:
+            self._confirming.cancel()
+            self._confirming = None
+
+    def _take_back(self, why: str) -> None:
+        self._stop_waiting()
+        workers = self._workers
+        refusal = self._refusal()
+        if refusal:
+            workers.log.error(f"upgrade: {why}, and there is no way back: {refusal}")
+            return
+        workers.log.warning(f"upgrade: {why}: back to the command of generation {self._former}")
+        self._begin(workers.commands[self._former], None)
+
+
+def command_of(message: Mapping[str, object]) -> Command:
+    """Return the command that somebody asks for. Raises ValueError."""
+    arguments = message.get("arguments")
+    environment = message.get("environment", {})
+    absent = message.get("absent", [])
+    if not isinstance(arguments, list) or not isinstance(absent, list):
+        raise ValueError("arguments and absent are lists")
+    if not isinstance(environment, dict):
+        raise ValueError("environment is an object")
+    for value in (*arguments, *absent, *environment, *environment.values()):
+        if not isinstance(value, str) or "\0" in value:
+            raise ValueError("all parts of a command are texts without NUL")
+    executable = text(message, "executable")
+    if not executable.startswith("/"):
+        raise ValueError("executable is no absolute path")
+    return Command(executable, (executable, *arguments), tuple(environment.items()), tuple(absent))
+
+
+def _answer(client: Client, done: bool, why: str) -> None:
+    client.say({"kind": "done", "code": 0 if done else 1, "why": "" if done else why})

@@ -1,0 +1,143 @@
+"""The workers of a supervisor: starting them, telling them things, ending them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from xproxy.supervisor import messages
+from xproxy.supervisor.link import Link
+from xproxy.supervisor.listeners import Sockets
+from xproxy.supervisor.log import Log
+from xproxy.supervisor.loop import Loop, Timer
+from xproxy.supervisor.messages import close_all
+from xproxy.supervisor.spawn import spawn
+from xproxy.supervisor.table import Command, Phase, Worker
+
+
+class Workers:
+    """All of them, with what they share."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        log: Log,
+        environment: dict[str, str],
+        heard: Callable[[Worker, dict[str, object]], object],
+    ) -> None:
+        """``heard`` is called for each message of one; it raises ValueError for a wrong one."""
+        self.table: Final[Sockets] = Sockets()
+        self.loop: Final = loop
+        self.log: Final = log
+        self.commands: Final[dict[int, Command]] = {}
+        """By generation."""
+        self.newest = 0
+        """The generation that serves, or is the first."""
+        self.links: Final[dict[int, Link]] = {}
+        """By worker."""
+        self.stopping = ""
+        """The signal that ends us."""
+        self.restarts: Final[dict[int, Timer]] = {}
+        """By index: one that is about to be started again."""
+        self.has_begun: Final[set[int]] = set()
+        """Generations whose workers have been told to serve: those that die are started again."""
+        self._environment = environment
+        self._heard = heard
+
+    def start(
+        self, index: int, generation: int, count: int, channel: socket.socket | None = None
+    ) -> Worker | str:
+        """Start a worker; a text is why that cannot be, and is in the log. ``channel``: to whom it follows."""
+        worker = self.table.add(index, generation, count)
+        worker.since = time.monotonic()
+        try:
+            ours, theirs = messages.pair()
+        except OSError as exc:
+            return self._not_started(worker, exc)
+        link = Link(
+            self.loop,
+            ours,
+            lambda message, found: self._hear(worker, message, found),
+            lambda why: self._lost(worker, why),
+        )
+        link.say(
+            {
+                "kind": "welcome",
+                "v": messages.VERSION,
+                "index": index,
+                "generation": generation,
+                "count": count,
+            }
+        )
+        with theirs:
+            try:
+                worker.pid = spawn(self.commands[generation], self._environment, theirs, channel)
+            except OSError as exc:
+                link.close()
+                return self._not_started(worker, exc)
+        self.links[worker.id] = link
+        return worker
+
+    def _not_started(self, worker: Worker, exc: OSError) -> str:
+        executable = self.commands[worker.generation].executable
+        why = f"cannot start {executable}: {exc.strerror or exc}"
+        self.log.error(f"worker {worker.index}: {why}")
+        self.table.remove(worker)
+        return why
+
+    def _hear(self, worker: Worker, message: dict[str, object], found: list[int]) -> None:
+        close_all(found)  # nothing that a worker says comes with descriptors
+        self._heard(worker, message)
+
+    def say(self, worker: Worker, message: Mapping[str, object]) -> None:
+        """Say something to a worker that may have ended."""
+        link = self.links.get(worker.id)
+        if link is not None:
+            link.say(message)
+
+    def _lost(self, worker: Worker, why: str) -> None:
+        # Its end, if it is that, comes as SIGCHLD.
+        if why and not self.stopping:
+            self.log.warning(f"{worker} cannot be talked to any more: {why}")
+
+    def serve(self, worker: Worker, *, announce: bool = False) -> None:
+        """Let a worker accept. ``announce``: and say where."""
+        worker.phase = Phase.SERVING
+        self.say(worker, {"kind": "start", "announce": announce})
+
+    def begun(self, generation: int) -> None:
+        """Note that workers of a generation accept: those that die are started again from now on."""
+        self.has_begun.add(generation)
+        self.newest = generation
+
+    def cancel_restart(self, index: int) -> None:
+        """Do not start one again there. Idempotent."""
+        timer = self.restarts.pop(index, None)
+        if timer is not None:
+            timer.cancel()
+
+    def drain(self, worker: Worker) -> None:
+        """Let a worker end, when what it serves has ended."""
+        worker.phase = Phase.LEAVING
+        if worker.said_hello:
+            self.say(worker, {"kind": "drain", "signal": self.stopping or "the supervisor"})
+        else:
+            self.kill(worker, signal.SIGTERM)  # nobody there to hear it otherwise
+
+    def cut(self, worker: Worker) -> None:
+        """Let a worker end now."""
+        if worker.said_hello:
+            self.say(worker, {"kind": "cut", "signal": self.stopping or "the supervisor"})
+        else:
+            self.kill(worker, signal.SIGKILL)
+
+    def kill(self, worker: Worker, which: int) -> None:
+        """Send a worker a signal; one that has ended gets none."""
+        try:
+            os.kill(worker.pid, which)
+        except ProcessLookupError:
+            return
