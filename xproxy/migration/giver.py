@@ -325,6 +325,7 @@ class _Giver:
     async def _send_all(self) -> None:
         while True:
             await self._send_what_waits()
+            self._changed.set()
             self._wanted = trio.Event()
             await self._wanted.wait()
 
@@ -359,7 +360,7 @@ class _Giver:
         elif isinstance(message, Done):
             fault("give.done")
         try:
-            if fault("give.offered") and number:
+            if number and fault("give.offered"):
                 raise NotSent("on purpose")
             await self._channel.send(pack(message), descriptors, state, within=within)
         except (NotSent, trio.TooSlowError):
@@ -430,7 +431,8 @@ class _Giver:
         while not machine.over:
             self._changed = trio.Event()
             pause = math.inf
-            if machine.state in _OFFERING:
+            # Nothing stands still before the other side could know that it accepts: whoever comes must be served.
+            if machine.state in _OFFERING and (listed or not self._to_send):
                 if not listed:
                     listed = True
                     self._list()
@@ -438,7 +440,8 @@ class _Giver:
             with trio.move_on_after(pause):
                 await self._changed.wait()
         while self._to_send and machine.state is giving.State.FINISHED:
-            await trio.lowlevel.checkpoint()  # the last word, for which there is room
+            self._changed = trio.Event()
+            await self._changed.wait()  # for the last word to be sent
 
     def _list(self) -> None:
         # Who is accepted no more cannot come any more: these are all.

@@ -155,9 +155,6 @@ class _Taker:
             await self._do(self._machine.end(), None)
             return
         with received:
-            if fault("take.received"):
-                received.close()
-                received.torn = "on purpose"
             try:
                 message = unpack(received.message)
             except ValueError as exc:
@@ -256,6 +253,9 @@ class _Taker:
 
     def _restore(self, offer: Offer, received: Received) -> list[taking.Action]:
         machine = self._machine
+        if fault("take.received"):
+            received.close()
+            received.torn = "on purpose"
         if received.torn:
             return machine.refuse(offer.number, received.torn, for_ever=False)
         sockets: list[socket.socket] = []
