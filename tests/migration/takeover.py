@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from random import Random
 from typing import TypeVar
@@ -60,7 +60,7 @@ class Takeover:
 
     given: giver.Outcome | None = None
     taken: taker.Outcome | None = None
-    reports: list[dict[str, object]] = attrs.field(factory=list)
+    reports: list[Mapping[str, object]] = attrs.field(factory=list)
 
 
 async def take_over(

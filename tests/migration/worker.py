@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from collections.abc import Mapping
 
 import trio
 
@@ -35,7 +36,7 @@ async def main(role: str, sock: socket.socket) -> None:
     runtime = Runtime(registry)
     config = load_text(json.loads(await _ask()), "test.yaml", registry)
 
-    def nobody(_report: dict[str, object]) -> None:
+    def nobody(_report: Mapping[str, object]) -> None:
         return
 
     if role == "new":

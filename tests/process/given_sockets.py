@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from xproxy.model.address import Address
-from xproxy.proxy import runtime as runtimes
-from xproxy.proxy.runtime import Runtime
+import attrs
+
+from xproxy.config.schema import ListenerConfig
 
 
-def use_given_sockets(_runtime: Runtime, given: Mapping[str, str]) -> None:
-    """Let listeners of these addresses have these descriptors."""
+@attrs.frozen
+class GivenSockets:
+    """A ListenerSource."""
 
-    def given_listener(address: Address, **_: object) -> socket.socket:
-        sock = socket.socket(fileno=int(given[str(address)]))
+    given: Mapping[str, str]
+    """Descriptors by address."""
+
+    async def open(self, config: ListenerConfig, *, single: bool) -> Sequence[socket.socket]:
+        """See ListenerSource."""
+        assert not single
+        sock = socket.socket(fileno=int(self.given[str(config.address)]))
         sock.setblocking(False)
-        return sock
+        return [sock]
 
-    setattr(runtimes, "open_listener", given_listener)  # noqa: B010  # it is not theirs to export
+    async def release(self, _config: ListenerConfig) -> bool:
+        """See ListenerSource: the parent has them, too."""
+        return False
+
+    def forget(self, _config: ListenerConfig) -> None:
+        """See ListenerSource."""
+
+    def ended(self, _config: ListenerConfig) -> None:
+        """See ListenerSource."""

@@ -151,11 +151,11 @@ def test_the_old_process_is_killed(step: str, tmp_path: Path) -> None:
         lost = found.lost()
         if step in BEFORE or step == "give.paused":
             assert lost == CONNECTIONS, "they were the old one's, and it is dead"
-        elif said["event"] == "alone":
+        elif said["step"] == "alone":
             assert lost == CONNECTIONS - moved(said)
         if step == "give.done":
             assert lost == 0
-        if said["event"] == "alone":
+        if said["step"] == "alone":
             found.serves_newcomers()
 
 

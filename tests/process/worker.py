@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +21,7 @@ import trio
 HERE: Final = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from tests.process.given_sockets import use_given_sockets  # noqa: E402  # the path comes first
+from tests.process.given_sockets import GivenSockets  # noqa: E402  # the path comes first
 from xproxy.config.load import load_file  # noqa: E402
 from xproxy.migration.giver import Pace, give  # noqa: E402
 from xproxy.migration.taker import take  # noqa: E402
@@ -30,7 +31,7 @@ from xproxy.registry import default_registry  # noqa: E402
 from xproxy.transport.descriptors import raise_limit  # noqa: E402
 
 
-def report(said: dict[str, object]) -> None:
+def report(said: Mapping[str, object]) -> None:
     """Say it on standard output."""
     print(json.dumps(said), flush=True)
 
@@ -38,15 +39,15 @@ def report(said: dict[str, object]) -> None:
 async def main(options: argparse.Namespace) -> None:
     """Serve until everything has been given away, or standard input ends."""
     registry = default_registry()
-    runtime = Runtime(registry)
-    use_given_sockets(runtime, dict(one.rsplit("=", 1) for one in options.listen))
+    source = GivenSockets(dict(one.rsplit("=", 1) for one in options.listen))
+    runtime = Runtime(registry, source=source)
     if options.take is not None:
         runtime.hold()
     config = load_file(options.file, registry)
     pace = Pace(patience=options.patience, canary=options.canary)
     async with trio.open_nursery() as nursery:
         await nursery.start(runtime.run, config)
-        report({"event": "ready"})
+        report({"step": "ready"})
         if options.take is not None:
             nursery.start_soon(take, runtime, socket.socket(fileno=options.take), report)
 

@@ -54,7 +54,7 @@ class Worker:
             )
             said = json.loads(line)
             self.said.append(said)
-            if said["event"] in events:
+            if said["step"] in events:
                 return dict(said)
 
     def give(self) -> None:

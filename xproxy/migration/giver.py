@@ -12,7 +12,7 @@ import math
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -49,7 +49,7 @@ from xproxy.transport.channel import Channel, NotSent, Received, Unheard
 
 _logger = logging.getLogger(__name__)
 
-Report: TypeAlias = Callable[[dict[str, object]], None]
+Report: TypeAlias = Callable[[Mapping[str, object]], None]
 """Tells whoever started the takeover how it goes."""
 
 _SHARE: Final = 3
@@ -218,7 +218,7 @@ class _Giver:
         if self._rehearsal:
             why = why or "; ".join(sorted(self._tally.refused))
         state = "rehearsed" if self._rehearsal else "withdrawn" if why else "gone"
-        self._report({"event": state, "why": why, **self._tally.plain()})
+        self._report({"step": state, "why": why, **self._tally.plain()})
         _logger.info("takeover: %s%s; %s", state, f": {why}" if why else "", self._tally)
         self._status.end(why)
         if state == "withdrawn":
@@ -243,7 +243,7 @@ class _Giver:
                     self._say(Stopped(last_id=self._runtime.ids.last))
                     self._status.enter(Stage.GIVING)
                     self._count()
-                    self._report({"event": "giving"})
+                    self._report({"step": "giving"})
                 case giving.Resume():
                     self._runtime.accept()
                 case giving.Leave(number=number):
@@ -406,7 +406,7 @@ class _Giver:
             await trio.sleep(_SECOND)
             if self._machine.state in _OFFERING:
                 waiting = self._protocols()
-                self._report({"event": "giving", "waiting": waiting, **self._tally.plain()})
+                self._report({"step": "giving", "waiting": waiting, **self._tally.plain()})
                 # One at a time: the queue must have room for WITHDRAW, whatever the other side does.
                 if not self._rehearsal and not self._channel.unread:
                     self._count()
@@ -535,7 +535,7 @@ class _Giver:
             self._do(machine.settled())
             self._tail_until = now + (self._pace.patience or math.inf)
             self._status.enter(Stage.TAILING)
-            self._report({"event": "tailing", **self._tally.plain()})
+            self._report({"step": "given", **self._tally.plain()})
         if self._rehearsal:
             self._do(machine.empty())
             return 0.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 
 import attrs
@@ -60,7 +60,7 @@ from xproxy.upstream.cluster import Cluster
 
 _logger = logging.getLogger(__name__)
 
-Report: TypeAlias = Callable[[dict[str, object]], None]
+Report: TypeAlias = Callable[[Mapping[str, object]], None]
 """Tells whoever started the takeover how it goes."""
 
 
@@ -137,7 +137,7 @@ class _Taker:
         assert over is not None  # the machine has ended
         self._runtime.takeover.end(over.why)
         state = "alone" if over.serve else "rehearsed" if self._machine.rehearsal else "withdrawn"
-        self._report({"event": state, "why": over.why, **self._tally.plain()})
+        self._report({"step": state, "why": over.why, **self._tally.plain()})
         why = f": {over.why}" if over.why else ""
         _logger.info("takeover: %s%s; %s", state, why, self._tally)
         if not over.serve:
@@ -188,7 +188,7 @@ class _Taker:
                     self._runtime.accept()
                     self._runtime.takeover.enter(Stage.TAKING)
                     fault("take.accepting")
-                    self._report({"event": "accepting"})
+                    self._report({"step": "accepting"})
                 case taking.Restore(offer=offer) | taking.Try(offer=offer):
                     assert received is not None  # the offer came with it
                     await self._do(self._restore(offer, received), None)
@@ -224,7 +224,7 @@ class _Taker:
         carried, self._carried = self._carried, []
         left = resume(self._runtime, carried)
         self._runtime.takeover.left_behind(left)
-        self._report({"event": "ready", "not_carried": [str(one) for one in left]})
+        self._report({"step": "ready", "not_carried": [str(one) for one in left]})
         fault("take.ready")
 
     def _count(self, received: Received | None) -> None:

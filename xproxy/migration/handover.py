@@ -1,0 +1,32 @@
+"""How a worker hands over to another one, and takes over: by the configuration that is in force."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+from xproxy.migration.giver import DEFAULT_PACE, Pace, give
+from xproxy.migration.taker import take
+from xproxy.proxy.handover import Handover, Report
+from xproxy.proxy.runtime import Runtime
+
+
+async def _give(
+    runtime: Runtime, sock: socket.socket, report: Report, *, rehearsal: bool = False
+) -> None:
+    await give(runtime, sock, report, pace=pace_of(runtime), rehearsal=rehearsal)
+
+
+async def _take(runtime: Runtime, sock: socket.socket, report: Report) -> None:
+    await take(runtime, sock, report)
+
+
+def pace_of(runtime: Runtime) -> Pace:
+    """Return how a takeover from ``runtime`` goes (``takeover`` in its configuration)."""
+    if runtime.snapshot is None:
+        return DEFAULT_PACE
+    config = runtime.snapshot.config.takeover
+    return Pace(patience=config.patience, canary=config.canary)
+
+
+HANDOVER: Final = Handover(give=_give, take=_take)
