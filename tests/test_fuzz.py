@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
         ("config", 60),
         ("tls", 700),
         ("carried", 700),
+        ("channel", 3000),
         ("states", 1500),
         ("relay", 700),
     ],

@@ -234,7 +234,7 @@ class Taking:
         if self.over:
             return [Drop(offer.number)]
         if offer.number in self.held:
-            return [Drop(offer.number), *self._out_of_turn("the same offer twice")]
+            return self._out_of_turn("the same offer twice")  # the first one is not to be dropped
         actions = self._after(Event.OFFER)
         if actions:
             return [Drop(offer.number), *actions]
