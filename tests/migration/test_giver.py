@@ -428,3 +428,57 @@ async def test_a_client_that_has_said_nothing_yet_moves() -> None:
         server = Party("upstream", await up.accept())
         await play(server << HEAD, server >> OK, half << OK)
         await exchange(client, server)
+
+
+async def test_while_it_tails_a_newer_process_yet_gets_what_is_left() -> None:
+    async with (
+        upstream() as up,
+        running(web(up.port)) as old,
+        successor(web(up.port), old) as new,
+        successor(web(up.port), old) as newest,
+    ):
+        client, server = await first(old, up)
+        await play(client >> GET, server << HEAD)
+        found: list[Takeover] = []
+
+        async def run(to: Live) -> None:
+            found.append(await take_over(old, to))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, new)
+            await eventually(lambda: new.runtime.accepting.is_set(), "the new one accepts")
+            # The newest has taken the place of the new one; it accepts already.
+            assert gone(await take_over(new, newest))
+            nursery.start_soon(run, newest)
+            await eventually(lambda: len(found) == 1, "the first has ended")
+            assert found[0].given is not None
+            assert (found[0].given.gone, found[0].given.why) == (False, "")
+            await play(server >> OK, client << OK)
+        assert gone(found[1])
+        assert moved(found[1]) == {"http1": 1, "upstream http1": 1}
+        await exchange(client, server)
+        await eventually(old.runtime.ended.is_set, "the old one has ended")
+        assert newest.stats().downstream_cx_active == 1
+
+
+async def test_one_that_tails_ends_alone_where_nobody_takes_what_is_left() -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        client, server = await first(old, up)
+        await play(client >> GET, server << HEAD)
+        found: list[Takeover] = []
+
+        async def run() -> None:
+            found.append(await take_over(old, new))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            await eventually(lambda: new.runtime.accepting.is_set(), "the new one accepts")
+            async with giving_to(old) as (other, second):
+                await other.hear(Hello)
+                await other.say(Withdraw(why="no room"))
+                await other.end()
+                assert not old.runtime.accepting.is_set()
+                await play(server >> OK, client << OK)
+                await hang_up(client)
+            assert second.given is not None
+            assert second.given.gone

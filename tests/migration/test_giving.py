@@ -125,7 +125,7 @@ def test_it_can_be_withdrawn_at_any_time(state: State) -> None:
         assert machine.hear(Taken(numbers=(1,))) == [Leave(1)]
     thawed: list[Action] = [Thaw(2)] if out else []
     resumed: list[Action] = [Resume()] if state in (State.GIVING, State.TAILING) else []
-    assert machine.end() == [*thawed, *resumed, Over("a whim")]
+    assert machine.end() == [*thawed, *resumed, Over("a whim", rest=True)]
     assert machine.end() == []
 
 
@@ -135,7 +135,7 @@ def test_the_new_process_gives_up_or_dies(how: str) -> None:
     machine.offer()
     actions = machine.end() if how == "end" else machine.hear(Withdraw(why="no room"))
     why = "the new process has ended" if how == "end" else "the new process gave up: no room"
-    assert actions == [Thaw(1), Resume(), Over(why)]
+    assert actions == [Thaw(1), Resume(), Over(why, rest=True)]
 
 
 @pytest.mark.parametrize(
@@ -206,3 +206,16 @@ def test_a_rehearsal_pauses_nothing() -> None:
     machine.hear(Taken(numbers=(machine.offer(),)))
     machine.settled()
     assert machine.empty()[-1] == Over("")
+
+
+def test_what_is_left_goes_to_one_that_is_newer_yet() -> None:
+    machine = giving(State.TAILING)
+    assert machine.follow({"http1": 1}) == [Send(Done(left={"http1": 1})), Over("", rest=True)]
+    assert machine.over
+    assert giving().follow() == []
+
+
+def test_one_that_tails_does_not_accept_again() -> None:
+    machine = giving(tails=True)
+    assert machine.hear(Withdraw(why="no"))[-1] == Over("the new process gave up: no", rest=True)
+    assert Resume() not in giving(tails=True).hear(Withdraw(why="no"))

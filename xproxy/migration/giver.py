@@ -64,6 +64,7 @@ _SECOND: Final = 1.0
 """Between two reports, and two COUNTS."""
 _LAST_WORDS: Final = 5.0
 """Seconds that those have to end which were cut off."""
+_WELL: Final = (giving.State.FINISHED, giving.State.FOLLOWED)
 _OFFERING: Final = (giving.State.GIVING, giving.State.PROVING, giving.State.TAILING)
 _MOVABLE: Final = frozenset({Standing.IDLE, Standing.RELAY, Standing.FLOWING})
 
@@ -90,7 +91,7 @@ class Outcome:
     gone: bool
     """Everything has: the runtime ends."""
     why: str
-    """If not."""
+    """If not; empty also where what is left goes to a process that is newer yet."""
     tally: Tally
 
 
@@ -105,14 +106,27 @@ async def give(
     """Give all connections to the process at the other end of ``sock``, a SEQPACKET socket that is closed at the end.
 
     Returns when everything has gone: then ``runtime`` ends, too; or when the takeover was withdrawn, by either side:
-    then it serves and accepts as before what was not taken, and this may be called again with another channel.
-    Cancelled, it withdraws.
+    then it serves and accepts as before what was not taken. Cancelled, it withdraws.
+
+    It may be called again with another channel, also while it tails: then what is left goes there (a process that is
+    newer yet), and the first call returns. One that has given before accepts nobody, however that ends.
 
     ``rehearsal``: nothing moves; the other side only tries whether it could go on with what would be offered.
     """
+    if not rehearsal and runtime.step_aside is not None:
+        await runtime.step_aside()
     giver = _Giver(runtime, Channel(sock), report, pace, rehearsal=rehearsal)
-    with undumpable():
-        return await giver.run()
+    if rehearsal:
+        with undumpable():
+            return await giver.run()
+    runtime.step_aside = step_aside = giver.step_aside
+    try:
+        with undumpable():
+            return await giver.run()
+    finally:
+        giver.ended.set()
+        if runtime.step_aside is step_aside:
+            runtime.step_aside = None
 
 
 @attrs.define(eq=False)
@@ -148,6 +162,7 @@ class _Giver:
             canary=0.0 if rehearsal else pace.canary,
             canaries=pace.canaries,
             window=pace.window,
+            tails=not runtime.accepting.is_set(),
         )
         self._tally = Tally()
         self._offers: dict[int, _Offered] = {}
@@ -177,8 +192,18 @@ class _Giver:
         self._over: giving.Over | None = None
         self._tail_until = math.inf
         self._was_cut = False
+        self._aside = False
+        # A process that is newer yet is to get the rest.
+        self.ended = trio.Event()
+        """Set when it is over."""
 
     # ---- the whole of it
+
+    async def step_aside(self) -> None:
+        """Let a process that is newer yet have what is left. Returns when nothing is offered here any more."""
+        self._aside = True
+        self._changed.set()
+        await self.ended.wait()
 
     async def run(self) -> Outcome:
         fault("give.begin")
@@ -195,7 +220,25 @@ class _Giver:
         finally:
             await self._settle()
             self._channel.close()
-        return self._concluded()
+        outcome = self._concluded()
+        if outcome.gone or self._rehearsal or not self._machine.tails:
+            return outcome
+        return await self._tail_alone(outcome)
+
+    async def _tail_alone(self, outcome: Outcome) -> Outcome:
+        # Nobody takes what is left: it ends here, or goes to another process that comes.
+        until = trio.current_time() + (self._pace.patience or math.inf)
+        while any(active.connections for active in self._runtime.every_listener):
+            if self._aside:
+                return outcome
+            if trio.current_time() >= until:
+                self._cut_off()
+                break
+            self._changed = trio.Event()
+            with trio.move_on_after(_LOOK_AGAIN):
+                await self._changed.wait()
+        self._runtime.hand_on()
+        return attrs.evolve(outcome, gone=True)
 
     async def _settle(self) -> None:
         # Broken off from outside: withdraw. Only where the other side can be told nothing, as it stands still with
@@ -217,7 +260,9 @@ class _Giver:
         why = self._over.why
         if self._rehearsal:
             why = why or "; ".join(sorted(self._tally.refused))
-        state = "rehearsed" if self._rehearsal else "withdrawn" if why else "gone"
+        state = "withdrawn" if why else "followed" if self._over.rest else "gone"
+        if self._rehearsal:
+            state = "rehearsed"
         self._report({"step": state, "why": why, **self._tally.plain()})
         _logger.info("takeover: %s%s; %s", state, f": {why}" if why else "", self._tally)
         self._status.end(why)
@@ -439,7 +484,7 @@ class _Giver:
                 pause = await self._offer_some()
             with trio.move_on_after(pause):
                 await self._changed.wait()
-        while self._to_send and machine.state is giving.State.FINISHED:
+        while self._to_send and machine.state in _WELL:
             self._changed = trio.Event()
             await self._changed.wait()  # for the last word to be sent
 
@@ -465,6 +510,8 @@ class _Giver:
         while self._unwritten:
             self._keep(*self._unwritten.popleft())
         offered = 0
+        if self._aside and machine.state is giving.State.TAILING:
+            return self._rest(now)
         while machine.room and self._ready:
             item = self._ready.popleft()
             if item.gone:
@@ -507,7 +554,7 @@ class _Giver:
     def _found(self, item: MovableDownstream) -> bool:
         # Its driver says that it can be frozen now, and asks whether it is.
         machine = self._machine
-        if item.out or id(item.connection) not in self._waiting or machine.over:
+        if item.out or id(item.connection) not in self._waiting or machine.over or self._aside:
             return False
         now = trio.current_time()
         if not machine.room or (item.standing is Standing.RELAY and now < item.idle_by):
@@ -541,6 +588,10 @@ class _Giver:
             return 0.0
         if not any(active.connections for active in self._runtime.every_listener):
             self._finish()
+            return 0.0
+        if self._aside:
+            self._count()
+            self._do(machine.follow(self._protocols()))
             return 0.0
         if now >= self._tail_until:
             if self._was_cut:

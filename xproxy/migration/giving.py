@@ -57,6 +57,8 @@ class State(Enum):
     """The takeover was withdrawn: it reads what was said before, to learn what was taken."""
     WITHDRAWN = "withdrawn"
     """It serves and accepts as before what was not taken."""
+    FOLLOWED = "followed"
+    """What is left is given to a process that is newer yet."""
     FINISHED = "finished"
     """Nothing is left."""
 
@@ -82,6 +84,8 @@ class Event(Enum):
     """Somebody here wishes it to be over."""
     SETTLED = "settled"
     """Everything that can move now has been answered for."""
+    FOLLOW = "follow"
+    """A process that is newer yet is to get the rest."""
     EMPTY = "empty"
     """The last connection has gone."""
 
@@ -105,12 +109,18 @@ _ROWS: Final[Mapping[State, Mapping[Event, State]]] = {
         **_OVER,
     },
     _S.PROVING: {**dict.fromkeys(_ANSWERS, _S.PROVING), _E.PROVED: _S.GIVING, **_OVER},
-    _S.TAILING: {**dict.fromkeys(_ANSWERS, _S.TAILING), _E.EMPTY: _S.FINISHED, **_OVER},
+    _S.TAILING: {
+        **dict.fromkeys(_ANSWERS, _S.TAILING),
+        _E.FOLLOW: _S.FOLLOWED,
+        _E.EMPTY: _S.FINISHED,
+        **_OVER,
+    },
     _S.SETTLING: {
         **dict.fromkeys((_E.HELLO, _E.READY, *_ANSWERS, _E.WITHDRAW), _S.SETTLING),
         _E.END: _S.WITHDRAWN,
     },
     _S.WITHDRAWN: {},
+    _S.FOLLOWED: {},
     _S.FINISHED: {},
 }
 TRANSITIONS: Final[Mapping[tuple[State, Event], State]] = {
@@ -192,15 +202,16 @@ class Disarm:
 
 @attrs.frozen
 class Over:
-    """The takeover has ended. ``why`` is empty where everything has gone."""
+    """The takeover has ended. ``why`` is empty where it went well; ``rest``: not everything has gone."""
 
     why: str
+    rest: bool = False
 
 
 Action: TypeAlias = (
     Send | Describe | Pause | Resume | Leave | Thaw | Keep | StopReceiving | Arm | Disarm | Over
 )
-_ENDED: Final = frozenset((State.WITHDRAWN, State.FINISHED))
+_ENDED: Final = frozenset((State.WITHDRAWN, State.FOLLOWED, State.FINISHED))
 
 
 @attrs.define(eq=True, unsafe_hash=True)
@@ -213,6 +224,8 @@ class Giving:
     """Seconds; 0: the new process has nothing to show."""
     canaries: int = CANARIES
     window: int = WINDOW
+    tails: bool = False
+    """It accepts nobody since an earlier takeover, also if this one is withdrawn."""
     state: State = State.GREETING
     out: frozenset[int] = frozenset()
     """Numbers of offers that were not answered."""
@@ -305,7 +318,7 @@ class Giving:
         self.listeners = frozenset(message.listeners)
         actions.append(Disarm(Timer.READY))
         if not self.hello.rehearsal:
-            self.stopped = True
+            self.stopped = not self.tails
             actions.append(Pause())
         return actions
 
@@ -345,6 +358,14 @@ class Giving:
             return []
         self._after(Event.EMPTY)
         return [Send(Done(left=dict(left or {}))), Over("")]
+
+    def follow(self, left: Mapping[str, int] | None = None) -> list[Action]:
+        """A process that is newer yet is to get what is ``left``, by name; no offer is out."""
+        assert not self.out
+        if self.state is not State.TAILING:
+            return []
+        self._after(Event.FOLLOW)
+        return [Send(Done(left=dict(left or {}))), Over("", rest=True)]
 
     def late(self, timer: Timer) -> list[Action]:
         """A timer has come to its end."""
@@ -394,7 +415,7 @@ class Giving:
             if self.stopped:
                 self.stopped = False
                 actions.append(Resume())
-            return [*actions, Over(self.why)]
+            return [*actions, Over(self.why, rest=True)]
         return []
 
     def _give_up(self, why: str) -> list[Action]:

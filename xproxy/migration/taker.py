@@ -94,6 +94,9 @@ async def take(runtime: Runtime, sock: socket.socket, report: Report) -> Outcome
     has stopped. Returns when the old one has nothing left, or has died: then the runtime serves alone; or when
     the takeover was withdrawn, or only rehearsed: then the runtime ends what it has taken by the goodbye of each
     protocol, and itself.
+
+    Called for a ``runtime`` that accepts, it takes what an older process yet has left; then the runtime goes on,
+    whatever becomes of that.
     """
     taker = _Taker(runtime, Channel(sock), report)
     with undumpable():
@@ -114,6 +117,8 @@ class _Taker:
         self._carried: list[Carried] = []
         self._tally = Tally()
         self._over: taking.Over | None = None
+        self._more = runtime.accepting.is_set()
+        # It serves already, and only gets what an older process yet has left.
 
     async def run(self) -> Outcome:
         fault("take.begin")
@@ -140,7 +145,7 @@ class _Taker:
         self._report({"step": state, "why": over.why, **self._tally.plain()})
         why = f": {over.why}" if over.why else ""
         _logger.info("takeover: %s%s; %s", state, why, self._tally)
-        if not over.serve:
+        if not over.serve and not self._more:
             self._runtime.hold()
             self._runtime.hand_on()
         return Outcome(serve=over.serve, why=over.why, tally=self._tally)

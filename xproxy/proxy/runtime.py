@@ -86,6 +86,8 @@ class Runtime:
         self.metrics.add("detection", "", self.detections)
         self.metrics.add("memory", "", self.poller.held.stats)
         self.takeover = TakeoverStatus()
+        self.step_aside: Callable[[], Awaitable[None]] | None = None
+        """Set while connections are given to another process: lets a newer one yet have what is left."""
         self.metrics.add("takeover", "", self.takeover.stats)
         self.ids = ConnectionIds()
         self._always: set[tuple[str, str]] = set()
