@@ -7,6 +7,7 @@ import re
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.http2_peer import Http2Peer
 from tests.live import (
@@ -23,6 +24,7 @@ from tests.live import (
 )
 from tests.migration.takeover import QUICK, Takeover, giving_to, successor, take_over
 from tests.secure import context, party, tls
+from tests.upstream.test_moving import Numbered
 from xproxy.admin.pages import upgrade
 from xproxy.migration.giver import Pace
 from xproxy.migration.messages import (
@@ -482,3 +484,63 @@ async def test_one_that_tails_ends_alone_where_nobody_takes_what_is_left() -> No
                 await hang_up(client)
             assert second.given is not None
             assert second.given.gone
+
+
+async def test_what_is_bound_to_a_client_goes_with_it() -> None:
+    async with upstream() as up:
+        text = web(up.port, connections="bound")
+        async with running(text) as old, successor(text, old) as new:
+            client, server = await first(old, up)
+            second, other = await first(old, up, "second")
+            found = await take_over(old, new)
+            assert gone(found)
+            assert moved(found) == {"http1": 2}
+            await exchange(client, server)
+            await exchange(second, other)
+            assert up.accepted == 2
+            await hang_up(client)
+            await server.expect(END)
+            await hang_up(second)
+            await new.settled(upstreams=0)
+
+
+async def test_servers_that_call_their_clients_go_with_them() -> None:
+    numbers = Numbered()
+    async with upstream() as up, trio.open_nursery() as nursery:
+        nursery.start_soon(up.serve, numbers)
+        text = web(up.port, codec="http2", connections="bound")
+        async with running(text) as old, successor(text, old) as new:
+            client = await old.client()
+            await play(client >> GET, client << re.compile(rb".*<1>", re.DOTALL))
+            found = await take_over(old, new)
+            assert gone(found)
+            assert moved(found) == {"http1": 1}
+            await play(client >> GET, client << re.compile(rb".*<2>", re.DOTALL))
+            assert numbers.streams == [[1, 3]]
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_bound_and_refused_goes_on_in_the_old_one() -> None:
+    async with upstream() as up:
+        text = web(up.port, timeouts="{linger: 50ms}", connections="bound")
+        async with running(text) as old:
+            other = web(up.port, connections="bound", limits="{max_headers: 7}")
+            async with successor(other, old) as new:
+                client, server = await first(old, up)
+                await client.send(GET[:7])
+                await wait_all_tasks_blocked(0.01)
+                found: list[Takeover] = []
+
+                async def run() -> None:
+                    found.append(await take_over(old, new))
+
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(run)
+                    await eventually(lambda: new.runtime.accepting.is_set(), "it accepts")
+                    await client.send(GET[7:])
+                    await play(server << HEAD, server >> OK)
+                    await client.expect(re.compile(rb".*Connection: close.*ok", re.DOTALL))
+                assert gone(found[0])
+                assert found[0].given is not None
+                refused = {"http1: cluster web has other settings": 1}
+                assert dict(found[0].given.tally.refused) == refused

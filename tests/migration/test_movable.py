@@ -10,7 +10,7 @@ import pytest
 from tests.live import GET, Live, eventually, http_response, running, upstream, web
 from xproxy.connection.standing import Standing
 from xproxy.migration.movable import MovableDownstream, MovableUpstream, settings_of
-from xproxy.migration.packing import Upstream, unpack
+from xproxy.migration.packing import Downstream, Upstream, unpack
 from xproxy.proxy.adopting import Codecs
 from xproxy.testing import END, Party, play
 
@@ -44,15 +44,28 @@ async def test_a_client_that_has_said_nothing_is_an_opening() -> None:
         await eventually(lambda: item.gone, "it has ended")
 
 
-async def test_one_with_upstream_connections_of_its_own_stays() -> None:
+async def test_one_with_upstream_connections_of_its_own_goes_with_them() -> None:
     async with upstream() as up, running(web(up.port, connections="bound")) as live:
         client = await live.client()
         await client.send(GET)
         server = Party("upstream", await up.accept())
-        await play(server << HEAD, server >> OK, client << OK)
+        await server.expect(HEAD)
         item = item_of(live)
-        await eventually(lambda: item.standing is Standing.IDLE, "it is idle")
-        with pytest.raises(ValueError, match="bound to it"):
+        item.clusters = {"web": live.cluster()}
+        assert item.standing is Standing.BUSY
+        await play(server >> OK, client << OK)
+        await eventually(lambda: item.standing is Standing.IDLE, "both are idle")
+        state, sockets = item.freeze()
+        assert len(sockets) == 2
+        found = unpack(state, sockets)
+        assert isinstance(found, Downstream)
+        [bound] = found.bound
+        assert (bound.handed.lane, bound.handed.requests) == ("http1", 1)
+        item.thaw()
+        await play(client >> GET, server << HEAD, server >> OK, client << OK)
+        # Of a cluster that is none of this configuration's it cannot be said where it belongs.
+        item.clusters = {}
+        with pytest.raises(ValueError, match="cannot go along"):
             item.freeze()
         await play(client >> GET, server << HEAD, server >> OK, client << OK)
 

@@ -26,6 +26,10 @@ class Bindings:
         """Whether anything is bound to this connection."""
         return bool(self._bindings)
 
+    def all_bound(self) -> list[tuple[object, Closable]]:
+        """Return all that is bound to this connection, with its keys."""
+        return list((self._bindings or {}).items())
+
     def binds_others(self, *than: object) -> bool:
         """Whether anything else is bound to it."""
         return any(bound not in than for bound in (self._bindings or {}).values())

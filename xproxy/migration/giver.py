@@ -490,9 +490,11 @@ class _Giver:
 
     def _list(self) -> None:
         # Who is accepted no more cannot come any more: these are all.
+        snapshot = self._runtime.snapshot
+        clusters = snapshot.clusters if snapshot is not None else {}
         for active in self._runtime.every_listener:
             for connection in active.connections.values():
-                item = MovableDownstream(active, connection, self._codecs)
+                item = MovableDownstream(active, connection, self._codecs, clusters)
                 self._waiting[id(connection)] = item
                 if active.chains.main.draining:
                     self._keep(item, "its listener has stopped")
@@ -563,6 +565,8 @@ class _Giver:
             return False
         try:
             offered = self._offer_now(item)
+        except OSError:
+            return False  # no room for a link to its streams, now
         except ValueError as exc:
             # Not from within its driver: to be kept it is drained.
             self._unwritten.append((item, str(exc)))
@@ -625,7 +629,12 @@ class _Giver:
             return int(self._offer_now(item))
         except ValueError as exc:
             self._keep(item, str(exc))
-            return 0
+        except OSError as exc:
+            # No room for a link to its streams, now.
+            if isinstance(item, MovableDownstream):
+                item.waits = f"it cannot be frozen: {exc.strerror}"
+                self._look_again(item, trio.current_time() + _SELDOM)
+        return 0
 
     def _offer_now(self, item: Movable) -> bool:
         """Offer one. Raises ValueError where it cannot be written down."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+from collections.abc import Mapping
 from typing import Protocol
 
 import attrs
@@ -16,8 +17,10 @@ from xproxy.proxy.active_listener import ActiveListener
 from xproxy.proxy.adopting import Codecs, accepted, describe
 from xproxy.proxy.connection import Connection
 from xproxy.proxy.opening_moment import OpeningMoment
+from xproxy.stream.exchange import Closable
 from xproxy.transport.tls.alerts import TlsError
-from xproxy.upstream.moving import Given
+from xproxy.upstream.cluster import Cluster
+from xproxy.upstream.moving import Given, SupportsGive
 
 
 class Movable(Protocol):
@@ -55,6 +58,8 @@ class MovableDownstream:
     active: ActiveListener
     connection: Connection
     codecs: Codecs
+    clusters: Mapping[str, Cluster] = attrs.field(factory=dict)
+    """Whose connections may be bound to it."""
     waits: str = ""
     """Why it has not moved."""
     out: bool = False
@@ -63,6 +68,8 @@ class MovableDownstream:
     """Its driver tells when it can be frozen."""
     idle_by: float = 0.0
     """With streams in flight that would be relayed: until when it is waited for to be idle (trio clock)."""
+    _given: list[Given] = attrs.field(factory=list)
+    # What is bound to it, and stands still with it.
 
     @property
     def name(self) -> str:
@@ -79,7 +86,16 @@ class MovableDownstream:
     def standing(self) -> Standing:
         """Whether it can be frozen."""
         movable = self.connection.movable
-        return movable.standing if movable is not None else Standing.NOT_NOW
+        standing = movable.standing if movable is not None else Standing.NOT_NOW
+        if standing is Standing.IDLE and not all(
+            isinstance(bound, SupportsGive) and bound.quiet for _, bound in self._bound()
+        ):
+            return Standing.BUSY  # the other end of what is its own is not
+        return standing
+
+    def _bound(self) -> list[tuple[object, Closable]]:
+        driver = self.connection.driver
+        return driver.all_bound() if isinstance(driver, Bindings) else []
 
     def freeze(self) -> tuple[bytes, list[socket.socket]]:
         """See Movable."""
@@ -87,18 +103,46 @@ class MovableDownstream:
         if driver is None:
             return self._freeze_opening()
         flows = driver.standing is Standing.FLOWING  # what is bound to it by its exchange goes, too
-        if isinstance(driver, Bindings) and driver.binds and not flows:
-            raise ValueError("upstream connections are bound to it")
         described = describe(self.connection, self.active, self.codecs)
         try:
             moment = driver.freeze()
         except TlsError as exc:
             raise ValueError(exc.detail) from exc
         try:
-            return pack(Downstream(described=described, moment=moment))
+            bound = () if flows else self._freeze_bound()
+            return pack(Downstream(described=described, moment=moment, bound=bound))
         except BaseException:
+            self._stay()
             driver.thaw()
             raise
+
+    def _freeze_bound(self) -> tuple[Upstream, ...]:
+        found: list[Upstream] = []
+        for key, bound in self._bound():
+            # By its name and number: after a reload another cluster may have the name.
+            cluster = self.clusters.get(key[0]) if isinstance(key, tuple) else None
+            lane = cluster.lane_of(key) if cluster is not None else None
+            if cluster is None or lane is None or not isinstance(bound, SupportsGive):
+                raise ValueError("an upstream connection that cannot go along is bound to it")
+            try:
+                given = bound.give()
+            except TlsError as exc:
+                raise ValueError(exc.detail) from exc
+            self._given.append(given)
+            handed = attrs.evolve(given.handed, lane=lane[0], client=lane[1])
+            found.append(
+                Upstream(
+                    cluster=cluster.name,
+                    address=given.endpoint.address,
+                    settings=settings_of(cluster.config),
+                    handed=handed,
+                )
+            )
+        return tuple(found)
+
+    def _stay(self) -> None:
+        while self._given:
+            self._given.pop().stay()
 
     def _freeze_opening(self) -> tuple[bytes, list[socket.socket]]:
         opening = self.connection.opening
@@ -118,11 +162,14 @@ class MovableDownstream:
 
     def thaw(self) -> None:
         """See Movable."""
+        self._stay()
         if self.connection.movable is not None:
             self.connection.movable.thaw()
 
     def leave(self) -> None:
         """See Movable."""
+        while self._given:
+            self._given.pop().leave()
         if self.connection.movable is not None:
             self.connection.movable.leave()
 

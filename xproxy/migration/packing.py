@@ -56,6 +56,8 @@ class Downstream:
 
     described: Described
     moment: Moment
+    bound: tuple[Upstream, ...] = ()
+    """Connections to endpoints that are its own, and go along."""
 
 
 @attrs.frozen(kw_only=True)

@@ -42,6 +42,7 @@ from xproxy.observe.takeover import Stage
 from xproxy.proxy.active_listener import ActiveListener
 from xproxy.proxy.adopting import (
     Accepted,
+    Adoption,
     Codecs,
     Full,
     adopt,
@@ -52,6 +53,7 @@ from xproxy.proxy.adopting import (
 from xproxy.proxy.flowing import adopt_exchange, rehearse_exchange
 from xproxy.proxy.runtime import Runtime
 from xproxy.proxy.snapshot import Snapshot
+from xproxy.stream.exchange import Downstream as DownstreamConnection
 from xproxy.transport.channel import Channel, NotSent, Received, Unheard
 from xproxy.transport.listener import address_of
 from xproxy.transport.stream import ByteStream
@@ -293,6 +295,8 @@ class _Taker:
         moment = aged(found.moment, passed)
         if self._machine.rehearsal:
             rehearse(active, found.described, moment, self._codecs)
+            for bound in found.bound:
+                self._upstream(bound)
             if moment.exchange is not None:
                 registry = self._runtime.registry
                 rehearse_exchange(
@@ -303,6 +307,8 @@ class _Taker:
         if sock is None:
             raise ValueError("it came without its socket")
         adoption = adopt(active, found.described, moment, sock, self._codecs, self._runtime.timers)
+        if found.bound:
+            return self._group(adoption, found.bound)
         if moment.exchange is None:
             return adoption
         try:
@@ -337,7 +343,25 @@ class _Taker:
             raise ValueError(f"there is no listener {described.listener}")
         return active
 
-    def _upstream(self, found: Upstream) -> Pending | None:
+    def _group(self, adoption: Adoption, bound: tuple[Upstream, ...]) -> Pending:
+        # A client's connection, and those to endpoints that are its own.
+        terms = adoption.connection.terms
+        downstream = terms.facts.downstream if terms is not None else None
+        ends: list[_PendingUpstream] = []
+        try:
+            for found in bound:
+                end = self._upstream(found)
+                assert end is not None  # this is no rehearsal
+                end.downstream = downstream
+                ends.append(end)
+        except BaseException:
+            for end in ends:
+                end.drop()
+            adoption.drop()
+            raise
+        return _PendingGroup(adoption, ends)
+
+    def _upstream(self, found: Upstream) -> _PendingUpstream | None:
         snapshot = self._runtime.snapshot
         cluster = snapshot.clusters.get(found.cluster) if snapshot is not None else None
         if cluster is None:
@@ -371,19 +395,41 @@ def _socket(number: int) -> socket.socket:
 
 
 @attrs.define(eq=False)
+class _PendingGroup:
+    adoption: Adoption
+    ends: list[_PendingUpstream]
+
+    def begin(self) -> None:
+        """See Pending."""
+        for end in self.ends:
+            end.begin()
+        self.adoption.begin()
+
+    def drop(self) -> None:
+        """See Pending."""
+        for end in self.ends:
+            end.drop()
+        self.adoption.drop()
+
+
+@attrs.define(eq=False)
 class _PendingUpstream:
     runtime: Runtime
     cluster: Cluster
     found: Upstream
     under: ByteStream
     stream: ByteStream
+    downstream: DownstreamConnection | None = None
+    """The client's that it is bound to."""
 
     def begin(self) -> None:
         """See Pending. One that its server has closed meanwhile is seen to be closed before a request gets it."""
         self.runtime.poller.idle()
         try:
             client = self.runtime.registry.codec(self.found.handed.client).traits
-            self.cluster.adopt(self.found.address, self.stream, self.found.handed, client)
+            self.cluster.adopt(
+                self.found.address, self.stream, self.found.handed, client, self.downstream
+            )
         except (ValueError, PluginError) as exc:
             # It waits for no answer: as if its server had closed it.
             _logger.info(

@@ -8,7 +8,7 @@ from typing import Final
 from xproxy.codecs.api import CodecPlugin
 from xproxy.connection.flowing import UpstreamEnd
 from xproxy.model.errors import ConnectFailed
-from xproxy.stream.exchange import Request, Response
+from xproxy.stream.exchange import Downstream, Request, Response
 from xproxy.transport.stream import ByteStream
 from xproxy.upstream.agreement import Agreement, OtherProtocol
 from xproxy.upstream.connector import Connector, Continuation
@@ -86,12 +86,18 @@ class AlpnConnector:
         for connector in self._connectors.values():
             yield from connector.give()
 
-    def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
+    def adopt(
+        self,
+        endpoint: Endpoint,
+        stream: ByteStream,
+        handed: Handed,
+        downstream: Downstream | None = None,
+    ) -> None:
         """See Connector."""
         connector = self._connectors.get(handed.protocol)
         if connector is None:
             raise ValueError(f"{handed.protocol} is not among what is offered to endpoints")
-        connector.adopt(endpoint, stream, handed)
+        connector.adopt(endpoint, stream, handed, downstream)
 
     def continuation(self, endpoint: Endpoint, end: UpstreamEnd) -> Continuation:
         """See Connector."""

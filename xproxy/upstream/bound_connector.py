@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import attrs
 import trio
 
-from xproxy.codecs.api import CodecPlugin
+from xproxy.codecs.api import Codec, CodecPlugin
 from xproxy.connection.flowing import UpstreamEnd
 from xproxy.connection.service import DownstreamStats, FilterChain, Service, Timeouts
 from xproxy.connection.shared.multiplexed import Multiplexed
+from xproxy.connection.standing import Moment, Standing
 from xproxy.model.errors import ConnectFailed, Unsupported, UpstreamRefused
 from xproxy.model.traits import Role
 from xproxy.stream.exchange import Downstream, Request, Response
@@ -61,6 +62,11 @@ class BoundConnector:
     """Each client's connection has its own upstream connection, over which the server may call the client."""
 
     __slots__ = ("_bound_ones", "_dialer", "_nursery", "_opening", "plugin")
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What its connections are bound to their clients by."""
+        return self._dialer.key
 
     def __init__(self, dialer: Dialer, nursery: trio.Nursery) -> None:
         self.plugin: CodecPlugin = dialer.plugin
@@ -128,20 +134,32 @@ class BoundConnector:
             raise Unsupported("the request has no connection that another one can be bound to")
         dialer.breaker.check_connect(endpoint.connections)
         stream, codec = await dialer.open(endpoint, request)
+        return self._bind(downstream, endpoint, stream, codec)
+
+    def _bind(
+        self,
+        downstream: Downstream,
+        endpoint: Endpoint,
+        stream: ByteStream,
+        codec: Codec,
+        moment: Moment | None = None,
+    ) -> _BoundConnection:
+        dialer = self._dialer
         limits = dialer.limits
         service = Service(
             Reverse(downstream), _TIMEOUTS, 1 << 20, limits.max_streams, limits.max_message_bytes
         )
         chain = FilterChain(f"cluster {dialer.name}", service, DownstreamStats())
+        facts = upstream_facts(dialer, endpoint)
         connection = Multiplexed(
-            stream, codec, Role.CLIENT, upstream_facts(dialer, endpoint), chain, dialer.timers
+            stream, codec, Role.CLIENT, facts, chain, dialer.timers, moment=moment
         )
         pool = None
         if connection.wire.concurrency is not None:
             queue = Queue[Multiplexed | None](dialer.breaker)
             pool = SharedPool(queue, 1, _no_other)
             pool.add(connection)
-        bound = _BoundConnection(connection, endpoint, pool)
+        bound = _BoundConnection(connection, endpoint, pool, dialer.plugin.name)
         downstream.bind(self._dialer.key, bound)
         self._nursery.start_soon(self._run, bound, downstream)
         return bound
@@ -176,9 +194,18 @@ class BoundConnector:
         """See Connector: they move with their clients."""
         return iter(())
 
-    def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
+    def adopt(
+        self,
+        endpoint: Endpoint,
+        stream: ByteStream,
+        handed: Handed,
+        downstream: Downstream | None = None,
+    ) -> None:
         """See Connector: they move with their clients."""
-        raise ValueError("a connection that is bound to a client moves with it")
+        if downstream is None:
+            raise ValueError("a connection that is bound to a client moves with it")
+        codec = self._dialer.adopt(endpoint, handed.moment)
+        self._bind(downstream, endpoint, stream, codec, handed.moment)
 
     def continuation(self, endpoint: Endpoint, end: UpstreamEnd) -> Continuation:
         """See Connector: amid an exchange they stay."""
@@ -227,5 +254,23 @@ class _BoundConnection:
     pool: SharedPool | None
     """Where requests wait for a place on it; None: its peer does not say how many it takes."""
 
+    protocol: str
+
     def close_soon(self) -> None:
         self.connection.close_soon()
+
+    @property
+    def quiet(self) -> bool:
+        """See SupportsGive."""
+        return self.connection.standing is Standing.IDLE
+
+    def give(self) -> Given:
+        """See SupportsGive."""
+        connection = self.connection
+        handed = Handed(protocol=self.protocol, moment=connection.freeze())
+        return Given(
+            endpoint=self.endpoint,
+            handed=handed,
+            stay=connection.thaw,
+            leave=connection.leave,
+        )

@@ -34,7 +34,7 @@ from xproxy.model.traits import Sharing, Traits
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.carrying import SupportsCarry
 from xproxy.stream.ending import ANSWERED
-from xproxy.stream.exchange import ConnectionFacts, Request, Response
+from xproxy.stream.exchange import ConnectionFacts, Downstream, Request, Response
 from xproxy.transport.poller import Poller
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers
@@ -238,6 +238,7 @@ class Cluster:
         stream: ByteStream,
         handed: Handed,
         client: Traits | None = None,
+        downstream: Downstream | None = None,
     ) -> None:
         """See Connector. Raises ValueError where no connector, or no endpoint of this address, can take it.
 
@@ -254,9 +255,16 @@ class Cluster:
                 raise ValueError(f"cluster {self.name}: {exc}") from exc
         for connector in self._connectors.values():
             if connector.plugin.name == handed.protocol or isinstance(connector, AlpnConnector):
-                connector.adopt(endpoint, stream, handed)
+                connector.adopt(endpoint, stream, handed, downstream)
                 return
         raise ValueError(f"cluster {self.name} has no connector for {handed.protocol}")
+
+    def lane_of(self, key: object) -> tuple[str, str] | None:
+        """Return lane and client of the connector that binds by ``key`` (see Handed); None: it is none of ours."""
+        for lane, connector in self._connectors.items():
+            if isinstance(connector, BoundConnector | DedicatedConnector) and connector.key == key:
+                return lane, self._opened_for.get(lane, "")
+        return None
 
     def continuation(
         self, client: ConnectionFacts, flowing: FlowingExchange

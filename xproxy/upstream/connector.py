@@ -18,7 +18,7 @@ from xproxy.connection.wire import Parts
 from xproxy.model.errors import ConnectFailed
 from xproxy.model.limits import Limits
 from xproxy.model.traits import Role, Sharing
-from xproxy.stream.exchange import ConnectionFacts, Releasable, Request, Response
+from xproxy.stream.exchange import ConnectionFacts, Downstream, Releasable, Request, Response
 from xproxy.transport.dial import dial
 from xproxy.transport.poller import Poller
 from xproxy.transport.proxy_protocol import encode
@@ -69,8 +69,17 @@ class Connector(Protocol):
         """
         ...
 
-    def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
-        """Go on with a connection that another process gave. Raises ValueError if this connector cannot."""
+    def adopt(
+        self,
+        endpoint: Endpoint,
+        stream: ByteStream,
+        handed: Handed,
+        downstream: Downstream | None = None,
+    ) -> None:
+        """Go on with a connection that another process gave. Raises ValueError if this connector cannot.
+
+        ``downstream``: the client's that it is bound to.
+        """
         ...
 
     def continuation(self, endpoint: Endpoint, end: UpstreamEnd) -> Continuation:

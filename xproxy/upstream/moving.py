@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import Protocol, runtime_checkable
 
 import attrs
 
@@ -25,6 +26,20 @@ class Handed:
     """The codec of the client whose request opened that one."""
     requests: int = 0
     """Exchanges begun on it, where it has one at a time: whether one may be sent again depends on that."""
+
+
+@runtime_checkable
+class SupportsGive(Protocol):
+    """A connection that is bound to a client's, and goes with it when nothing is in flight on either."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it can go now."""
+        ...
+
+    def give(self) -> Given:
+        """Freeze it. Raises ValueError, TlsError; then it goes on."""
+        ...
 
 
 @attrs.frozen(eq=False, kw_only=True)

@@ -11,7 +11,7 @@ from xproxy.connection.flowing import LEASE, UpstreamEnd
 from xproxy.connection.serial.upstream import SerialUpstream
 from xproxy.model.errors import UpstreamReset
 from xproxy.stream.body import BytesBody
-from xproxy.stream.exchange import Releasable, Request, Response
+from xproxy.stream.exchange import Downstream, Releasable, Request, Response
 from xproxy.stream.links import Note, Plain, Stays
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.tls.alerts import TlsError
@@ -215,8 +215,16 @@ class SerialConnector:
         )
         return Given(endpoint=endpoint, handed=handed, stay=stay, leave=leave)
 
-    def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
+    def adopt(
+        self,
+        endpoint: Endpoint,
+        stream: ByteStream,
+        handed: Handed,
+        downstream: Downstream | None = None,
+    ) -> None:
         """See Connector."""
+        if downstream is not None:
+            raise ValueError(f"cluster {self._dialer.name} binds no connection to a client")
         codec = self._dialer.adopt(endpoint, handed.moment)
         pools = self._plain if self._pool_of is None else self._of_kind.setdefault(handed.kind, {})
         pool = pools.setdefault(endpoint, self._pool())
@@ -311,6 +319,11 @@ class DedicatedConnector:
 
     __slots__ = ("_dialer", "_kept", "plugin")
 
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What its connections are bound to their clients by."""
+        return self._dialer.key
+
     def __init__(self, dialer: Dialer) -> None:
         self.plugin: CodecPlugin = dialer.plugin
         self._dialer = dialer
@@ -393,9 +406,25 @@ class DedicatedConnector:
         """See Connector: they move with their clients."""
         return iter(())
 
-    def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
+    def adopt(
+        self,
+        endpoint: Endpoint,
+        stream: ByteStream,
+        handed: Handed,
+        downstream: Downstream | None = None,
+    ) -> None:
         """See Connector: they move with their clients."""
-        raise ValueError("a connection that is bound to a client moves with it")
+        if downstream is None:
+            raise ValueError("a connection that is bound to a client moves with it")
+        codec = self._dialer.adopt(endpoint, handed.moment)
+        traits = self.plugin.traits
+        stream.half_close = traits.half_close
+        connection = SerialUpstream(
+            stream, codec, traits, endpoint.address, requests=handed.requests
+        )
+        bound = _Bound(self._dialer, connection, endpoint, False, self._kept)
+        downstream.bind(self._dialer.key, bound)
+        self._kept.add(bound)
 
     def continuation(self, endpoint: Endpoint, end: UpstreamEnd) -> Continuation:
         """See Connector."""
@@ -455,6 +484,29 @@ class _Bound:
             self.close_soon()
         else:
             self.rest()
+
+    @property
+    def quiet(self) -> bool:
+        """See SupportsGive."""
+        return not self.busy and not self._closed and self.connection.reusable
+
+    def give(self) -> Given:
+        """See SupportsGive."""
+        connection = self.connection
+        handed = Handed(
+            protocol=self.dialer.plugin.name,
+            moment=connection.freeze(),
+            requests=connection.requests,
+        )
+
+        def leave() -> None:
+            self.kept.discard(self)
+            if not self._closed:
+                self._closed = True
+                connection.leave()
+                self.dialer.closed(self.endpoint)
+
+        return Given(endpoint=self.endpoint, handed=handed, stay=connection.thaw, leave=leave)
 
     def note(self) -> tuple[object | None, Note | None]:
         """See SupportsNote: the cluster makes it anew."""

@@ -14,7 +14,7 @@ from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.connection.standing import Standing
 from xproxy.model.errors import ConnectFailed, UpstreamRefused
 from xproxy.model.traits import Role
-from xproxy.stream.exchange import ConnectionFacts, Request, Response
+from xproxy.stream.exchange import ConnectionFacts, Downstream, Request, Response
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.tls.alerts import TlsError
 from xproxy.upstream.connector import Continuation, Dialer
@@ -247,7 +247,13 @@ class SharedConnector:
         handed = Handed(protocol=self.plugin.name, moment=moment)
         return Given(endpoint=endpoint, handed=handed, stay=stay, leave=leave)
 
-    def adopt(self, endpoint: Endpoint, stream: ByteStream, handed: Handed) -> None:
+    def adopt(
+        self,
+        endpoint: Endpoint,
+        stream: ByteStream,
+        handed: Handed,
+        downstream: Downstream | None = None,
+    ) -> None:
         """See Connector."""
         dialer = self._dialer
         codec = dialer.adopt(endpoint, handed.moment)
