@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-import ssl
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
 import pytest
 import trio
 
-from tests.live import Live, eventually, http_response, running, upstream
+from tests.live import eventually, http_response, running, upstream
 from tests.migration.takeover import successor, take_over
+from tests.proxy.cutting import connect, dressed
 from tests.proxy.flows import flowing
-from tests.secure import ca, context, pair
-from tests.secure import peer as tls_peer
-from tests.transport.tls.kit import SslPeer, issued
+from tests.secure import ca, pair
 from xproxy.testing import Party, play
 
 TEXT: Final = """
@@ -48,26 +45,6 @@ def text(port: int, log: Path, kind: str) -> str:
     return TEXT.format(port=port, log=log, tls=down, cluster=up, way=way)
 
 
-async def connect(live: Live, kind: str, version: str = "TLSv1_3") -> trio.abc.HalfCloseableStream:
-    if "tls-down" in kind:
-        return await tls_peer(live, context(low=version, high=version))
-    return await live.connect()
-
-
-async def accept(
-    take: Callable[[], Awaitable[trio.SocketStream]], kind: str
-) -> trio.abc.HalfCloseableStream:
-    stream = await take()
-    if "tls-up" not in kind:
-        return stream
-    found = issued("127.0.0.1")
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(found.cert, found.key)
-    secure = SslPeer(stream, made)
-    await secure.handshake()
-    return secure
-
-
 KINDS: Final = ("plain", "tls-down", "tls-up", "tls-down tls-up")
 
 
@@ -84,7 +61,7 @@ async def test_a_download_goes_on_and_so_does_its_connection(
             async with trio.open_nursery() as nursery:
 
                 async def serve() -> None:
-                    found.append(await accept(up.accept, kind))
+                    found.append(await dressed(await up.accept(), kind))
 
                 client = Party("client", await connect(old, kind, version))
                 await client.send(GET)

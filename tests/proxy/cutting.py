@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.live import PATIENCE, Live, Upstream, eventually, running, upstream
 from tests.proxy.flows import receive
+from tests.secure import context, peer
+from tests.transport.tls.kit import SslPeer, issued
 from xproxy.connection.serial.downstream import SerialDownstream
 from xproxy.connection.standing import Moment, Standing
 
@@ -150,20 +153,17 @@ async def play(
     server: Script,
     cutter: Cutter | None = None,
     *,
-    dress: Callable[[Live], Awaitable[trio.abc.HalfCloseableStream]] | None = None,
-    undress: Callable[[trio.SocketStream], Awaitable[trio.abc.HalfCloseableStream]] | None = None,
+    tls: str = "",
+    version: str = "TLSv1_3",
 ) -> tuple[bytes, bytes]:
-    """Play both peers over one connection; return what each of them got."""
+    """Play both peers over one connection; return what each of them got. ``tls``: see ``connect``, ``dressed``."""
     got: dict[str, bytes] = {}
     live = pair.lives[0]
     opened: list[trio.abc.HalfCloseableStream] = []
-    ours = pair.client = Counting(await (dress(live) if dress is not None else live.connect()))
+    ours = pair.client = Counting(await connect(live, tls, version))
 
     async def serve() -> None:
-        theirs: trio.abc.HalfCloseableStream = await pair.up.accept()
-        if undress is not None:
-            assert isinstance(theirs, trio.SocketStream)
-            theirs = await undress(theirs)
+        theirs = await dressed(await pair.up.accept(), tls)
         opened.append(theirs)
         got["server"] = await server(theirs)
 
@@ -196,3 +196,22 @@ async def play(
         await trio.aclose_forcefully(stream)
     await wait_all_tasks_blocked(0.002)  # whoever pools the upstream's has seen its end
     return got["client"], got["server"]
+
+
+async def connect(live: Live, tls: str, version: str = "TLSv1_3") -> trio.abc.HalfCloseableStream:
+    """Connect a client, in TLS where ``tls`` names ``tls-down``."""
+    if "tls-down" in tls:
+        return await peer(live, context(low=version, high=version))
+    return await live.connect()
+
+
+async def dressed(stream: trio.SocketStream, tls: str) -> trio.abc.HalfCloseableStream:
+    """Return the stream as an upstream has it, in TLS where ``tls`` names ``tls-up``."""
+    if "tls-up" not in tls:
+        return stream
+    found = issued("127.0.0.1")
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(found.cert, found.key)
+    secure = SslPeer(stream, made)
+    await secure.handshake()
+    return secure

@@ -11,6 +11,8 @@ import pytest
 import trio
 
 from tests.proxy.cutting import Cutter, Pair, Script, pair, play
+from tests.secure import ca
+from tests.secure import pair as certificate
 from xproxy.codecs.http_upgrade import accept_for
 from xproxy.model.status import Status
 
@@ -360,6 +362,39 @@ async def test_http_is_the_same_wherever_it_is_cut(scene: str, plan: str, tmp_pa
             line = (await both.lines(count))[-count]
             for name in ("bytes_sent", "bytes_received", "response_code", "status", "path"):
                 assert line.get(name) == plain.get(name), name
+            cuts += cutter.done
+            totals = totals.grown(both)
+            last = min(last, cutter.steps)
+            at += STRIDE
+    assert cuts > 45 // STRIDE
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+@pytest.mark.parametrize("tls", ["tls-down", "tls-up", "tls-down tls-up"])
+@pytest.mark.parametrize("scene", ["download-chunked", "exchange-length", "websocket-server"])
+async def test_tls_is_the_same_wherever_it_is_cut(
+    scene: str, tls: str, version: str, tmp_path: Path
+) -> None:
+    client, server = SCENES[scene]
+    text = web_text(
+        f"    tls: {{{{certificates: [{{{certificate()}}}]}}}}\n" if "down" in tls else "",
+        f"    tls: {{{{ca: {ca()}}}}}" if "up" in tls else "",
+    )
+    cuts = 0
+    async with pair(text, tmp_path) as both:
+        wanted = await play(both, client, server, tls=tls, version=version)
+        count = sum(live.stats().downstream_rq_total for live in both.lives)
+        await both.lines(count)
+        totals = Totals.of(both)
+        at, last = 0, 1 << 30
+        while at < last:
+            plan = ("m", "mmmmm", "mtmtm")[at % 3]
+            cutter = Cutter(both.lives, at, plan, every=5 + at % 4, hold=at % 5)
+            got = await play(both, client, server, cutter, tls=tls, version=version)
+            assert got == wanted
+            for live in both.lives:
+                await live.settled()
+            await both.lines(count)
             cuts += cutter.done
             totals = totals.grown(both)
             last = min(last, cutter.steps)

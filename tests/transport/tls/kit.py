@@ -180,6 +180,8 @@ class SslPeer(trio.abc.HalfCloseableStream):
             except ssl.SSLWantReadError:
                 await self.fill()
                 continue
+            except ssl.SSLZeroReturnError:  # close_notify, once we have said ours
+                data = b""
             self._ended = not data
             await trio.lowlevel.checkpoint()
             return data
