@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from random import Random
+from typing import ClassVar
 
 import attrs
 import trio
 
 from xproxy.api import (
+    BodyEnding,
     CarriedAs,
     Endpoint,
     Handler,
+    Note,
     Picker,
     RateLimited,
     Request,
     Response,
     StateRecord,
     StateSchema,
+    Trailers,
+    WrappedBody,
+    note_of,
     state_field,
     state_kinds,
 )
@@ -113,3 +119,50 @@ class Quota:
 
 
 QUOTA = Entry.parse(FILTERS, "quota", "tests.foreign:Quota", "tests", "0")
+
+
+class Counted(WrappedBody):
+    """A response body whose bytes are counted, and which can say so."""
+
+    size = 0
+
+    def piece(self, piece: bytes | Trailers) -> bytes | Trailers:
+        if isinstance(piece, bytes):
+            self.size += len(piece)
+        return piece
+
+    def ended(self, how: BodyEnding) -> None:
+        Sizes.ended.append((type(how), self.size))
+
+    def note(self) -> tuple[object, Note]:
+        return self.inner, note_of(Sizes, self.size)
+
+
+@attrs.frozen
+class Sizes:
+    """Counts bytes of responses, wherever they end."""
+
+    ended: ClassVar[list[tuple[type, int]]] = []
+
+    async def __call__(self, request: Request, call_next: Handler) -> Response:
+        response = await call_next(request)
+        response.body = Counted(response.body)
+        return response
+
+    def relink(self, request: Request, response: Response, fields: tuple[object, ...]) -> None:
+        match fields:
+            case (int() as size,):
+                response.body = body = Counted(response.body)
+                body.size = size
+            case _:
+                raise ValueError("not what a Counted says")
+
+
+@attrs.frozen
+class Silent:
+    """Wraps responses in a body that says nothing of itself."""
+
+    async def __call__(self, request: Request, call_next: Handler) -> Response:
+        response = await call_next(request)
+        response.body = WrappedBody(response.body)
+        return response

@@ -101,7 +101,15 @@ from xproxy.model.status import SERVER_FAULTS, Status
 from xproxy.model.traits import API_VERSION, Role, Sharing, Traits
 from xproxy.stream.body import Body, BytesBody, read_whole
 from xproxy.stream.carrying import CarriedAs, SupportsCarry, cut_now, seconds_left
-from xproxy.stream.ending import Answered, AttemptEnding, BodyEnding, Broke, Complete, GivenUp
+from xproxy.stream.ending import (
+    Answered,
+    AttemptEnding,
+    BodyEnding,
+    Broke,
+    Complete,
+    Departed,
+    GivenUp,
+)
 from xproxy.stream.exchange import (
     ConnectionFacts,
     Filter,
@@ -114,6 +122,7 @@ from xproxy.stream.exchange import (
     local_response,
 )
 from xproxy.stream.lifetime import SupportsRun
+from xproxy.stream.links import Note, Stays, SupportsNote, SupportsRelink, note_of
 from xproxy.stream.record import Attempted, Record
 from xproxy.stream.wrapped import WrappedBody
 from xproxy.upstream.balance.api import LoadBalancer, MovablePicker, Picker
@@ -153,6 +162,7 @@ __all__ = [
     "Credit",
     "Data",
     "DeadlineExceeded",
+    "Departed",
     "Described",
     "Duration",
     "Endpoint",
@@ -192,6 +202,7 @@ __all__ = [
     "Metadata",
     "MovablePicker",
     "NoHealthyEndpoint",
+    "Note",
     "Origin",
     "Overflow",
     "Picker",
@@ -219,6 +230,7 @@ __all__ = [
     "StateRecord",
     "StateSchema",
     "Status",
+    "Stays",
     "StreamControl",
     "StreamError",
     "StreamIdle",
@@ -231,9 +243,11 @@ __all__ = [
     "SupportsLocalReply",
     "SupportsLocalText",
     "SupportsNativeStatus",
+    "SupportsNote",
     "SupportsPools",
     "SupportsRefusals",
     "SupportsRelay",
+    "SupportsRelink",
     "SupportsRun",
     "SupportsSamples",
     "SupportsSnapshot",
@@ -255,6 +269,7 @@ __all__ = [
     "XproxyError",
     "cut_now",
     "local_response",
+    "note_of",
     "read_sized",
     "read_varint",
     "read_whole",

@@ -12,12 +12,15 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.foreign import Sizes
+from tests.http2_peer import Http2Peer
 from tests.live import (
     Live,
     Upstream,
     eventually,
     finish,
     hang_up,
+    registry,
     reset,
     running,
     small_buffers,
@@ -28,6 +31,8 @@ from tests.proxy.flows import driver_of, flowing, flows, move, receive
 from xproxy.codecs.http_upgrade import accept_for
 from xproxy.connection.standing import Standing
 from xproxy.model.errors import Overflow
+from xproxy.registry import FILTERS, Entry, Registry
+from xproxy.stream.ending import Complete
 from xproxy.testing import BROKEN, END, NOTHING, Party, play
 
 L4: Final = """
@@ -69,11 +74,14 @@ SWITCH: Final = (
 
 @asynccontextmanager
 async def two(
-    text: str, *, timeouts: str = "{}", filters: str = ""
+    text: str, *, timeouts: str = "{}", filters: str = "", plugins: Registry | None = None
 ) -> AsyncIterator[tuple[Live, Live, Upstream]]:
     async with upstream() as up:
         config = text.format(port=up.port, timeouts=timeouts, filters=filters)
-        async with running(config) as old, running(config) as new:
+        async with (
+            running(config, plugins=plugins) as old,
+            running(config, plugins=plugins) as new,
+        ):
             yield old, new, up
 
 
@@ -255,6 +263,58 @@ async def test_the_upstream_connection_is_used_again_where_it_went() -> None:
         await client.expect(re.compile(HEAD.pattern + rb"some more"))
         assert up.accepted == 1
         assert old.cluster().stats.upstream_cx_active == 0
+        await hang_up(client)
+
+
+async def begun(old: Live, up: Upstream) -> tuple[Party, Party]:
+    """Let a response begin."""
+    client = await old.client()
+    await client.send(GET)
+    server = Party("upstream", await up.accept())
+    await play(server << HEAD, server >> BEGUN + b"some")
+    await client.expect(re.compile(HEAD.pattern + rb"some"))
+    return client, server
+
+
+async def test_a_body_of_somebodys_goes_where_it_says_what_it_is() -> None:
+    Sizes.ended.clear()
+    plugins = registry(Entry.parse(FILTERS, "sizes", "tests.foreign:Sizes", "tests", "0"))
+    async with two(WEB, filters="sizes", plugins=plugins) as (old, new, up):
+        client, server = await begun(old, up)
+        await go([old, new])
+        assert not Sizes.ended
+        await play(server >> b" more", client << b" more")
+        await new.settled(clients=1)
+        assert Sizes.ended == [(Complete, 9)]
+        await hang_up(client)
+
+
+async def test_a_body_that_cannot_say_what_it_is_keeps_its_exchange() -> None:
+    plugins = registry(Entry.parse(FILTERS, "silent", "tests.foreign:Silent", "tests", "0"))
+    async with two(WEB, filters="silent", plugins=plugins) as (old, _, up):
+        client, server = await begun(old, up)
+        driver = driver_of(old)
+        assert driver.standing is Standing.BUSY
+        assert driver.why == "xproxy.stream.wrapped.WrappedBody cannot say what it is"
+        await play(server >> b" more", client << b" more")
+        await eventually(lambda: driver.standing is Standing.IDLE, "it is over")
+        await hang_up(client)
+
+
+async def test_one_end_that_others_share_keeps_the_exchange() -> None:
+    text = WEB.replace('"]}}\n', '"], codec: http2}}\n')
+    async with two(text) as (old, _, up):
+        client = await old.client()
+        await client.send(GET)
+        server = Http2Peer(await up.accept(), client=False)
+        await server.until(lambda: 1 in server.messages, "it is asked")
+        server.h2.send_headers(1, [(":status", "200")])
+        server.h2.send_data(1, b"some")
+        await server.flush()
+        await client.expect(re.compile(HEAD.pattern + rb"(?s:.*)some\r\n"))
+        driver = driver_of(old)
+        assert driver.standing is Standing.BUSY
+        assert driver.why == "one of its connections is shared with others"
         await hang_up(client)
 
 

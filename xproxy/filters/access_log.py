@@ -29,10 +29,9 @@ from xproxy.observe.log_sink import LogStats, check_path
 from xproxy.observe.log_writer import MAX_PENDING_BYTES, LineWriter
 from xproxy.observe.variables import Moment
 from xproxy.stream.body import Body, BytesBody
-from xproxy.stream.chain import filter_name
 from xproxy.stream.ending import BodyEnding, Broke, GivenUp
 from xproxy.stream.exchange import Handler, Releasable, Request, Response, error_head
-from xproxy.stream.links import Note, Plain
+from xproxy.stream.links import Note, Plain, note_of
 from xproxy.stream.wrapped import WrappedBody
 
 _CANCELLED: Final = ResponseHead(status=Status.CANCELLED)
@@ -141,8 +140,8 @@ class AccessLog:
         response.lease = _LoggedLease(self, request, response)
         return response
 
-    def resume(self, request: Request, response: Response, fields: tuple[Plain, ...]) -> None:
-        """See SupportsResume: the line is written here."""
+    def relink(self, request: Request, response: Response, fields: tuple[Plain, ...]) -> None:
+        """See SupportsRelink: the line is written here."""
         match fields:
             case (bool() as watched,):
                 response.lease = _LoggedLease(self, request, response, watched=watched)
@@ -216,7 +215,7 @@ class _LoggedLease:
     def note(self) -> tuple[object | None, Note | None]:
         """See SupportsNote: of the body, too."""
         watched = self._body is not None and not self._body.over
-        return self._inner, Note(filter_name(AccessLog), (watched,))
+        return self._inner, note_of(AccessLog, watched)
 
     def depart(self) -> None:
         """See SupportsNote."""

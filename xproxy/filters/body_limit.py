@@ -13,9 +13,8 @@ from xproxy.model.frames import Trailers
 from xproxy.model.headers import Headers
 from xproxy.model.limits import Size
 from xproxy.stream.body import Body, BytesBody
-from xproxy.stream.chain import filter_name
 from xproxy.stream.exchange import Handler, Request, Response
-from xproxy.stream.links import Note, Plain
+from xproxy.stream.links import Note, Plain, note_of
 from xproxy.stream.wrapped import WrappedBody
 
 _LENGTH_DIGITS: Final = 19
@@ -30,8 +29,8 @@ class BodyLimit:
     response: Size | None = attrs.field(default=None, validator=optional(ge(Size(0))))
     """Most bytes of a response body. The client gets an internal error, or a broken message if it had begun."""
 
-    def resume(self, request: Request, response: Response, fields: tuple[Plain, ...]) -> None:
-        """See SupportsResume: with the limit that it had."""
+    def relink(self, request: Request, response: Response, fields: tuple[Plain, ...]) -> None:
+        """See SupportsRelink: with the limit that it had."""
         match fields:
             case (str() as what, int() as limit, int() as left) if (
                 what in _ERRORS and 0 <= left <= limit
@@ -116,4 +115,4 @@ class LimitedBody(WrappedBody):
 
     def note(self) -> tuple[object | None, Note | None]:
         """See SupportsNote."""
-        return self.inner, Note(filter_name(BodyLimit), (self._what, self._limit, self.left))
+        return self.inner, note_of(BodyLimit, self._what, self._limit, self.left)

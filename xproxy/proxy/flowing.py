@@ -27,7 +27,7 @@ from xproxy.routing.router import ROUTER
 from xproxy.stream.body import BytesBody
 from xproxy.stream.chain import filter_name
 from xproxy.stream.exchange import ConnectionFacts, Request, Response
-from xproxy.stream.links import Note, Plain, SupportsResume, places
+from xproxy.stream.links import Note, Plain, SupportsRelink, places
 from xproxy.transport.listener import address_of
 from xproxy.transport.poller import PolledSocket, Poller
 from xproxy.transport.stream import ByteStream
@@ -37,11 +37,11 @@ from xproxy.transport.tls.stream import resume
 
 @attrs.frozen(eq=False)
 class _Link:
-    maker: SupportsResume
+    maker: SupportsRelink
     fields: tuple[Plain, ...]
 
     def put(self, request: Request, response: Response) -> None:
-        self.maker.resume(request, response, self.fields)
+        self.maker.relink(request, response, self.fields)
 
 
 @attrs.frozen(eq=False)
@@ -187,7 +187,7 @@ def _makers(snapshot: Snapshot, plan: ListenerPlan, route_name: str) -> list[tup
 
 
 def _link(maker: object, note: Note) -> _Link:
-    if not isinstance(maker, SupportsResume):
+    if not isinstance(maker, SupportsRelink):
         raise ValueError(f"the filter {note.by} goes on with nothing here")
     return _Link(maker, note.fields)
 

@@ -73,8 +73,8 @@ class Router:
         """Return the route of this name."""
         return next((route for route in self._table.routes if route.name == name), None)
 
-    def resume(self, request: Request, _response: Response, fields: tuple[Plain, ...]) -> None:
-        """See SupportsResume."""
+    def relink(self, request: Request, _response: Response, fields: tuple[Plain, ...]) -> None:
+        """See SupportsRelink."""
         match fields:
             case (float() | int() as timeout,) if timeout > 0:
                 request.body = TimedBody(request, timeout, self._clock)

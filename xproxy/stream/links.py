@@ -2,7 +2,7 @@
 
 Once a response head is out and only bodies flow, no filter's call is under way any more; what is left of the filters
 are links: wrapped bodies, and what is held until the response is closed. A link that can say what it is
-(``SupportsNote``) is made anew in the other process, by the same filter there (``SupportsResume``), and departs here.
+(``SupportsNote``) is made anew in the other process, by the same filter there (``SupportsRelink``), and departs here.
 One that cannot keeps its exchange where it is.
 """
 
@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
+from xproxy.stream.chain import filter_name
 from xproxy.stream.exchange import Request, Response
 
 Plain: TypeAlias = object
@@ -40,6 +41,11 @@ class Note:
     """Whatever that filter needs."""
 
 
+def note_of(filter_: type, *fields: Plain) -> Note:
+    """Return the note of a link that filters of this class make."""
+    return Note(filter_name(filter_), fields)
+
+
 @runtime_checkable
 class SupportsNote(Protocol):
     """A link that may go to another process: a body round another one, or a lease that holds another one."""
@@ -57,10 +63,10 @@ class SupportsNote(Protocol):
 
 
 @runtime_checkable
-class SupportsResume(Protocol):
+class SupportsRelink(Protocol):
     """A filter that makes links which can go to another process."""
 
-    def resume(self, request: Request, response: Response, fields: tuple[Plain, ...]) -> None:
+    def relink(self, request: Request, response: Response, fields: tuple[Plain, ...]) -> None:
         """Put a link in its place that is as the one which said ``fields``. Raises ValueError for others.
 
         Called for its links of the request's body, from the outermost filter on, and then for those of the response,

@@ -14,6 +14,7 @@ from xproxy.model.frames import Data, Trailers
 from xproxy.model.limits import KIB, MIB
 from xproxy.stream.body import BytesBody
 from xproxy.stream.held import COUNTED, Share
+from xproxy.stream.links import Note, Stays
 
 _COLLECTED: Final = 64 * KIB
 """Bytes of a body that is taken as one, if it came in pieces of one read; above it pieces are as good."""
@@ -182,6 +183,13 @@ class Inflow(ReceiveChannel[bytes | Trailers]):
             size += len(items[0])
             items.popleft()
         return b"".join(pieces)
+
+    def note(self) -> tuple[object | None, Note | None]:
+        """See SupportsNote. Raises Stays: others need its connection where it is."""
+        raise Stays("one of its connections is shared with others")
+
+    def depart(self) -> None:
+        """See SupportsNote: never called, as it stays."""
 
     async def aclose(self) -> None:
         """Give the body up: the peer need not send the rest. Idempotent; no checkpoint."""
