@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 import trio
 from h2.settings import SettingCodes
@@ -406,3 +408,21 @@ async def test_a_tunnel_goes_on_in_either_half() -> None:
         assert (await peer.whole(one)).body == b"hello again"
         await scene.over(first)
         assert scene.driver.streams == 0
+
+
+async def test_one_for_whose_link_there_is_no_room_goes_on() -> None:
+    script = Script()
+    async with http2(script) as (scene, peer):
+        one = await peer.ask("/a")
+        await script.asked("/a")
+        await scene.stands(Standing.RELAY)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+        try:
+            with pytest.raises(ValueError, match="no link for its streams"):
+                scene.driver.freeze()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        script.answer("/a", b"a")
+        assert (await peer.whole(one)).body == b"a"
+        await scene.move()

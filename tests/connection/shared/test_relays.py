@@ -164,6 +164,38 @@ async def test_calls_with_one_sequence_id_are_answered_in_their_order_after_a_mo
         assert got.index(b"<0>") < got.index(b"<1>") < got.index(b"<2>")
 
 
+async def test_a_long_message_moves_on_in_the_middle_while_its_client_reads_nothing() -> None:
+    plugin = default_registry().codec("bolt")
+    subject = Subject(plugin)
+    client = plugin.open(Role.CLIENT, DEFAULT_LIMITS)
+    script = Named()
+    async with moves(plugin, script, max_outbox_bytes=200_000) as scene:
+        for number in (1, 2, 3):
+            name = b"<%d>" % number
+            await scene.raw.send_all(client.send(Head(number, subject.request, name, True)))
+            await script.asked(name.decode())
+        first = await scene.move()
+        for number in (1, 2, 3):
+            script.answer(f"<{number}>", bytes((number,)) * 900_000, subject.response)
+        await wait_all_tasks_blocked(0.02)
+        # The client's outbox is full, so is the link, and a worker waits: nothing is held without a bound.
+        assert scene.driver.wire.outbox.full
+        assert first.driver.streams
+        for _ in range(3):
+            await scene.move()
+            await wait_all_tasks_blocked(0.02)
+        got: dict[int, bytes] = {}
+        with trio.fail_after(PATIENCE):
+            while len(got) < 3:
+                for frame in client.receive(bytes(await scene.raw.receive_some(1 << 16))):
+                    assert isinstance(frame, Head)
+                    got[frame.stream_id] = frame.data
+        assert got == {number: bytes((number,)) * 900_000 for number in (1, 2, 3)}
+        for served in scene.drivers[:-1]:
+            await scene.over(served)
+            assert served.driver.facts.share.held == 0
+
+
 async def test_a_reset_of_either_side_reaches_the_other_one() -> None:
     script = Script()
     async with http2(script) as (scene, peer):

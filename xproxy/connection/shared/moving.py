@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import trio
@@ -97,7 +98,7 @@ class Moving(Bindings):
 
         Or on one whose streams can be relayed: they go on, and what they say waits on the link.
 
-        Raises what ``Wire.export`` raises, and OSError if there is no room for a link; then it goes on.
+        Raises what ``Wire.export`` raises, and ValueError if there is no room for a link; then it goes on.
         """
         wire, silence, acknowledgement = self.wire, self._silence, self._acknowledgement
         relays = self._relays
@@ -214,11 +215,11 @@ class Moving(Bindings):
             self._seeking.cancel()
         elif begins and not self._left and self.wire.phase is _SERVING:
             self._seeking = trio.CancelScope()
-            self.wire.spawn(self._tell)
+            self.wire.spawn(partial(self._tell, self._seeking))
 
-    async def _tell(self) -> None:
+    async def _tell(self, seeking: trio.CancelScope) -> None:
         told: Standing | None = None
-        with self._seeking:
+        with seeking:
             while (found := self._found) is not None:
                 standing = self.standing
                 if standing is Standing.NEVER:
