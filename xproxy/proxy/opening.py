@@ -2,15 +2,14 @@
 
 Each step has its own bound in time, and a drain's grace bounds them all.
 
-Wherever it waits for bytes it can be frozen, but within the handshake: nothing was decided, so who goes on with it
-begins with the same bytes (``OpeningMoment``).
+Wherever it waits for bytes it can be frozen (``OpeningReader``), but within the handshake: nothing was decided, so
+whoever goes on with it begins with the same bytes.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from typing import Final, TypeAlias
 
 import attrs
@@ -20,16 +19,14 @@ from xproxy.codecs.api import NO_HINT, CodecPlugin, Hint, VerdictKind
 from xproxy.codecs.detect import Detected, Detection, NeedMore, Unrecognised
 from xproxy.codecs.tls.hello import ClientHello, HelloBroken, HelloReader, recognise
 from xproxy.connection.service import FilterChain
-from xproxy.connection.standing import Standing
-from xproxy.connection.wire import is_movable
 from xproxy.model.address import Address
 from xproxy.model.networks import Networks
-from xproxy.proxy.connection import Connection, FilterChains
+from xproxy.proxy.connection import FilterChains
 from xproxy.proxy.listener_tls import ListenerTls
 from xproxy.proxy.opening_moment import OpeningMoment
+from xproxy.proxy.opening_reader import OpeningReader
 from xproxy.proxy.snapshot import ListenerPlan
 from xproxy.proxy.watched import Watched
-from xproxy.stream.held import COUNTED
 from xproxy.transport.farewell import linger
 from xproxy.transport.proxy_protocol import ProxyHeader, ProxyHeaderError, parse
 from xproxy.transport.stream import Moved
@@ -37,7 +34,6 @@ from xproxy.transport.tls.alerts import Alert, TlsError, alert_record
 from xproxy.transport.tls.facts import TlsFacts
 from xproxy.transport.tls.gate import TooManyHandshakes
 from xproxy.transport.tls.server import accept
-from xproxy.transport.tls.stream import resume
 
 _logger = logging.getLogger(__name__)
 
@@ -62,10 +58,9 @@ Begun: TypeAlias = Opened | ClientHello | None
 
 
 @attrs.define(eq=False)
-class Opening:
+class Opening(OpeningReader):
     """Finds out what a connection wants. Afterwards it holds what was found out on the way."""
 
-    connection: Connection
     plan: ListenerPlan
     chains: FilterChains
     header: ProxyHeader | None = None
@@ -74,35 +69,8 @@ class Opening:
     """TLS was ended here."""
     hello: ClientHello | None = None
     """TLS was spoken, here or through us."""
-    _prefix: bytes = b""
-    # Read, and not yet made sense of.
-    _counted: int = 0
-    # Of it, as the connection's share.
-    _ended: bool = False
-    # No more will come.
-    _since: float = 0.0
-    # When the first byte of what is being detected came.
     moment: OpeningMoment | None = attrs.field(default=None, kw_only=True)
     """It was frozen at it, elsewhere, and goes on; None: from here on, or from the first byte."""
-    _claim: bytes = b""
-    # The PROXY header as it came.
-    _patience: trio.CancelScope | None = None
-    # Round a wait for who may be silent.
-    _left: float = math.inf
-    # Seconds, of a step that has begun elsewhere.
-    _patience_left: float = math.inf
-    # Likewise.
-    _waiting: bool = False
-    # For bytes of which nothing is decided.
-    _over: bool = False
-    # All that is left is to tell the client.
-    _still: bool = False
-    _lefts: tuple[float, float] = (math.inf, math.inf)
-    # Of one that stands still: seconds of its step, and of its patience.
-    _found: Callable[[], bool] | None = None
-    # Whoever would freeze it.
-    _thawed: trio.Event | None = None
-    # Set when it need no longer stand still in its own task.
 
     @property
     def peer(self) -> Address:
@@ -132,7 +100,8 @@ class Opening:
         share.holder = self.connection
         try:
             if self.moment is not None:
-                self._restore(self.moment)
+                self.header = self.moment.parsed_header()
+                self.session = self._restore(self.moment)
                 self.moment = None
                 if self.session is not None:
                     return await self._inside(self.session)
@@ -164,140 +133,6 @@ class Opening:
     def _say(self, text: str, *values: object) -> None:
         _logger.info(f"listener %s: %s: {text}", self.plan.config.name, self.peer, *values)
 
-    async def _read(self) -> bool:
-        if self._found is not None:
-            await self._sought(self._found)
-        self._waiting = True
-        try:
-            data = await self.connection.stream.read()
-        finally:
-            self._waiting = False
-        if not self._prefix:
-            self._since = trio.current_time()
-        self._prefix += data
-        if self._counted or len(self._prefix) >= COUNTED:
-            self._count(len(self._prefix))
-        self._ended = not data
-        self._patience_left = math.inf
-        return not self._ended
-
-    async def _read_within(self, seconds: float) -> bool:
-        """Read; return False where nothing came in so many seconds."""
-        seconds = max(min(seconds, self._patience_left), 0.0)
-        with trio.move_on_after(seconds) as self._patience:
-            await self._read()
-        patience, self._patience = self._patience, None
-        return not patience.cancelled_caught
-
-    def _step(self) -> trio.CancelScope:
-        # One step of detection, of which some time may have passed elsewhere.
-        left, self._left = self._left, math.inf
-        return self.connection.within(self.plan.config.timeouts.detect, left)
-
-    def _count(self, count: int) -> None:
-        self.connection.share.change_unfinished(self._counted, count)
-        self._counted = count
-
-    # ---- moving to another process
-
-    @property
-    def standing(self) -> Standing:
-        """Whether it can be frozen: while it waits for bytes of which nothing is decided."""
-        connection = self.connection
-        if self._over or connection.draining:
-            return Standing.NEVER
-        if self._still or connection.overdue:
-            return Standing.NOT_NOW
-        if self._thawed is not None:
-            return Standing.IDLE  # it asks whoever seeks it
-        if self._waiting:
-            stream = connection.stream
-            return Standing.IDLE if is_movable(stream) and stream.awaited else Standing.NOT_NOW
-        return Standing.BUSY  # amid a handshake, or a step that ends at once
-
-    def seek(self, found: Callable[[], bool] | None) -> None:
-        """See SupportsSeek: ``found`` is called each time before it waits."""
-        self._found = found
-
-    def freeze(self) -> OpeningMoment:
-        """Stand still: nothing is read or timed until ``thaw`` or ``leave``. Call it on one that is idle.
-
-        Raises ValueError if its stream cannot be given away, TlsError if its TLS session cannot; then it goes on.
-        """
-        stream = self.connection.stream
-        if not is_movable(stream):
-            raise ValueError("its stream cannot be given to another process")
-        sock = stream.suspend()
-        try:
-            state = stream.export()
-        except BaseException:
-            stream.resume()
-            raise
-        now = trio.current_time()
-        patience = self._patience.deadline - now if self._patience is not None else math.inf
-        if self._patience is not None:
-            self._patience.deadline = math.inf
-        self._lefts = self.connection.stand_still(), patience
-        self._still = True
-        return OpeningMoment(
-            prefix=self._prefix,
-            header=self._claim,
-            stream=state,
-            left=self._lefts[0],
-            patience=patience,
-            waited=now - self._since if self._prefix else 0.0,
-            sock=sock,
-        )
-
-    def thaw(self) -> None:
-        """Go on as if nothing had been, with the time that was left."""
-        self._still = False
-        left, patience = self._lefts
-        self.connection.go_on(left)
-        if self._patience is not None:
-            self._patience.deadline = trio.current_time() + patience
-        if self._thawed is not None:
-            self._thawed.set()
-        stream = self.connection.stream
-        assert is_movable(stream)  # it was frozen
-        stream.resume()
-
-    def leave(self) -> None:
-        """Another process goes on with it: ``run`` returns, and the client notices nothing."""
-        self._over = True
-        stream = self.connection.stream
-        assert is_movable(stream)  # it was frozen
-        stream.leave()
-        if self._thawed is not None:
-            self._thawed.set()
-
-    async def _sought(self, found: Callable[[], bool]) -> None:
-        """Let whoever would freeze it do so, and stand still for as long as it is frozen. Raises Moved."""
-        if self.connection.overdue or self.connection.draining:
-            return
-        self._thawed = trio.Event()
-        try:
-            if found() and self._still:
-                await self._thawed.wait()
-        finally:
-            self._thawed = None
-        if self._over:
-            raise Moved("another process has the connection")
-
-    def _restore(self, moment: OpeningMoment) -> None:
-        self._left, self._patience_left = moment.left, moment.patience
-        self._claim = moment.header
-        self.header = moment.parsed_header()
-        if moment.prefix:
-            self._prefix = moment.prefix
-            self._since = trio.current_time() - moment.waited
-            if len(self._prefix) >= COUNTED:
-                self._count(len(self._prefix))
-        if moment.stream:
-            stream = resume(self.connection.stream, moment.stream)
-            self.connection.stream = stream
-            self.session = stream.facts
-
     # ---- before TLS, or without
 
     async def _begin(self) -> Begun:
@@ -305,7 +140,7 @@ class Opening:
         config = plan.config
         hello: ClientHello | None = None
         outcome: Detection | None = None
-        with self._step() as scope:
+        with self._step(config.timeouts.detect) as scope:
             try:
                 claims = config.proxy_protocol is not False and self.header is None
                 if claims and not await self._read_header(plan.believed):
@@ -460,7 +295,7 @@ class Opening:
             return Opened(plan.opaque, b"", self.chains.main)
         hint = Hint(tls=True, alpn=session.alpn, sni=session.sni)
         outcome: Detection | None = None
-        with self._step() as scope:
+        with self._step(plan.config.timeouts.detect) as scope:
             if await self._is_silent():
                 return self._silent(hint)
             outcome = await self._decide(hint)
