@@ -21,7 +21,14 @@ import trio
 from tests.migration.own_peer import OwnPeer
 from tests.migration.plain import through_bytes
 from tests.transport.ends import HERE, THERE, polling, trio_stream_of
-from tests.transport.tls.kit import NAME, SslPeer, client_context, server_tls
+from tests.transport.tls.kit import (
+    NAME,
+    SslPeer,
+    authority,
+    client_context,
+    server_context,
+    server_tls,
+)
 from xproxy.codecs.api import CodecPlugin, RestoringPlugin
 from xproxy.codecs.http1.plugin import PLUGIN as HTTP1
 from xproxy.config.schema import TimeoutsConfig
@@ -37,6 +44,7 @@ from xproxy.testing.proxy import facts_of
 from xproxy.transport.poller import Poller
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers
+from xproxy.transport.tls.client import ClientTls, connect
 from xproxy.transport.tls.server import accept
 from xproxy.transport.tls.stream import TlsStream, resume
 
@@ -103,7 +111,7 @@ class Client:
 
 
 Script: TypeAlias = Callable[[Client], Awaitable[None]]
-Origin: TypeAlias = Callable[[trio.SocketStream, bytearray], Awaitable[None]]
+Origin: TypeAlias = Callable[[trio.abc.Stream, bytearray], Awaitable[None]]
 """Serves a connection of the upstream's, and notes all that it gets."""
 
 
@@ -116,6 +124,8 @@ class Scenario:
     plugin: CodecPlugin = HTTP1
     suite: str | None = None
     """Of TLS; None: there is none."""
+    upstream_suite: str | None = None
+    """Likewise, towards the upstream."""
     own_client: bool = False
     """Its client is ``OwnPeer``."""
     normal: Callable[[bytes], bytes] | None = None
@@ -300,7 +310,7 @@ class Run:
         else:
             plugin = self.scenario.plugin
             codec = plugin.open(Role.CLIENT, DEFAULT_LIMITS)
-            connection = SerialUpstream(self._open(), codec, plugin.traits, THERE)
+            connection = SerialUpstream(await self._open(), codec, plugin.traits, THERE)
         try:
             response = await connection.exchange(request)
         except BaseException:
@@ -312,21 +322,29 @@ class Run:
             response.lease = _Lease(self, connection)
         return response
 
-    def _open(self) -> ByteStream:
+    async def _open(self) -> ByteStream:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         got = bytearray()
         self.upstream.append(got)
         done = trio.Event()
         self.origins.append(done)
+        suite = self.scenario.upstream_suite
 
         async def serve() -> None:
-            async with trio_stream_of(theirs) as stream:
+            async with trio_stream_of(theirs) as raw:
+                stream: trio.abc.Stream = raw
+                if suite is not None:
+                    stream = peer = SslPeer(raw, server_context(suite))
+                    await peer.handshake()
                 await self.scenario.origin(stream, got)
             done.set()
 
         self.nursery.start_soon(serve)
-        return self.poller.add(ours, THERE, HERE)
+        under = self.poller.add(ours, THERE, HERE)
+        if suite is None:
+            return under
+        return await connect(under, ClientTls(ca=str(authority().ca)), NAME)
 
     def settle(self, connection: SerialUpstream) -> None:
         """An exchange is over."""
@@ -359,7 +377,9 @@ class Run:
         assert isinstance(plugin, RestoringPlugin)
         codec = plugin.restore(moment.parts.codec, Role.CLIENT, DEFAULT_LIMITS)
         assert not moment.parts.unsent
-        stream = self.poller.add(sock, THERE, HERE)
+        stream: ByteStream = self.poller.add(sock, THERE, HERE)
+        if moment.parts.stream:
+            stream = resume(stream, moment.parts.stream)
         self.idle.append(SerialUpstream(stream, codec, plugin.traits, THERE, requests=requests))
 
 

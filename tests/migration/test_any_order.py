@@ -132,7 +132,7 @@ async def _play(ops: Sequence[Op]) -> tuple[dict[int, Seen], list[Op]]:
     return after, effective
 
 
-async def origin(stream: trio.SocketStream, got: bytearray) -> None:
+async def origin(stream: trio.abc.Stream, got: bytearray) -> None:
     """As ``web``; a request that breaks off ends it."""
     with contextlib.suppress(trio.BrokenResourceError):
         await web(stream, got)

@@ -20,7 +20,7 @@ _CHUNKED: Final = re.compile(rb"transfer-encoding: *chunked", re.IGNORECASE)
 _EXPECT: Final = re.compile(rb"expect: *100-continue", re.IGNORECASE)
 
 
-async def web(stream: trio.SocketStream, got: bytearray) -> None:
+async def web(stream: trio.abc.Stream, got: bytearray) -> None:
     """Answer each request with its path; those that end in 5 in chunks, one by one."""
     at = 0
 
@@ -263,7 +263,7 @@ def call(number: int, kind: int = 1) -> bytes:
     return len(message).to_bytes(4) + message
 
 
-async def answers_calls(stream: trio.SocketStream, got: bytearray) -> None:
+async def answers_calls(stream: trio.abc.Stream, got: bytearray) -> None:
     at = 0
     while piece := await stream.receive_some():
         got.extend(piece)
@@ -287,3 +287,11 @@ async def test_thrift_to_an_upstream(way: str, times: int) -> None:
     made = Scenario(calls, answers_calls, THRIFT, upstreams_only=True)
     _, _, moves = await check(made, way=way, times=times)
     assert (moves > 10 * times) == (way == "move")
+
+
+@pytest.mark.parametrize("times", [1, 5])
+@pytest.mark.parametrize("version", SUITES)
+async def test_inside_tls_to_an_upstream(version: str, times: int) -> None:
+    made = Scenario(keeps_alive, WEB, upstream_suite=SUITES[version])
+    moves, _, upstream_moves = await check(made, way="move", times=times, every=2)
+    assert min(moves, upstream_moves) > 5
