@@ -407,8 +407,7 @@ async def _connected(
             [served] = made
             if scenario.own_client:
                 assert isinstance(served, TlsStream)
-                own = OwnPeer(raw, served)
-                yield resume(stream, served.export()), Client(own)
+                yield served, Client(OwnPeer(raw, served))
             else:
                 yield served, Client(peer)
     finally:

@@ -11,9 +11,11 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.migration.own_peer import OwnPeer
 from tests.transport.tls.kit import (
     NAME,
     SUITES,
+    SUITES12,
     SUITES13,
     SslPeer,
     authority,
@@ -426,6 +428,20 @@ async def test_a_record_that_is_sealed_and_not_sent_goes_along() -> None:
         while whole_records(got) < 2:
             got += await two.socket.receive_some()
         assert theirs.decrypt(got) == b"y"
+
+
+@pytest.mark.parametrize("suite", SUITES12)
+async def test_what_openssl_sealed_and_did_not_send_goes_along(suite: str) -> None:
+    """It is counted only as it is taken."""
+    async with movable_pair(suite) as (stream, shaken, under):
+        peer = OwnPeer(shaken.transport, stream)
+        await shaken.transport.send_all(peer.wish() + peer.seal(b"x"))
+        assert await stream.read() == b"x"
+        state = stream.export()
+        assert stream.export() == state
+        second = resume(under, state)
+        await write_all(second, b"y")
+        assert await peer.receive_some() == b"y"
 
 
 def whole_records(records: bytes) -> int:

@@ -418,11 +418,12 @@ class TlsStream:
         """
         if self._closed or self._failure is not None:
             raise TlsError("the session cannot be moved: it has ended")
-        session = self._cipher.export()
         owed = self._cipher.owed()
         if owed:  # it is sealed: without it the peer would miss a record
             self._backlog += owed
             self._blocked = True
+        # Behind that: a cipher may count its records only as they are taken.
+        session = self._cipher.export()
         return dump(
             StreamState(
                 session=session,
