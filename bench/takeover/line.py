@@ -11,7 +11,7 @@ from typing import Literal
 
 import attrs
 
-from bench.takeover.speakers.speaker import Answer, Broken, Speaker
+from bench.takeover.speakers.speaker import Answer, Broken, Speaker, Turning
 
 _CHUNK_BYTES = 1 << 16
 _UNSENT_BYTES = 8 << 20
@@ -102,6 +102,15 @@ class Line:
         self.next_number += 1
         self.asked[number] = Asked(due, now)
         self._write(self.speaker.ask(number))
+
+    def turn(self) -> None:
+        """End what lasts on it, and begin it anew; of most protocols there is nothing.
+
+        Raises:
+            Broken: the connection is over.
+        """
+        if self.state == "open" and isinstance(self.speaker, Turning):
+            self._write(self.speaker.turn())
 
     def read(self) -> Sequence[Answer]:
         """Take what there is; return what it answers.

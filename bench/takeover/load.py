@@ -1,9 +1,9 @@
 """The load: connections that are opened at the start and kept, and requests at a steady rate, whatever happens.
 
 ``python -m bench.takeover.load`` reads its orders as one line of JSON, prints ``open`` when every connection is open
-and has been answered once, asks until its input ends, and writes what it saw to a file. Each further line of input
-makes it ask once on every connection and print ``asked``. One process and one epoll: it takes a request every
-millisecond in its stride.
+and has been answered once, asks until its input ends, and writes what it saw to a file. A further line of input,
+``ask``, makes it ask once on every connection, ``turn`` begin anew what lasts on them; then it prints ``done``. One
+process and one epoll: it takes a request every millisecond in its stride.
 """
 
 from __future__ import annotations
@@ -178,10 +178,10 @@ class Load:
                             if due > WARM_UP_SECONDS * rate:
                                 self.late.append(time.monotonic() - began - (due - 1) / rate)
                     elif fd == self._input.fileno():
-                        if over := not self._input.readline():
+                        order = self._input.readline().strip()
+                        if over := not order:
                             break
-                        self._ask_each()
-                        print("asked", flush=True)
+                        self._obey(order)
                     else:
                         self._serve(self._by_fd[fd], mask)
         finally:
@@ -192,6 +192,22 @@ class Load:
         while self._in_flight and time.monotonic() < ended + ANSWER_SECONDS:
             self._turn(0.1)
         return began, ended, cpu
+
+    def _obey(self, order: bytes) -> None:
+        if order == b"turn":
+            for line in self.lines:
+                self._turn_over(line)
+        else:
+            self._ask_each()
+        print("done", flush=True)
+
+    def _turn_over(self, line: Line) -> None:
+        try:
+            if line.state != "closed":
+                line.turn()
+                self._arm(line)
+        except Broken as exc:
+            self._end(line, str(exc))
 
     def _ask_each(self) -> None:
         """Ask once on each connection, and wait for the answers."""

@@ -38,10 +38,17 @@ class Loading:
 
     def ask_each(self) -> None:
         """Let it ask once on each connection."""
+        self._order("ask")
+
+    def turn(self) -> None:
+        """Let it end the calls that last as long as their connection, and begin others on the same ones."""
+        self._order("turn")
+
+    def _order(self, word: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write("ask\n")
+        self.process.stdin.write(word + "\n")
         self.process.stdin.flush()
-        self._hear("asked", _MARGIN_SECONDS)
+        self._hear("done", _MARGIN_SECONDS)
 
     def stop(self) -> Run:
         """End it and return what it saw."""

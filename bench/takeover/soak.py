@@ -145,7 +145,7 @@ def soak(stage: Stage, plan: Plan, say: Callable[[str], None]) -> Soak:
     ):
         time.sleep(plan.between)
         for number in range(plan.upgrades):
-            upgrades.append(upgrade(stage, plan.command, plan.patience))
+            upgrades.append(upgrade(stage, plan.command, plan.patience, load.turn))
             begin = time.monotonic()
             time.sleep(plan.between)
             pauses.append(_Pause(begin, time.monotonic(), _serving(stage)))
@@ -154,7 +154,7 @@ def soak(stage: Stage, plan: Plan, say: Callable[[str], None]) -> Soak:
         time.sleep(2 * len(kinds) * plan.connections / plan.rate)
         run = load.stop()
         found = streams.results(MARGIN_SECONDS)
-        wrong = uncounted(stage, run, found)
+        wrong = uncounted(stage, run, found, plan.upgrades)
     return Soak(
         upgrades=tuple(upgrades),
         generations=tuple(_generations(pauses, run, watch)),
@@ -195,8 +195,8 @@ def _generations(pauses: Sequence[_Pause], run: Run, watch: Watch) -> list[Gener
     return found
 
 
-def expected(run: Run, streams: Sequence[Transferred]) -> dict[str, int]:
-    """Return what the proxy's counters must say of what its clients did."""
+def expected(run: Run, streams: Sequence[Transferred], turns: int) -> dict[str, int]:
+    """Return what the proxy must have counted; calls that last were begun anew ``turns`` times."""
     asked: Counter[str] = Counter()
     sent: Counter[int] = Counter()
     for request in run.requests:
@@ -204,6 +204,7 @@ def expected(run: Run, streams: Sequence[Transferred]) -> dict[str, int]:
             asked[run.opened[request.connection].kind] += 1
             sent[request.connection] += 1
     opened = Counter(one.kind for one in run.opened)
+    lasting = opened["grpc-stream"] * (1 + turns)
     long = Counter("l4-bulk" if one.kind == "l4" else "edge" for one in streams)
     upstreams = {
         "http": ("http1", "http2", "tls-http1", "tls-http2", "tls12-http1"),
@@ -218,14 +219,14 @@ def expected(run: Run, streams: Sequence[Transferred]) -> dict[str, int]:
     tls = sum(count for kind, count in opened.items() if KINDS[kind].tls)
     return {
         **found,
-        "cluster.grpc.upstream_rq_total": asked["grpc"] + opened["grpc-stream"],
+        "cluster.grpc.upstream_rq_total": asked["grpc"] + lasting,
         "cluster.websocket.upstream_rq_total": opened["websocket"],
         "cluster.l4.upstream_rq_total": opened["l4"],
         "cluster.bulk.statuses.ok": long["edge"],
         "cluster.bulk-raw.upstream_rq_total": long["l4-bulk"],
         "listener.edge.downstream_rq_total": sum(found.values())
         + asked["grpc"]
-        + opened["grpc-stream"]
+        + lasting
         + opened["websocket"]
         + long["edge"],
         "listener.edge.downstream_tls_handshakes": tls
@@ -240,9 +241,11 @@ def expected(run: Run, streams: Sequence[Transferred]) -> dict[str, int]:
     }
 
 
-def uncounted(stage: Stage, run: Run, streams: Sequence[Transferred]) -> dict[str, tuple[int, int]]:
+def uncounted(
+    stage: Stage, run: Run, streams: Sequence[Transferred], turns: int
+) -> dict[str, tuple[int, int]]:
     """Return the counters that are wrong, once everybody has left."""
-    right = expected(run, streams)
+    right = expected(run, streams, turns)
     if stage.setting.access_log:
         right[_LINES] = right["listener.edge.downstream_rq_total"]
     deadline = time.monotonic() + _SETTLE_SECONDS

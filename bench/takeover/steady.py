@@ -178,7 +178,7 @@ def steady(stage: Stage, kind: str, plan: Plan) -> Steady:
     kinds = [(kind, plan.connections)]
     with watching(stage.pid) as watch, loading(stage, kinds, plan.rate) as load:
         time.sleep(plan.before)
-        upgraded = upgrade(stage, plan.command, plan.patience)
+        upgraded = upgrade(stage, plan.command, plan.patience, load.turn)
         # Each connection must have had its turn since.
         time.sleep(max(plan.after, 2 * plan.connections / plan.rate))
         run = load.stop()

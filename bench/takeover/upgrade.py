@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import time
+from collections.abc import Callable
 
 import attrs
 
@@ -24,6 +25,8 @@ class Upgraded:
     began: float
     told: float
     """When the command had ended."""
+    let_go: float
+    """When what lasts on connections, and may keep an old process, had been ended."""
     gone: float | None
     """When the last old process had ended; None: it is still there."""
     old: tuple[int, ...]
@@ -42,8 +45,10 @@ class Upgraded:
         return None if self.gone is None else self.gone - self.began
 
 
-def upgrade(stage: Stage, command: str, patience: float) -> Upgraded:
-    """Run the command and wait for the old processes, at most ``patience`` seconds after it.
+def upgrade(
+    stage: Stage, command: str, patience: float, then: Callable[[], None] = lambda: None
+) -> Upgraded:
+    """Run the command, do ``then``, and wait for the old processes, at most ``patience`` seconds after that.
 
     Raises:
         Failed: the command fails.
@@ -69,10 +74,13 @@ def upgrade(stage: Stage, command: str, patience: float) -> Upgraded:
         told = time.monotonic()
         if done.returncode:
             raise Failed(f"{shlex.join(argv)} ended with {done.returncode}: {done.stdout.strip()}")
+        then()
+        let_go = time.monotonic()
         leaving.wait(patience)
         return Upgraded(
             began=began,
             told=told,
+            let_go=let_go,
             gone=leaving.gone if leaving.pids else told,
             old=tuple(leaving.pids),
             said=done.stdout.strip(),

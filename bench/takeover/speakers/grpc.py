@@ -56,8 +56,19 @@ class GrpcUnary(Http2):
 
 
 @attrs.define(eq=False)
+class _Lasting:
+    """A call under way."""
+
+    asked: deque[int] = attrs.field(factory=deque)
+    got: bytearray = attrs.field(factory=bytearray)
+    ending: bool = False
+    """We have sent all there is; its status is due."""
+    status: bytes = b""
+
+
+@attrs.define(eq=False)
 class GrpcStream:
-    """One call a connection, both ways, for as long as the connection is open."""
+    """One call a connection, both ways, that lasts until ``turn``: then another one follows it."""
 
     connection: int
     serial: bool = attrs.field(default=False, init=False)
@@ -69,29 +80,48 @@ class GrpcStream:
         init=False,
     )
     _stream_id: int = attrs.field(default=0, init=False)
-    _asked: deque[int] = attrs.field(factory=deque, init=False)
-    _unsent: deque[bytes] = attrs.field(factory=deque, init=False)
-    """Messages that the peer's window has no room for."""
-    _got: bytearray = attrs.field(factory=bytearray, init=False)
+    """Of the call that requests are asked on."""
+    _calls: dict[int, _Lasting] = attrs.field(factory=dict, init=False)
+    _unsent: deque[tuple[int, bytes]] = attrs.field(factory=deque, init=False)
+    """Messages that the peer's window has no room for, each with its stream; b"": the end of it."""
 
     def begin(self) -> bytes:
         self._wire.initiate_connection()
-        self._stream_id = self._wire.get_next_available_stream_id()
-        self._wire.send_headers(self._stream_id, head("Chat"))
+        self._open()
         return self._wire.data_to_send()
 
+    def _open(self) -> None:
+        self._stream_id = self._wire.get_next_available_stream_id()
+        self._wire.send_headers(self._stream_id, head("Chat"))
+        self._calls[self._stream_id] = _Lasting()
+
     def ask(self, number: int) -> bytes:
-        self._asked.append(number)
-        self._unsent.append(message(self.connection, number))
+        self._calls[self._stream_id].asked.append(number)
+        self._unsent.append((self._stream_id, message(self.connection, number)))
+        return self._send()
+
+    def turn(self) -> bytes:
+        """End the call, and begin another."""
+        self._calls[self._stream_id].ending = True
+        self._unsent.append((self._stream_id, b""))
+        try:
+            self._open()
+        except h2.exceptions.ProtocolError as exc:
+            raise Broken(f"no further call: {exc!r}") from exc
         return self._send()
 
     def _send(self) -> bytes:
         wire = self._wire
         try:
             while self._unsent:
-                if wire.local_flow_control_window(self._stream_id) < len(self._unsent[0]):
+                stream_id, data = self._unsent[0]
+                if not data:
+                    wire.end_stream(stream_id)
+                elif wire.local_flow_control_window(stream_id) < len(data):
                     break
-                wire.send_data(self._stream_id, self._unsent.popleft())
+                else:
+                    wire.send_data(stream_id, data)
+                self._unsent.popleft()
         except h2.exceptions.ProtocolError as exc:
             raise Broken(f"the call is over: {exc!r}") from exc
         return wire.data_to_send()
@@ -104,29 +134,37 @@ class GrpcStream:
             raise Broken(f"not HTTP/2: {exc!r}") from exc
         for event in events:
             if isinstance(event, h2.events.DataReceived):
-                wire.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-                answers += self._take(event.data)
+                if event.flow_controlled_length:
+                    wire.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                answers += self._take(self._calls[event.stream_id], event.data)
             elif isinstance(event, h2.events.ResponseReceived):
                 if dict(event.headers)[b":status"] != b"200":
                     raise Broken(f"the call was answered with {event.headers!r}")
-            elif isinstance(event, h2.events.TrailersReceived | h2.events.StreamEnded):
-                raise Broken(f"the call was ended: {getattr(event, 'headers', '')!r}")
+            elif isinstance(event, h2.events.TrailersReceived):
+                self._calls[event.stream_id].status = dict(event.headers).get(b"grpc-status", b"")
+            elif isinstance(event, h2.events.StreamEnded):
+                self._end(self._calls.pop(event.stream_id))
             elif isinstance(event, h2.events.StreamReset):
                 raise Broken(f"the call was reset, {event.error_code!r}")
             elif isinstance(event, h2.events.ConnectionTerminated):
                 raise Broken(f"GOAWAY, {event.error_code!r}")
         return answers, self._send()
 
-    def _take(self, data: bytes) -> Sequence[Answer]:
-        got, answers = self._got, []
+    def _end(self, call: _Lasting) -> None:
+        if not call.ending or call.asked or call.got or call.status != b"0":
+            owed = f"{len(call.asked)} answers owed, {len(call.got)} bytes left over"
+            raise Broken(f"the call was ended with status {call.status!r}, {owed}")
+
+    def _take(self, call: _Lasting, data: bytes) -> Sequence[Answer]:
+        got, answers = call.got, []
         got += data
         while len(got) >= PREFIX_BYTES:
             end = PREFIX_BYTES + int.from_bytes(got[1:PREFIX_BYTES])
             if len(got) < end:
                 break
-            if not self._asked:
+            if not call.asked:
                 raise Broken("a message that nobody asked for")
-            number = self._asked.popleft()
+            number = call.asked.popleft()
             answers.append(judged(number, message(self.connection, number), bytes(got[:end])))
             del got[:end]
         return answers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import attrs
 
@@ -49,6 +49,14 @@ class Speaker(Protocol):
         Raises:
             Broken: nothing more can be asked.
         """
+
+
+@runtime_checkable
+class Turning(Protocol):
+    """A speaker with something that lasts as long as the connection, unless it is told to begin it anew."""
+
+    def turn(self) -> bytes:
+        """End it and begin another; return what is to be sent for that. Raises Broken."""
 
 
 def nonce(connection: int, number: int) -> bytes:

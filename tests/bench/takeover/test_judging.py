@@ -20,7 +20,7 @@ from bench.takeover.steady import Counts, Latencies, Plan, Steady, judged
 from bench.takeover.upgrade import Upgraded
 
 PLAN = Plan(connections=2, rate=10.0, before=5.0, after=5.0, command="", patience=1.0)
-UPGRADED = Upgraded(began=5.0, told=6.0, gone=7.0, old=(10,), said="")
+UPGRADED = Upgraded(began=5.0, told=6.0, let_go=6.0, gone=7.0, old=(10,), said="")
 
 
 def _request(
@@ -201,10 +201,10 @@ def test_the_counters_of_the_proxy_follow_from_what_clients_did() -> None:
         *(_request(2, 2.0), _request(0, 2.0), _request(0, 3.0, outcome="unsent")),
         kinds=kinds,
     )
-    found = expected(run, [_transferred("tls-http1"), _transferred("l4")])
+    found = expected(run, [_transferred("tls-http1"), _transferred("l4")], 1)
     assert found["cluster.http.statuses.ok"] == 2
     assert found["cluster.bolt.statuses.ok"] == 1
-    assert found["listener.edge.downstream_rq_total"] == 5
+    assert found["listener.edge.downstream_rq_total"] == 6
     assert found["listener.edge.downstream_tls_handshakes"] == 2
     assert found["listener.l4.downstream_rx_bytes_total"] == 64 + 204
     assert found["listener.l4-bulk.downstream_cx_total"] == 1

@@ -78,6 +78,21 @@ def test_one_other_bit_is_a_mismatch(
     assert found.mismatch
 
 
+def test_a_call_that_lasts_is_begun_anew_on_its_connection() -> None:
+    speaker, serving = GrpcStream(3), GrpcServing()
+    _exchange(speaker, serving, speaker.begin())
+    data = speaker.ask(0) + speaker.turn() + speaker.ask(1)
+    assert _exchange(speaker, serving, data) == [Answer(0), Answer(1)]
+
+
+def test_a_call_that_is_ended_by_the_peer_breaks_the_connection() -> None:
+    speaker, serving = GrpcStream(3), GrpcServing()
+    back = serving.receive(speaker.begin())
+    back += serving.receive(bytes(3) + b"\0\1" + (1).to_bytes(4))  # as if the client had ended it
+    with pytest.raises(Broken, match="was ended"):
+        speaker.receive(back)
+
+
 def test_answers_that_change_places_are_mismatches() -> None:
     speaker = Echo(1)
     first, second = speaker.ask(0), speaker.ask(1)
