@@ -154,7 +154,7 @@ def soak(stage: Stage, plan: Plan, say: Callable[[str], None]) -> Soak:
         time.sleep(2 * len(kinds) * plan.connections / plan.rate)
         run = load.stop()
         found = streams.results(MARGIN_SECONDS)
-        wrong = uncounted(stage, run, found, plan.upgrades)
+        wrong = uncounted(stage, run, found, sum(one.turns for one in upgrades))
     return Soak(
         upgrades=tuple(upgrades),
         generations=tuple(_generations(pauses, run, watch)),

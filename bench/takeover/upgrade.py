@@ -15,6 +15,8 @@ from bench.takeover.stage import Stage
 
 COMMAND = "{python} -m xproxy upgrade --pid {pid}"
 """``{python}``: the interpreter; ``{pid}``: of the process that was started; ``{config}``: its file."""
+TURN_SECONDS = 2.0
+"""After the command, and between one ``then`` and the next."""
 COMMAND_SECONDS = 120.0
 
 
@@ -26,7 +28,9 @@ class Upgraded:
     told: float
     """When the command had ended."""
     let_go: float
-    """When what lasts on connections, and may keep an old process, had been ended."""
+    """When what lasts on connections, and may keep an old process, had been ended last."""
+    turns: int
+    """How often that was done."""
     gone: float | None
     """When the last old process had ended; None: it is still there."""
     old: tuple[int, ...]
@@ -48,7 +52,9 @@ class Upgraded:
 def upgrade(
     stage: Stage, command: str, patience: float, then: Callable[[], None] = lambda: None
 ) -> Upgraded:
-    """Run the command, do ``then``, and wait for the old processes, at most ``patience`` seconds after that.
+    """Run the command and wait for the old processes, at most ``patience`` seconds after it.
+
+    ``then`` is done after the command, and again as long as one of them stays: it ends what may keep them.
 
     Raises:
         Failed: the command fails.
@@ -71,16 +77,22 @@ def upgrade(
             timeout=COMMAND_SECONDS,
             check=False,
         )
-        told = time.monotonic()
+        let_go = told = time.monotonic()
         if done.returncode:
             raise Failed(f"{shlex.join(argv)} ended with {done.returncode}: {done.stdout.strip()}")
-        then()
-        let_go = time.monotonic()
-        leaving.wait(patience)
+        turns = 0
+        while True:
+            left = told + patience - time.monotonic()
+            if leaving.wait(max(0.0, min(left, TURN_SECONDS))) or left <= 0:
+                break
+            then()
+            turns += 1
+            let_go = time.monotonic()
         return Upgraded(
             began=began,
             told=told,
             let_go=let_go,
+            turns=turns,
             gone=leaving.gone if leaving.pids else told,
             old=tuple(leaving.pids),
             said=done.stdout.strip(),

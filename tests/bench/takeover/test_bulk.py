@@ -102,7 +102,7 @@ def test_who_cannot_be_reached_is_said() -> None:
 def test_a_stream_that_ended_before_the_upgrade_shows_nothing() -> None:
     def across(began: float, ended: float, error: str = "") -> Across:
         stream = Transferred(kind="l4", way="up", size=1, began=began, ended=ended, error=error)
-        upgraded = Upgraded(began=5.0, told=6.0, let_go=6.0, gone=None, old=(), said="")
+        upgraded = Upgraded(began=5.0, told=6.0, let_go=6.0, turns=0, gone=None, old=(), said="")
         return Across(kind="l4", streams=(stream,), upgrades=(upgraded,))
 
     assert across(1.0, 7.0).faults == []

@@ -20,7 +20,7 @@ from bench.takeover.steady import Counts, Latencies, Plan, Steady, judged
 from bench.takeover.upgrade import Upgraded
 
 PLAN = Plan(connections=2, rate=10.0, before=5.0, after=5.0, command="", patience=1.0)
-UPGRADED = Upgraded(began=5.0, told=6.0, let_go=6.0, gone=7.0, old=(10,), said="")
+UPGRADED = Upgraded(began=5.0, told=6.0, let_go=6.0, turns=0, gone=7.0, old=(10,), said="")
 
 
 def _request(

@@ -15,7 +15,7 @@ from tests.process.product import eventually, refusing_port
 from tests.process.upstreams import upstream
 
 KILLED = 10.0
-UPGRADED = Upgraded(began=20.0, told=21.0, let_go=21.0, gone=22.0, old=(1, 2), said="")
+UPGRADED = Upgraded(began=20.0, told=21.0, let_go=21.0, turns=0, gone=22.0, old=(1, 2), said="")
 
 
 def _killing(
