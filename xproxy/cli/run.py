@@ -17,6 +17,7 @@ from xproxy.config.findings import Finding, InvalidConfig
 from xproxy.config.load import simple
 from xproxy.config.schema import Config, FilterConfig
 from xproxy.filters.access_log import AccessLog
+from xproxy.migration.handover import HANDOVER
 from xproxy.model.errors import PluginError
 from xproxy.proxy.config_file import ConfigFile
 from xproxy.proxy.overseen import NoSupervisor, Overseen
@@ -87,7 +88,7 @@ def run(
     flight. SIGHUP reads the file again.
     """
     try:
-        overseer = Overseen.from_environment()
+        overseer = Overseen.from_environment(handover=HANDOVER)
     except NoSupervisor as exc:
         raise click.ClickException(str(exc)) from exc
     try:
