@@ -1,4 +1,4 @@
-"""Invariant: of any bytes ``restore`` makes a codec that reads anything, or raises ValueError; TLS and openings too.
+"""Invariant: of any bytes ``restore`` makes a codec that reads anything, or raises ValueError; so do TLS and moments.
 
 The first byte chooses whose state it is, and the side; the rest is the state. The built-in loop also changes states
 as what they are: lists and maps of msgpack, a leaf at a time.
@@ -17,6 +17,9 @@ from fuzz.targets import Mutator, Seed, Target
 from fuzz.targets.tls import state_of
 from xproxy.codecs.api import CodecPlugin, RestoringPlugin, SupportsSnapshot
 from xproxy.codecs.relay.plugin import PLUGIN as RELAY
+from xproxy.connection.standing import Moment, RelayedStream
+from xproxy.connection.wire import Parts
+from xproxy.migration.packing import pack, read
 from xproxy.model.limits import DEFAULT_LIMITS
 from xproxy.model.traits import Role
 from xproxy.proxy.opening_moment import OpeningMoment
@@ -55,7 +58,7 @@ def target(registry: Registry) -> Target:
     plugins = [registry.codec(name) for name in registry.names("xproxy.codecs")]
     restoring = [plugin for plugin in (*plugins, RELAY) if isinstance(plugin, RestoringPlugin)]
     checks: list[Check] = [_codec(plugin) for plugin in restoring]
-    checks += [_only_value_error(check_tls), _only_value_error(_header)]
+    checks += [_only_value_error(check_tls), _only_value_error(_header), _only_value_error(_moment)]
 
     def check(data: bytes) -> None:
         if data:
@@ -68,10 +71,14 @@ def target(registry: Registry) -> Target:
                 Seed(f"{number}-{at}", bytes((number,)) + state)
                 for at, state in enumerate(_states(plugin))
             ]
-        tls, opening = len(checks) - 2, len(checks) - 1
+        tls, opening, moment = range(len(checks) - 3, len(checks))
         found += [Seed(f"tls-{n}", bytes((tls,)) + dump(state_of(n))) for n in range(4)]
         headers = (b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", V2_SIGNATURE + b"\x20\0\0\0")
         found += [Seed(f"opening-{h[:5]!r}", bytes((opening,)) + h) for h in headers]
+        found += [
+            Seed(f"moment-{n}", bytes((moment,)) + pack(value)[0])
+            for n, value in enumerate(_MOMENTS)
+        ]
         return found
 
     return Target(name="states", check=check, seeds=seeds, mutate=_mutate)
@@ -95,6 +102,24 @@ def _only_value_error(restore: Callable[[bytes], object]) -> Check:
 
 def _header(data: bytes) -> None:
     OpeningMoment(header=data).check()
+
+
+_MOMENTS: Final = (
+    Moment(
+        parts=Parts(codec=b"state", stream=b"session", unsent=b"rest"),
+        half=True,
+        left=1.5,
+        last_id=7,
+        relayed=(RelayedStream(id=3, complete=True, begun=False),),
+    ),
+    OpeningMoment(prefix=b"GE", header=b"PROXY UNKNOWN\r\n", left=2.5, patience=0.5, waited=1.0),
+)
+
+
+def _moment(data: bytes) -> None:
+    found = read(data, missing=True)
+    if isinstance(found, OpeningMoment):
+        found.check()
 
 
 def _states(plugin: CodecPlugin) -> list[bytes]:
