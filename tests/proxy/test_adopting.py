@@ -8,10 +8,20 @@ import attrs
 import pytest
 
 from tests.live import GET, Live, eventually, registry, running, upstream, web
-from xproxy.connection.standing import Moment
+from xproxy.connection.standing import Moment, Standing
 from xproxy.connection.wire import Parts
-from xproxy.proxy.adopting import Codecs, Described, Full, adopt, aged, describe
+from xproxy.proxy.adopting import (
+    Accepted,
+    Codecs,
+    Described,
+    Full,
+    adopt,
+    adopt_opening,
+    aged,
+    describe,
+)
 from xproxy.proxy.connection import Connection
+from xproxy.proxy.opening_moment import OpeningMoment
 
 PARTS = Parts(codec=b"", stream=b"", unsent=b"")
 
@@ -48,6 +58,34 @@ async def test_one_whose_protocol_is_not_known_cannot_be_described() -> None:
         [connection] = active.connections.values()
         with pytest.raises(ValueError, match="not known yet"):
             describe(connection, active, Codecs(live.registry))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"claims": True}, {"header": b"PROXY"}, {"stream": b"\x90"}],
+    ids=lambda w: next(iter(w)),
+)
+async def test_an_opening_that_cannot_go_on_leaves_nothing_behind(wrong: dict[str, object]) -> None:
+    async with running(web(1)) as live:
+        client = await live.client()
+        await client.send(GET[:1])
+        active = live.runtime.listeners["edge"]
+        await eventually(lambda: bool(active.connections), "accepted")
+        [connection] = active.connections.values()
+        opening = connection.opening
+        assert opening is not None
+        await eventually(lambda: opening.standing is Standing.IDLE, "it waits")
+        moment = opening.freeze()
+        opening.thaw()
+        assert isinstance(moment, OpeningMoment)
+        assert moment.sock is not None
+        sock = moment.sock.dup()
+        found = Accepted(id=7, age=1.0, listener="edge", address=active.address)
+        changed = attrs.evolve(moment, **wrong)  # type: ignore[arg-type]  # what is wrong is of its kind
+        with pytest.raises(ValueError, match=r"PROXY|tls"):
+            adopt_opening(active, found, changed, sock)
+        assert sock.fileno() == -1
+        assert len(active.connections) == 1
 
 
 @pytest.mark.parametrize("wrong", ["chain", "codec", "options", "state", "tls"])

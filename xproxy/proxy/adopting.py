@@ -284,6 +284,10 @@ def adopt_opening(
     sock.setblocking(False)
     try:
         moment.check()
+        if moment.claims is not (active.config.proxy_protocol is not False):
+            raise ValueError(
+                "it was accepted with PROXY headers, or without, and that is not so here"
+            )
     except ValueError:
         sock.close()
         raise

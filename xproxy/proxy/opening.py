@@ -94,6 +94,7 @@ class Opening(OpeningReader):
         plan = self.plan
         if plan.config.proxy_protocol is False and plan.detector is None and plan.tls is None:
             return Opened(plan.opaque, b"", self.chains.main)
+        self._claims = plan.config.proxy_protocol is not False
         if self.chains.main.draining:
             self.connection.drain(plan.config.timeouts.linger)
         share = self.connection.share
@@ -142,8 +143,11 @@ class Opening(OpeningReader):
         outcome: Detection | None = None
         with self._step(config.timeouts.detect) as scope:
             try:
-                claims = config.proxy_protocol is not False and self.header is None
-                if claims and not await self._read_header(plan.believed):
+                if (
+                    self._claims
+                    and self.header is None
+                    and not await self._read_header(plan.believed)
+                ):
                     self.chains.main.stats.downstream_cx_ended_early += 1
                     return None  # a probe: it came and went without a word
             except ProxyHeaderError as exc:

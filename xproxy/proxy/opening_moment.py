@@ -23,6 +23,8 @@ class OpeningMoment:
     """What was read and not made sense of: inside TLS, if that is ended."""
     header: bytes = b""
     """The PROXY header as it came; empty: none did."""
+    claims: bool = False
+    """Whoever accepted it expects one: what has come may be a part of it, or nothing of it."""
     stream: bytes = b""
     """What is kept of TLS, its facts included; empty: it is not ended here, or not yet."""
     left: float = math.inf

@@ -31,6 +31,8 @@ class OpeningReader:
     """Read, and not yet made sense of."""
     _claim: bytes = attrs.field(default=b"", init=False)
     """The PROXY header as it came."""
+    _claims: bool = attrs.field(default=False, init=False)
+    """One is expected."""
     _ended: bool = attrs.field(default=False, init=False)
     """No more will come."""
     _since: float = attrs.field(default=0.0, init=False)
@@ -135,6 +137,7 @@ class OpeningReader:
         return OpeningMoment(
             prefix=self._prefix,
             header=self._claim,
+            claims=self._claims,
             stream=state,
             left=self._lefts[0],
             patience=patience,
