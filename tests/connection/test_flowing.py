@@ -27,6 +27,7 @@ END = UpstreamEnd(
     cluster="web",
     endpoint="127.0.0.1:1",
     protocol="http1",
+    settings=b"digest",
     bound=False,
 )
 EXCHANGE = FlowingExchange(
@@ -60,6 +61,7 @@ EXCHANGE = FlowingExchange(
         (EXCHANGE, {"attempts": (1,)}),
         (EXCHANGE, {"metadata": (("x.y", object()),)}),
         (EXCHANGE, {"metadata": (("x.y",),)}),
+        (EXCHANGE, {"metadata": tuple((str(n), n) for n in range(257))}),
         (EXCHANGE, {"up": None}),
         (EXCHANGE, {"leases": (None,)}),
         (EXCHANGE.asked, {"fields": (("a",),)}),

@@ -9,10 +9,11 @@ import pytest
 
 from tests.live import GET, Live, eventually, http_response, running, upstream, web
 from xproxy.connection.standing import Standing
-from xproxy.migration.movable import MovableDownstream, MovableUpstream, settings_of
+from xproxy.migration.movable import MovableDownstream, MovableUpstream
 from xproxy.migration.packing import Downstream, Upstream, unpack
 from xproxy.proxy.adopting import Codecs
 from xproxy.testing import END, Party, play
+from xproxy.upstream.moving import settings_of
 
 HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")
 OK = http_response(b"ok")

@@ -231,6 +231,7 @@ async def test_what_cannot_go_on_there_goes_on_here(kind: str) -> None:
             other.replace("web", "elsewhere"),
             other.replace(f"127.0.0.1:{up.port}", f"127.0.0.1:{up.port + 1}"),
         ]
+        lacks.append(other.replace('"]}', '"], proxy_protocol: v1}'))
         if kind == "raw":
             lacks.append(other)
         for config in lacks:
@@ -238,7 +239,7 @@ async def test_what_cannot_go_on_there_goes_on_here(kind: str) -> None:
             driver = await flowing(old)
             moment = driver.freeze()
             sockets = len(new.runtime.poller)
-            with pytest.raises(ValueError, match=r"there is no|has no endpoint"):
+            with pytest.raises(ValueError, match=r"there is no|has no endpoint|has other settings"):
                 receive(new, moment, driver.facts)
             assert len(new.runtime.poller) == sockets
             driver.thaw()

@@ -15,6 +15,7 @@ from attrs.validators import deep_iterable, ge, in_, instance_of, optional
 from xproxy.connection.phase import Phase
 from xproxy.connection.wire import Parts
 from xproxy.model.message import Fields, Target
+from xproxy.model.metadata import Metadata
 from xproxy.model.status import Status
 from xproxy.stream.links import Note, Plain
 
@@ -29,8 +30,8 @@ _PHASES: Final = tuple(
 )
 """In which both ends of a flowing exchange can be."""
 LEASE: Final = "(lease)"
-"""What an upstream connection's lease has in place of a filter's name. It says: cluster, endpoint, protocol, whether
-it is bound to the client, and what sets it apart in its pool."""
+"""What an upstream connection's lease has in place of a filter's name. It says: cluster, endpoint, protocol,
+settings, whether it is bound to the client, and what sets it apart in its pool."""
 _PLAIN: Final = (bytes, str, int, float, bool, type(None))
 
 
@@ -45,9 +46,13 @@ def _fields(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
 
 def _pairs(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
     # Any: likewise
-    if type(value) is not tuple or not all(
-        type(pair) is tuple and len(pair) == 2 and type(pair[0]) is str and is_plain(pair[1])
-        for pair in value
+    if (
+        type(value) is not tuple
+        or len(value) > Metadata.LIMIT
+        or not all(
+            type(pair) is tuple and len(pair) == 2 and type(pair[0]) is str and is_plain(pair[1])
+            for pair in value
+        )
     ):
         raise ValueError(f"{attribute.name} are no pairs of plain values")
 
@@ -152,6 +157,8 @@ class UpstreamEnd:
     endpoint: str = attrs.field(validator=_text)
     protocol: str = attrs.field(validator=_text)
     """Its codec's name."""
+    settings: bytes = attrs.field(validator=_octets)
+    """A digest of what its cluster says about connections: where it is another one, it is not taken."""
     bound: bool = attrs.field(validator=_flag)
     """It is one client's, and no other request goes there."""
     kind: str | None = attrs.field(default=None, validator=optional(_text))

@@ -38,7 +38,7 @@ from xproxy.migration.messages import (
     pack,
     unpack,
 )
-from xproxy.migration.movable import Movable, MovableDownstream, MovableUpstream, settings_of
+from xproxy.migration.movable import Movable, MovableDownstream, MovableUpstream
 from xproxy.migration.tally import Tally
 from xproxy.migration.undumpable import undumpable
 from xproxy.observe.takeover import Stage, TakeoverStatus
@@ -46,6 +46,7 @@ from xproxy.proxy.adopting import Codecs
 from xproxy.proxy.connection import SupportsSeek
 from xproxy.proxy.runtime import Runtime
 from xproxy.transport.channel import Channel, NotSent, Received, Unheard
+from xproxy.upstream.moving import settings_of
 
 _logger = logging.getLogger(__name__)
 

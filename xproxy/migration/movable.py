@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from collections.abc import Mapping
 from typing import Protocol
 
 import attrs
 
-from xproxy.config.schema import ClusterConfig
 from xproxy.connection.bindings import Bindings
 from xproxy.connection.standing import Standing
 from xproxy.migration.packing import Downstream, Undetected, Upstream, pack
@@ -213,9 +211,3 @@ class MovableUpstream:
 
     def keep(self) -> None:
         """See Movable: its cluster closes it in its time."""
-
-
-def settings_of(config: ClusterConfig) -> bytes:
-    """Return a digest of what a cluster's connections go by: those of another one are not to be taken."""
-    said = (config.codec, config.tls, config.proxy_protocol, config.limits)
-    return hashlib.sha256(repr(said).encode()).digest()[:16]

@@ -30,7 +30,6 @@ from xproxy.migration.messages import (
     pack,
     unpack,
 )
-from xproxy.migration.movable import settings_of
 from xproxy.migration.packing import Downstream, Undetected, Upstream
 from xproxy.migration.packing import unpack as unpack_state
 from xproxy.migration.rehearsing import rehearse
@@ -59,6 +58,7 @@ from xproxy.transport.listener import address_of
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.tls.stream import resume as resume_tls
 from xproxy.upstream.cluster import Cluster
+from xproxy.upstream.moving import settings_of
 
 _logger = logging.getLogger(__name__)
 

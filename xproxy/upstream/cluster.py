@@ -49,7 +49,7 @@ from xproxy.upstream.choice import Choice
 from xproxy.upstream.connector import Connector, Dialer
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.membership import Membership
-from xproxy.upstream.moving import Given, Handed
+from xproxy.upstream.moving import Given, Handed, settings_of
 from xproxy.upstream.origination import Origination
 from xproxy.upstream.outcome import OutcomeBody, end_unseen
 from xproxy.upstream.past import past
@@ -281,6 +281,8 @@ class Cluster:
         endpoint = next((one for one in self.endpoints if one.address == address), None)
         if endpoint is None:
             raise ValueError(f"cluster {self.name} has no endpoint {address}")
+        if end.settings != settings_of(self.config):
+            raise ValueError(f"cluster {self.name} has other settings")
         if not flowing.attempts:
             raise ValueError("an exchange without an attempt")
         before, current = flowing.attempts[:-1], flowing.attempts[-1]

@@ -27,7 +27,7 @@ from xproxy.transport.timers import Timers
 from xproxy.upstream.agreement import Agreement
 from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.endpoint import Endpoint
-from xproxy.upstream.moving import Given, Handed
+from xproxy.upstream.moving import Given, Handed, settings_of
 from xproxy.upstream.origination import Origination
 from xproxy.upstream.stats import ClusterStats
 from xproxy.upstream.ticker import Ticked, Ticker
@@ -129,6 +129,11 @@ class Dialer:
         if not keepalive.interval:
             return None
         return keepalive.interval, keepalive.timeout, keepalive.max_misses
+
+    @property
+    def settings(self) -> bytes:
+        """A digest of what the cluster says about its connections."""
+        return settings_of(self.config)
 
     @property
     def _needs_alpn(self) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Hashable
 from typing import Protocol, runtime_checkable
 
 import attrs
 
+from xproxy.config.schema import ClusterConfig
 from xproxy.connection.standing import Moment
 from xproxy.upstream.endpoint import Endpoint
 
@@ -52,3 +54,9 @@ class Given:
     """The other process does not want it: put it back."""
     leave: Callable[[], None]
     """The other process has it: close our copy."""
+
+
+def settings_of(config: ClusterConfig) -> bytes:
+    """Return a digest of what a cluster's connections go by: those of another one are not to be taken."""
+    said = (config.codec, config.tls, config.proxy_protocol, config.limits)
+    return hashlib.sha256(repr(said).encode()).digest()[:16]

@@ -256,7 +256,8 @@ class SerialConnector:
 
     def lane(self, endpoint: Endpoint, pool: SerialPool) -> tuple[Plain, ...]:
         """Return what leads another process to the same pool. Raises Stays."""
-        lane = (self._dialer.name, str(endpoint.address), self.plugin.name, False)
+        dialer = self._dialer
+        lane = (dialer.name, str(endpoint.address), self.plugin.name, dialer.settings, False)
         if self._pool_of is None:
             return (*lane, None)
         kind = next(k for k, pools in self._of_kind.items() if pools.get(endpoint) is pool)
@@ -511,8 +512,8 @@ class _Bound:
     def note(self) -> tuple[object | None, Note | None]:
         """See SupportsNote: the cluster makes it anew."""
         dialer = self.dialer
-        lane = (dialer.name, str(self.endpoint.address), dialer.plugin.name, True, None)
-        return self.connection, Note(LEASE, lane)
+        place = (dialer.name, str(self.endpoint.address), dialer.plugin.name)
+        return self.connection, Note(LEASE, (*place, dialer.settings, True, None))
 
     def depart(self) -> None:
         """See SupportsNote."""

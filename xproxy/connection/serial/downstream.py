@@ -533,6 +533,8 @@ class SerialDownstream(SerialFlowing):
         finally:
             if self._untold:
                 self._left(request)
+            if self._held:
+                self._let_go()
             stats.downstream_rq_active -= 1
             service.streams -= 1
             if service.drained is not None and not service.streams:

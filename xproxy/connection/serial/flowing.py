@@ -216,6 +216,7 @@ class SerialFlowing(SerialWriting, Bindings):
         """
         self.wire.phase = Phase(told.up.phase)
         self.wire.inbox.extend(frames_of(told.up.inbox, 1))
+        self.wire.count(told.up)
         body: Body = BytesBody()
         if told.up.flows:
             self._tunnel = TunnelBody(self, told.up.first) if told.tunnel else None

@@ -203,9 +203,10 @@ class SerialUpstream:
                 str() as cluster,
                 str() as endpoint,
                 str() as protocol,
+                bytes() as settings,
                 bool() as bound,
-                kind,
-            ) if kind is None or isinstance(kind, str):
+                (str() | None) as kind,
+            ):
                 parts = self.wire.export()
                 if self._write_error is not None:
                     parts = attrs.evolve(parts, unsent=b"")  # the peer takes nothing any more
@@ -215,6 +216,7 @@ class SerialUpstream:
                     cluster=cluster,
                     endpoint=endpoint,
                     protocol=protocol,
+                    settings=settings,
                     bound=bound,
                     kind=kind,
                     requests=self.requests,
@@ -231,6 +233,7 @@ class SerialUpstream:
         wire.rest = memoryview(end.parts.unsent)
         wire.inbox.extend(frames_of(down.inbox, end.stream_id))
         wire.share = share
+        wire.count(down)
         self.oneway = end.oneway
         self._stream_id = end.stream_id
         self._uploading = end.uploading

@@ -13,6 +13,7 @@ from typing import Final
 import trio
 
 from xproxy.codecs.api import Codec
+from xproxy.connection.flowing import Half
 from xproxy.connection.phase import INPUT_OVER, Event, Phase
 from xproxy.connection.service import DownstreamStats
 from xproxy.connection.wire import Wire, WriteStalled
@@ -97,6 +98,12 @@ class SerialWire(Wire):
         self._half = unfinished
         before, self.counted = self.counted, count
         share.change(before, count)
+
+    def count(self, half: Half) -> None:
+        """Count what another process had read of a body, and had not passed on."""
+        count = len(half.first) + sum(len(piece.data) for piece in half.inbox)
+        if count >= COUNTED:
+            self.held(count)
 
     def let_go(self) -> None:
         """Nothing that was read is held any more. Idempotent."""
