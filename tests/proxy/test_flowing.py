@@ -373,6 +373,33 @@ async def test_who_asks_is_told_when_it_flows_and_has_it_at_once() -> None:
             await live.settled()
 
 
+async def test_who_asks_may_find_that_it_is_not_wanted() -> None:
+    async with two(WEB) as (old, _, up):
+        client = await old.client()
+        await client.send(GET)
+        server = Party("upstream", await up.accept())
+        await server.expect(HEAD)
+        driver = driver_of(old)
+        frozen = 0
+
+        def found() -> bool:
+            nonlocal frozen
+            if driver.standing is not Standing.FLOWING or frozen:
+                return False
+            driver.freeze()
+            frozen += 1
+            return True
+
+        driver.seek(found)
+        await play(server >> BEGUN + b"some", client << HEAD, client << NOTHING)
+        assert frozen == 1
+        driver.thaw()
+        await play(client << b"some", server >> b" more", client << b" more")
+        await eventually(lambda: driver.standing is Standing.IDLE, "it is over")
+        await hang_up(client)
+        await old.settled()
+
+
 async def test_full_sockets_lose_nothing() -> None:
     piece = bytes(range(256)) * 256
     async with two(L4, timeouts="{write: 60s}") as (old, new, up):

@@ -18,7 +18,7 @@ from xproxy.proxy.opening_moment import OpeningMoment
 from xproxy.stream.exchange import Closable
 from xproxy.transport.tls.alerts import TlsError
 from xproxy.upstream.cluster import Cluster
-from xproxy.upstream.moving import Given, SupportsGive
+from xproxy.upstream.moving import Given, SupportsGive, settings_of
 
 
 class Movable(Protocol):
