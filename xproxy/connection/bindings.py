@@ -21,11 +21,6 @@ class Bindings:
         """See Downstream."""
         return self._bindings.get(key) if self._bindings is not None else None
 
-    @property
-    def binds(self) -> bool:
-        """Whether anything is bound to this connection."""
-        return bool(self._bindings)
-
     def all_bound(self) -> list[tuple[object, Closable]]:
         """Return all that is bound to this connection, with its keys."""
         return list((self._bindings or {}).items())
