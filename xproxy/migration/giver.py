@@ -112,6 +112,8 @@ async def give(
     It may be called again with another channel, also while it tails: then what is left goes there (a process that is
     newer yet), and the first call returns. One that has given before accepts nobody, however that ends.
 
+    Where its listening sockets come from must say, by ``release``, whether another process has them, too.
+
     ``rehearsal``: nothing moves; the other side only tries whether it could go on with what would be offered.
     """
     if not rehearsal and runtime.step_aside is not None:
@@ -238,7 +240,7 @@ class _Giver:
             self._changed = trio.Event()
             with trio.move_on_after(_LOOK_AGAIN):
                 await self._changed.wait()
-        self._runtime.hand_on()
+        self._runtime.stop()  # whoever has the sockets serves what waits in their queues
         return attrs.evolve(outcome, gone=True)
 
     async def _settle(self) -> None:
@@ -271,7 +273,7 @@ class _Giver:
             self._counts.lost()  # the other process ends what it has taken, and itself
         gone = state == "gone"
         if gone:
-            self._runtime.hand_on()
+            self._runtime.stop()  # whoever has the sockets serves what waits in their queues
         return Outcome(gone=gone, why=why, tally=self._tally)
 
     # ---- what the machine wants

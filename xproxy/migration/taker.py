@@ -149,7 +149,7 @@ class _Taker:
         _logger.info("takeover: %s%s; %s", state, why, self._tally)
         if not over.serve and not self._more:
             self._runtime.hold()
-            self._runtime.hand_on()
+            self._runtime.stop()  # whoever has the sockets serves what waits in their queues
         return Outcome(serve=over.serve, why=over.why, tally=self._tally)
 
     async def _hear(self) -> None:

@@ -158,12 +158,6 @@ class Runtime:
         for listener in self.listeners.values():
             listener.resume()
 
-    def hand_on(self) -> None:
-        """Drain and end, as another process has the listening sockets, and serves what waits in their queues."""
-        for listener in (*self.listeners.values(), *self._ending):
-            listener.handed_on = True
-        self.stop()
-
     @property
     def every_listener(self) -> tuple[ActiveListener, ...]:
         """Also those that have stopped, and whose last connections have not ended."""
