@@ -67,9 +67,7 @@ def control(folder: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_upgrades_under_load_refuse_nobody_and_fail_no_request(
-    workers: int, web: int, tmp_path: Path
-) -> None:
+def test_upgrades_under_load_keep_every_connection(workers: int, web: int, tmp_path: Path) -> None:
     with product(config(web, workers), tmp_path, *control(tmp_path)) as proxy:
         before = workers_of(proxy.process.pid)
         with load(proxy.port, 8) as clients:
@@ -163,5 +161,5 @@ def test_sigusr2_upgrades_in_place(web: int, tmp_path: Path) -> None:
         eventually(lambda: before not in workers_of(proxy.process.pid), "the old one has ended")
         clients.wait(50)
         clients.stop()
-        assert not clients.failed, clients.outcomes
+        assert set(clients.outcomes) == {"ok"}, clients.outcomes
         assert proxy.end() == 0

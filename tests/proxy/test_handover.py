@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import attrs
 import trio
 
-from xproxy.proxy.handover import Handover, give, take
+from xproxy.proxy.handover import Handover, give, rehearse, take
 from xproxy.supervisor.messages import pair
 
 PATIENCE = 30.0
@@ -73,8 +73,17 @@ async def test_an_old_one_that_dies_is_followed_all_the_same() -> None:
     assert [one["step"] for one in new.reports] == ["accepting"]
 
 
+async def test_a_rehearsal_moves_nothing() -> None:
+    old = Played()
+    ours, theirs = pair()
+    with theirs:
+        await rehearse(old, ours, old.reports.append)
+    assert (old.told, old.reports) == ([], [{"step": "rehearsed"}])
+
+
 def test_what_takes_their_place() -> None:
     async def other(_runtime: object, _sock: socket.socket, _report: object) -> None: ...
 
     assert Handover().give is give
+    assert Handover().rehearse is rehearse
     assert Handover(give=other).take is take

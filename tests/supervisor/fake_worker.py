@@ -101,7 +101,12 @@ class FakeWorker:
             elif message["kind"] == "start" and message.get("announce"):
                 print("ready", flush=True)
             elif message["kind"] == "give":
-                self.give(self.sockets.pop())
+                channel = self.sockets.pop()
+                if message.get("check"):
+                    channel.close()
+                    self.report("rehearsed")
+                else:
+                    self.give(channel)
             elif message["kind"] == "reload":
                 messages.send(self.sock, {"kind": "reloaded"})
             elif message["kind"] == "cut" or (

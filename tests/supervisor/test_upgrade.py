@@ -33,8 +33,8 @@ class Played:
         found = self.olds.get(index)
         return found if found is not None and found.phase is Phase.SERVING else None
 
-    def give(self, old: Worker, new: Worker) -> None:
-        self.did.append(f"give {old.index}→{new.index}")
+    def give(self, old: Worker, new: Worker, *, check: bool) -> None:
+        self.did.append(f"{'try' if check else 'give'} {old.index}→{new.index}")
 
     def serve(self, new: Worker) -> None:
         self.did.append(f"serve {new.index}")
@@ -119,11 +119,36 @@ def test_the_old_ones_word_may_be_heard_first() -> None:
     assert acts.result == (0, "")
 
 
-def test_a_check_ends_the_new_one_when_it_could_serve() -> None:
+@pytest.mark.parametrize(("why", "code"), [("", 0), ("h2: other bytes", 1)])
+def test_a_check_tries_and_ends_the_new_one(why: str, code: int) -> None:
     acts, upgrade = begun(check=True)
     upgrade.prepared(new_of(upgrade))
-    assert acts.did == ["start 0", "kill 0"]
+    upgrade.reported(acts.olds[0], "given", "")
+    upgrade.reported(new_of(upgrade), "rehearsed", "")
+    assert "kill 0" not in acts.did
+    upgrade.reported(acts.olds[0], "rehearsed", why)
+    assert acts.did == ["start 0", "try 0→0", "kill 0"]
+    assert acts.result == (code, why)
+    assert acts.olds[0].phase is Phase.SERVING
+
+
+def test_a_new_one_that_has_tried_may_end_before_the_old_one_has_said_it() -> None:
+    acts, upgrade = begun(check=True)
+    new = new_of(upgrade)
+    upgrade.prepared(new)
+    assert upgrade.ended(new, 0, "")
+    assert acts.result is None
+    upgrade.reported(acts.olds[0], "rehearsed", "")
     assert acts.result == (0, "")
+
+
+def test_an_old_one_that_dies_while_it_tries_is_started_again() -> None:
+    acts, upgrade = begun(check=True)
+    upgrade.prepared(new_of(upgrade))
+    assert not upgrade.ended(acts.olds[0], 137, "")
+    assert acts.did[-1] == "kill 0"
+    assert acts.result is not None
+    assert acts.result[0] == 1
 
 
 def test_what_cannot_be_started() -> None:

@@ -11,10 +11,12 @@ from xproxy.proxy.handover import Handover, Report
 from xproxy.proxy.runtime import Runtime
 
 
-async def _give(
-    runtime: Runtime, sock: socket.socket, report: Report, *, rehearsal: bool = False
-) -> None:
-    await give(runtime, sock, report, pace=pace_of(runtime), rehearsal=rehearsal)
+async def _give(runtime: Runtime, sock: socket.socket, report: Report) -> None:
+    await give(runtime, sock, report, pace=pace_of(runtime))
+
+
+async def _rehearse(runtime: Runtime, sock: socket.socket, report: Report) -> None:
+    await give(runtime, sock, report, pace=pace_of(runtime), rehearsal=True)
 
 
 async def _take(runtime: Runtime, sock: socket.socket, report: Report) -> None:
@@ -29,4 +31,4 @@ def pace_of(runtime: Runtime) -> Pace:
     return Pace(patience=config.patience, canary=config.canary)
 
 
-HANDOVER: Final = Handover(give=_give, take=_take)
+HANDOVER: Final = Handover(give=_give, take=_take, rehearse=_rehearse)

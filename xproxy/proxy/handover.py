@@ -18,7 +18,7 @@ Report: TypeAlias = Callable[[Mapping[str, object]], None]
 
 Each has a ``step``. Of these the supervisor makes something: ``accepting`` (the new one does; from here on a failure
 of it does not bring the old one back), ``given`` (the old one has nothing left that could go; beside it what is to be
-shown), ``withdrawn`` (the old one accepts and serves as before; ``why`` says the reason).
+shown), ``withdrawn`` (the old one accepts and serves as before; ``why`` says the reason), ``rehearsed``.
 """
 
 
@@ -82,6 +82,13 @@ async def take(runtime: Runs, sock: socket.socket, report: Report) -> None:
                 return  # it died in this very moment; we accept all the same
 
 
+async def rehearse(_runtime: Runs, sock: socket.socket, report: Report) -> None:
+    """Try whether the other side could take what there is: here there is nothing that moves."""
+    sock.close()
+    report({"step": "rehearsed"})
+    await trio.lowlevel.checkpoint()
+
+
 @attrs.frozen
 class Handover:
     """How a process hands over to another, and takes over from one."""
@@ -90,3 +97,5 @@ class Handover:
     """See ``give``: called with the runtime, one end of a SEQPACKET socketpair, and where to report."""
     take: Callable[..., Awaitable[None]] = take
     """See ``take``: called likewise, when ``runtime`` could accept (``Runtime.hold``). Calls ``accept`` in time."""
+    rehearse: Callable[..., Awaitable[None]] = rehearse
+    """Called like ``give``; nothing moves. Reports ``rehearsed``, with ``why`` where it would fail."""

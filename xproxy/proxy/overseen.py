@@ -330,7 +330,7 @@ class Overseen:
                 question.answered.set()
                 return
         elif kind == "give" and found:
-            self._begin_to_give(_socket_of(found.pop(0)))
+            self._begin_to_give(_socket_of(found.pop(0)), rehearsal=flag(message, "check"))
         elif kind == "start":
             self._announce = flag(message, "announce")
             self._start.set()
@@ -357,15 +357,19 @@ class Overseen:
 
     # ---- handing over
 
-    def _begin_to_give(self, channel: socket.socket) -> None:
+    def _begin_to_give(self, channel: socket.socket, *, rehearsal: bool) -> None:
         if self._nursery is None or self._runtime is None:
             channel.close()
             return
-        self._nursery.start_soon(self._give, self._runtime, channel)
+        side = self._rehearse if rehearsal else self._give
+        self._nursery.start_soon(side, self._runtime, channel)
 
     async def _give(self, runtime: Runs, channel: socket.socket) -> None:
         self._gives = True
         await self._handover.give(runtime, channel, self.report)
+
+    async def _rehearse(self, runtime: Runs, channel: socket.socket) -> None:
+        await self._handover.rehearse(runtime, channel, self.report)
 
     async def _take(self, runtime: Runs, channel: socket.socket) -> None:
         await self._handover.take(runtime, channel, self.report)

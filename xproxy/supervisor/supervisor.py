@@ -259,6 +259,7 @@ class Supervisor:
             self.tidy()
         elif worker.phase is Phase.LEAVING:
             self.workers.log.info(f"{worker} has ended")
+            self.tidy()
         elif not self.workers.has_begun:
             self._never_began(code)
         else:

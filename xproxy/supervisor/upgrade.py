@@ -27,8 +27,8 @@ class Acts(Protocol):
         """Return the worker of an older generation that accepts, if there is one."""
         ...
 
-    def give(self, old: Worker, new: Worker) -> None:
-        """Let the old one hand over to the new one."""
+    def give(self, old: Worker, new: Worker, *, check: bool) -> None:
+        """Let the old one hand over to the new one; ``check``: only let them try."""
         ...
 
     def serve(self, new: Worker) -> None:
@@ -91,22 +91,26 @@ class Upgrade:
         if worker is not self.new or self.stage is not Stage.STARTING:
             return
         self.count = worker.count
-        if self._check:
+        self._old = self._acts.old(self._index)
+        if self._check and self._old is None:
             self._acts.kill(worker)
             self._end(0, "")
             return
-        self._old = self._acts.old(self._index)
         self._acts.tell({"step": "prepared", "worker": self._index})
         self.stage = Stage.GIVING
         if self._old is None:
             self._acts.serve(worker)
             self._done()
         else:
-            self._acts.give(self._old, worker)
+            self._acts.give(self._old, worker, check=self._check)
 
     def reported(self, worker: Worker, step: str, why: str) -> None:
         """A worker says how it goes."""
-        if worker is self.new and step == "accepting" and self.stage is Stage.GIVING:
+        if self._check:
+            # Whatever else is said of a rehearsal, nobody accepts and nothing is given.
+            if worker is self._old and step in ("rehearsed", "withdrawn"):
+                self._tried(why)
+        elif worker is self.new and step == "accepting" and self.stage is Stage.GIVING:
             self.stage = Stage.MOVING
             if self._old is not None:
                 self._acts.follow(self._old, worker)
@@ -121,8 +125,16 @@ class Upgrade:
         elif worker is self._old and step == "withdrawn":
             self._give_up(f"worker {self._index} goes on as before: {why}", 1)
 
+    def _tried(self, why: str) -> None:
+        if self.new is not None:
+            self._acts.kill(self.new)
+        self._end(1 if why else 0, why)
+
     def ended(self, worker: Worker, code: int, why: str) -> bool:
         """A worker has ended. Says whether that was seen to here; else it is to be started again, or was to end."""
+        if worker is self.new and self._check and self.stage is Stage.GIVING and not code:
+            self.new = None  # it has tried; what came of it the old one says
+            return True
         if worker is self.new and self.stage in (Stage.STARTING, Stage.GIVING):
             why = why or f"the new worker has ended with exit code {code} before it accepted"
             self.new = None
@@ -131,6 +143,9 @@ class Upgrade:
         if worker is self._old:
             # Its successor notices, and accepts.
             self._old = None
+            if self._check:
+                self._give_up("the worker to try it with has ended", 1)
+                return False
             if self.stage is Stage.MOVING:
                 self._done()
             return True

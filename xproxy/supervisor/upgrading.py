@@ -246,7 +246,7 @@ class Upgrading:
             if worker.generation < self._upgrade.generation and worker.index == index
         ]
 
-    def give(self, old: Worker, new: Worker) -> None:
+    def give(self, old: Worker, new: Worker, *, check: bool) -> None:
         """See Acts."""
         channel = self._channels.pop(new.id, None)
         link = self._workers.links.get(old.id)
@@ -254,7 +254,7 @@ class Upgrading:
             return
         with channel:  # where the old one has just ended, the new one notices by its end
             if link is not None:
-                link.say({"kind": "give"}, [channel.fileno()])
+                link.say({"kind": "give", "check": check}, [channel.fileno()])
 
     def serve(self, new: Worker) -> None:
         """See Acts."""
