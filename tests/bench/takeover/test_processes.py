@@ -48,7 +48,7 @@ def test_a_child_is_found_watched_and_seen_to_end() -> None:
 
 
 def test_a_session_is_found_though_its_leader_has_ended() -> None:
-    script = 'tail -f /dev/null & echo $!; kill -KILL $$'
+    script = "tail -f /dev/null & echo $!; kill -KILL $$"
     with subprocess.Popen(
         ["/bin/sh", "-c", script],
         stdin=subprocess.PIPE,
