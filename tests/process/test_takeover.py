@@ -95,7 +95,8 @@ def test_with_all_protocols_no_request_fails(tmp_path: Path) -> None:
             over.wait(seconds / 4)
             new = them.start()
             old.give()
-            old.wait_for("given")
+            said = old.wait_for("given", "withdrawn")
+            assert said["step"] == "given", said
             over.wait(seconds / 2)
         finally:
             over.set()
