@@ -118,6 +118,8 @@ class SslPeer(trio.abc.HalfCloseableStream):
             self._into, self._out, server_side=server, server_hostname=server_name, session=session
         )
         self._ended = False
+        self._early = b""
+        """Read before anybody asked."""
 
     def outgoing(self) -> bytes:
         """Take what is to be sent."""
@@ -171,6 +173,10 @@ class SslPeer(trio.abc.HalfCloseableStream):
         await self.transport.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._early:
+            early, self._early = self._early, b""
+            await trio.lowlevel.checkpoint()
+            return early
         if self._ended:
             await trio.lowlevel.checkpoint()
             return b""
@@ -188,6 +194,10 @@ class SslPeer(trio.abc.HalfCloseableStream):
 
     async def send_notify(self) -> None:
         """Say close_notify and leave the connection open."""
+        # OpenSSL takes what is to be read for an error, and drops it, once it is about to close.
+        with contextlib.suppress(ssl.SSLError):
+            while data := self.object.read(65536):
+                self._early += data
         with contextlib.suppress(ssl.SSLError):
             self.object.unwrap()
         await self.flush()
