@@ -10,9 +10,9 @@ import trio
 from xproxy.cli.demo.calls import (
     Call,
     CallFailed,
+    ask,
     frames_get,
     http_get,
-    make,
     rpc_call,
     tcp_echo,
 )
@@ -26,11 +26,14 @@ from xproxy.model.status import Status
 from xproxy.model.traits import Role
 
 
-async def _call(call: Call, serve: Serve) -> str:
+async def _call(call: Call, serve: Serve) -> tuple[str, str]:
+    """Ask on one connection, and again."""
     async with trio.open_nursery() as nursery:
         address = await start(nursery, serve)
         try:
-            return await make(call, address)
+            async with await trio.open_tcp_stream(address.host, address.port) as stream:
+                first = await ask(call, stream, call.first_bytes)
+                return first, await ask(call, stream, call.again())
         finally:
             nursery.cancel_scope.cancel()
     raise AssertionError("not reached")
@@ -52,12 +55,12 @@ async def frames(stream: trio.SocketStream) -> None:
 
 
 async def test_each_protocol() -> None:
-    assert await _call(http_get("/x"), functools.partial(web, "w")) == "200 from w"
+    assert await _call(http_get("/x"), functools.partial(web, "w")) == ("200 from w",) * 2
     call = rpc_call(BOLT, "Bolt", "a.B", "c", b"hi")
     assert (call.asks, call.protocol) == ("B.c", "Bolt")
-    assert await _call(call, functools.partial(rpc, BOLT, "b")) == "ok from b"
-    assert await _call(frames_get(HTTP2, "h2", "/x"), frames) == "200 from w"
-    assert await _call(tcp_echo(b"raw"), echo) == "3 bytes back"
+    assert await _call(call, functools.partial(rpc, BOLT, "b")) == ("ok from b",) * 2
+    assert await _call(frames_get(HTTP2, "h2", "/x"), frames) == ("200 from w",) * 2
+    assert await _call(tcp_echo(b"raw"), echo) == ("3 bytes back",) * 2
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import socket
 
 import pytest
+import trio
 from click.testing import CliRunner
 
 from xproxy.cli.demo import command
 from xproxy.cli.demo.calls import Call, CallFailed
 from xproxy.cli.demo.command import recognition
 from xproxy.cli.main import main
-from xproxy.model.address import Address
 from xproxy.registry import Registry, default_registry
 
 
@@ -35,16 +35,18 @@ def test_once() -> None:
     assert "200 from web-1" in result.stdout
     assert "200 from web-2" in result.stdout
     assert "ok from bolt-1" in result.stdout
-    assert "33 bytes back" in result.stdout
-    assert lines[-1] == f"{len(rows)} of {len(rows)} requests were answered as they should be"
+    assert result.stdout.count("33 bytes back") == 2
+    assert lines[-2].startswith("The upgrade: ")
+    count = 2 * len(rows)
+    assert lines[-1] == f"{count} of {count} requests were answered as they should be"
 
 
 @pytest.mark.slow
 def test_a_failed_request_is_exit_1(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def fail(call: Call, proxy: Address) -> str:
+    async def fail(call: Call, stream: trio.SocketStream, request: bytes) -> str:
         raise CallFailed("it [was] not to be")
 
-    monkeypatch.setattr(command, "make", fail)
+    monkeypatch.setattr(command, "ask", fail)
     result = CliRunner().invoke(main, ["demo", "--once"])
     assert result.exit_code == 1
     assert "it [was] not to be" in result.stdout

@@ -1,7 +1,8 @@
-"""The demo's clients: one request each, over a connection of its own."""
+"""The demo's clients: each asks over a connection of its own, once and again."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -10,7 +11,6 @@ import trio
 
 from xproxy.cli.demo.forms import form_of
 from xproxy.codecs.api import CodecPlugin, SupportsStreamIds
-from xproxy.model.address import Address
 from xproxy.model.frames import Data, Head, Reply, Reset, Violation
 from xproxy.model.headers import Headers
 from xproxy.model.limits import DEFAULT_LIMITS
@@ -36,17 +36,18 @@ class Call:
     """The request in few words."""
     first_bytes: bytes
     """What the client sends, from the first byte."""
+    again: Callable[[], bytes]
+    """Gives what it sends on the same connection to ask once more."""
     finish: Callable[[trio.SocketStream], Awaitable[str]]
     """Reads the answer and says what it was. Raises CallFailed."""
 
 
-async def make(call: Call, proxy: Address) -> str:
-    """Make one call and return its result. Raises CallFailed, also when it takes too long."""
+async def ask(call: Call, stream: trio.SocketStream, request: bytes) -> str:
+    """Send a request of the call and return its result. Raises CallFailed, also when it takes too long."""
     try:
         with trio.fail_after(PATIENCE):
-            async with await trio.open_tcp_stream(proxy.host, proxy.port) as stream:
-                await stream.send_all(call.first_bytes)
-                return await call.finish(stream)
+            await stream.send_all(request)
+            return await call.finish(stream)
     except trio.TooSlowError as exc:
         raise CallFailed(f"no answer in {PATIENCE:.0f} s") from exc
     except (OSError, trio.BrokenResourceError) as exc:
@@ -55,7 +56,7 @@ async def make(call: Call, proxy: Address) -> str:
 
 def http_get(path: str) -> Call:
     """Return a GET."""
-    request = f"GET {path} HTTP/1.1\r\nhost: demo.local\r\nuser-agent: xproxy-demo\r\n\r\n"
+    request = f"GET {path} HTTP/1.1\r\nhost: demo.local\r\nuser-agent: xproxy-demo\r\n\r\n".encode()
 
     async def finish(stream: trio.SocketStream) -> str:
         data = b""
@@ -72,7 +73,11 @@ def http_get(path: str) -> Call:
         return judge(code, code == "200", body, f"GET {path} HTTP/1.1")
 
     return Call(
-        protocol="HTTP/1.1", asks=f"GET {path}", first_bytes=request.encode(), finish=finish
+        protocol="HTTP/1.1",
+        asks=f"GET {path}",
+        first_bytes=request,
+        again=lambda: request,
+        finish=finish,
     )
 
 
@@ -80,9 +85,11 @@ def frames_get(plugin: CodecPlugin, label: str, path: str) -> Call:
     """Return a GET in a protocol that carries web requests in frames."""
     codec = plugin.open(Role.CLIENT, DEFAULT_LIMITS)
     first = b"".join(frame.data for frame in codec.receive(b"") if isinstance(frame, Reply))
-    stream_id = codec.next_stream_id() if isinstance(codec, SupportsStreamIds) else 1
     head = RequestHead(service="demo.local", method="GET", extra=Target(path=path))
-    request = first + codec.send(Head(stream_id, head, end=True))
+
+    def request() -> bytes:
+        stream_id = codec.next_stream_id() if isinstance(codec, SupportsStreamIds) else 1
+        return codec.send(Head(stream_id, head, end=True))
 
     async def finish(stream: trio.SocketStream) -> str:
         status, body = "", b""
@@ -101,7 +108,13 @@ def frames_get(plugin: CodecPlugin, label: str, path: str) -> Call:
                 if isinstance(frame, Head | Data) and frame.end:
                     return judge(status, status == "200", body, f"GET {path} HTTP/1.1")
 
-    return Call(protocol=label, asks=f"GET {path}", first_bytes=request, finish=finish)
+    return Call(
+        protocol=label,
+        asks=f"GET {path}",
+        first_bytes=first + request(),
+        again=request,
+        finish=finish,
+    )
 
 
 def rpc_call(plugin: CodecPlugin, label: str, service: str, method: str, content: bytes) -> Call:
@@ -110,7 +123,10 @@ def rpc_call(plugin: CodecPlugin, label: str, service: str, method: str, content
     headers = Headers((("service", service), ("method", method)))
     head = RequestHead(service=service, method=method, headers=headers, deadline=PATIENCE)
     form = form_of(plugin.name)
-    request = codec.send(Head(1, head, form.write(content), end=True))
+    numbers = itertools.count(1)
+
+    def request() -> bytes:
+        return codec.send(Head(next(numbers), head, form.write(content), end=True))
 
     async def finish(stream: trio.SocketStream) -> str:
         while True:
@@ -126,7 +142,8 @@ def rpc_call(plugin: CodecPlugin, label: str, service: str, method: str, content
     return Call(
         protocol=label,
         asks=f"{service.rpartition('.')[2]}.{method}",
-        first_bytes=request,
+        first_bytes=request(),
+        again=request,
         finish=finish,
     )
 
@@ -135,16 +152,21 @@ def tcp_echo(content: bytes) -> Call:
     """Return bytes of no protocol at all, which must come back as they are."""
 
     async def finish(stream: trio.SocketStream) -> str:
-        await stream.send_eof()
         data = b""
-        while piece := await stream.receive_some():
-            data += piece
+        while len(data) < len(content):
+            data += await more(stream)
         if data != content:
             raise CallFailed(f"{len(content)} bytes went out, {len(data)} other ones came back")
         return f"{len(data)} bytes back"
 
     asks = f"{len(content)} bytes"
-    return Call(protocol="raw TCP", asks=asks, first_bytes=content, finish=finish)
+    return Call(
+        protocol="raw TCP",
+        asks=asks,
+        first_bytes=content,
+        again=lambda: content,
+        finish=finish,
+    )
 
 
 def judge(status: str, ok: bool, body: bytes, sent: str) -> str:

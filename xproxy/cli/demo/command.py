@@ -1,9 +1,12 @@
-"""``xproxy demo``: one port, every protocol, and a table of what happened."""
+"""``xproxy demo``: one port, every protocol, an upgrade in the middle, and a table of what happened."""
 
 from __future__ import annotations
 
-import functools
 import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import attrs
 import click
@@ -12,29 +15,35 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from xproxy.cli.demo.calls import Call, CallFailed, make
-from xproxy.cli.demo.recorder import Recorder
+from xproxy.cli.demo.calls import Call, CallFailed, ask
+from xproxy.cli.demo.journal import Journal, Told
+from xproxy.cli.demo.proxy import Proxy, ProxyFailed, running
 from xproxy.cli.demo.scene import set_up
 from xproxy.cli.logs import configure_logging
 from xproxy.cli.serving import leaves
 from xproxy.codecs.detect import Detector, NeedMore
 from xproxy.model.address import Address
 from xproxy.model.errors import XproxyError
-from xproxy.proxy.runtime import serve
 from xproxy.registry import CODECS, Registry, default_registry
 
 
 @attrs.frozen(kw_only=True)
-class Row:
-    """One call and what became of it."""
+class Outcome:
+    """What became of one request."""
 
-    call: Call
-    recognised: str
-    route: str
-    endpoint: str
     result: str
     ok: bool
     seconds: float
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """A connection, and what became of its two requests: before the upgrade and after it."""
+
+    call: Call
+    told: Told
+    before: Outcome
+    after: Outcome
 
 
 @click.command()
@@ -46,11 +55,11 @@ class Row:
 )
 @click.pass_context
 def demo(context: click.Context, once: bool, listen: str | None) -> None:
-    """Show HTTP/1.1, RPC protocols and raw TCP going through one port.
+    """Show HTTP/1.1, RPC protocols and raw TCP going through one port, and an upgrade of the proxy.
 
-    Starts upstreams of every protocol and the proxy, makes real requests, and prints how each was
-    recognised, which route and endpoint it took, and how it ended. Without --once it keeps running,
-    for your own requests.
+    Starts upstreams of every protocol and the proxy, makes real requests, upgrades the proxy, and makes them again on
+    the same connections. Prints how each was recognised, which route it took, who answered, and how it ended. Without
+    --once it keeps running, for your own requests.
     """
     configure_logging("warning", "auto")
     try:
@@ -65,52 +74,59 @@ def demo(context: click.Context, once: bool, listen: str | None) -> None:
     problems: list[Exception] = []
     rows: list[Row] = []
     try:
-        rows = trio.run(_play, place, once, registry)
-    except* (OSError, XproxyError) as group:
+        with tempfile.TemporaryDirectory(prefix="xproxy-demo-") as folder:
+            rows = trio.run(_play, place, once, registry, Path(folder))
+    except* (OSError, XproxyError, ProxyFailed) as group:
         problems = [*group.exceptions]
     if problems:
         raise click.ClickException("; ".join(map(str, leaves(problems))))
-    if not all(row.ok for row in rows):
+    if not all(row.before.ok and row.after.ok for row in rows):
         context.exit(1)
 
 
-async def _play(listen: Address, once: bool, registry: Registry) -> list[Row]:
-    recorder = Recorder()
+async def _play(listen: Address, once: bool, registry: Registry, folder: Path) -> list[Row]:
+    journal = Journal(folder / "access.log")
     async with trio.open_nursery() as upstreams:
-        scene = await set_up(upstreams, listen, registry, recorder)
-        async with trio.open_nursery() as proxy:
-            (line,) = await proxy.start(functools.partial(serve, scene.config, registry=registry))
-            address = Address.parse(line.split()[-1])  # a free port has its number now
-            rows = [await _row(call, address, registry, recorder) for call in scene.calls]
-            _print(rows, address)
-            if once:
-                proxy.cancel_scope.cancel()
-            else:
-                _invite(address)
+        scene = await set_up(upstreams, listen, registry, journal)
+        async with running(scene.config, folder) as proxy:
+            rows, said = await _act(scene.calls, proxy, journal)
+            _print(rows, proxy.address, registry, said)
+            if not once:
+                _invite(proxy.address)
+                await proxy.process.wait()
         upstreams.cancel_scope.cancel()
     return rows
 
 
-async def _row(call: Call, proxy: Address, registry: Registry, recorder: Recorder) -> Row:
-    recorder.requests.clear()
+async def _act(calls: Sequence[Call], proxy: Proxy, journal: Journal) -> tuple[list[Row], str]:
+    """Ask on a connection for each call, upgrade, and ask again on the same ones; return what the upgrade said."""
+    async with AsyncExitStack() as stack:
+        streams = [
+            await stack.enter_async_context(
+                await trio.open_tcp_stream(proxy.address.host, proxy.address.port)
+            )
+            for _ in calls
+        ]
+        talks = list(zip(calls, streams, strict=True))
+        ports = [stream.socket.getsockname()[1] for stream in streams]
+        before = [await _outcome(call, stream, call.first_bytes) for call, stream in talks]
+        said = await proxy.upgrade()
+        after = [await _outcome(call, stream, call.again()) for call, stream in talks]
+    told = await journal.wait_for(ports)
+    rows = [
+        Row(call=call, told=told.get(port, Told()), before=first, after=second)
+        for call, port, first, second in zip(calls, ports, before, after, strict=True)
+    ]
+    return rows, said
+
+
+async def _outcome(call: Call, stream: trio.SocketStream, request: bytes) -> Outcome:
     started = trio.current_time()
     try:
-        result, ok = await make(call, proxy), True
+        result, ok = await ask(call, stream, request), True
     except CallFailed as exc:
         result, ok = str(exc), False
-    seconds = trio.current_time() - started
-    request = recorder.requests[-1] if recorder.requests else None
-    return Row(
-        call=call,
-        recognised=recognition(
-            call.first_bytes, request.connection.protocol if request else "", registry
-        ),
-        route=(request.record.route if request else "") or "–",
-        endpoint=str(request.record.endpoint) if request and request.record.endpoint else "–",
-        result=result,
-        ok=ok,
-        seconds=seconds,
-    )
+    return Outcome(result=result, ok=ok, seconds=trio.current_time() - started)
 
 
 def recognition(first_bytes: bytes, protocol: str, registry: Registry) -> str:
@@ -122,26 +138,35 @@ def recognition(first_bytes: bytes, protocol: str, registry: Registry) -> str:
     return protocol
 
 
-def _print(rows: list[Row], listen: Address) -> None:
+def _print(rows: Sequence[Row], listen: Address, registry: Registry, said: str) -> None:
     table = Table(title=f"Through one port, {listen}", title_justify="left", box=SIMPLE_HEAD)
-    for column in ("protocol", "request", "recognised as", "route", "endpoint", "result"):
+    for column in ("protocol", "request", "recognised as", "route"):
         table.add_column(column, overflow="fold")
-    table.add_column("time", justify="right", no_wrap=True)
+    for column in ("before the upgrade", "after it, same connection"):
+        table.add_column(column, overflow="fold")
+        table.add_column("time", justify="right", no_wrap=True)
     for row in rows:
         cells = (
             row.call.protocol,
             row.call.asks,
-            row.recognised,
-            row.route,
-            row.endpoint,
-            row.result,
+            recognition(row.call.first_bytes, row.told.protocol, registry),
+            row.told.route or "–",
+            *_cells(row.before),
+            *_cells(row.after),
         )
-        style = None if row.ok else "bold red"
-        table.add_row(*map(_plain, cells), f"{row.seconds * 1000:.1f} ms", style=style)
+        style = None if row.before.ok and row.after.ok else "bold red"
+        table.add_row(*map(_plain, cells), style=style)
     wide_enough = None if sys.stdout.isatty() else 120
     Console(width=wide_enough).print(table)
-    failed = sum(not row.ok for row in rows)
-    click.echo(f"{len(rows) - failed} of {len(rows)} requests were answered as they should be")
+    if said:
+        click.echo(f"The upgrade: {said}")
+    outcomes = [outcome for row in rows for outcome in (row.before, row.after)]
+    answered = sum(outcome.ok for outcome in outcomes)
+    click.echo(f"{answered} of {len(outcomes)} requests were answered as they should be")
+
+
+def _cells(outcome: Outcome) -> tuple[str, str]:
+    return outcome.result, f"{outcome.seconds * 1000:.1f} ms"
 
 
 def _plain(text: str) -> str:

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from xproxy.cli.demo.calls import PATIENCE, Call, CallFailed, judge, more
-from xproxy.codecs.api import CodecPlugin
+from xproxy.codecs.api import CodecPlugin, SupportsStreamIds
 from xproxy.model.frames import Data, Head, Reply, Reset, Trailers, Violation
 from xproxy.model.headers import Headers
 from xproxy.model.limits import DEFAULT_LIMITS
@@ -36,7 +36,10 @@ def grpc_call(plugin: CodecPlugin, service: str, method: str, content: bytes) ->
         deadline=PATIENCE,
         extra=Target(path=f"/{service}/{method}", rpc=Rpc("grpc", service, method)),
     )
-    request = first + codec.send(Head(1, head, _message(content), end=True))
+
+    def request() -> bytes:
+        stream_id = codec.next_stream_id() if isinstance(codec, SupportsStreamIds) else 1
+        return codec.send(Head(stream_id, head, _message(content), end=True))
 
     async def finish(stream: trio.SocketStream) -> str:
         body = b""
@@ -58,7 +61,8 @@ def grpc_call(plugin: CodecPlugin, service: str, method: str, content: bytes) ->
     return Call(
         protocol="gRPC",
         asks=f"{service.rpartition('.')[2]}.{method}",
-        first_bytes=request,
+        first_bytes=first + request(),
+        again=request,
         finish=finish,
     )
 

@@ -12,7 +12,7 @@ import trio
 from xproxy.cli.demo.calls import Call, frames_get, http_get, rpc_call, tcp_echo
 from xproxy.cli.demo.forms import form_of
 from xproxy.cli.demo.grpc_greeter import greeter, grpc_call
-from xproxy.cli.demo.recorder import Recorder
+from xproxy.cli.demo.journal import Journal
 from xproxy.cli.demo.upstreams import echo, rpc, start, web
 from xproxy.codecs.api import CodecPlugin
 from xproxy.config.schema import (
@@ -20,7 +20,6 @@ from xproxy.config.schema import (
     Config,
     EndpointConfig,
     FallbackConfig,
-    FilterConfig,
     ListenerConfig,
     MatchConfig,
     PathMatch,
@@ -50,7 +49,7 @@ class Scene:
 
 
 async def set_up(
-    nursery: trio.Nursery, listen: Address, registry: Registry, recorder: Recorder
+    nursery: trio.Nursery, listen: Address, registry: Registry, journal: Journal
 ) -> Scene:
     """Start the upstreams in ``nursery`` and return what belongs to them. Raises PluginError."""
     clusters: dict[str, ClusterConfig] = {}
@@ -101,7 +100,7 @@ async def set_up(
         name="demo",
         address=listen,
         fallback=FallbackConfig(cluster="raw"),
-        filters=(FilterConfig(name="demo", options=recorder),),
+        filters=(journal.filter(),),
         routes="demo",
     )
     config = Config(listeners=(listener,), routes={"demo": tuple(routes)}, clusters=clusters)
