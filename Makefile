@@ -20,7 +20,7 @@ PLUGINS := $(foreach p,$(wildcard plugins/*/pyproject.toml),-e $(dir $(p)))
 .PHONY: help demo test soak soak-takeover lint format bench bench-takeover fuzz docs clean
 
 help:
-	@echo "make demo      real requests of several protocols through one port, and a table of what happened"
+	@echo "make demo      real requests of several protocols through one port, an upgrade, and a table of what happened"
 	@echo "make test      all tests"
 	@echo "make lint      ruff, ruff format --check, mypy --strict"
 	@echo "make format    ruff format and its safe fixes"
