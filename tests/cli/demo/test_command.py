@@ -36,7 +36,8 @@ def test_once() -> None:
     assert "200 from web-2" in result.stdout
     assert "ok from bolt-1" in result.stdout
     assert result.stdout.count("33 bytes back") == 2
-    assert lines[-2].startswith("The upgrade: ")
+    assert lines[-3].startswith("The upgrade: ")
+    assert lines[-2] == f"{len(rows)} of {len(rows)} connections were served before and after it"
     count = 2 * len(rows)
     assert lines[-1] == f"{count} of {count} requests were answered as they should be"
 

@@ -160,6 +160,8 @@ def _print(rows: Sequence[Row], listen: Address, registry: Registry, said: str) 
     Console(width=wide_enough).print(table)
     if said:
         click.echo(f"The upgrade: {said}")
+    lived = sum(row.before.ok and row.after.ok for row in rows)
+    click.echo(f"{lived} of {len(rows)} connections were served before and after it")
     outcomes = [outcome for row in rows for outcome in (row.before, row.after)]
     answered = sum(outcome.ok for outcome in outcomes)
     click.echo(f"{answered} of {len(outcomes)} requests were answered as they should be")

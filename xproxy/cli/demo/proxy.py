@@ -20,7 +20,7 @@ from xproxy.model.address import Address
 
 READY_SECONDS: Final = 30.0
 """Until it listens."""
-UPGRADE_SECONDS: Final = 60.0
+UPGRADE_SECONDS: Final = 120.0
 END_SECONDS: Final = 5.0
 """That it may take to end after each of two signals, before it is killed."""
 _MOST_SAID: Final = 65536
@@ -38,7 +38,7 @@ class Proxy:
     address: Address
 
     async def upgrade(self) -> str:
-        """Put a new process in the place of the running one; return what the command says. Raises ProxyFailed."""
+        """Put a new process in the place of the running one; return the command's last line. Raises ProxyFailed."""
         command = [sys.executable, "-m", "xproxy", "upgrade", "--pid", str(self.process.pid)]
         try:
             with trio.fail_after(UPGRADE_SECONDS):
@@ -50,7 +50,7 @@ class Proxy:
         said = done.stdout.decode(errors="replace").strip()
         if done.returncode:
             raise ProxyFailed(f"the upgrade failed: {_reason(said)}")
-        return said
+        return said.rpartition("\n")[2]
 
 
 @asynccontextmanager
