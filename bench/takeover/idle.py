@@ -107,7 +107,7 @@ def show(outcome: Idle, screen: Console) -> None:
         f"memory {outcome.before_bytes / MIB:.0f} MiB before, {outcome.peak_bytes / MIB:.0f} MiB at most",
         style=None if outcome.good else "bold red",
     )
-    for text in (outcome.upgraded.said, outcome.page):
+    for text in (outcome.upgraded.said.rpartition("\n")[2], outcome.page):
         screen.print(text, markup=False)
     for what, times in Counter(outcome.complaints).most_common():
         screen.print(f"  {times} × {what}", style="red", markup=False)
