@@ -142,6 +142,28 @@ async def test_a_shared_connection_goes_on_in_another_cluster() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_a_shared_connection_that_nobody_needs_leaves_at_once() -> None:
+    server = Numbered()
+    async with (
+        upstream() as up,
+        running(web(up.port, codec="http2")) as old,
+        running(web(up.port, codec="http2")) as new,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(up.serve, server)
+        client, other = await old.client(), await new.client()
+        await play(client >> GET, client << re.compile(rb".*<1>", re.DOTALL))
+        await play(other >> GET, other << re.compile(rb".*<1>", re.DOTALL))
+        [given] = old.cluster().give()
+        adopt(new, given)
+        given.leave()
+        await old.settled(clients=1)
+        await new.settled(clients=1, upstreams=1)
+        await play(other >> GET, other << re.compile(rb".*<2>", re.DOTALL))
+        assert server.streams == [[1], [1, 3]]
+        nursery.cancel_scope.cancel()
+
+
 async def test_who_has_no_such_endpoint_or_lane_takes_nothing() -> None:
     async with upstream() as up, running(web(up.port)) as old, running(web(up.port)) as new:
         client, _server = await first(old, up)

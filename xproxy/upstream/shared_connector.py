@@ -262,8 +262,12 @@ class SharedConnector:
             stream, codec, Role.CLIENT, facts, None, dialer.timers, moment=handed.moment
         )
         pool = self._pool(endpoint)
+        # With each takeover there would else be one more: meanwhile we have dialled what we need.
+        needless = pool.ample
         pool.add(connection)
         self._nursery.start_soon(self._run, connection, endpoint, pool)
+        if needless:
+            connection.drain()
         pool.look()
 
     def continuation(self, endpoint: Endpoint, end: UpstreamEnd) -> Continuation:

@@ -96,6 +96,12 @@ class SharedPool:
         # Others may have used up what their peers take at the moment: it waits on one, for its turn to send.
         return min(filter(self.takes, usable), key=self._load, default=WAIT)
 
+    @property
+    def ample(self) -> bool:
+        """There are as many connections as there should be in any case, and each has a place."""
+        usable = [c for c in self.connections if c.serving]
+        return len(usable) >= self._wanted and all(map(self.takes, usable))
+
     def takes(self, connection: Multiplexed) -> bool:
         """Whether ``connection`` has a place that nobody was given; it may have ended."""
         concurrency = connection.wire.concurrency
