@@ -76,6 +76,27 @@ async def test_a_pooled_connection_goes_on_in_another_cluster() -> None:
         await hang_up(other)
 
 
+async def test_who_was_idle_for_a_while_is_used_last() -> None:
+    async with upstream() as up, running(web(up.port)) as old, running(web(up.port)) as new:
+        client, server = await first(old, up)
+        other, second = await first(new, up)
+        old.runtime.ticker.tick += 5
+        [given] = old.cluster().give()
+        assert given.handed.idle >= 5
+        adopt(new, given)
+        given.leave()
+        await old.settled(clients=1)
+        await exchange(other, second)
+        [idle, own] = new.cluster().give()
+        assert idle.handed.idle >= given.handed.idle > own.handed.idle
+        for one in (idle, own):
+            one.stay()
+        await exchange(other, second)
+        await hang_up(server)
+        await hang_up(client)
+        await hang_up(other)
+
+
 async def test_what_is_put_back_is_used_again_and_what_is_in_use_is_not_given() -> None:
     async with upstream() as up, running(web(up.port)) as live:
         client, server = await first(live, up)

@@ -28,6 +28,8 @@ class Handed:
     """The codec of the client whose request opened that one."""
     requests: int = 0
     """Exchanges begun on it, where it has one at a time: whether one may be sent again depends on that."""
+    idle: int = 0
+    """Ticks (``TICK``) since anybody used it, where that is counted for each: its idle timeout goes on."""
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Hashable, Iterator
 
 import attrs
@@ -199,19 +200,25 @@ class SerialConnector:
         except (ValueError, TlsError):
             return None  # it is used here until it ends
 
+        idle = self._ticker.tick - connection.idle_since
+
         def stay() -> None:
             if self._over:
                 self.drop(connection, endpoint, pool)
                 return
             connection.thaw()
-            self.settle(connection, endpoint, pool)
+            self._settle_idle(connection, endpoint, pool, idle)
 
         def leave() -> None:
             connection.leave()
             self._closed(endpoint, pool)
 
         handed = Handed(
-            protocol=self.plugin.name, moment=moment, kind=kind, requests=connection.requests
+            protocol=self.plugin.name,
+            moment=moment,
+            kind=kind,
+            requests=connection.requests,
+            idle=idle,
         )
         return Given(endpoint=endpoint, handed=handed, stay=stay, leave=leave)
 
@@ -232,7 +239,18 @@ class SerialConnector:
         connection = SerialUpstream(
             stream, codec, self.plugin.traits, endpoint.address, requests=handed.requests
         )
+        self._settle_idle(connection, endpoint, pool, handed.idle)
+
+    def _settle_idle(
+        self, connection: SerialUpstream, endpoint: Endpoint, pool: SerialPool, idle: int
+    ) -> None:
+        # One that nobody has used for a while comes behind those that are in use, and goes when its time is up: else
+        # there would be more of them with each takeover.
         self.settle(connection, endpoint, pool)
+        connection.idle_since -= idle
+        if idle and connection in pool.idle:
+            pool.idle.remove(connection)
+            bisect.insort(pool.idle, connection, key=_idle_since)
 
     def continuation(self, endpoint: Endpoint, end: UpstreamEnd) -> Continuation:
         """See Connector."""
@@ -301,6 +319,10 @@ class Lease:
             self._over = True
             self.connection.release()
             self.connector.departed(self.endpoint, self.pool)
+
+
+def _idle_since(connection: SerialUpstream) -> int:
+    return connection.idle_since
 
 
 def _may_resend(connection: SerialUpstream, request: Request) -> bool:
