@@ -257,6 +257,22 @@ async def test_what_is_no_message_is_refused_and_the_next_one_comes(data: bytes)
         assert (await got(channel)).message == b"m"
 
 
+async def test_who_says_no_message_without_a_pause_holds_up_nobody() -> None:
+    others = trio.Event()
+    with raw() as (peer, channel):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_set, others)
+            for _ in range(2):  # within one turn of Trio's the order of tasks is random
+                peer.send(b"m")
+                with pytest.raises(ValueError, match="message"):
+                    await channel.receive()
+            assert others.is_set()
+
+
+async def _set(event: trio.Event) -> None:
+    event.set()
+
+
 @pytest.mark.parametrize("how", ["unsealed", "short", "a socket", "a file"])
 async def test_a_state_that_cannot_be_trusted_is_none(how: str, tmp_path: Path) -> None:
     with raw() as (peer, channel), socket.socket() as given:

@@ -163,6 +163,7 @@ class Channel:
         """Return the next message; None: the other side has gone, or ``stop_receiving`` was called, and all is read.
 
         Raises ValueError for what is no message; then the next one can be received. Cancelled, it has taken nothing.
+        A checkpoint, always.
         """
         while True:
             try:
@@ -178,14 +179,12 @@ class Channel:
                 break
         descriptors = _descriptors(ancillary)
         try:
-            if not data:
-                return None
-            received = _read(data, flags, descriptors)
+            # Also before what is no message: whoever sends that without a pause must not hold up everybody else.
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return _read(data, flags, descriptors) if data else None
         except BaseException:
             _close(descriptors)
             raise
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        return received
 
     def stop_receiving(self) -> None:
         """Take nothing that is sent from here on; what was sent before is still received.
