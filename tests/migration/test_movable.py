@@ -95,3 +95,18 @@ async def test_settings_are_what_connections_go_by() -> None:
         config = live.cluster().config
         assert settings_of(config) == settings_of(attrs.evolve(config, load_balancer="random"))
         assert settings_of(config) != settings_of(attrs.evolve(config, proxy_protocol="v1"))
+
+
+async def test_an_upstream_connection_that_cannot_be_written_down_serves_on() -> None:
+    async with upstream() as up, running(web(up.port)) as live:
+        client = await live.client()
+        await client.send(GET)
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK, client << OK)
+        [given] = live.cluster().give()
+        handed = attrs.evolve(given.handed, lane=object())  # type: ignore[arg-type]  # what nobody has foreseen
+        item = MovableUpstream("web", b"settings", attrs.evolve(given, handed=handed))
+        with pytest.raises(ValueError, match="object"):
+            item.freeze()
+        await play(client >> GET, server << HEAD, server >> OK, client << OK)
+        assert up.accepted == 1

@@ -192,14 +192,18 @@ class MovableUpstream:
     def freeze(self) -> tuple[bytes, list[socket.socket]]:
         """See Movable: it stands still already."""
         given = self.given
-        return pack(
-            Upstream(
-                cluster=self.cluster,
-                address=given.endpoint.address,
-                settings=self.settings,
-                handed=given.handed,
+        try:
+            return pack(
+                Upstream(
+                    cluster=self.cluster,
+                    address=given.endpoint.address,
+                    settings=self.settings,
+                    handed=given.handed,
+                )
             )
-        )
+        except BaseException:
+            given.stay()
+            raise
 
     def thaw(self) -> None:
         """See Movable."""
