@@ -26,6 +26,7 @@ from tests.migration.takeover import QUICK, Takeover, giving_to, successor, take
 from tests.secure import context, party, tls
 from tests.upstream.test_moving import Numbered
 from xproxy.admin.pages import upgrade
+from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.migration.giver import Pace
 from xproxy.migration.messages import (
     Carry,
@@ -544,3 +545,30 @@ async def test_what_is_bound_and_refused_goes_on_in_the_old_one() -> None:
                 assert found[0].given is not None
                 refused = {"http1: cluster web has other settings": 1}
                 assert dict(found[0].given.tally.refused) == refused
+
+
+async def test_a_fault_of_a_codec_keeps_its_own_connection_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        client, server = await first(old, up)
+        await exchange(client, server)
+        other = Http2Peer(await old.connect(), client=True)
+        number = await other.ask()
+        await play(server << HEAD, server >> OK)
+        await other.whole(number)
+
+        def snapshot(_self: object) -> bytes:
+            raise KeyError("a fault")
+
+        connections = old.runtime.listeners["edge"].connections.values()
+        [broken] = [one for one in connections if one.terms and one.terms.plugin.name == "http2"]
+        driver = broken.driver
+        assert isinstance(driver, Multiplexed)
+        monkeypatch.setattr(type(driver.wire.codec), "snapshot", snapshot)
+        found = await take_over(old, new)
+        assert gone(found)
+        assert moved(found) == {"http1": 1, "upstream http1": 1}
+        assert found.given is not None
+        assert dict(found.given.tally.refused) == {"http2: KeyError: 'a fault'": 1}
+        await exchange(client, server)

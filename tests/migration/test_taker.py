@@ -156,3 +156,26 @@ async def test_an_old_process_that_dies_early_is_followed(step: str) -> None:
         assert found.taken is not None
         assert found.taken.serve
         assert new.runtime.accepting.is_set()
+
+
+async def test_a_fault_of_a_codec_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        one = await frozen(old)
+
+        def restore(*_: object) -> object:
+            raise KeyError("a fault")
+
+        async with taking_from(new) as (other, found):
+            await other.until_taking()
+            monkeypatch.setattr(type(new.registry.codec("http1")), "restore", restore)
+            await offer(other, 1, one)
+            refused = await other.hear(Refused)
+            assert (refused.why, refused.for_ever) == ("KeyError: 'a fault'", True)
+            await other.say(Done())
+        assert found.taken is not None
+        assert found.taken.serve
+        assert not new.runtime.listeners["edge"].connections
+        one.item.thaw()
+        await one.client.send(GET[5:])
+        server = Party("upstream", await up.accept())
+        await play(server << HEAD, server >> OK, one.client << OK)

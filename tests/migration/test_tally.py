@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from xproxy.migration.tally import Tally
+from xproxy.migration.tally import MOST_REASONS, Tally
+from xproxy.supervisor.messages import pack
 
 
 def test_pauses_by_share() -> None:
     tally = Tally(pauses=[float(number) for number in range(1, 101)])
-    assert (tally.pause(0.5), tally.pause(0.99), tally.pause(1.0)) == (51.0, 100.0, 100.0)
-    assert Tally().pause(0.5) == 0.0
+    assert tally.pauses_at() == {"p50": 51.0, "p99": 100.0, "max": 100.0}
+    assert set(Tally().pauses_at().values()) == {0.0}
 
 
 def test_one_line() -> None:
@@ -25,3 +26,20 @@ def test_one_line() -> None:
         "left": {},
         "pause_ms": {"p50": 1.0, "p99": 1.0, "max": 1.0},
     }
+
+
+def test_a_report_is_a_message_however_much_was_refused() -> None:
+    tally = Tally()
+    name = "\u7db2" * 255
+    for number in range(5000):
+        tally.refused[f"upstream http1: cluster {number}{name} has other settings"] += 1
+        tally.left[f"http2: {number}{name}"] += 2
+    tally.refused["http1: there is no listener edge"] += 7
+    plain = tally.plain()
+    assert pack({"kind": "report", "step": "given", **plain})
+    refused = plain["refused"]
+    assert isinstance(refused, dict)
+    assert len(refused) <= MOST_REASONS + 1
+    assert refused["http1: there is no listener edge"] == 7
+    assert sum(refused.values()) == 5007
+    assert len(str(tally)) < 20_000

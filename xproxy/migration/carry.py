@@ -66,7 +66,7 @@ def collecting(runtime: Runtime) -> Generator[None, None, Sequence[Carried]]:
         except (
             Exception
         ) as exc:  # a plugin's, too: no fault of a part may keep the others from going along
-            _tell("is not written", Left(kind=what.kind, name=what.name, why=_reason(exc)))
+            _tell("is not written", Left(kind=what.kind, name=what.name, why=reason(exc)))
             continue
         if carried is None:
             continue
@@ -104,7 +104,7 @@ def resume(runtime: Runtime, states: Sequence[Carried]) -> Sequence[Left]:
             try:
                 _resume(*found, state)
             except Exception as exc:  # as above
-                why = _reason(exc)
+                why = reason(exc)
         if why is not None:
             one = Left(kind=state.kind, name=state.name, why=why)
             left.append(one)
@@ -126,12 +126,16 @@ def _parts(runtime: Runtime) -> Iterator[tuple[SupportsCarry, CarriedAs]]:
             what = part.carried_as()
         except Exception as exc:  # a plugin's
             name = type(part).__qualname__
-            _tell("cannot say what it is", Left(kind="part", name=name, why=_reason(exc)))
+            _tell("cannot say what it is", Left(kind="part", name=name, why=reason(exc)))
         else:
             yield part, what
 
 
-def _reason(exc: Exception) -> str:
+def reason(exc: Exception) -> str:
+    """Return what an exception says of why something stays. A ValueError is the one that was agreed on.
+
+    Any other is a fault of a part or a codec, perhaps of a plugin's: it keeps that one from going along, and no more.
+    """
     return str(exc) if isinstance(exc, ValueError) else f"{type(exc).__name__}: {exc}"
 
 

@@ -22,7 +22,7 @@ import trio
 from xproxy.connection.standing import Standing
 from xproxy.migration import counts as counting
 from xproxy.migration import giving
-from xproxy.migration.carry import collect
+from xproxy.migration.carry import collect, reason
 from xproxy.migration.faults import fault
 from xproxy.migration.giving import Giving, Timer
 from xproxy.migration.greeting import greet
@@ -39,7 +39,7 @@ from xproxy.migration.messages import (
     unpack,
 )
 from xproxy.migration.movable import Movable, MovableDownstream, MovableUpstream
-from xproxy.migration.tally import Tally
+from xproxy.migration.tally import Tally, most
 from xproxy.migration.undumpable import undumpable
 from xproxy.observe.takeover import Stage, TakeoverStatus
 from xproxy.proxy.adopting import Codecs
@@ -262,7 +262,7 @@ class _Giver:
         assert self._over is not None  # the machine has ended
         why = self._over.why
         if self._rehearsal:
-            why = why or "; ".join(sorted(self._tally.refused))
+            why = why or "; ".join(sorted(most(self._tally.refused)))
         state = "withdrawn" if why else "followed" if self._over.rest else "gone"
         if self._rehearsal:
             state = "rehearsed"
@@ -570,9 +570,9 @@ class _Giver:
             offered = self._offer_now(item)
         except OSError:
             return False  # no room for a link to its streams, now
-        except ValueError as exc:
+        except Exception as exc:  # a plugin's codec, too: see ``reason``
             # Not from within its driver: to be kept it is drained.
-            self._unwritten.append((item, str(exc)))
+            self._unwritten.append((item, reason(exc)))
             self._changed.set()
             return False
         return offered
@@ -630,17 +630,17 @@ class _Giver:
         """Offer one; return how many were."""
         try:
             return int(self._offer_now(item))
-        except ValueError as exc:
-            self._keep(item, str(exc))
         except OSError as exc:
             # No room for a link to its streams, now.
             if isinstance(item, MovableDownstream):
                 item.waits = f"it cannot be frozen: {exc.strerror}"
                 self._look_again(item, trio.current_time() + _SELDOM)
+        except Exception as exc:  # a plugin's codec, too: see ``reason``
+            self._keep(item, reason(exc))
         return 0
 
     def _offer_now(self, item: Movable) -> bool:
-        """Offer one. Raises ValueError where it cannot be written down."""
+        """Offer one. Raises ValueError where it cannot be written down, and whatever its codec does."""
         state, sockets = item.freeze()
         fault("give.frozen")
         if isinstance(item, MovableDownstream):

@@ -16,7 +16,7 @@ import trio
 
 from xproxy.migration import counts as counting
 from xproxy.migration import taking
-from xproxy.migration.carry import Carried, resume
+from xproxy.migration.carry import Carried, reason, resume
 from xproxy.migration.faults import fault
 from xproxy.migration.giving import STALL
 from xproxy.migration.greeting import greet
@@ -34,10 +34,10 @@ from xproxy.migration.packing import Downstream, Undetected, Upstream
 from xproxy.migration.packing import unpack as unpack_state
 from xproxy.migration.rehearsing import rehearse
 from xproxy.migration.taking import Taking
-from xproxy.migration.tally import Tally
+from xproxy.migration.tally import MOST_REASONS, Tally
 from xproxy.migration.undumpable import undumpable
 from xproxy.model.errors import PluginError
-from xproxy.observe.takeover import Stage
+from xproxy.observe.takeover import MAX_REASON, Stage
 from xproxy.proxy.active_listener import ActiveListener
 from xproxy.proxy.adopting import (
     Accepted,
@@ -231,7 +231,9 @@ class _Taker:
         carried, self._carried = self._carried, []
         left = resume(self._runtime, carried)
         self._runtime.takeover.left_behind(left)
-        self._report({"step": "ready", "not_carried": [str(one) for one in left]})
+        # All of them are in the log.
+        named = [str(one)[:MAX_REASON] for one in left[:MOST_REASONS]]
+        self._report({"step": "ready", "not_carried": named})
         fault("take.ready")
 
     def _count(self, received: Received | None) -> None:
@@ -281,10 +283,10 @@ class _Taker:
             else:
                 name = f"upstream {found.handed.protocol}"
                 pending = self._upstream(found)
-        except ValueError as exc:
+        except Exception as exc:  # a plugin's codec, too: see ``reason``
             for sock in sockets:
                 sock.close()
-            return machine.refuse(offer.number, str(exc), for_ever=not isinstance(exc, Full))
+            return machine.refuse(offer.number, reason(exc), for_ever=not isinstance(exc, Full))
         if pending is not None:
             self._pending[offer.number] = pending
         self._names[offer.number] = name

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 import attrs
+
+from xproxy.observe.takeover import MAX_REASON, OTHER
+
+MOST_REASONS: Final = 16
+"""That a report names, the most frequent ones: it must fit into one message, however many clusters there are."""
+_SHARES: Final = (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
 
 
 @attrs.define(eq=False)
@@ -20,18 +27,18 @@ class Tally:
     pauses: list[float] = attrs.field(factory=list)
     """Seconds that each stood still."""
 
-    def pause(self, share: float) -> float:
-        """Return the seconds that so great a share of those that moved stood still at most."""
-        if not self.pauses:
-            return 0.0
-        ordered = sorted(self.pauses)
-        return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+    def pauses_at(self) -> dict[str, float]:
+        """Return the seconds that so great a share of those that moved stood still at most: p50, p99, max."""
+        ordered = sorted(self.pauses) or [0.0]
+        return {
+            name: ordered[min(int(len(ordered) * share), len(ordered) - 1)]
+            for name, share in _SHARES
+        }
 
     def __str__(self) -> str:
         """One line."""
         times = ", ".join(
-            f"{name} {self.pause(share) * 1e3:.1f}"
-            for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+            f"{name} {seconds * 1e3:.1f}" for name, seconds in self.pauses_at().items()
         )
         return (
             f"moved {_listed(self.moved)}; refused {_listed(self.refused)}; left {_listed(self.left)};"
@@ -39,18 +46,24 @@ class Tally:
         )
 
     def plain(self) -> dict[str, object]:
-        """Return it for a report."""
+        """Return it for a report, with no more than ``MOST_REASONS`` of each."""
+        times = {name: round(seconds * 1e3, 3) for name, seconds in self.pauses_at().items()}
         return {
-            "moved": dict(self.moved),
-            "refused": dict(self.refused),
-            "left": dict(self.left),
-            "pause_ms": {
-                "p50": round(self.pause(0.5) * 1e3, 3),
-                "p99": round(self.pause(0.99) * 1e3, 3),
-                "max": round(self.pause(1.0) * 1e3, 3),
-            },
+            "moved": most(self.moved),
+            "refused": most(self.refused),
+            "left": most(self.left),
+            "pause_ms": times,
         }
 
 
+def most(counts: Counter[str]) -> dict[str, int]:
+    """Return the ``MOST_REASONS`` most frequent ones, cut to ``MAX_REASON`` characters; all others as ``OTHER``."""
+    found: Counter[str] = Counter()
+    for name, count in counts.most_common(MOST_REASONS):
+        found[name[:MAX_REASON]] += count
+    others = counts.total() - found.total()
+    return {**found, OTHER: others} if others else dict(found)
+
+
 def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "none"
+    return ", ".join(f"{count} {name}" for name, count in sorted(most(counts).items())) or "none"
