@@ -47,6 +47,7 @@ async def test_both_show_what_was_moved(autojump_clock: MockClock) -> None:
             taker.took("http1")
         giver.refuse("bolt", "no snapshot")
         giver.relay(3)
+        giver.relaying(3)
         giver.fail("link lost")
         await trio.sleep(2)
         theirs.add(ours.delta())

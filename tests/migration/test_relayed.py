@@ -10,6 +10,8 @@ from trio.testing import wait_all_tasks_blocked
 from tests.http2_peer import Http2Peer
 from tests.live import Live, Upstream, eventually, http_response, running, upstream, web
 from tests.migration.takeover import Takeover, successor, take_over
+from xproxy.admin.upgrade import PLACE
+from xproxy.migration.giver import Pace
 from xproxy.testing import Party, play
 
 HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")
@@ -39,11 +41,14 @@ async def test_a_connection_goes_on_while_its_streams_end_where_they_began() -> 
             await moved(new)
             three, third = await begun(peer, up)
             assert new.stats().downstream_rq_total == 1
+            assert old.runtime.takeover.stats.relayed == 2
             for server, number in ((second, two), (third, three)):
                 await play(server >> OK)
                 assert (await peer.whole(number)).body == b"ok"
             await wait_all_tasks_blocked(0.05)
             assert not found  # the old one waits for its last stream
+            numbers = old.runtime.takeover.stats
+            await eventually(lambda: numbers.relayed_active == 1, "one is left")
             await play(first >> OK)
             assert (await peer.whole(one)).body == b"ok"
         assert found[0].given is not None
@@ -51,6 +56,19 @@ async def test_a_connection_goes_on_while_its_streams_end_where_they_began() -> 
         assert found[0].given.tally.moved["http2"] == 1
         assert old.stats().downstream_rq_total == 2
         assert new.stats().downstream_rq_link_lost == 0
+        shown = new.runtime.metrics.shown(PLACE)
+        assert (shown["relayed"], shown["relayed_active"]) == (2, 0)
+
+
+async def test_streams_whose_patience_is_over_are_cut_off_by_name() -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        peer = Http2Peer(await old.connect(), client=True)
+        await begun(peer, up)
+        found = await take_over(old, new, pace=Pace(patience=1.0, canary=0.0))
+        assert found.given is not None
+        assert found.given.tally.moved["http2"] == 1
+        assert dict(found.given.tally.left) == {"http2 stream: cut off (takeover.patience)": 1}
+        assert old.runtime.takeover.stats.failed == {"takeover.patience": 1}
 
 
 async def test_three_generations_serve_one_connection() -> None:

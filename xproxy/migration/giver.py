@@ -38,12 +38,12 @@ from xproxy.migration.messages import (
     pack,
     unpack,
 )
-from xproxy.migration.movable import Movable, MovableDownstream, MovableUpstream
+from xproxy.migration.movable import Movable, MovableDownstream, MovableUpstream, relaying
 from xproxy.migration.tally import Tally, most
 from xproxy.migration.undumpable import undumpable
 from xproxy.observe.takeover import Stage, TakeoverStatus
 from xproxy.proxy.adopting import Codecs
-from xproxy.proxy.connection import SupportsSeek
+from xproxy.proxy.connection import Connection, SupportsSeek
 from xproxy.proxy.runtime import Runtime
 from xproxy.transport.channel import Channel, NotSent, Received, Unheard
 from xproxy.upstream.moving import settings_of
@@ -334,6 +334,8 @@ class _Giver:
         self._tally.pauses.append(pause)
         self._status.gave(item.name, pause)
         item.leave()
+        if isinstance(item, MovableDownstream):
+            self._status.relay(item.relaying)
         fault("give.answered")
 
     def _back(self, number: int) -> None:
@@ -462,7 +464,12 @@ class _Giver:
     def _count(self) -> None:
         left = self._protocols()
         self._status.wait(left)
+        self._status.relaying(sum(relaying(connection) for connection in self._connections()))
         self._say(Counts(left=left), self._counts.tell())
+
+    def _connections(self) -> Iterator[Connection]:
+        for active in self._runtime.every_listener:
+            yield from active.connections.values()
 
     def _protocols(self) -> dict[str, int]:
         left: dict[str, int] = {}
@@ -621,6 +628,12 @@ class _Giver:
         for name, count in left.items():
             self._tally.left[f"{name}: cut off (takeover.patience)"] += count
             self._status.fail("takeover.patience", count)
+        for connection in self._connections():
+            if streams := relaying(connection):
+                assert connection.terms is not None  # it is served
+                name = f"{connection.terms.plugin.name} stream"
+                self._tally.left[f"{name}: cut off (takeover.patience)"] += streams
+                self._status.fail("takeover.patience", streams)
         for active in self._runtime.every_listener:
             for connection in list(active.connections.values()):
                 connection.stream.abort()
@@ -640,7 +653,7 @@ class _Giver:
         return 0
 
     def _offer_now(self, item: Movable) -> bool:
-        """Offer one. Raises ValueError where it cannot be written down, and whatever its codec does."""
+        """Offer one. Raises what ``Movable.freeze`` raises, and whatever its codec does."""
         state, sockets = item.freeze()
         fault("give.frozen")
         if isinstance(item, MovableDownstream):

@@ -9,6 +9,7 @@ from typing import Protocol
 import attrs
 
 from xproxy.connection.bindings import Bindings
+from xproxy.connection.shared.moving import Moving
 from xproxy.connection.standing import Standing
 from xproxy.migration.packing import Downstream, Undetected, Upstream, pack
 from xproxy.proxy.active_listener import ActiveListener
@@ -32,7 +33,8 @@ class Movable(Protocol):
     def freeze(self) -> tuple[bytes, list[socket.socket]]:
         """Let it stand still; return what is written of it, and the sockets that go along.
 
-        Raises ValueError where it cannot be written down: then it goes on as if nothing had been.
+        Raises ValueError where it cannot be written down, OSError where there is no room for a link to its streams
+        now: then it goes on as if nothing had been.
         """
         ...
 
@@ -90,6 +92,11 @@ class MovableDownstream:
         ):
             return Standing.BUSY  # the other end of what is its own is not
         return standing
+
+    @property
+    def relaying(self) -> int:
+        """Streams that are served here though another process has the connection."""
+        return relaying(self.connection)
 
     def _bound(self) -> list[tuple[object, Closable]]:
         driver = self.connection.driver
@@ -174,6 +181,12 @@ class MovableDownstream:
     def keep(self) -> None:
         """See Movable."""
         self.connection.drain(self.active.config.timeouts.linger)
+
+
+def relaying(connection: Connection) -> int:
+    """Return how many streams of a connection are served here though another process has it."""
+    driver = connection.driver
+    return driver.relaying if isinstance(driver, Moving) else 0
 
 
 @attrs.define(eq=False)

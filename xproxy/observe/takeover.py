@@ -124,7 +124,9 @@ class TakeoverStatus:
             self.stats.withdrawn += bool(why)
             self.stats.takeovers += not why
         self.stage = Stage.SERVING
+        # Nobody looks at these from here on.
         self.stats.waiting.clear()
+        self.stats.relayed_active = 0
 
     # ---- who gives
 
@@ -152,11 +154,10 @@ class TakeoverStatus:
     def relay(self, streams: int) -> None:
         """So many streams stay here, and their connection has moved."""
         self.stats.relayed += streams
-        self.stats.relayed_active += streams
 
-    def relayed_to_its_end(self, streams: int = 1) -> None:
-        """So many of them have ended."""
-        self.stats.relayed_active -= streams
+    def relaying(self, streams: int) -> None:
+        """So many of them, of this takeover and others, have not ended."""
+        self.stats.relayed_active = streams
 
     def fail(self, reason: str, count: int = 1) -> None:
         """So many streams or connections were cut off. By whoever notices alone: who gives, or takes if that died."""

@@ -57,16 +57,13 @@ class Departure:
 
 
 def depart(wire: SharedWire, streams: Iterable[RelayedStream]) -> Departure:
-    """Put the streams in flight on a link; the wire is paused. Raises ValueError, also if there is no room for it."""
+    """Put the streams in flight on a link; the wire is paused. Raises OSError if there is no room for it now."""
     streams = tuple(streams)
     stream, codec = wire.stream, wire.codec
     assert isinstance(stream, MovableStream)
     relay = _end(Role.SERVER, streams, whole=wire.whole)
     below: RelayCodec | MessageRelay = message_relay(relay, codec) if wire.whole else relay
-    try:
-        ours, other = socket.socketpair()
-    except OSError as exc:
-        raise ValueError(f"there is no link for its streams: {exc.strerror}") from exc
+    ours, other = socket.socketpair()
     try:
         ours.setblocking(False)
         other.setblocking(False)

@@ -98,7 +98,7 @@ class Moving(Bindings):
 
         Or on one whose streams can be relayed: they go on, and what they say waits on the link.
 
-        Raises what ``Wire.export`` raises, and ValueError if there is no room for a link; then it goes on.
+        Raises what ``Wire.export`` raises, and OSError if there is no room for a link now; then it goes on.
         """
         wire, silence, acknowledgement = self.wire, self._silence, self._acknowledgement
         relays = self._relays
@@ -128,6 +128,11 @@ class Moving(Bindings):
             links=links,
         )
         return self._moment
+
+    @property
+    def relaying(self) -> int:
+        """Streams that are served here though another process has their connection."""
+        return len(self.wire.served) if self._left else 0
 
     def thaw(self) -> None:
         """Go on as if nothing had been, with the time that was left."""
