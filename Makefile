@@ -49,7 +49,7 @@ soak: .venv/.fuzz
 	$(BIN)/python tests/process/mixed.py
 	$(BIN)/python tests/process/attacks.py
 	$(BIN)/python tests/process/hogs.py
-	for name in http1 http2 bolt dubbo thrift xs1 opaque tls detect config carried channel states; do \
+	for name in http1 http2 bolt dubbo thrift xs1 opaque relay tls detect config carried channel states; do \
 	  $(BIN)/python fuzz/run.py $$name --seconds $(SECONDS) || exit 1; done
 
 lint: .venv/.dev
