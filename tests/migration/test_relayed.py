@@ -54,10 +54,26 @@ async def test_a_connection_goes_on_while_its_streams_end_where_they_began() -> 
         assert found[0].given is not None
         assert (found[0].given.gone, found[0].given.why) == (True, "")
         assert found[0].given.tally.moved["http2"] == 1
+        [given] = [one for one in found[0].reports if one["step"] == "given"]
+        counts = given["moved"]
+        assert isinstance(counts, dict)
+        assert counts["http2"] == 1, "it was waited for to be idle, and then went"
         assert old.stats().downstream_rq_total == 2
         assert new.stats().downstream_rq_link_lost == 0
         shown = new.runtime.metrics.shown(PLACE)
         assert (shown["relayed"], shown["relayed_active"]) == (2, 0)
+
+
+async def test_it_is_tried_with_streams_in_flight() -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        peer = Http2Peer(await old.connect(), client=True)
+        stream_id, server = await begun(peer, up)
+        found = await take_over(old, new, rehearsal=True)
+        assert found.given is not None
+        assert (found.given.why, dict(found.given.tally.moved)) == ("", {"http2": 1})
+        await play(server >> OK)
+        assert (await peer.whole(stream_id)).body == b"ok"
+        assert old.runtime.takeover.stats.relayed == 0
 
 
 async def test_streams_whose_patience_is_over_are_cut_off_by_name() -> None:

@@ -549,7 +549,7 @@ class _Giver:
                 return False  # it was frozen just now
         again = now + (_SELDOM if item.seeking else _LOOK_AGAIN)
         if standing is Standing.RELAY:
-            item.idle_by = item.idle_by or now + _IDLE_FIRST
+            item.idle_by = item.idle_by or now + (0.0 if self._rehearsal else _IDLE_FIRST)
             if now >= item.idle_by:
                 return True
             again = min(again, item.idle_by)
@@ -593,6 +593,9 @@ class _Giver:
         if machine.out or not machine.room:
             return math.inf
         if machine.state is giving.State.GIVING:
+            ripening = [at for at, _, item in self._later if now < item.idle_by]
+            if ripening:
+                return max(min(ripening) - now, 0.0)  # it goes soon, idle or not
             self._do(machine.settled())
             self._tail_until = now + (self._pace.patience or math.inf)
             self._status.enter(Stage.TAILING)
