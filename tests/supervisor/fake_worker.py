@@ -75,7 +75,7 @@ class FakeWorker:
         if "dies_taking" in self.options:
             os.kill(os.getpid(), signal.SIGKILL)
         self.report("accepting")
-        channel.send(b"accepting")
+        channel.send(b"accepting" if "stalls" not in self.options else b"no more")
         self.note(kind="accepting")
 
     def run(self) -> None:

@@ -50,6 +50,13 @@ class Played:
         old.phase, new.phase = Phase.LEAVING, Phase.SERVING
         self.did.append(f"follow {old.index}")
 
+    def take_back(self, old: Worker, new: Worker) -> None:
+        old.phase, new.phase = Phase.SERVING, Phase.LEAVING
+        self.did.append(f"take back {old.index}")
+
+    def restart(self, old: Worker, code: int) -> None:
+        self.did.append(f"restart {old.index} after {code}")
+
     def tell(self, progress: Mapping[str, object]) -> None:
         del progress
 
@@ -221,7 +228,8 @@ def test_an_old_one_that_takes_it_back_when_the_new_one_serves_some() -> None:
     upgrade.prepared(new)
     upgrade.reported(new, "accepting", "")
     upgrade.reported(acts.olds[0], "withdrawn", "it stalled")
-    assert acts.did[-1] == "drain 2/0"
+    assert acts.did[-1] == "take back 0"
+    assert acts.olds[0].phase is Phase.SERVING
     assert acts.result is not None
     assert acts.result[0] == 1
 
@@ -236,7 +244,23 @@ def test_an_old_one_that_dies_is_followed_all_the_same(accepting: bool) -> None:
     assert upgrade.ended(acts.olds[0], 139, ""), "nobody else is to be started there"
     if not accepting:
         upgrade.reported(new, "accepting", "")
+        assert acts.did[-1] == "serve 0", "it counts as one that serves"
     assert acts.result == (0, "")
+
+
+@pytest.mark.parametrize("aborted", [False, True])
+def test_an_old_one_that_nobody_follows_is_started_again(aborted: bool) -> None:
+    acts, upgrade = begun()
+    new = new_of(upgrade)
+    upgrade.prepared(new)
+    assert upgrade.ended(acts.olds[0], 139, "")
+    if aborted:
+        assert upgrade.abort()
+    else:
+        assert upgrade.ended(new, 1, "")
+    assert acts.did[-1] == "restart 0 after 139"
+    assert acts.result is not None
+    assert acts.result[0] == 1
 
 
 def test_aborting_is_possible_until_the_new_one_accepts() -> None:

@@ -217,6 +217,21 @@ def test_a_new_worker_that_dies_later_is_started_by_the_new_command(tmp_path: Pa
         assert [w["generation"] for w in serving(found)] == [2]
 
 
+def test_an_old_worker_that_takes_it_back_is_looked_after_as_before(tmp_path: Path) -> None:
+    with supervised(tmp_path) as found:
+        found.wait_for("start")
+        (before,) = found.workers
+        for _ in range(2):
+            done = upgrade(found, "stalls=1")
+            assert (done["code"], done["why"]) == (1, "worker 0 goes on as before: it has gone")
+            assert [(w["generation"], w["pid"]) for w in serving(found)] == [(1, before)]
+            assert done["generation"] == 1
+        eventually(lambda: found.workers == [before], "the new ones have ended")
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: bool(serving(found)) and found.workers != [before], "a successor")
+        assert upgrade(found)["code"] == 0
+
+
 def test_an_old_worker_that_is_waiting_to_be_started_again_is_not(tmp_path: Path) -> None:
     with supervised(tmp_path, "workers=2") as found:
         found.wait_for("start", 2)

@@ -52,7 +52,7 @@ class Supervisor:
         """Workers that have not said yet how their reload went."""
         self._code = 0
         self._first = command
-        self._upgrading = Upgrading(self.workers, self.ready)
+        self._upgrading = Upgrading(self.workers, self.ready, self._again)
 
     # ---- life
 

@@ -45,6 +45,14 @@ class Acts(Protocol):
         """Note that the new one accepts, and the old one does not."""
         ...
 
+    def take_back(self, old: Worker, new: Worker) -> None:
+        """Note that the old one accepts again; the new one, or whoever was started in its place, is to end."""
+        ...
+
+    def restart(self, old: Worker, code: int) -> None:
+        """Start an old one again that has ended with ``code``."""
+        ...
+
     def tell(self, progress: Mapping[str, object]) -> None: ...
 
     def over(self, code: int, why: str) -> None:
@@ -66,7 +74,9 @@ class Stage(enum.Enum):
 class Upgrade:
     """From one generation to the next."""
 
-    __slots__ = ("_acts", "_check", "_index", "_old", "count", "generation", "new", "stage")
+    __slots__ = (
+        *("_acts", "_check", "_died", "_index", "_old", "count", "generation", "new", "stage"),
+    )
 
     def __init__(self, acts: Acts, generation: int, *, check: bool = False) -> None:
         """``check``: only see whether a new worker could accept, then end it."""
@@ -74,6 +84,8 @@ class Upgrade:
         self._check = check
         self._index = 0
         self._old: Worker | None = None
+        self._died: tuple[Worker, int] | None = None
+        # The old one that has ended, with its exit code, before the new one accepts.
         self.generation: Final = generation
         self.count = 0
         """How many workers there are to be; the first says it."""
@@ -115,6 +127,8 @@ class Upgrade:
             if self._old is not None:
                 self._acts.follow(self._old, worker)
             else:
+                self._acts.serve(worker)  # which it does already: nobody is there to be followed
+                self._died = None
                 self._done()
         elif worker is self._old and step == "given":
             # Two sockets: that the new one accepts, which comes before, may be heard later.
@@ -143,6 +157,8 @@ class Upgrade:
         if worker is self._old:
             # Its successor notices, and accepts.
             self._old = None
+            if self.stage is Stage.GIVING and not self._check:
+                self._died = worker, code
             if self._check:
                 self._give_up("the worker to try it with has ended", 1)
                 return False
@@ -190,12 +206,14 @@ class Upgrade:
 
     def _give_up(self, why: str, code: int) -> None:
         if self.new is not None:
-            if self.stage is Stage.MOVING:
-                self._acts.drain(self.new)
-            else:
+            if self.stage is not Stage.MOVING:
                 self._acts.kill(self.new)
+            elif self._old is not None:
+                self._acts.take_back(self._old, self.new)
         self._end(code, why)
 
     def _end(self, code: int, why: str) -> None:
         self.stage = Stage.OVER
+        if self._died is not None:
+            self._acts.restart(*self._died)  # nobody has followed it
         self._acts.over(code, why)

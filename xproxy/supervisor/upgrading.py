@@ -25,12 +25,21 @@ _KILL_SECONDS: Final = 30.0
 class Upgrading:
     """Of one supervisor."""
 
-    def __init__(self, workers: Workers, changed: Callable[[], object]) -> None:
-        """``changed`` is called when other workers serve than before."""
+    def __init__(
+        self,
+        workers: Workers,
+        changed: Callable[[], object],
+        restart: Callable[[Worker, int], object],
+    ) -> None:
+        """``changed`` is called when other workers serve than before.
+
+        ``restart`` starts a worker again that has ended, with its exit code.
+        """
         self.most_generations = 4
         """Older generations that may be alive; with so many there is no further upgrade."""
         self._workers = workers
         self._changed = changed
+        self._restart = restart
         self._control: Control | None = None
         self._upgrade: Upgrade | None = None
         self._client: Client | None = None
@@ -270,14 +279,7 @@ class Upgrading:
 
     def drain(self, worker: Worker) -> None:
         """See Acts."""
-        workers = self._workers
-        workers.drain(worker)
-
-        def late() -> None:
-            if worker.id in workers.table.workers and worker.generation == workers.newest:
-                workers.kill(worker, signal.SIGKILL)
-
-        workers.loop.after(_KILL_SECONDS, late)
+        self._workers.drain(worker)
 
     def follow(self, old: Worker, new: Worker) -> None:
         """See Acts."""
@@ -285,6 +287,31 @@ class Upgrading:
         old.phase = Phase.LEAVING
         self._alone(new.index)
         self._workers.begun(new.generation)
+
+    def take_back(self, old: Worker, new: Worker) -> None:
+        """See Acts."""
+        workers = self._workers
+        workers.cancel_restart(new.index)
+        old.phase = Phase.SERVING
+        for worker in workers.table.of(new.generation):
+            if worker.index == new.index and worker.phase is not Phase.LEAVING:
+                workers.drain(worker)
+                self._kill_later(worker)
+        if not any(one.phase is Phase.SERVING for one in workers.table.of(new.generation)):
+            workers.newest = self._before
+
+    def restart(self, old: Worker, code: int) -> None:
+        """See Acts."""
+        self._restart(old, code)
+
+    def _kill_later(self, worker: Worker) -> None:
+        workers = self._workers
+
+        def late() -> None:
+            if worker.id in workers.table.workers:
+                workers.kill(worker, signal.SIGKILL)
+
+        workers.loop.after(_KILL_SECONDS, late)
 
     def _alone(self, index: int) -> None:
         # Of the generations before, one that was started again there and has not served comes too late.
