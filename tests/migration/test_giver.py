@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import struct
 
 import pytest
 import trio
@@ -572,3 +573,28 @@ async def test_a_fault_of_a_codec_keeps_its_own_connection_only(
         assert found.given is not None
         assert dict(found.given.tally.refused) == {"http2: KeyError: 'a fault'": 1}
         await exchange(client, server)
+
+
+def call(seqid: int, *, kind: int = 1) -> bytes:
+    """Return a framed Thrift message without arguments."""
+    body = struct.pack(">IIcIB", 0x80010000 | kind, 1, b"m", seqid, 0)
+    return struct.pack(">I", len(body)) + body
+
+
+async def test_connections_of_a_kind_go_to_that_kind() -> None:
+    async with upstream() as up:
+        text = web(up.port, codec="{name: thrift}")
+        async with running(text) as old, successor(text, old) as new:
+            client = await old.client()
+            await client.send(call(1))
+            server = Party("upstream", await up.accept())
+            asked = re.compile(rb".{17}\x00", re.DOTALL)
+            await play(server << asked, server >> call(1, kind=2), client << call(1, kind=2))
+            found = await take_over(old, new)
+            assert gone(found)
+            assert found.given is not None
+            assert dict(found.given.tally.refused) == {}
+            assert moved(found) == {"thrift": 1, "upstream thrift": 1}
+            await play(client >> call(2), server << asked)
+            await play(server >> call(2, kind=2), client << call(2, kind=2))
+            assert up.accepted == 1

@@ -420,7 +420,11 @@ class SupportsPools(Protocol):
     """A plugin whose serial upstream connections are not all alike: what was said on one decides what may follow."""
 
     def pool_of(self, head: RequestHead) -> Hashable:
-        """Return which connections may carry a request: those that carried others of the same value. A few values."""
+        """Return which connections may carry a request: those that carried others of the same value. A few values.
+
+        A text lets those connections go along to another process, busy or idle; a tuple of plain values the idle
+        ones; with anything else they stay.
+        """
         ...
 
 

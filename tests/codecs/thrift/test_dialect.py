@@ -24,3 +24,9 @@ def test_who_answers_whom() -> None:
     assert old.answered_by(FRAMED_STRICT)
     assert not FRAMED_STRICT.answered_by(dialect_of(Transport.FRAMED, Protocol.COMPACT))
     assert not FRAMED_STRICT.answered_by(dialect_of(Transport.HEADER, Protocol.STRICT))
+
+
+def test_each_has_a_pool_of_its_own_by_a_name_for_all_processes() -> None:
+    names = [dialect.pool for dialect in DIALECTS]
+    assert len(set(names)) == len(DIALECTS)
+    assert names[:2] == ["framed binary", "framed binary-old"]

@@ -71,9 +71,9 @@ def test_one_half_of_a_dialect_leaves_the_other_to_the_call() -> None:
     framed = ThriftPlugin(transport=Transport.FRAMED)
     for protocol in Protocol:
         call = request_head(dialect_of(Transport.UNFRAMED, protocol), False, b"m", b"", 0, 10)
-        assert framed.pool_of(call) is dialect_of(Transport.FRAMED, protocol)
-        assert PLUGIN.pool_of(call) is dialect_of(Transport.UNFRAMED, protocol)
-    assert framed.pool_of(RequestHead(service="", method="m")) is FRAMED_STRICT
+        assert framed.pool_of(call) == dialect_of(Transport.FRAMED, protocol).pool
+        assert PLUGIN.pool_of(call) == dialect_of(Transport.UNFRAMED, protocol).pool
+    assert framed.pool_of(RequestHead(service="", method="m")) == FRAMED_STRICT.pool
 
 
 def test_options_that_cannot_be() -> None:

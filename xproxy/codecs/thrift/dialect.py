@@ -53,6 +53,12 @@ class Dialect:
     encoding: Encoding = attrs.field(repr=False)
     number: int
     """In snapshots."""
+    pool: str = attrs.field(init=False, repr=False)
+    """The same for another process: what upstream connections that speak it are kept by."""
+
+    @pool.default
+    def _name(self) -> str:
+        return f"{self.transport.value} {self.protocol.value}"
 
     def answered_by(self, other: Dialect) -> bool:
         """Tell whether an answer in ``other`` answers a call in this one.

@@ -10,7 +10,6 @@ from xproxy.codecs.api import Codec, Hint, Verdict
 from xproxy.codecs.thrift.client import ClientCodec
 from xproxy.codecs.thrift.dialect import (
     FRAMED_STRICT,
-    Dialect,
     Protocol,
     Transport,
     Upstreams,
@@ -94,10 +93,10 @@ class ThriftPlugin:
         client.load(CLIENT.unpack(state))
         return client
 
-    def pool_of(self, head: RequestHead) -> Dialect:
+    def pool_of(self, head: RequestHead) -> str:
         """See SupportsPools: a server may take a connection to speak what it spoke first."""
         extra = head.extra
-        return self._upstreams[extra.dialect if type(extra) is ThriftExtra else FRAMED_STRICT]
+        return self._upstreams[extra.dialect if type(extra) is ThriftExtra else FRAMED_STRICT].pool
 
     def code_of(self, head: ResponseHead, request: RequestHead | None = None) -> int:
         """See SupportsLocalReply."""
