@@ -9,13 +9,17 @@ import time
 
 import attrs
 import pytest
+import trio
 
 from tests.live import GET, PATIENCE, Live, eventually, http_response, running, upstream, web
 from tests.migration.takeover import Other, successor, taking_from
 from xproxy.migration.messages import Carry, Done, Hello, Offer, Refused, Taken, Withdraw, pack
 from xproxy.migration.movable import MovableDownstream
+from xproxy.migration.packing import Upstream
+from xproxy.migration.packing import pack as pack_state
 from xproxy.proxy.adopting import Codecs
 from xproxy.testing import END, Party, play
+from xproxy.upstream.moving import settings_of
 
 HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")
 OK = http_response(b"ok")
@@ -179,3 +183,39 @@ async def test_a_fault_of_a_codec_is_a_refusal(monkeypatch: pytest.MonkeyPatch) 
         await one.client.send(GET[5:])
         server = Party("upstream", await up.accept())
         await play(server << HEAD, server >> OK, one.client << OK)
+
+
+async def test_what_was_left_of_an_upstream_connections_time_has_passed() -> None:
+    async with upstream() as up:
+        text = web(up.port, codec="http2")
+        async with running(text) as old, successor(text, old) as new:
+            client = await old.client()
+            await client.send(GET)
+            server = await up.accept()
+            # SETTINGS and an answer; what the client of it has set is not acknowledged.
+            settings, answer = b"\0\0\0\4\0\0\0\0\0", b"\0\0\1\1\5\0\0\0\1\x88"
+            await server.send_all(settings + answer)
+            await client.expect(re.compile(rb"HTTP/1.1 200 OK\r\n.*", re.DOTALL))
+            await old.settled(clients=1, upstreams=1)
+            [given] = old.cluster().give()
+            moment = given.handed.moment
+            assert 0 < moment.patience < 3600
+            handed = attrs.evolve(given.handed, moment=attrs.evolve(moment, patience=3600.0))
+            state, [sock] = pack_state(
+                Upstream(
+                    cluster="web",
+                    address=given.endpoint.address,
+                    settings=settings_of(old.cluster().config),
+                    handed=handed,
+                )
+            )
+            async with taking_from(new) as (other, _found):
+                await other.until_taking()
+                cut = time.monotonic() - 3600
+                await other.say(Offer(number=1, cut=cut), sock.fileno(), state=state)
+                assert await other.hear(Taken) == Taken(numbers=(1,))
+                given.leave()
+                with trio.fail_after(PATIENCE):
+                    while await server.receive_some(65536):
+                        pass  # until it has waited enough
+                await other.say(Done())

@@ -282,7 +282,7 @@ class _Taker:
                 pending = self._undetected(found, passed)
             else:
                 name = f"upstream {found.handed.protocol}"
-                pending = self._upstream(found)
+                pending = self._upstream(found, passed)
         except Exception as exc:  # a plugin's codec, too: see ``reason``
             for sock in sockets:
                 sock.close()
@@ -298,7 +298,7 @@ class _Taker:
         if self._machine.rehearsal:
             rehearse(active, found.described, moment, self._codecs)
             for bound in found.bound:
-                self._upstream(bound)
+                self._upstream(bound, passed)
             if moment.exchange is not None:
                 registry = self._runtime.registry
                 rehearse_exchange(
@@ -310,7 +310,7 @@ class _Taker:
             raise ValueError("it came without its socket")
         adoption = adopt(active, found.described, moment, sock, self._codecs, self._runtime.timers)
         if found.bound:
-            return self._group(adoption, found.bound)
+            return self._group(adoption, found.bound, passed)
         if moment.exchange is None:
             return adoption
         try:
@@ -345,14 +345,14 @@ class _Taker:
             raise ValueError(f"there is no listener {described.listener}")
         return active
 
-    def _group(self, adoption: Adoption, bound: tuple[Upstream, ...]) -> Pending:
+    def _group(self, adoption: Adoption, bound: tuple[Upstream, ...], passed: float) -> Pending:
         # A client's connection, and those to endpoints that are its own.
         terms = adoption.connection.terms
         downstream = terms.facts.downstream if terms is not None else None
         ends: list[_PendingUpstream] = []
         try:
             for found in bound:
-                end = self._upstream(found)
+                end = self._upstream(found, passed)
                 assert end is not None  # this is no rehearsal
                 end.downstream = downstream
                 ends.append(end)
@@ -363,7 +363,7 @@ class _Taker:
             raise
         return _PendingGroup(adoption, ends)
 
-    def _upstream(self, found: Upstream) -> _PendingUpstream | None:
+    def _upstream(self, found: Upstream, passed: float) -> _PendingUpstream | None:
         snapshot = self._runtime.snapshot
         cluster = snapshot.clusters.get(found.cluster) if snapshot is not None else None
         if cluster is None:
@@ -386,7 +386,10 @@ class _Taker:
             except ValueError:
                 under.close()
                 raise
-        return _PendingUpstream(self._runtime, cluster, found, under, stream)
+        handed = attrs.evolve(found.handed, moment=aged(found.handed.moment, passed))
+        return _PendingUpstream(
+            self._runtime, cluster, attrs.evolve(found, handed=handed), under, stream
+        )
 
 
 def _socket(number: int) -> socket.socket:
