@@ -40,6 +40,7 @@ from xproxy.migration.messages import (
     Taken,
     Withdraw,
 )
+from xproxy.observe.takeover import Stage
 from xproxy.testing import BROKEN, END, Party, play
 
 HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")
@@ -463,6 +464,33 @@ async def test_while_it_tails_a_newer_process_yet_gets_what_is_left() -> None:
         await exchange(client, server)
         await eventually(old.runtime.ended.is_set, "the old one has ended")
         assert newest.stats().downstream_cx_active == 1
+
+
+async def test_what_an_older_one_gives_meanwhile_goes_on_to_the_newest() -> None:
+    async with (
+        upstream() as up,
+        running(web(up.port)) as oldest,
+        successor(web(up.port), oldest) as old,
+        successor(web(up.port), oldest) as new,
+    ):
+        client, server = await first(oldest, up)
+        await play(client >> GET, server << HEAD)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_over, oldest, old)
+            await eventually(old.runtime.accepting.is_set, "the old one accepts")
+            other = await old.client("other")
+            await other.send(GET)
+            second = Party("second", await up.accept())
+            await second.expect(HEAD)
+            nursery.start_soon(take_over, old, new)
+            await eventually(
+                lambda: old.runtime.takeover.stage is Stage.TAILING, "all that can go has gone"
+            )
+            await play(server >> OK, client << OK)
+            await eventually(lambda: new.stats().downstream_cx_active == 1, "it is with the newest")
+            await hang_up(other)
+        shown = old.runtime.takeover.stats
+        assert (shown.takeovers, shown.withdrawn) == (1, 0)
 
 
 async def test_one_that_tails_ends_alone_where_nobody_takes_what_is_left() -> None:

@@ -180,6 +180,8 @@ class _Giver:
         self._waiting: dict[int, MovableDownstream] = {}
         # By the identity of their connections: those that have neither gone nor are kept.
         self._kept: dict[int, MovableDownstream] = {}
+        self._listed: set[int] = set()
+        # Ids of all connections that were ever among these.
         self._whole = 0
         # Clients' connections at the beginning.
         self._ready: deque[MovableDownstream] = deque()
@@ -455,6 +457,8 @@ class _Giver:
         while True:
             await trio.sleep(_SECOND)
             if self._machine.state in _OFFERING:
+                self._list()
+                self._changed.set()
                 waiting = self._protocols()
                 self._report({"step": "giving", "waiting": waiting, **self._tally.plain()})
                 # One at a time: the queue must have room for WITHDRAW, whatever the other side does.
@@ -491,6 +495,7 @@ class _Giver:
                 if not listed:
                     listed = True
                     self._list()
+                    self._whole = len(self._waiting)
                 pause = await self._offer_some()
             with trio.move_on_after(pause):
                 await self._changed.wait()
@@ -499,18 +504,20 @@ class _Giver:
             await self._changed.wait()  # for the last word to be sent
 
     def _list(self) -> None:
-        # Who is accepted no more cannot come any more: these are all.
+        # Nobody is accepted any more: who comes yet comes from an older process.
         snapshot = self._runtime.snapshot
         clusters = snapshot.clusters if snapshot is not None else {}
         for active in self._runtime.every_listener:
             for connection in active.connections.values():
+                if connection.id in self._listed:
+                    continue
+                self._listed.add(connection.id)
                 item = MovableDownstream(active, connection, self._codecs, clusters)
                 self._waiting[id(connection)] = item
                 if active.chains.main.draining:
                     self._keep(item, "its listener has stopped")
                 else:
                     self._ready.append(item)
-        self._whole = len(self._waiting)
 
     async def _offer_some(self) -> float:
         """Offer what there is room for; return how long to wait for the next time, if nothing is heard before."""
@@ -603,7 +610,7 @@ class _Giver:
         if self._rehearsal:
             self._do(machine.empty())
             return 0.0
-        if not any(active.connections for active in self._runtime.every_listener):
+        if not any(self._connections()):
             self._finish()
             return 0.0
         if self._aside:

@@ -142,7 +142,10 @@ class _Taker:
     def _concluded(self) -> Outcome:
         over = self._over
         assert over is not None  # the machine has ended
-        self._runtime.takeover.end(over.why)
+        if not self._runtime.takeover.gives:
+            self._runtime.takeover.end(
+                over.why
+            )  # else it tells of what is given, which has not ended
         state = "alone" if over.serve else "rehearsed" if self._machine.rehearsal else "withdrawn"
         self._report({"step": state, "why": over.why, **self._tally.plain()})
         why = f": {over.why}" if over.why else ""
