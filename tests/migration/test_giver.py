@@ -577,7 +577,7 @@ async def test_what_is_bound_and_refused_goes_on_in_the_old_one() -> None:
 
 
 async def test_a_fault_of_a_codec_keeps_its_own_connection_only(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
         client, server = await first(old, up)
@@ -600,6 +600,9 @@ async def test_a_fault_of_a_codec_keeps_its_own_connection_only(
         assert moved(found) == {"http1": 1, "upstream http1": 1}
         assert found.given is not None
         assert dict(found.given.tally.refused) == {"http2: KeyError: 'a fault'": 1}
+        assert [
+            record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"
+        ] == [True]
         await exchange(client, server)
 
 

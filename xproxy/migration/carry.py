@@ -135,8 +135,12 @@ def reason(exc: Exception) -> str:
     """Return what an exception says of why something stays. A ValueError is the one that was agreed on.
 
     Any other is a fault of a part or a codec, perhaps of a plugin's: it keeps that one from going along, and no more.
+    Where it came from is logged.
     """
-    return str(exc) if isinstance(exc, ValueError) else f"{type(exc).__name__}: {exc}"
+    if isinstance(exc, ValueError):
+        return str(exc)
+    _logger.error("takeover: a fault of a part or a codec", exc_info=exc)
+    return f"{type(exc).__name__}: {exc}"
 
 
 def _tell(what: str, left: Left) -> None:
