@@ -340,6 +340,29 @@ async def test_a_stream_that_its_client_does_not_read_stops_no_other() -> None:
         assert len((await peer.whole(ids[0])).body) == 400_000
 
 
+async def test_streams_share_what_the_window_of_their_connection_lets_through() -> None:
+    script = Script()
+    async with http2(script, reads=False) as (scene, peer):
+        down = [Fed(), Fed()]
+        ids = [await peer.ask(path) for path in ("/one", "/two")]
+        for path, body, stream_id in zip(("/one", "/two"), down, ids, strict=True):
+            await script.asked(path)
+            script.answer(path, body)
+            peer.h2.increment_flow_control_window(1 << 20, stream_id)
+        await scene.move()
+        await peer.flush()
+        for _ in range(40):
+            for body in down:
+                body.feed(bytes(10_000))
+        for whole in range(65_535, 65_535 + 80_000, 10_000):
+            await peer.until(lambda n=whole: sum(len(body_of(peer, one)) for one in ids) == n)
+            await wait_all_tasks_blocked(0.01)  # both wait for more
+            peer.h2.increment_flow_control_window(10_000)
+            await peer.flush()
+        gained = [len(body_of(peer, one)) for one in ids]
+        assert min(gained) > 30_000, gained
+
+
 @pytest.mark.parametrize("moved", range(4))
 async def test_no_window_leaks_however_often_it_moves(moved: int) -> None:
     script = Script()

@@ -268,9 +268,13 @@ class Relays:
             for relayed in list(ready.values()):
                 if wire.outbox.full:
                     break
+                before = relayed.held
                 self._advance(relayed)
                 if not relayed.waiting:
                     ready.pop(relayed.id, None)
+                elif relayed.held < before:
+                    # What the connection's window lets through next is for others: it has had its turn.
+                    ready[relayed.id] = ready.pop(relayed.id)
             if wire.outbox.full:
                 await wire.outbox.room()
             elif not ready and link.over:
