@@ -111,3 +111,12 @@ def test_a_restart_that_is_not_wanted_any_more(of: Of) -> None:
 def test_a_generation_that_has_begun(of: Of) -> None:
     of.workers.begun(1)
     assert (of.workers.newest, of.workers.has_begun) == (1, {1})
+
+
+def test_one_that_no_system_starts_is_not_there_and_nobody_is_killed_for_it(of: Of) -> None:
+    of.workers.commands[3] = Command(sys.executable, (sys.executable, "\ud800"))
+    why = of.workers.start(0, 3, 1)
+    assert isinstance(why, str)
+    assert why.startswith(f"cannot start {sys.executable}: ")
+    assert not of.workers.table.workers
+    of.workers.kill(Worker(9, 0, 1, 1), signal.SIGTERM)  # which never had a pid

@@ -394,7 +394,11 @@ def command_of(message: Mapping[str, object]) -> Command:
     for value in (*arguments, *absent, *environment, *environment.values()):
         if not isinstance(value, str) or "\0" in value:
             raise ValueError("all parts of a command are texts without NUL")
+        os.fsencode(value)
+    if any(not name or "=" in name for name in environment):
+        raise ValueError("a variable has a name without =")
     executable = text(message, "executable")
+    os.fsencode(executable)
     if not executable.startswith("/"):
         raise ValueError("executable is no absolute path")
     return Command(executable, (executable, *arguments), tuple(environment.items()), tuple(absent))

@@ -76,15 +76,17 @@ class Workers:
         with theirs:
             try:
                 worker.pid = spawn(self.commands[generation], self._environment, theirs, channel)
-            except OSError as exc:
+            except (OSError, ValueError) as exc:
+                # ValueError: what no operating system takes for an argument or a variable.
                 link.close()
                 return self._not_started(worker, exc)
         self.links[worker.id] = link
         return worker
 
-    def _not_started(self, worker: Worker, exc: OSError) -> str:
+    def _not_started(self, worker: Worker, exc: OSError | ValueError) -> str:
         executable = self.commands[worker.generation].executable
-        why = f"cannot start {executable}: {exc.strerror or exc}"
+        reason = getattr(exc, "strerror", None) or exc
+        why = f"cannot start {executable}: {reason}"
         self.log.error(f"worker {worker.index}: {why}")
         self.table.remove(worker)
         return why
@@ -136,7 +138,9 @@ class Workers:
             self.kill(worker, signal.SIGKILL)
 
     def kill(self, worker: Worker, which: int) -> None:
-        """Send a worker a signal; one that has ended gets none."""
+        """Send a worker a signal; one that has ended gets none, nor one that never was: pid 0 were all of us."""
+        if not worker.pid:
+            return
         try:
             os.kill(worker.pid, which)
         except ProcessLookupError:
