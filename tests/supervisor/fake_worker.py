@@ -63,7 +63,10 @@ class FakeWorker:
         channel.send(b"stopped")
         if channel.recv(99) == b"accepting":
             self.report("given", moved=3)
-            if "lingers" not in self.options:
+            if "tails" in self.options:
+                channel.recv(99)  # it ends
+                self.report("withdrawn", why="it has gone")
+            elif "lingers" not in self.options:
                 sys.exit(0)
         else:
             self.report("withdrawn", why="it has gone")
@@ -77,6 +80,8 @@ class FakeWorker:
         self.report("accepting")
         channel.send(b"accepting" if "stalls" not in self.options else b"no more")
         self.note(kind="accepting")
+        if "holds" in self.options:
+            self.channel = channel
 
     def run(self) -> None:
         options = self.options

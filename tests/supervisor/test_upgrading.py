@@ -232,6 +232,19 @@ def test_an_old_worker_that_takes_it_back_is_looked_after_as_before(tmp_path: Pa
         assert upgrade(found)["code"] == 0
 
 
+def test_an_old_worker_that_accepts_again_ends_when_a_successor_serves(tmp_path: Path) -> None:
+    with supervised(tmp_path, "tails=1") as found:
+        found.wait_for("start")
+        (before,) = found.workers
+        assert upgrade(found, "holds=1")["code"] == 0
+        (now,) = serving(found)
+        assert before in found.workers
+        os.kill(now["pid"], signal.SIGKILL)
+        eventually(lambda: before not in found.workers, "it was told to end")
+        eventually(lambda: len(serving(found)) == 1, "a successor")
+        assert [w["generation"] for w in serving(found)] == [2]
+
+
 def test_an_old_worker_that_is_waiting_to_be_started_again_is_not(tmp_path: Path) -> None:
     with supervised(tmp_path, "workers=2") as found:
         found.wait_for("start", 2)

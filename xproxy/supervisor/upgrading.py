@@ -48,6 +48,8 @@ class Upgrading:
         """The generation that it follows."""
         self._channels: dict[int, socket.socket] = {}
         """By new worker: the old one's end of the channel between them."""
+        self._recalled: set[int] = set()
+        # Workers that were followed, and accept again, as whoever followed has died while they gave the rest.
         self._confirm_seconds = 0
         self._confirming: Timer | None = None
         self._former = 0
@@ -197,11 +199,25 @@ class Upgrading:
         shown = {name: value for name, value in message.items() if name != "kind"}
         shown.update(index=worker.index, generation=worker.generation)
         self.tell(shown)
+        if step == "withdrawn" and worker.phase is Phase.LEAVING:
+            self._recalled.add(worker.id)
         if self._upgrade is not None:
             self._upgrade.reported(worker, step, text(message, "why", ""))
 
+    def serves(self, new: Worker) -> None:
+        """One accepts: those before it that accept again, as the one between has died, are to end.
+
+        Not earlier, as nobody else would accept; nor later, as they serve by the configuration before.
+        """
+        for worker in list(self._workers.table.workers.values()):
+            older = worker.index == new.index and worker.generation < new.generation
+            if older and worker.id in self._recalled:
+                self._recalled.discard(worker.id)
+                self._workers.drain(worker)
+
     def ended(self, worker: Worker, code: int) -> bool:
         """See Upgrade."""
+        self._recalled.discard(worker.id)
         self._close_channel(worker)
         upgrade = self._upgrade
         if upgrade is None:
@@ -271,6 +287,7 @@ class Upgrading:
         self._alone(new.index)
         self._workers.begun(new.generation)
         self._workers.serve(new)
+        self.serves(new)
 
     def kill(self, new: Worker) -> None:
         """See Acts."""
@@ -285,6 +302,7 @@ class Upgrading:
         """See Acts."""
         new.phase = Phase.SERVING
         old.phase = Phase.LEAVING
+        self.serves(new)
         self._alone(new.index)
         self._workers.begun(new.generation)
 
@@ -293,6 +311,7 @@ class Upgrading:
         workers = self._workers
         workers.cancel_restart(new.index)
         old.phase = Phase.SERVING
+        self._recalled.discard(old.id)
         for worker in workers.table.of(new.generation):
             if worker.index == new.index and worker.phase is not Phase.LEAVING:
                 workers.drain(worker)
