@@ -64,10 +64,15 @@ class Takeover:
 
 
 async def take_over(
-    old: Live, new: Live, *, pace: Pace = QUICK, rehearsal: bool = False
+    old: Live,
+    new: Live,
+    *,
+    pace: Pace = QUICK,
+    rehearsal: bool = False,
+    into: Takeover | None = None,
 ) -> Takeover:
     """Let the one take the place of the other, to the end."""
-    found = Takeover()
+    found = into or Takeover()
     ours, theirs = pair()
 
     async def giving() -> None:

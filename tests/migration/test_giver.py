@@ -6,6 +6,7 @@ import contextlib
 import re
 import struct
 
+import attrs
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -629,3 +630,47 @@ async def test_connections_of_a_kind_go_to_that_kind() -> None:
             await play(client >> call(2), server << asked)
             await play(server >> call(2, kind=2), client << call(2, kind=2))
             assert up.accepted == 1
+
+
+async def test_no_rest_is_taken_when_no_client_is_left() -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        ends: list[tuple[Party, Party]] = []
+        for number in range(12):
+            client = await old.client(f"client {number}")
+            await client.send(GET)
+            ends.append((client, Party("upstream", await up.accept())))
+        for client, server in ends:
+            await play(server << HEAD, server >> OK, client << OK)
+        for client, _ in ends[1:]:
+            await hang_up(client)
+        await old.settled(clients=1, upstreams=12)
+        # It would rest for minutes.
+        found = await take_over(old, new, pace=attrs.evolve(QUICK, rest=1e7))
+        assert gone(found)
+        assert moved(found) == {"http1": 1, "upstream http1": 12}
+
+
+async def test_it_has_been_given_when_nothing_waits_that_could_go() -> None:
+    async with upstream() as up:
+        text = web(up.port)
+        async with running(text) as old, successor(text, old) as new:
+            peer = Http2Peer(await old.connect(), client=True)
+            await peer.flush()
+            asked = await peer.ask()
+            server = Party("upstream", await up.accept())
+            await server.expect(HEAD)
+            found = Takeover()
+
+            async def run() -> None:
+                await take_over(old, new, into=found)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run)
+                await eventually(
+                    lambda: any(one["step"] == "given" for one in found.reports), "it is given"
+                )
+                [given] = [one for one in found.reports if one["step"] == "given"]
+                assert given["moved"] == {"http2": 1}
+                await server.send(OK)
+                assert (await peer.whole(asked)).body == b"ok"
+            assert gone(found)

@@ -53,8 +53,6 @@ _logger = logging.getLogger(__name__)
 Report: TypeAlias = Callable[[Mapping[str, object]], None]
 """Tells whoever started the takeover how it goes."""
 
-_SHARE: Final = 3
-"""A batch is followed by so many times its own length of rest: at most a quarter of a core goes into giving."""
 _LOOK_AGAIN: Final = 0.1
 """Seconds until what could not move is looked at again, where its driver does not tell …"""
 _SELDOM: Final = 1.0
@@ -78,6 +76,9 @@ class Pace:
     """Seconds for which what cannot move may go on here (``takeover.patience``); 0: for ever."""
     canary: float = 1.0
     """Seconds for which the new process must serve the first connections before it gets the others."""
+    rest: float = 3.0
+    """A batch is followed by so many times its processor time of rest, as long as there are clients here: at most a
+    quarter of a core goes into giving."""
     canaries: int = giving.CANARIES
     window: int = giving.WINDOW
 
@@ -195,6 +196,9 @@ class _Giver:
         self._unwritten: deque[tuple[MovableDownstream, str]] = deque()
         # What could not be written down when its driver asked, and why.
         self._over: giving.Over | None = None
+        self._rest_until = 0.0
+        self._given_by = math.inf
+        # Until when those are waited for that may be able to go soon (trio clock); infinite: it has not come to that.
         self._tail_until = math.inf
         self._was_cut = False
         self._aside = False
@@ -496,7 +500,7 @@ class _Giver:
                     listed = True
                     self._list()
                     self._whole = len(self._waiting)
-                pause = await self._offer_some()
+                pause = self._offer_some()
             with trio.move_on_after(pause):
                 await self._changed.wait()
         while self._to_send and machine.state in _WELL:
@@ -519,11 +523,13 @@ class _Giver:
                 else:
                     self._ready.append(item)
 
-    async def _offer_some(self) -> float:
+    def _offer_some(self) -> float:
         """Offer what there is room for; return how long to wait for the next time, if nothing is heard before."""
         machine = self._machine
-        begun = time.perf_counter()
         now = trio.current_time()
+        if now < self._rest_until and self._serves:
+            return min(self._rest_until - now, _LOOK_AGAIN)
+        begun = time.thread_time()
         while self._later and self._later[0][0] <= now:
             self._ready.append(heapq.heappop(self._later)[2])
         while self._unwritten:
@@ -540,7 +546,7 @@ class _Giver:
         for upstream in self._upstreams(offered):
             offered += self._offer(upstream)
         if offered:
-            await trio.sleep(_SHARE * (time.perf_counter() - begun))
+            self._rest_until = now + self._pace.rest * (time.thread_time() - begun)
             return 0.0 if machine.room else math.inf
         return self._rest(now)
 
@@ -600,9 +606,11 @@ class _Giver:
         if machine.out or not machine.room:
             return math.inf
         if machine.state is giving.State.GIVING:
-            ripening = [at for at, _, item in self._later if now < item.idle_by]
-            if ripening:
-                return max(min(ripening) - now, 0.0)  # it goes soon, idle or not
+            if self._given_by == math.inf:
+                self._given_by = now + _IDLE_FIRST
+            if now < self._given_by and not self._aside and self._may_go():
+                soonest = self._later[0][0] if self._later else now + _LOOK_AGAIN
+                return max(min(soonest, self._given_by) - now, 0.0)
             self._do(machine.settled())
             self._tail_until = now + (self._pace.patience or math.inf)
             self._status.enter(Stage.TAILING)
@@ -610,7 +618,7 @@ class _Giver:
         if self._rehearsal:
             self._do(machine.empty())
             return 0.0
-        if not any(self._connections()):
+        if not self._serves:
             self._finish()
             return 0.0
         if self._aside:
@@ -626,6 +634,16 @@ class _Giver:
             self._cut_off()
         soonest = self._later[0][0] if self._later else math.inf
         return max(min(soonest, now + _LOOK_AGAIN, self._tail_until) - now, 0.0)
+
+    @property
+    def _serves(self) -> bool:
+        return any(active.connections for active in self._runtime.every_listener)
+
+    def _may_go(self) -> bool:
+        # Whether any of those that are waited for may be able to move soon.
+        return any(
+            not item.gone and item.standing is not Standing.NEVER for item in self._waiting.values()
+        )
 
     def _finish(self) -> None:
         self._status.end()
