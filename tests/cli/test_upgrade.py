@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -65,7 +66,8 @@ def invoke(path: Path, *arguments: str) -> Result:
 
 def test_it_asks_for_this_installation_with_the_options_of_the_running_one(tmp_path: Path) -> None:
     path = tmp_path / "control"
-    progress = {"kind": "progress", "step": "given", "index": 0, "generation": 1, "moved": 3}
+    progress: dict[str, Any] = {"kind": "progress", "step": "given", "index": 0, "generation": 1}
+    progress["moved"] = {"http1": 3}
     with supervisor(path, STATUS, progress, DONE) as asked:
         result = invoke(path, "-c", str(tmp_path / "b.yaml"), "--confirm", "60s", "--cut-oldest")
     assert result.exit_code == 0, result.output
@@ -75,9 +77,9 @@ def test_it_asks_for_this_installation_with_the_options_of_the_running_one(tmp_p
     assert question["arguments"] == ["-P", "-m", "xproxy", *tail]
     assert (question["confirm"], question["cut_oldest"], question["check"]) == (60, True, False)
     lines = result.output.splitlines()
-    assert lines[0] == "worker 0: given moved=3"
+    assert lines[0] == "generation 1 worker 0: given: moved 3 http1"
     assert lines[1].startswith("upgraded in ")
-    assert lines[1].endswith(" s: generation 2 serves; still alive: 1")
+    assert lines[1].endswith(" s: generation 2 serves; moved 3 http1; refused none; still alive: 1")
 
 
 @pytest.mark.parametrize(("code", "expected"), [(2, 2), (1, 1), (3, 1)])
@@ -171,3 +173,19 @@ def test_what_of_the_environment_goes_along(monkeypatch: pytest.MonkeyPatch) -> 
     environment = installation([])["environment"]
     assert isinstance(environment, dict)
     assert environment["PYTHONPATH"].split(os.pathsep)[0] == root
+
+
+def test_a_rehearsal_says_what_could_move_and_json_says_it_all(tmp_path: Path) -> None:
+    path = tmp_path / "control"
+    tried = {"kind": "progress", "step": "rehearsed", "index": 0, "generation": 1, "why": "differs"}
+    tried.update(moved={"http1": 3}, refused={"http2: differs": 1})
+    with supervisor(path, STATUS, tried, {**DONE, "code": 1, "why": "differs"}):
+        result = invoke(path, "--check")
+    assert (result.exit_code, result.stderr) == (1, "Error: differs\n")
+    assert result.stdout.splitlines()[-1].endswith(
+        "; could move 3 http1; could not 1 http2: differs"
+    )
+    path.unlink()
+    with supervisor(path, STATUS, tried, DONE):
+        lines = invoke(path, "--check", "--json").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == [tried, DONE]

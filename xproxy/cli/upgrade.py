@@ -9,12 +9,15 @@ import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
+from rich.live import Live
 
 import xproxy
+from xproxy.cli.upgrade_progress import Progress, line
 from xproxy.config.units import parse_duration
 from xproxy.supervisor import control_path, messages
 
@@ -139,8 +142,10 @@ def upgrade(
                 }
             )
             begun = time.monotonic()
-            for message in talk.hear("done"):
-                _show(message, as_json, time.monotonic() - begun, check=check)
+            progress = Progress()
+            message = _follow(talk.hear("done"), progress, as_json=as_json)
+            if not as_json:
+                _conclude(message, progress, time.monotonic() - begun, check=check)
     except Lost as exc:
         raise click.ClickException(str(exc)) from exc
     if message["code"]:
@@ -233,25 +238,38 @@ def _fail(why: str, as_json: bool) -> NoReturn:
     sys.exit(1)
 
 
-def _show(
-    message: Mapping[str, Any], as_json: bool, seconds: float, *, check: bool
+def _follow(
+    heard: Iterator[dict[str, Any]], progress: Progress, *, as_json: bool
+) -> dict[str, Any]:  # Any: JSON
+    """Show how it goes, and return the last word: at a terminal as a table that changes, elsewhere line by line."""
+    live = Live(progress.table(), transient=True) if sys.stdout.isatty() and not as_json else None
+    message: dict[str, Any] = {}
+    with live or nullcontext():
+        for message in heard:
+            if as_json:
+                click.echo(json.dumps(message))
+            elif message["kind"] == "progress":
+                progress.note(message)
+                if live is None:
+                    click.echo(line(message))
+                else:
+                    live.update(progress.table())
+    return message
+
+
+def _conclude(
+    done: Mapping[str, Any], progress: Progress, seconds: float, *, check: bool
 ) -> None:  # Any: JSON
-    if as_json:
-        click.echo(json.dumps(message))
-    elif message["kind"] == "progress":
-        known = ("kind", "step", "index", "generation", "worker")
-        rest = "".join(f" {name}={value}" for name, value in message.items() if name not in known)
-        where = message.get("index", message.get("worker", 0))
-        click.echo(f"worker {where}: {message.get('step', '')}{rest}")
-    elif message["kind"] == "done" and message["code"]:
-        click.echo(f"Error: {message['why']}", err=True)
-    elif message["kind"] == "done" and check:
-        click.echo(f"checked in {seconds:.1f} s: the new one could serve")
-    elif message["kind"] == "done":
-        older = (
-            f"; still alive: {', '.join(map(str, message['older']))}" if message["older"] else ""
-        )
-        waits = f"; say --confirmed within {message['confirm']} s" if message["confirm"] else ""
+    if done["code"]:
+        click.echo(f"Error: {done['why']}", err=True)
+        if check and progress.tried():
+            click.echo(f"checked in {seconds:.1f} s{progress.tried()}")
+    elif check:
+        click.echo(f"checked in {seconds:.1f} s: the new one could serve{progress.tried()}")
+    else:
+        older = f"; still alive: {', '.join(map(str, done['older']))}" if done["older"] else ""
+        waits = f"; say --confirmed within {done['confirm']} s" if done["confirm"] else ""
         click.echo(
-            f"upgraded in {seconds:.1f} s: generation {message['generation']} serves{older}{waits}"
+            f"upgraded in {seconds:.1f} s: generation {done['generation']} serves"
+            f"{progress.summary()}{older}{waits}"
         )
