@@ -29,6 +29,8 @@ def test_a_line_holds_plain_text() -> None:
     assert line({"step": "ready", "generation": 2, "not_carried": ["a b: why"]}) == (
         "generation 2 worker 0: ready: not carried a b: why"
     )
+    tried = {"step": "rehearsed", "moved": {"http1": 1}}
+    assert line(tried) == "worker 0: rehearsed: could move 1 http1"
     assert line({"step": "withdrawn", "why": "it hangs"}) == "worker 0: withdrawn: it hangs"
 
 

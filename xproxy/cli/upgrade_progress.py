@@ -86,6 +86,8 @@ def line(report: Mapping[str, object]) -> str:
             continue
         text = _plain(value)
         if text:
+            if step == "rehearsed" and name == "moved":
+                name = "could move"
             parts.append(f"{name.replace('_', ' ')} {text}")
     pauses = report.get("pause_ms")
     if isinstance(pauses, Mapping) and any(pauses.values()):

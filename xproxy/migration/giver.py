@@ -614,7 +614,8 @@ class _Giver:
             self._do(machine.settled())
             self._tail_until = now + (self._pace.patience or math.inf)
             self._status.enter(Stage.TAILING)
-            self._report({"step": "given", **self._tally.plain()})
+            if not self._rehearsal:
+                self._report({"step": "given", **self._tally.plain()})
         if self._rehearsal:
             self._do(machine.empty())
             return 0.0
