@@ -80,7 +80,10 @@ def test_upgrades_under_load_keep_every_connection(workers: int, web: int, tmp_p
         # None has ended, and none was told that it would: they have all moved.
         assert set(clients.outcomes) == {"ok"}, clients.outcomes
         eventually(lambda: len(workers_of(proxy.process.pid)) == workers, "the old ones have ended")
-        assert not set(before) & set(workers_of(proxy.process.pid))
+        after = workers_of(proxy.process.pid)
+        assert not set(before) & set(after)
+        # They have begun as batch jobs.
+        assert {os.sched_getscheduler(pid) for pid in after} == {os.SCHED_OTHER}
         assert proxy.end() == 0
         assert not (tmp_path / "control").exists()
         assert "Traceback" not in proxy.said()

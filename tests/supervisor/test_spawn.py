@@ -31,6 +31,28 @@ def test_it_has_its_ends_and_its_environment_and_nothing_else() -> None:
         assert not os.get_inheritable(theirs.fileno())
 
 
+_SCHEDULED = """
+import os, socket
+from xproxy.supervisor.spawn import ordinary
+end = socket.socket(fileno=int(os.environ["XPROXY_SUPERVISOR"]))
+before = os.sched_getscheduler(0)
+ordinary()
+end.send(f"{before} {os.sched_getscheduler(0)}".encode())
+"""
+
+
+@pytest.mark.parametrize("follows", [True, False])
+def test_who_follows_another_begins_as_a_batch_job(follows: bool) -> None:
+    ours, theirs = messages.pair()
+    channel, end = messages.pair()
+    with ours, theirs, channel, end:
+        command = Command(sys.executable, ("python", "-c", _SCHEDULED))
+        pid = spawn(command, dict(os.environ), theirs, end if follows else None)
+        assert os.waitpid(pid, 0)[1] == 0
+        before = os.SCHED_BATCH if follows else os.SCHED_OTHER
+        assert ours.recv(99) == f"{before} {os.SCHED_OTHER}".encode()
+
+
 def test_an_interpreter_that_is_not_there() -> None:
     ours, theirs = messages.pair()
     with ours, theirs, pytest.raises(FileNotFoundError):

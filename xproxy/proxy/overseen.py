@@ -25,6 +25,7 @@ from xproxy.proxy.listener_source import OwnListeners
 from xproxy.proxy.steering import Steering
 from xproxy.supervisor import messages
 from xproxy.supervisor.messages import flag, number, text
+from xproxy.supervisor.spawn import ordinary
 from xproxy.transport.listener import ListenError
 
 _logger = logging.getLogger(__name__)
@@ -187,6 +188,7 @@ class Overseen:
 
             for event in (ended, accepting, self._start, self._lost):
                 nursery.start_soon(watch, event)
+            ordinary()
             self._say({"kind": "prepared"})
             if self._channel is not None and self._nursery is not None:
                 channel, self._channel = self._channel, None
