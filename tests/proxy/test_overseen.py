@@ -22,10 +22,12 @@ from xproxy.model.address import Address
 from xproxy.proxy.handover import Handover, Report, Runs
 from xproxy.proxy.overseen import MOST_WAITING, NoSupervisor, Overseen
 from xproxy.proxy.runtime import serve
+from xproxy.proxy.siblings import Answers, Process
 from xproxy.proxy.steering import Steering
 from xproxy.registry import default_registry
 from xproxy.supervisor import messages
 from xproxy.transport.listener import ListenError
+from xproxy.transport.sealed import sealed
 
 PATIENCE = 30.0
 WELCOME = {"kind": "welcome", "v": messages.VERSION, "index": 0, "generation": 1, "count": 0}
@@ -351,6 +353,84 @@ async def test_handing_over_is_what_whoever_made_it_says() -> None:
         await worker._lost.wait()
         assert not await worker.release(CONFIG), "there is another one"
     other.close()
+
+
+async def test_questions_of_other_workers_are_answered() -> None:
+    asked: list[object] = []
+
+    async def answer(runtime: object, what: str) -> bytes | None:
+        await trio.lowlevel.checkpoint()
+        asked.append((runtime, what))
+        return b"the answer"
+
+    ours = supervisor()
+    runtime, accepting = Played(), trio.Event()
+    with ours.sock, trio.fail_after(PATIENCE):
+        worker = Overseen(ours.theirs, answer=answer)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(worker.run)
+            ours.say(kind="asked", ask=3, what="/stats")
+            assert await ours.hear("told") == {"kind": "told", "ask": 3}, "it has begun nothing"
+            ours.say(kind="start")
+            await worker.begin(runtime, trio.Event(), accepting)
+            await ours.hear("prepared")
+            ours.say(kind="asked", ask=4, what="/stats")
+            await trio.lowlevel.wait_readable(ours.sock)
+            heard = messages.receive(ours.sock)
+            assert heard is not None
+            message, [descriptor] = heard
+            assert message == {"kind": "told", "ask": 4, "bytes": 10}
+            assert os.pread(descriptor, 99, 0) == b"the answer"
+            os.close(descriptor)
+            assert asked == [(runtime, "/stats")]
+            nursery.cancel_scope.cancel()
+        worker.close()
+
+
+async def test_an_answer_waits_for_a_supervisor_that_does_not_read() -> None:
+    async with overseen() as (ours, worker):
+        while not worker._unsent:
+            worker.report({"step": "giving"})
+        number = sealed(b"yes")
+        worker._say({"kind": "told", "ask": 1, "bytes": 3}, [number])
+        os.close(number)
+        while (heard := messages.receive(ours.sock)) is not None:
+            message, found = heard
+            if found:
+                break
+            await trio.lowlevel.wait_readable(ours.sock)
+        assert message["kind"] == "told"
+        assert os.pread(found[0], 99, 0) == b"yes"
+        messages.close_all(found)
+        while not worker._unsent:
+            worker.report({"step": "giving"})
+        number = sealed(b"yes")
+        worker._say({"kind": "told", "ask": 2, "bytes": 3}, [number])
+        os.close(number)
+        [*_, (_, copies)] = worker._unsent
+    with pytest.raises(OSError):
+        os.fstat(copies[0])  # what was not sent is closed
+
+
+async def test_other_workers_are_asked() -> None:
+    async with overseen() as (ours, worker):
+        found: list[Answers] = []
+
+        async def ask() -> None:
+            found.append(await worker.siblings.ask("/stats"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            asked = await ours.hear("ask")
+            assert asked["what"] == "/stats"
+            ours.say(kind="others", id=asked["id"], of=[[1, 1]], silent=[])
+            number = sealed(b"yes")
+            ours.say((number,), kind="told", id=asked["id"], of=[1, 1], bytes=3)
+            os.close(number)
+        assert found == [Answers(Process(1, 0), {Process(1, 1): b"yes"})]
+        ours.sock.close()
+        await worker._lost.wait()
+        assert (await worker.siblings.ask("/stats")).why == "the supervisor has ended"
 
 
 async def test_a_whole_proxy_under_a_supervisor(caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ import attrs
 
 from xproxy.admin.hosts import is_meant
 from xproxy.admin.pages import PAGES
+from xproxy.admin.whole import whole_page
 from xproxy.model.errors import Forbidden, RouteNotFound, Unsupported
 from xproxy.model.headers import Headers
 from xproxy.model.message import ResponseHead, Target
@@ -40,10 +41,9 @@ class AdminHandler:
         if not isinstance(head.extra, Target) or head.method not in _METHODS:
             raise Unsupported("the admin interface answers GET and HEAD")
         path = head.path.partition("?")[0]
-        show = PAGES.get(path)
-        if show is None:
+        if path not in PAGES:
             raise NoSuchPage(f"no such page; there are {', '.join(PAGES)}")
-        page = show(self.runtime)
+        page = await whole_page(self.runtime, path)
         headers = Headers((("content-type", page.content_type), ("cache-control", "no-store")))
         return local_response(ResponseHead(status=page.status, headers=headers), page.body)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import attrs
@@ -13,13 +13,24 @@ from xproxy.admin.upgrade import PLACE, upgrade_text
 from xproxy.config.dump import config_dump
 from xproxy.migration.counts import endpoint_place
 from xproxy.model.status import Status
-from xproxy.observe.totals import Value
+from xproxy.observe.totals import Place, Value, plus
 from xproxy.proxy.runtime import Runtime
+from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.membership import named
 
 TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json"
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+READY: Final = "/ready"
+STATS: Final = "/stats"
+STATS_PROMETHEUS: Final = "/stats/prometheus"
+CONFIG_DUMP: Final = "/config_dump"
+CLUSTERS: Final = "/clusters"
+UPGRADE: Final = "/upgrade"
+
+_COUNTED: Final = ("rq_active", "rq_total", "rq_error", "cx_active")
+# Of an endpoint.
 
 
 @attrs.frozen
@@ -63,26 +74,42 @@ def configuration(runtime: Runtime) -> Page:
 
 def clusters(runtime: Runtime) -> Page:
     """Show each cluster's endpoints: weight, requests in flight, connections, failures, health."""
-    assert runtime.snapshot is not None
-    now = trio.current_time()
     earlier, older = runtime.metrics.earlier, runtime.metrics.older_gauges()
     lines = []
+    for (place, state), endpoint in zip(endpoint_states(runtime), _endpoints(runtime), strict=True):
+        own = {
+            "rq_active": endpoint.active,
+            "rq_total": endpoint.total,
+            "rq_error": endpoint.failed,
+            "cx_active": endpoint.connections,
+        }
+        others = {**earlier.of(place), **older.of(place)}
+        lines.append(with_counts(state, {f: plus(n, others.get(f, 0)) for f, n in own.items()}))
+    return Page(TEXT, "".join(lines).encode())
+
+
+def endpoint_states(runtime: Runtime) -> Iterator[tuple[Place, str]]:
+    """Give where the numbers of each endpoint are, and how it is, as ``clusters`` shows it."""
+    assert runtime.snapshot is not None
+    now = trio.current_time()
     for name, cluster in runtime.snapshot.clusters.items():
         for key, endpoint in named(cluster.endpoints):
-            place = endpoint_place(name, key)
-            others = {**earlier.of(place), **older.of(place)}
-
-            def count(field: str, here: int, others: Mapping[str, Value] = others) -> str:
-                there = others.get(field, 0)
-                return f"{field}={here + there if isinstance(there, int) else here}"
-
             health = "failing" if endpoint.failing_until > now else "healthy"
-            lines.append(
-                f"{name}::{endpoint.address}::weight={endpoint.weight} health={health}"
-                f" {count('rq_active', endpoint.active)} {count('rq_total', endpoint.total)}"
-                f" {count('rq_error', endpoint.failed)} {count('cx_active', endpoint.connections)}\n"
-            )
-    return Page(TEXT, "".join(lines).encode())
+            state = f"{name}::{endpoint.address}::weight={endpoint.weight} health={health}"
+            yield endpoint_place(name, key), state
+
+
+def _endpoints(runtime: Runtime) -> Iterator[Endpoint]:
+    assert runtime.snapshot is not None
+    for cluster in runtime.snapshot.clusters.values():
+        for _, endpoint in named(cluster.endpoints):
+            yield endpoint
+
+
+def with_counts(state: str, numbers: Mapping[str, Value]) -> str:
+    """Return the line of an endpoint."""
+    counts = (f"{field}={numbers.get(field, 0)}" for field in _COUNTED)
+    return f"{state} {' '.join(counts)}\n"
 
 
 def upgrade(runtime: Runtime) -> Page:
@@ -93,11 +120,11 @@ def upgrade(runtime: Runtime) -> Page:
 
 PAGES: Final[Mapping[str, Callable[[Runtime], Page]]] = {
     "/": index,
-    "/ready": ready,
-    "/stats": stats,
-    "/stats/prometheus": prometheus,
-    "/config_dump": configuration,
-    "/clusters": clusters,
-    "/upgrade": upgrade,
+    READY: ready,
+    STATS: stats,
+    STATS_PROMETHEUS: prometheus,
+    CONFIG_DUMP: configuration,
+    CLUSTERS: clusters,
+    UPGRADE: upgrade,
 }
 """By path."""

@@ -16,7 +16,7 @@ PLACE: Final[Place] = ("takeover", "")
 def upgrade_text(status: TakeoverStatus, numbers: Mapping[str, Value], now: float) -> str:
     """Return the page. ``numbers``: those of ``PLACE``, of this process and older ones; ``now``: trio clock."""
     lines = [
-        f"stage: {_stage(status, now)}",
+        f"stage: {stage_text(status, now)}",
         f"takeovers: {_number(numbers, 'takeovers')}, withdrawn: {_number(numbers, 'withdrawn')}",
         f"older processes with something left: {_number(numbers, 'generations')}",
         *_connections(status, numbers),
@@ -30,7 +30,8 @@ def upgrade_text(status: TakeoverStatus, numbers: Mapping[str, Value], now: floa
     return "\n".join([*lines, ""])
 
 
-def _stage(status: TakeoverStatus, now: float) -> str:
+def stage_text(status: TakeoverStatus, now: float) -> str:
+    """Return how far a process is with it."""
     if status.began is None:
         return status.stage.value
     other = f" ({status.peer})" if status.peer else ""

@@ -11,6 +11,7 @@ from typing import Literal
 import attrs
 import click
 
+from xproxy.admin.answers import answer
 from xproxy.cli.logs import FORMATS, LEVELS, configure_logging
 from xproxy.cli.serving import run_proxy
 from xproxy.config.findings import Finding, InvalidConfig
@@ -88,7 +89,7 @@ def run(
     flight. SIGHUP reads the file again.
     """
     try:
-        overseer = Overseen.from_environment(handover=HANDOVER)
+        overseer = Overseen.from_environment(handover=HANDOVER, answer=answer)
     except NoSupervisor as exc:
         raise click.ClickException(str(exc)) from exc
     try:

@@ -21,8 +21,9 @@ import attrs
 
 from xproxy.codecs.state_kinds import Kind
 from xproxy.codecs.state_schema import StateRecord, StateSchema, state_field
+from xproxy.observe.histogram import Histogram
 from xproxy.observe.metrics import COUNTER, GAUGE, StatsRegistry, mark_of, values_of
-from xproxy.observe.totals import MOST, Place, Totals, Value, grown, totals_kind
+from xproxy.observe.totals import MOST, Place, Totals, Value, grown, plus, totals_kind
 from xproxy.proxy.snapshot import Snapshot
 from xproxy.transport.breather import at_once
 from xproxy.upstream.endpoint import Endpoint
@@ -157,6 +158,11 @@ class Counts:
                 found.put(place, field, value)
         return found
 
+    @property
+    def has_told(self) -> bool:
+        """The other process has been told everything once: what we count, it shows."""
+        return not self._whole
+
     # ---- heard
 
     def add(self, data: bytes) -> None:
@@ -190,6 +196,38 @@ def teller(runtime: Counting) -> Counts:
     if not isinstance(found, Counts):
         found = runtime.metrics.teller = Counts(runtime)
     return found
+
+
+def standing(
+    runtime: Counting, wanted: Callable[[Place], bool]
+) -> Generator[None, None, tuple[Totals, Totals]]:
+    """Return the counters and the gauges of this process, of the places that are wanted, in small steps.
+
+    Of endpoints, too (``ENDPOINT``). With the counters is what earlier processes counted there; there are none where
+    they are told to a newer process, which shows them: so those of all processes add up to what has happened, with
+    what an older one has counted since it was last told being shown at most a second later.
+    """
+    counters, gauges = Totals(), Totals()
+    teller = runtime.metrics.teller
+    shown_elsewhere = isinstance(teller, Counts) and teller.has_told
+    earlier = runtime.metrics.earlier
+    for source, _mark, values in _sources(runtime):
+        if wanted(source):
+            for place, field, kind, value in values():
+                if kind == GAUGE:
+                    if value:
+                        gauges.put(place, field, value)
+                elif not shown_elsewhere:
+                    before = earlier.of(place).get(field)
+                    total = value if before is None else plus(value, before)
+                    if not _is_nothing(total):
+                        counters.put(place, field, total)
+        yield
+    return counters, gauges
+
+
+def _is_nothing(value: Value) -> bool:
+    return not (value.count if isinstance(value, Histogram) else value)
 
 
 def _sources(runtime: Counting) -> Iterator[tuple[Place, object, Callable[[], Iterator[_Read]]]]:

@@ -10,7 +10,7 @@ nobody but the hot path writes into what it counts with.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Final, Protocol, TypeVar, final
 from weakref import WeakSet
@@ -151,66 +151,111 @@ class StatsRegistry:
 
     # ---- shown
 
-    def _numbers(self) -> Iterator[_Number]:
+    def _numbers(self) -> Iterator[Number]:
         elsewhere = self._elsewhere()
         for place, stats in sorted(self._entries.items(), key=lambda item: item[0]):
             for attribute, shown in _added(place, stats, elsewhere):
-                if isinstance(shown, dict):
-                    for key, count in sorted(shown.items()):
-                        yield _Number(*place, attribute, count, key)
-                else:
-                    yield _Number(*place, attribute, shown)
+                yield from numbers_of(place, Shown.of(attribute), shown)
 
     def render_text(self) -> str:
         """Return a line for each number, as Envoy's ``/stats``: ``cluster.reviews.upstream_rq_total: 5``."""
-        return "".join(f"{number}\n" for number in self._numbers())
+        return text_of(self._numbers())
 
     def render_prometheus(self) -> bytes:
         """Return the Prometheus exposition: ``xproxy_<kind>_<field>`` with the label ``<kind>="<name>"``."""
-        registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Families(self))
-        return generate_latest(registry)
-
-    def families(self) -> Iterator[Metric]:
-        """Give one metric family for each field of each kind, with a sample for each name."""
-        found: dict[str, Any] = {}  # Any: as below
-        for number in self._numbers():
-            labels = number.labels
-            text = number.attribute.metadata.get(_HELP, number.attribute.name)
-            key = f"xproxy_{number.kind}_{number.attribute.name}"
-            make: Any = CounterMetricFamily  # Any: three classes whose add_metric differ
-            sample: tuple[Any, ...] = (number.value,)  # Any: as above
-            if isinstance(number.value, Histogram):
-                make = HistogramMetricFamily
-                sample = (_cumulative(number.value), number.value.total)
-            elif _kind_of(number.attribute) == GAUGE:
-                make = GaugeMetricFamily
-            family = found.setdefault(key, make(key, text, labels=list(labels)))
-            family.add_metric(list(labels.values()), *sample)
-        yield from found.values()
+        return prometheus_of(self._numbers())
 
 
 @attrs.frozen
-class _Number:
+class Shown:
+    """How the numbers of one field are shown."""
+
+    name: str
+    kind: str
+    """``COUNTER``, also of histograms, or ``GAUGE``."""
+    text: str
+    label: str
+    """What the keys are values of, where the field counts several things apart."""
+
+    @classmethod
+    def of(cls, attribute: attrs.Attribute[Any]) -> Shown:  # Any: a field of any type
+        metadata = attribute.metadata
+        text, label = metadata.get(_HELP, attribute.name), metadata.get(_LABEL, "")
+        return cls(attribute.name, _kind_of(attribute), text, label)
+
+
+@attrs.frozen
+class Number:
     """One number of some statistics, with its place."""
 
     kind: str
     name: str
-    attribute: attrs.Attribute[Any]  # Any: a field of any type
+    shown: Shown
     value: int | Histogram
     key: str | None = None
     """The key, where the field counts several things apart."""
+    process: Mapping[str, str] = attrs.field(factory=dict)
+    """Labels that say of which process it is, where that is to be shown."""
 
     @property
     def labels(self) -> dict[str, str]:
         labels = {self.kind: self.name} if self.name else {}
         if self.key is not None:
-            labels[self.attribute.metadata[_LABEL]] = self.key
-        return labels
+            labels[self.shown.label] = self.key
+        return {**labels, **self.process}
 
     def __str__(self) -> str:
-        parts = (self.kind, self.name, self.attribute.name, self.key)
-        return f"{'.'.join(part for part in parts if part)}: {self.value}"
+        parts = (self.kind, self.name, self.shown.name, self.key)
+        process = ",".join(f"{label}={value}" for label, value in self.process.items())
+        of = f"{{{process}}}" if process else ""
+        return f"{'.'.join(part for part in parts if part)}{of}: {self.value}"
+
+
+def numbers_of(
+    place: Place, shown: Shown, value: Value, process: Mapping[str, str] | None = None
+) -> Iterator[Number]:
+    """Give the numbers that a value of a field consists of, by key."""
+    if isinstance(value, dict):
+        for key, count in sorted(value.items()):
+            yield Number(*place, shown, count, key, process or {})
+    else:
+        yield Number(*place, shown, value, None, process or {})
+
+
+def shown_of(stats: object) -> Iterator[tuple[Shown, Value]]:
+    """Give each field of some statistics that holds numbers, with a copy of its value."""
+    for attribute, value in _values(stats):
+        yield Shown.of(attribute), value
+
+
+def text_of(numbers: Iterable[Number]) -> str:
+    """Return a line for each number: ``cluster.reviews.upstream_rq_total: 5``."""
+    return "".join(f"{number}\n" for number in numbers)
+
+
+def prometheus_of(numbers: Iterable[Number]) -> bytes:
+    """Return them as Prometheus reads them: ``xproxy_<kind>_<field>`` with the label ``<kind>="<name>"``."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Families(numbers))
+    return generate_latest(registry)
+
+
+def _families(numbers: Iterable[Number]) -> Iterator[Metric]:
+    """Give one metric family for each field of each kind, with a sample for each name."""
+    found: dict[str, Any] = {}  # Any: as below
+    for number in numbers:
+        labels = number.labels
+        key = f"xproxy_{number.kind}_{number.shown.name}"
+        make: Any = CounterMetricFamily  # Any: three classes whose add_metric differ
+        sample: tuple[Any, ...] = (number.value,)  # Any: as above
+        if isinstance(number.value, Histogram):
+            make = HistogramMetricFamily
+            sample = (_cumulative(number.value), number.value.total)
+        elif number.shown.kind == GAUGE:
+            make = GaugeMetricFamily
+        family = found.setdefault(key, make(key, number.shown.text, labels=list(labels)))
+        family.add_metric(list(labels.values()), *sample)
+    yield from found.values()
 
 
 def _added(
@@ -304,8 +349,8 @@ def _cumulative(histogram: Histogram) -> list[tuple[str, float]]:
 
 
 class _Families(Collector):
-    def __init__(self, stats: StatsRegistry) -> None:
-        self._stats = stats
+    def __init__(self, numbers: Iterable[Number]) -> None:
+        self._numbers = numbers
 
     def collect(self) -> Iterator[Metric]:
-        return self._stats.families()
+        return _families(self._numbers)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import itertools
 import logging
 import os
 import select
 import socket
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Final, TypeAlias
 
 import attrs
@@ -22,6 +23,7 @@ import trio
 from xproxy.config.schema import ListenerConfig
 from xproxy.proxy.handover import Handover, Runs
 from xproxy.proxy.listener_source import OwnListeners
+from xproxy.proxy.siblings import Process, Siblings
 from xproxy.proxy.steering import Steering
 from xproxy.supervisor import messages
 from xproxy.supervisor.messages import flag, number, text
@@ -62,8 +64,10 @@ class Overseen:
         sock: socket.socket,
         channel: socket.socket | None = None,
         handover: Handover | None = None,
+        answer: Callable[..., Awaitable[bytes | None]] | None = None,
     ) -> None:
         """``sock``: our end of the control socket, the first message already in it. ``channel``: to whom we follow.
+        ``answer``: called with the runtime and a question of another worker, see ``siblings.Answer``.
 
         Raises NoSupervisor, OSError, ValueError.
         """
@@ -75,10 +79,13 @@ class Overseen:
         self._socket = sock
         self._channel = channel
         self._handover = handover or Handover()
+        self._answer = answer
+        self.siblings: Final = Siblings(Process(self.generation, self.index), self._say)
+        """The other workers."""
         self._own = OwnListeners()
         self._questions: dict[int, _Question] = {}
         self._ids = itertools.count(1)
-        self._unsent: collections.deque[bytes] = collections.deque()
+        self._unsent: collections.deque[tuple[bytes, list[int]]] = collections.deque()
         self._unsent_more = trio.Event()
         self._lost = trio.Event()
         self._start = trio.Event()
@@ -95,6 +102,7 @@ class Overseen:
         cls,
         environment: MutableMapping[str, str] = os.environ,
         handover: Handover | None = None,
+        answer: Callable[..., Awaitable[bytes | None]] | None = None,
     ) -> Overseen | None:
         """Return the worker that the environment says we are, and take it out of there; None: we are none.
 
@@ -106,7 +114,7 @@ class Overseen:
             return None
         try:
             sock = _inherited(control)
-            return cls(sock, None if channel is None else _inherited(channel), handover)
+            return cls(sock, None if channel is None else _inherited(channel), handover, answer)
         except (OSError, ValueError) as exc:
             raise NoSupervisor(f"{messages.SUPERVISOR}={control}: {exc}") from exc
 
@@ -167,6 +175,7 @@ class Overseen:
         finally:
             self._nursery = None
             self._lose()
+            self._drop_unsent()
 
     def close(self) -> None:
         """Say nothing any more: the last that happens. Idempotent."""
@@ -267,20 +276,20 @@ class Overseen:
             self._questions.pop(id_, None)
         return question.answer
 
-    def _say(self, message: Mapping[str, object]) -> None:
+    def _say(self, message: Mapping[str, object], descriptors: Sequence[int] = ()) -> None:
         if self.alone:
             return
         packed = messages.pack(message)
         if not self._unsent:
             try:
-                messages.send_packed(self._socket, packed)
+                messages.send_packed(self._socket, packed, descriptors)
                 return
             except BlockingIOError:
                 pass
             except OSError:
                 return  # reading says that it is gone
         if len(self._unsent) < MOST_WAITING:
-            self._unsent.append(packed)
+            self._unsent.append((packed, _copies(descriptors)))
             self._unsent_more.set()
 
     async def _write(self) -> None:
@@ -289,14 +298,20 @@ class Overseen:
             self._unsent_more = trio.Event()
             while self._unsent:
                 await trio.lowlevel.wait_writable(self._socket)
+                packed, descriptors = self._unsent[0]
                 try:
-                    messages.send_packed(self._socket, self._unsent[0])
+                    messages.send_packed(self._socket, packed, descriptors)
                 except BlockingIOError:
                     continue
                 except OSError:
-                    self._unsent.clear()
+                    self._drop_unsent()
                     return
                 self._unsent.popleft()
+                messages.close_all(descriptors)
+
+    def _drop_unsent(self) -> None:
+        while self._unsent:
+            messages.close_all(self._unsent.popleft()[1])
 
     # ---- messages in
 
@@ -320,6 +335,7 @@ class Overseen:
 
     def _lose(self) -> None:
         self._lost.set()
+        self.siblings.lose()
         for question in self._questions.values():
             question.answered.set()
 
@@ -331,6 +347,12 @@ class Overseen:
                 question.answer = message, found
                 question.answered.set()
                 return
+        elif kind in ("others", "told"):
+            self.siblings.heard(message, found)
+        elif kind == "asked":
+            if self._nursery is not None:
+                asked, what = number(message, "ask"), text(message, "what")
+                self._nursery.start_soon(self.siblings.answer, asked, what, self._answerer())
         elif kind == "give" and found:
             self._begin_to_give(_socket_of(found.pop(0)), rehearsal=flag(message, "check"))
         elif kind == "start":
@@ -339,6 +361,11 @@ class Overseen:
         elif kind in ("drain", "cut", "reload"):
             self._order(str(kind), text(message, "signal", "the supervisor"))
         messages.close_all(found)
+
+    def _answerer(self) -> Callable[[str], Awaitable[bytes | None]] | None:
+        if self._answer is None or self._runtime is None:
+            return None
+        return functools.partial(self._answer, self._runtime)
 
     def _order(self, kind: str, name: str) -> None:
         if self._steering is None:
@@ -398,6 +425,13 @@ def _socket_of(descriptor: int) -> socket.socket:
         False
     )  # whoever sent it has seen to it, but one that blocks would hold everybody
     return sock
+
+
+def _copies(descriptors: Sequence[int]) -> list[int]:
+    try:
+        return [os.dup(one) for one in descriptors]
+    except OSError:
+        return []  # none is left; whoever gets the message sees that it lacks one
 
 
 def _inherited(descriptor: str) -> socket.socket:

@@ -35,6 +35,7 @@ from xproxy.proxy.memory import default_held_bytes, give_back, give_back_freed_m
 from xproxy.proxy.overseen import Overseen
 from xproxy.proxy.reload import Load
 from xproxy.proxy.shedding import Shedding
+from xproxy.proxy.siblings import Siblings
 from xproxy.proxy.snapshot import ListenerPlan, Snapshot
 from xproxy.proxy.steering import Signals, Steering, receive_signals
 from xproxy.registry import Registry
@@ -88,6 +89,8 @@ class Runtime:
         self.takeover = TakeoverStatus()
         self.step_aside: Callable[[], Awaitable[None]] | None = None
         """Set while connections are given to another process: lets a newer one yet have what is left."""
+        self.siblings: Siblings | None = None
+        """The other workers of this proxy; None: there cannot be any."""
         self.metrics.add("takeover", "", self.takeover.stats)
         self.ids = ConnectionIds()
         self._always: set[tuple[str, str]] = set()
@@ -498,6 +501,7 @@ async def serve(
     runtime = Runtime(registry, source=overseer)
     if overseer is not None:
         runtime.workers = overseer.count
+        runtime.siblings = overseer.siblings
         runtime.hold()
     runtime.collector.tune()
     if log_stats is not None:

@@ -242,10 +242,7 @@ class Supervisor:
                 self._ended(worker, os.waitstatus_to_exitcode(status))
 
     def _ended(self, worker: Worker, code: int) -> None:
-        link = self.workers.links.pop(worker.id, None)
-        if link is not None:
-            link.finish()
-        self.workers.table.remove(worker)
+        self.workers.ended(worker)
         if worker.id in self._reloading:
             self._reloaded(worker)
         code = 128 - code if code < 0 else code

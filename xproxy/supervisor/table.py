@@ -77,7 +77,18 @@ class Slot(Generic[S]):
 class Worker:
     """One process."""
 
-    __slots__ = ("count", "generation", "id", "index", "phase", "pid", "said_hello", "since", "why")
+    __slots__ = (
+        "count",
+        "generation",
+        "id",
+        "index",
+        "phase",
+        "pid",
+        "rehearses",
+        "said_hello",
+        "since",
+        "why",
+    )
 
     def __init__(self, id_: int, index: int, generation: int, count: int) -> None:
         self.id: Final = id_
@@ -87,6 +98,8 @@ class Worker:
         """How many workers its generation has; 0: it is the first, and has not said it yet."""
         self.phase = Phase.STARTING
         self.pid = 0
+        self.rehearses = False
+        """It was started to see whether it could, and never serves."""
         self.said_hello = False
         self.since = 0.0
         """When it was started, on the monotonic clock."""

@@ -75,13 +75,13 @@ class Upgrade:
     """From one generation to the next."""
 
     __slots__ = (
-        *("_acts", "_check", "_died", "_index", "_old", "count", "generation", "new", "stage"),
+        *("_acts", "_died", "_index", "_old", "check", "count", "generation", "new", "stage"),
     )
 
     def __init__(self, acts: Acts, generation: int, *, check: bool = False) -> None:
         """``check``: only see whether a new worker could accept, then end it."""
         self._acts = acts
-        self._check = check
+        self.check: Final = check
         self._index = 0
         self._old: Worker | None = None
         self._died: tuple[Worker, int] | None = None
@@ -104,7 +104,7 @@ class Upgrade:
             return
         self.count = worker.count
         self._old = self._acts.old(self._index)
-        if self._check and self._old is None:
+        if self.check and self._old is None:
             self._acts.kill(worker)
             self._end(0, "")
             return
@@ -114,11 +114,11 @@ class Upgrade:
             self._acts.serve(worker)
             self._done()
         else:
-            self._acts.give(self._old, worker, check=self._check)
+            self._acts.give(self._old, worker, check=self.check)
 
     def reported(self, worker: Worker, step: str, why: str) -> None:
         """A worker says how it goes."""
-        if self._check:
+        if self.check:
             # Whatever else is said of a rehearsal, nobody accepts and nothing is given.
             if worker is self._old and step in ("rehearsed", "withdrawn"):
                 self._tried(why)
@@ -146,7 +146,7 @@ class Upgrade:
 
     def ended(self, worker: Worker, code: int, why: str) -> bool:
         """A worker has ended. Says whether that was seen to here; else it is to be started again, or was to end."""
-        if worker is self.new and self._check and self.stage is Stage.GIVING and not code:
+        if worker is self.new and self.check and self.stage is Stage.GIVING and not code:
             self.new = None  # it has tried; what came of it the old one says
             return True
         if worker is self.new and self.stage in (Stage.STARTING, Stage.GIVING):
@@ -157,9 +157,9 @@ class Upgrade:
         if worker is self._old:
             # Its successor notices, and accepts.
             self._old = None
-            if self.stage is Stage.GIVING and not self._check:
+            if self.stage is Stage.GIVING and not self.check:
                 self._died = worker, code
-            if self._check:
+            if self.check:
                 self._give_up("the worker to try it with has ended", 1)
                 return False
             if self.stage is Stage.MOVING:

@@ -242,6 +242,7 @@ class Upgrading:
         if isinstance(found, str):
             ours.close()
             return found
+        found.rehearses = self._upgrade.check
         if channel is None:
             ours.close()
         else:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from xproxy.supervisor import messages
+from xproxy.supervisor.asking import Asking
 from xproxy.supervisor.link import Link
 from xproxy.supervisor.listeners import Sockets
 from xproxy.supervisor.log import Log
@@ -45,6 +46,7 @@ class Workers:
         """By index: one that is about to be started again."""
         self.has_begun: Final[set[int]] = set()
         """Generations whose workers have been told to serve: those that die are started again."""
+        self._asking = Asking(loop, self.table, self.links)
         self._environment = environment
         self._heard = heard
 
@@ -92,8 +94,23 @@ class Workers:
         return why
 
     def _hear(self, worker: Worker, message: dict[str, object], found: list[int]) -> None:
-        close_all(found)  # nothing that a worker says comes with descriptors
-        self._heard(worker, message)
+        try:
+            if message["kind"] == "ask":
+                self._asking.ask(worker, message)
+            elif message["kind"] == "told":
+                self._asking.told(worker, message, found)
+            else:
+                self._heard(worker, message)
+        finally:
+            close_all(found)  # nothing else that a worker says comes with descriptors
+
+    def ended(self, worker: Worker) -> None:
+        """Forget one that has ended, when what it still said has been heard."""
+        link = self.links.pop(worker.id, None)
+        if link is not None:
+            link.finish()
+        self.table.remove(worker)
+        self._asking.ended(worker)
 
     def say(self, worker: Worker, message: Mapping[str, object]) -> None:
         """Say something to a worker that may have ended."""

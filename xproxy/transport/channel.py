@@ -28,6 +28,7 @@ import attrs
 import trio
 
 from xproxy.model.limits import KIB, MIB
+from xproxy.transport.sealed import sealed, unsealed
 
 MAX_MESSAGE_BYTES: Final = 64 * KIB
 """A message with what goes in the same datagram."""
@@ -41,7 +42,6 @@ _HEADER: Final = struct.Struct("!BBHI")
 _INLINE: Final = 0
 _BESIDE: Final = 1
 _NONE: Final = 2
-_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE((MAX_DESCRIPTORS + 1) * array.array("i").itemsize)
 _TRY_AGAIN: Final = frozenset({errno.ETOOMANYREFS, errno.ENOMEM, errno.ENOBUFS, errno.EMFILE})
 
@@ -126,7 +126,7 @@ class Channel:
             body = state or b""
             flag = _NONE if state is None else _INLINE
             if _HEADER.size + len(message) + len(body) > MAX_MESSAGE_BYTES:
-                beside, body, flag = _sealed(body), b"", _BESIDE
+                beside, body, flag = _beside(body), b"", _BESIDE
             header = _HEADER.pack(flag, len(descriptors), len(message), len(state or b""))
             every = [*descriptors, beside] if beside >= 0 else list(descriptors)
             ancillary = (
@@ -209,24 +209,12 @@ def _check(message: bytes, descriptors: Sequence[int], state: bytes | None) -> N
         raise ValueError(f"a state of {len(state)} bytes, limit {MAX_STATE_BYTES}")
 
 
-def _sealed(state: bytes) -> int:
-    """Return a memfd that holds ``state``, and that nobody can change. Raises NotSent."""
+def _beside(state: bytes) -> int:
+    """Return a memfd that holds ``state``. Raises NotSent."""
     try:
-        number = os.memfd_create("xproxy-state", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        return sealed(state)
     except OSError as exc:
         raise NotSent(exc.strerror) from exc
-    try:
-        view = memoryview(state)
-        while view:
-            view = view[os.write(number, view) :]
-        fcntl.fcntl(number, fcntl.F_ADD_SEALS, _SEALS)
-    except OSError as exc:
-        os.close(number)
-        raise NotSent(exc.strerror) from exc
-    except BaseException:
-        os.close(number)
-        raise
-    return number
 
 
 def _descriptors(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
@@ -262,34 +250,13 @@ def _read(data: bytes, flags: int, descriptors: list[int]) -> Received:
     if beside:
         number = descriptors.pop()
         try:
-            state = _unsealed(number, state_bytes)
+            state = unsealed(number, state_bytes)
         except ValueError as exc:
             _close(descriptors)
             return Received(message, torn=str(exc))
         finally:
             os.close(number)
     return Received(message, state, descriptors)
-
-
-def _unsealed(number: int, size: int) -> bytes:
-    """Return what a memfd holds. Raises ValueError where it could change, or is of another size."""
-    try:
-        seals = fcntl.fcntl(number, fcntl.F_GET_SEALS)
-    except OSError as exc:
-        raise ValueError("a state that is in no memfd") from exc
-    if seals & _SEALS != _SEALS:
-        raise ValueError("a state that its sender could still change")
-    if os.fstat(number).st_size != size:
-        raise ValueError("a state of another size than was said")
-    pieces: list[bytes] = []
-    at = 0
-    while at < size:
-        piece = os.pread(number, size - at, at)
-        if not piece:
-            raise ValueError("a state that ends early")
-        pieces.append(piece)
-        at += len(piece)
-    return b"".join(pieces)
 
 
 def _close(descriptors: list[int]) -> None:
