@@ -70,14 +70,14 @@ def workers() -> Iterator[Workers]:
 def test_a_question_goes_to_all_others_and_the_answers_back(workers: Workers) -> None:
     asker, other, older = workers.add(0, 2), workers.add(1, 2), workers.add(0, 1, Phase.LEAVING)
     starting = workers.add(1, 3, Phase.STARTING)
-    rehearsing = workers.add(0, 3, Phase.PREPARED)
-    rehearsing.rehearses = True
+    apart = workers.add(0, 3, Phase.PREPARED)
+    apart.apart = True
     workers.ask(asker, 7)
     told = {"kind": "others", "id": 7, "of": [[1, 0], [2, 1]], "silent": []}
     assert workers.heard(asker) == [told]
     asked = {"kind": "asked", "ask": 1, "what": "/stats"}
     assert workers.heard(other) == workers.heard(older) == [asked]
-    assert workers.heard(starting) == workers.heard(rehearsing) == []
+    assert workers.heard(starting) == workers.heard(apart) == []
     read, write = os.pipe()
     workers.told(other, 1, (read, write))
     workers.told(older, 1)

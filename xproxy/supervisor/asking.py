@@ -131,11 +131,11 @@ class Asking:
             question.expiry.cancel()
 
     def _others(self, worker: Worker) -> list[Worker]:
-        # One that starts has counted nothing; one of a rehearsal has been told what others have counted.
+        # One that starts has counted nothing, and the numbers of one that is apart are shown by another.
         found = [
             one
             for one in self._table.workers.values()
-            if one is not worker and one.phase is not Phase.STARTING and not one.rehearses
+            if one is not worker and one.phase is not Phase.STARTING and not one.apart
         ]
         return sorted(found, key=lambda one: (one.generation, one.index, one.id))
 

@@ -78,13 +78,13 @@ class Worker:
     """One process."""
 
     __slots__ = (
+        "apart",
         "count",
         "generation",
         "id",
         "index",
         "phase",
         "pid",
-        "rehearses",
         "said_hello",
         "since",
         "why",
@@ -98,8 +98,8 @@ class Worker:
         """How many workers its generation has; 0: it is the first, and has not said it yet."""
         self.phase = Phase.STARTING
         self.pid = 0
-        self.rehearses = False
-        """It was started to see whether it could, and never serves."""
+        self.apart = False
+        """It has been told the counters of another, which goes on: a rehearsal, or one that was taken back."""
         self.said_hello = False
         self.since = 0.0
         """When it was started, on the monotonic clock."""

@@ -242,7 +242,7 @@ class Upgrading:
         if isinstance(found, str):
             ours.close()
             return found
-        found.rehearses = self._upgrade.check
+        found.apart = self._upgrade.check
         if channel is None:
             ours.close()
         else:
@@ -315,6 +315,7 @@ class Upgrading:
         self._recalled.discard(old.id)
         for worker in workers.table.of(new.generation):
             if worker.index == new.index and worker.phase is not Phase.LEAVING:
+                worker.apart = True
                 workers.drain(worker)
                 self._kill_later(worker)
         if not any(one.phase is Phase.SERVING for one in workers.table.of(new.generation)):
