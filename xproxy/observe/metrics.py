@@ -154,8 +154,9 @@ class StatsRegistry:
     def _numbers(self) -> Iterator[Number]:
         elsewhere = self._elsewhere()
         for place, stats in sorted(self._entries.items(), key=lambda item: item[0]):
-            for attribute, shown in _added(place, stats, elsewhere):
-                yield from numbers_of(place, Shown.of(attribute), shown)
+            fields = _shown(type(stats))
+            for attribute, value in _added(place, stats, elsewhere):
+                yield from numbers_of(place, fields[attribute.name], value)
 
     def render_text(self) -> str:
         """Return a line for each number, as Envoy's ``/stats``: ``cluster.reviews.upstream_rq_total: 5``."""
@@ -224,8 +225,20 @@ def numbers_of(
 
 def shown_of(stats: object) -> Iterator[tuple[Shown, Value]]:
     """Give each field of some statistics that holds numbers, with a copy of its value."""
+    fields = _shown(type(stats))
     for attribute, value in _values(stats):
-        yield Shown.of(attribute), value
+        yield fields[attribute.name], value
+
+
+_fields_shown: Final[dict[type, dict[str, Shown]]] = {}
+# By class of statistics, of which there are few.
+
+
+def _shown(of: type) -> dict[str, Shown]:
+    found = _fields_shown.get(of)
+    if found is None:
+        found = _fields_shown[of] = {one.name: Shown.of(one) for one in _attributes(of)}
+    return found
 
 
 def text_of(numbers: Iterable[Number]) -> str:
