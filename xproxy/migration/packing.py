@@ -114,10 +114,6 @@ class _Field:
     default: object
     check: Check
 
-    @property
-    def required(self) -> bool:
-        return self.default is attrs.NOTHING
-
 
 def _fields(cls: type) -> dict[str, _Field]:
     hints = typing.get_type_hints(cls)
@@ -160,6 +156,10 @@ def check_of(annotation: object) -> Check:
 _PLAIN: Final = frozenset({type(None), bool, int, str, bytes})
 _BY_NAME: Final = {cls.__name__: cls for cls in KNOWN}
 _FIELDS: Final[Mapping[type, dict[str, _Field]]] = {cls: _fields(cls) for cls in KNOWN}
+_REQUIRED: Final = {
+    cls: frozenset(name for name, field in fields.items() if field.default is attrs.NOTHING)
+    for cls, fields in _FIELDS.items()
+}
 
 
 def pack(value: object) -> tuple[bytes, list[socket.socket]]:
@@ -265,9 +265,9 @@ class _Reader:
             if not field.check(value):
                 raise ValueError(f"{cls.__name__} has a {field.name} that is none")
             values[field.name] = value
-        missing = [name for name, field in fields.items() if field.required and name not in values]
+        missing = _REQUIRED[cls] - values.keys()
         if missing:
-            raise ValueError(f"{cls.__name__} lacks {missing[0]}")
+            raise ValueError(f"{cls.__name__} lacks {min(missing)}")
         try:
             made: object = cls(**values)
         except TypeError as exc:
