@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import struct
+from contextlib import AsyncExitStack
 
 import attrs
 import pytest
@@ -492,6 +493,95 @@ async def test_what_an_older_one_gives_meanwhile_goes_on_to_the_newest() -> None
             await hang_up(other)
         shown = old.runtime.takeover.stats
         assert (shown.takeovers, shown.withdrawn) == (1, 0)
+
+
+async def test_what_comes_from_an_older_one_while_it_is_given_goes_on_to_the_newest() -> None:
+    async with (
+        upstream() as up,
+        running(web(up.port)) as old,
+        successor(web(up.port), old) as new,
+        successor(web(up.port), old) as newest,
+    ):
+        late, late_server = await first(old, up)
+        await play(late >> GET, late_server << HEAD)  # its connection stays, until it is answered
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_over, old, new)
+            await eventually(lambda: new.runtime.accepting.is_set(), "the new one accepts")
+            kept, kept_server = await first(new, up)
+            await play(kept >> GET, kept_server << HEAD)  # so that this one tails, too
+            nursery.start_soon(take_over, new, newest)
+            tails = new.runtime
+            await eventually(lambda: tails.tails_since is not None, "it tails")
+            await play(late_server >> OK, late << OK)
+            await eventually(lambda: newest.stats().downstream_cx_active == 1, "it has moved twice")
+            await exchange(late, late_server)
+            await play(kept_server >> OK, kept << OK)
+        await eventually(new.runtime.ended.is_set, "both have ended")
+
+
+async def test_what_two_newer_ones_are_to_get_goes_to_one_after_the_other() -> None:
+    async with AsyncExitStack() as stack:
+        up = await stack.enter_async_context(upstream())
+        old = await stack.enter_async_context(running(web(up.port)))
+        others = [await stack.enter_async_context(successor(web(up.port), old)) for _ in range(4)]
+        client, server = await first(old, up)
+        await play(client >> GET, server << HEAD)
+        found: list[Takeover] = []
+
+        async def run(to: Live) -> None:
+            found.append(await take_over(old, to))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, others[0])
+            await eventually(others[0].runtime.accepting.is_set, "the first accepts")
+            for one in others[1:]:
+                one.runtime.accept()  # each has taken the place of the one before
+                nursery.start_soon(run, one)
+            await eventually(lambda: len(found) == 3, "three have nothing to wait for any more")
+            assert [one.given is not None and one.given.why for one in found] == ["", "", ""]
+            await play(server >> OK, client << OK)
+        assert gone(found[3])
+        assert moved(found[3]) == {"http1": 1, "upstream http1": 1}
+
+
+async def test_what_a_newer_one_that_fails_was_told_is_not_told_again() -> None:
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        client, server = await first(old, up)
+        await play(client >> GET, server << HEAD)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take_over, old, new)
+            await eventually(lambda: old.runtime.tails_since is not None, "it tails")
+            async with giving_to(old) as (other, found):
+                await other.until_giving()
+                await other.say(Withdraw(why="no"))
+                await other.end()
+                # Whoever has taken its place before knows what it has counted, and goes on.
+                assert old.runtime.metrics.teller is not None
+                await play(server >> OK, client << OK)
+                await hang_up(client)
+            assert found.given is not None
+            assert (found.given.gone, found.given.why) == (True, "the new process gave up: no")
+        assert not old.runtime.accepting.is_set()
+        assert new.runtime.metrics.shown(("listener", "edge"))["downstream_cx_total"] == 1
+
+
+async def test_streams_whose_connection_has_gone_are_reset_when_patience_ends() -> None:
+    pace = Pace(patience=1.5, canary=0.0)
+    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
+        peer = Http2Peer(await old.connect(), client=True)
+        stuck = await peer.ask()
+        await play(Party("upstream", await up.accept()) << HEAD)
+        found = await take_over(old, new, pace=pace)
+        assert gone(found)
+        assert found.given is not None
+        assert dict(found.given.tally.left) == {"http2 stream: cut off (takeover.patience)": 1}
+        assert any(one.get("serving") == {"http2": 1} for one in found.reports)
+        lost = await peer.whole(stuck)
+        assert lost[":status"] == "503"
+        assert new.stats().downstream_rq_link_lost == 1
+        later = await peer.ask()
+        await play((up_ := Party("upstream", await up.accept())) << HEAD, up_ >> OK)
+        assert (await peer.whole(later)).body == b"ok"
 
 
 async def test_one_that_tails_ends_alone_where_nobody_takes_what_is_left() -> None:

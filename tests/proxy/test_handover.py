@@ -20,6 +20,7 @@ class Played:
 
     told: list[str] = attrs.field(factory=list)
     reports: list[Mapping[str, object]] = attrs.field(factory=list)
+    accepting: trio.Event = attrs.field(factory=trio.Event)
 
     def hold(self) -> None:
         self.told.append("hold")

@@ -84,12 +84,15 @@ class Played:
     draining: bool = False
     generation: int = 0
     told: list[str] = attrs.field(factory=list)
+    accepting: trio.Event = attrs.field(factory=trio.Event)
 
     def hold(self) -> None:
         self.told.append("hold")
+        self.accepting = trio.Event()
 
     def accept(self) -> None:
         self.told.append("accept")
+        self.accepting.set()
 
     def stop(self) -> None:
         self.draining = True
@@ -431,6 +434,67 @@ async def test_other_workers_are_asked() -> None:
         ours.sock.close()
         await worker._lost.wait()
         assert (await worker.siblings.ask("/stats")).why == "the supervisor has ended"
+
+
+@pytest.mark.parametrize("withdrawn", [False, True])
+async def test_who_has_given_nothing_after_all_is_the_last_one_again(withdrawn: bool) -> None:
+    async def give(runtime: Runs, sock: socket.socket, report: Report) -> None:
+        runtime.hold()
+        if withdrawn:
+            runtime.accept()
+        report({"step": "withdrawn" if withdrawn else "given"})
+        sock.close()
+
+    runtime = Played()
+    runtime.accepting.set()
+    channel, other = messages.pair()
+    async with overseen(Handover(give)) as (ours, worker):
+        assert not await worker.begin(runtime, trio.Event(), runtime.accepting)
+        await ours.hear("prepared")
+        ours.say((channel.fileno(),), kind="give")
+        await ours.hear("report")
+        ours.sock.close()
+        await worker._lost.wait()
+        assert await worker.release(CONFIG) is withdrawn
+    channel.close()
+    other.close()
+
+
+async def test_what_an_older_one_yet_has_left_is_taken_by_who_accepts() -> None:
+    taken: list[int] = []
+
+    async def take(runtime: Runs, sock: socket.socket, report: Report) -> None:
+        assert runtime.accepting.is_set()
+        taken.append(sock.fileno())
+        report({"step": "taken"})
+        with sock:
+            await trio.sleep_forever()  # several at a time
+
+    runtime = Played()
+    channels = [messages.pair() for _ in range(2)]
+    async with overseen(Handover(take=take)) as (ours, worker):
+        begun = trio.Event()
+        accepting = runtime.accepting
+
+        async def begin() -> None:
+            await worker.begin(runtime, trio.Event(), accepting)
+            begun.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(begin)
+            await ours.hear("prepared")
+            for channel, _ in channels:
+                ours.say((channel.fileno(),), kind="take")
+            await trio.testing.wait_all_tasks_blocked()
+            assert not taken, "it does not accept yet"
+            runtime.accept()
+            await ours.hear("report")
+            await ours.hear("report")
+            await begun.wait()
+        assert len(set(taken)) == 2
+    for channel, other in channels:
+        channel.close()
+        other.close()
 
 
 async def test_a_whole_proxy_under_a_supervisor(caplog: pytest.LogCaptureFixture) -> None:

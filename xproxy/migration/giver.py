@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 import attrs
 import trio
 
+from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.connection.standing import Standing
 from xproxy.migration import counts as counting
 from xproxy.migration import giving
@@ -38,7 +39,13 @@ from xproxy.migration.messages import (
     pack,
     unpack,
 )
-from xproxy.migration.movable import Movable, MovableDownstream, MovableUpstream, relaying
+from xproxy.migration.movable import (
+    Movable,
+    MovableDownstream,
+    MovableUpstream,
+    name_of,
+    relaying,
+)
 from xproxy.migration.tally import Tally, most
 from xproxy.migration.undumpable import undumpable
 from xproxy.observe.takeover import Stage, TakeoverStatus
@@ -117,8 +124,8 @@ async def give(
 
     ``rehearsal``: nothing moves; the other side only tries whether it could go on with what would be offered.
     """
-    if not rehearsal and runtime.step_aside is not None:
-        await runtime.step_aside()
+    while not rehearsal and runtime.step_aside is not None:
+        await runtime.step_aside()  # several may wait for their turn
     giver = _Giver(runtime, Channel(sock), report, pace, rehearsal=rehearsal)
     if rehearsal:
         with undumpable():
@@ -236,13 +243,18 @@ class _Giver:
 
     async def _tail_alone(self, outcome: Outcome) -> Outcome:
         # Nobody takes what is left: it ends here, or goes to another process that comes.
-        until = trio.current_time() + (self._pace.patience or math.inf)
+        until = self._patient_until()
+        tell_at = 0.0
         while any(active.connections for active in self._runtime.every_listener):
             if self._aside:
                 return outcome
-            if trio.current_time() >= until:
+            now = trio.current_time()
+            if now >= until:
                 self._cut_off()
                 break
+            if now >= tell_at:
+                tell_at = now + _SECOND
+                self._report({"step": "left", "serving": self._serving()})
             self._changed = trio.Event()
             with trio.move_on_after(_LOOK_AGAIN):
                 await self._changed.wait()
@@ -275,8 +287,10 @@ class _Giver:
         self._report({"step": state, "why": why, **self._tally.plain()})
         _logger.info("takeover: %s%s; %s", state, f": {why}" if why else "", self._tally)
         self._status.end(why)
-        if state == "withdrawn":
-            self._counts.lost()  # the other process ends what it has taken, and itself
+        if state == "withdrawn" and not self._machine.tails:
+            # The other process ends what it has taken, and itself. One that came later goes on, and another one has
+            # heard what was told before: see migration.counts.
+            self._counts.lost()
         gone = state == "gone"
         if gone:
             self._runtime.stop()  # whoever has the sockets serves what waits in their queues
@@ -299,6 +313,7 @@ class _Giver:
                     self._count()
                     self._report({"step": "giving"})
                 case giving.Resume():
+                    self._runtime.tails_since = None
                     self._runtime.accept()
                 case giving.Leave(number=number):
                     self._left(number)
@@ -464,7 +479,8 @@ class _Giver:
                 self._list()
                 self._changed.set()
                 waiting = self._protocols()
-                self._report({"step": "giving", "waiting": waiting, **self._tally.plain()})
+                told = {"waiting": waiting, "serving": self._serving()}
+                self._report({"step": "giving", **told, **self._tally.plain()})
                 # One at a time: the queue must have room for WITHDRAW, whatever the other side does.
                 if not self._rehearsal and not self._channel.unread:
                     self._count()
@@ -485,6 +501,13 @@ class _Giver:
             if not item.gone:
                 left[item.name] = left.get(item.name, 0) + 1
         return left
+
+    def _serving(self) -> dict[str, int]:
+        # By protocol, what this process still has to do with.
+        found: Counter[str] = Counter()
+        for connection in self._connections():
+            found[name_of(connection)] += 1
+        return dict(found)
 
     # ---- what is offered
 
@@ -513,7 +536,7 @@ class _Giver:
         clusters = snapshot.clusters if snapshot is not None else {}
         for active in self._runtime.every_listener:
             for connection in active.connections.values():
-                if connection.id in self._listed:
+                if connection.id in self._listed or relaying(connection):
                     continue
                 self._listed.add(connection.id)
                 item = MovableDownstream(active, connection, self._codecs, clusters)
@@ -612,10 +635,12 @@ class _Giver:
                 soonest = self._later[0][0] if self._later else now + _LOOK_AGAIN
                 return max(min(soonest, self._given_by) - now, 0.0)
             self._do(machine.settled())
-            self._tail_until = now + (self._pace.patience or math.inf)
+            if not self._rehearsal:
+                self._tail_until = self._patient_until()
             self._status.enter(Stage.TAILING)
             if not self._rehearsal:
-                self._report({"step": "given", **self._tally.plain()})
+                told = {"serving": self._serving(), **self._tally.plain()}
+                self._report({"step": "given", **told})
         if self._rehearsal:
             self._do(machine.empty())
             return 0.0
@@ -646,6 +671,13 @@ class _Giver:
             not item.gone and item.standing is not Standing.NEVER for item in self._waiting.values()
         )
 
+    def _patient_until(self) -> float:
+        # From when it began to tail, also where others have taken the place of its successor since.
+        runtime = self._runtime
+        if runtime.tails_since is None:
+            runtime.tails_since = trio.current_time()
+        return runtime.tails_since + (self._pace.patience or math.inf)
+
     def _finish(self) -> None:
         self._status.end()
         self._count()
@@ -665,7 +697,11 @@ class _Giver:
                 self._status.fail("takeover.patience", streams)
         for active in self._runtime.every_listener:
             for connection in list(active.connections.values()):
-                connection.stream.abort()
+                driver = connection.driver
+                if relaying(connection) and isinstance(driver, Multiplexed):
+                    driver.close_soon()  # whoever has it resets what is on the link, and nothing else
+                else:
+                    connection.stream.abort()
             active.cut("after takeover.patience")
 
     def _offer(self, item: Movable) -> int:

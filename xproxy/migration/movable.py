@@ -51,6 +51,12 @@ class Movable(Protocol):
         ...
 
 
+def name_of(connection: Connection) -> str:
+    """Return what a client's connection is counted as."""
+    terms = connection.terms
+    return terms.plugin.name if terms is not None else "opening"
+
+
 @attrs.define(eq=False)
 class MovableDownstream:
     """A client's."""
@@ -74,8 +80,7 @@ class MovableDownstream:
     @property
     def name(self) -> str:
         """See Movable."""
-        terms = self.connection.terms
-        return terms.plugin.name if terms is not None else "opening"
+        return name_of(self.connection)
 
     @property
     def gone(self) -> bool:

@@ -119,13 +119,15 @@ class _Taker:
         self._carried: list[Carried] = []
         self._tally = Tally()
         self._over: taking.Over | None = None
-        self._more = runtime.accepting.is_set()
-        # It serves already, and only gets what an older process yet has left.
+        held = runtime.step_aside is not None or runtime.tails_since is not None
+        self._more = held or runtime.accepting.is_set()
+        # It serves already, or has served, and only gets what an older process yet has left.
 
     async def run(self) -> Outcome:
         fault("take.begin")
         status = self._runtime.takeover
-        status.begin(gives=False)
+        if not self._more:
+            status.begin(gives=False)
         status.older(1)
         try:
             await self._do(self._machine.begin(), None)
@@ -142,15 +144,17 @@ class _Taker:
     def _concluded(self) -> Outcome:
         over = self._over
         assert over is not None  # the machine has ended
-        if not self._runtime.takeover.gives:
-            self._runtime.takeover.end(
-                over.why
-            )  # else it tells of what is given, which has not ended
+        # Whoever gives to a process that is newer yet is not ended by what becomes of an older one.
+        more = self._more or self._runtime.step_aside is not None
+        if not more and not self._runtime.takeover.gives:
+            self._runtime.takeover.end(over.why)
         state = "alone" if over.serve else "rehearsed" if self._machine.rehearsal else "withdrawn"
+        if more:
+            state = "taken"
         self._report({"step": state, "why": over.why, **self._tally.plain()})
         why = f": {over.why}" if over.why else ""
         _logger.info("takeover: %s%s; %s", state, why, self._tally)
-        if not over.serve and not self._more:
+        if not over.serve and not more:
             self._runtime.hold()
             self._runtime.stop()  # whoever has the sockets serves what waits in their queues
         return Outcome(serve=over.serve, why=over.why, tally=self._tally)
@@ -170,7 +174,7 @@ class _Taker:
             except ValueError as exc:
                 await self._do(self._machine.broken(str(exc)), None)
                 return
-            if isinstance(message, Hello):
+            if isinstance(message, Hello) and not self._more:
                 self._runtime.takeover.meet(message.software)
             if message is not None:
                 await self._do(self._machine.hear(message), received)
@@ -195,6 +199,8 @@ class _Taker:
                 case taking.Number(last_id=last):
                     self._runtime.ids.after(last)
                 case taking.Accept():
+                    if self._more:
+                        continue
                     self._runtime.accept()
                     self._runtime.takeover.enter(Stage.TAKING)
                     fault("take.accepting")
@@ -232,6 +238,8 @@ class _Taker:
 
     def _resume(self) -> None:
         carried, self._carried = self._carried, []
+        if self._more:
+            return  # what is known here is newer
         left = resume(self._runtime, carried)
         self._runtime.takeover.left_behind(left)
         # All of them are in the log.

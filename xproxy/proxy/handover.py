@@ -25,6 +25,11 @@ shown), ``withdrawn`` (the old one accepts and serves as before; ``why`` says th
 class Runs(Protocol):
     """The runtime as these see it."""
 
+    @property
+    def accepting(self) -> trio.Event:
+        """Set when it accepts; another one after ``hold``."""
+        ...
+
     def hold(self) -> None: ...
 
     def accept(self) -> None: ...
@@ -96,6 +101,8 @@ class Handover:
     give: Callable[..., Awaitable[None]] = give
     """See ``give``: called with the runtime, one end of a SEQPACKET socketpair, and where to report."""
     take: Callable[..., Awaitable[None]] = take
-    """See ``take``: called likewise, when ``runtime`` could accept (``Runtime.hold``). Calls ``accept`` in time."""
+    """See ``take``: called likewise, when ``runtime`` could accept (``Runtime.hold``). Calls ``accept`` in time.
+
+    Called again when it accepts: for what a process has left that is older yet."""
     rehearse: Callable[..., Awaitable[None]] = rehearse
     """Called like ``give``; nothing moves. Reports ``rehearsed``, with ``why`` where it would fail."""

@@ -92,6 +92,7 @@ class Overseen:
         self._announce = False
         self._gives = False
         self._runtime: Runs | None = None
+        self._accepting: trio.Event | None = None
         self._steering: Steering | None = None
         self._orders: list[tuple[str, str]] = []
         """Those that came before there was anybody to obey."""
@@ -188,7 +189,7 @@ class Overseen:
 
         ``ended``, ``accepting``: of the runtime. Returns in any case when it ends.
         """
-        self._runtime = runtime
+        self._runtime, self._accepting = runtime, accepting
         async with trio.open_nursery() as nursery:
 
             async def watch(event: trio.Event) -> None:
@@ -355,6 +356,8 @@ class Overseen:
                 self._nursery.start_soon(self.siblings.answer, asked, what, self._answerer())
         elif kind == "give" and found:
             self._begin_to_give(_socket_of(found.pop(0)), rehearsal=flag(message, "check"))
+        elif kind == "take" and found:
+            self._begin_to_take(_socket_of(found.pop(0)))
         elif kind == "start":
             self._announce = flag(message, "announce")
             self._start.set()
@@ -395,10 +398,33 @@ class Overseen:
 
     async def _give(self, runtime: Runs, channel: socket.socket) -> None:
         self._gives = True
-        await self._handover.give(runtime, channel, self.report)
+
+        def report(progress: Mapping[str, object]) -> None:
+            if progress.get("step") == "withdrawn" and runtime.accepting.is_set():
+                self._gives = False  # this one serves on, and is the last again
+            self.report(progress)
+
+        await self._handover.give(runtime, channel, report)
 
     async def _rehearse(self, runtime: Runs, channel: socket.socket) -> None:
         await self._handover.rehearse(runtime, channel, self.report)
+
+    def _begin_to_take(self, channel: socket.socket) -> None:
+        # Of a process that is older than the one whose place was taken.
+        if self._nursery is None or self._runtime is None or self._accepting is None:
+            channel.close()
+            return
+        self._nursery.start_soon(self._take_more, self._runtime, self._accepting, channel)
+
+    async def _take_more(
+        self, runtime: Runs, accepting: trio.Event, channel: socket.socket
+    ) -> None:
+        try:
+            await accepting.wait()  # what it is told by its predecessor may be heard later
+        except BaseException:
+            channel.close()
+            raise
+        await self._handover.take(runtime, channel, self.report)
 
     async def _take(self, runtime: Runs, channel: socket.socket) -> None:
         await self._handover.take(runtime, channel, self.report)

@@ -91,6 +91,8 @@ class Runtime:
         """Set while connections are given to another process: lets a newer one yet have what is left."""
         self.siblings: Siblings | None = None
         """The other workers of this proxy; None: there cannot be any."""
+        self.tails_since: float | None = None
+        """Since when nothing is left here but what could not be given at once (trio clock); None: it is not so."""
         self.metrics.add("takeover", "", self.takeover.stats)
         self.ids = ConnectionIds()
         self._always: set[tuple[str, str]] = set()
