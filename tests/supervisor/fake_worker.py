@@ -62,8 +62,8 @@ class FakeWorker:
         channel.setblocking(True)
         channel.send(b"stopped")
         if channel.recv(99) == b"accepting":
-            self.report("given", moved=3)
-            if "tails" in self.options:
+            self.report("given", moved=3, serving={"http1": 2})
+            if self.options.pop("tails", ""):
                 channel.recv(99)  # it ends
                 self.report("withdrawn", why="it has gone")
             elif "lingers" not in self.options:
@@ -83,8 +83,21 @@ class FakeWorker:
         if "holds" in self.options:
             self.channel = channel
 
+    def take_more(self, channel: socket.socket) -> None:
+        channel.setblocking(True)
+        channel.recv(99)
+        channel.send(b"accepting")
+        channel.close()
+        self.note(kind="took")
+
     def run(self) -> None:
         options = self.options
+        if "breaks" in options:
+            Path(options["breaks"]).touch()
+        if "broken" in options and Path(options["broken"]).exists():
+            sys.exit(1)
+        if options.get("fails") == str(self.index):
+            options["exits"] = "1"
         if "exits" in options:
             if "why" in options:
                 messages.send(self.sock, {"kind": "failed", "why": options["why"]})
@@ -97,6 +110,8 @@ class FakeWorker:
         if "listen" in options:
             self.listen(options["listen"])
         messages.send(self.sock, {"kind": "prepared"})
+        if "serves" in options:
+            self.report("giving", serving={"http1": options["serves"]})
         if messages.TAKEOVER in os.environ:
             self.take(socket.socket(fileno=int(os.environ[messages.TAKEOVER])))
         while True:
@@ -112,6 +127,8 @@ class FakeWorker:
                     self.report("rehearsed")
                 else:
                     self.give(channel)
+            elif message["kind"] == "take":
+                self.take_more(self.sockets.pop())
             elif message["kind"] == "reload":
                 messages.send(self.sock, {"kind": "reloaded"})
             elif message["kind"] == "cut" or (

@@ -124,7 +124,9 @@ def test_who_serves_and_which_generations_live() -> None:
     assert table.generations() == [1, 2]
     table.remove(old)
     assert table.generations() == [2]
-    assert summary([new]) == [{"generation": 2, "worker": 0, "pid": 0, "phase": "starting"}]
+    new.serving = {"http1": 2}
+    shown = {"generation": 2, "worker": 0, "pid": 0, "phase": "starting", "serving": {"http1": 2}}
+    assert summary([new]) == [shown]
     assert str(new) == "worker 0 of generation 2 (pid 0)"
 
 

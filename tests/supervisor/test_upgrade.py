@@ -20,6 +20,7 @@ class Played:
     did: list[str] = attrs.field(factory=list)
     result: tuple[int, str] | None = None
     cannot: str = ""
+    succeeded: list[int] = attrs.field(factory=list)
     _ids: int = 100
 
     def start_new(self, index: int, count: int) -> Worker | str:
@@ -56,6 +57,9 @@ class Played:
 
     def restart(self, old: Worker, code: int) -> None:
         self.did.append(f"restart {old.index} after {code}")
+
+    def succeed(self, new: Worker) -> None:
+        self.succeeded.append(new.index)
 
     def tell(self, progress: Mapping[str, object]) -> None:
         del progress
@@ -98,6 +102,36 @@ def test_workers_are_replaced_one_after_the_other() -> None:
         *("start 1", "give 1→1", "follow 1"),
     ]
     assert acts.result == (0, "")
+
+
+def test_those_that_are_older_yet_give_to_the_newest() -> None:
+    acts, upgrade = begun(1, 2)
+    replace(acts, upgrade, 0)
+    assert acts.succeeded == [0]
+    upgrade.prepared(new_of(upgrade))
+    assert acts.succeeded == [0, 1]
+
+
+def test_it_says_how_many_workers_are_not_what_they_were() -> None:
+    acts, upgrade = begun(3, 3)
+    replace(acts, upgrade, 0)
+    new = new_of(upgrade)
+    upgrade.prepared(new)
+    upgrade.ended(new, 1, "broken")
+    assert acts.result == (1, "broken")
+    assert upgrade.changed == 1
+
+
+def test_only_some_workers_are_replaced_on_the_way_back() -> None:
+    acts = Played({index: Worker(index + 1, index, 1, 3) for index in range(3)})
+    for worker in acts.olds.values():
+        worker.phase = Phase.SERVING
+    upgrade = Upgrade(acts, 2, count=3, until=2)
+    upgrade.begin()
+    replace(acts, upgrade, 0)
+    replace(acts, upgrade, 1)
+    assert acts.result == (0, "")
+    assert acts.olds[2].phase is Phase.SERVING
 
 
 def test_more_workers_than_before() -> None:
@@ -232,6 +266,8 @@ def test_an_old_one_that_takes_it_back_when_the_new_one_serves_some() -> None:
     assert acts.olds[0].phase is Phase.SERVING
     assert acts.result is not None
     assert acts.result[0] == 1
+    assert upgrade.changed == 0
+    assert not acts.succeeded
 
 
 @pytest.mark.parametrize("accepting", [False, True])

@@ -201,9 +201,68 @@ def test_too_many_that_still_serve_something(tmp_path: Path) -> None:
         done = upgrade(found)
         assert done["code"] == 1
         assert "4 older generations still serve something" in done["why"]
-        assert f"the oldest is 1 (pid {oldest})" in done["why"]
+        assert f"the oldest is 1 (pid {oldest}: 2 http1)" in done["why"]
         assert upgrade(found, cut_oldest=True)["code"] == 0
         eventually(lambda: oldest not in found.workers, "the oldest was cut")
+
+
+def test_each_older_one_gives_what_it_has_left_to_the_newest(tmp_path: Path) -> None:
+    with supervised(tmp_path, "workers=2", "lingers=1") as found:
+        found.wait_for("start", 2)
+        for generation in (2, 3):
+            assert upgrade(found, "workers=2", "lingers=1")["code"] == 0
+            newest = {w["pid"] for w in serving(found)}
+            assert {w["generation"] for w in serving(found)} == {generation}
+        # Two of the first generation, which is two older: the second gives to the third in any case.
+        eventually(lambda: len(found.heard("took")) == 2, "they take what is left")
+        assert {one["pid"] for one in found.heard("took")} == newest
+        # One that takes the place of one that has died gets it, too: of both generations.
+        os.kill(min(newest), signal.SIGKILL)
+        eventually(lambda: len(found.heard("took")) == 4, "its successor takes what is left")
+        assert len({one["pid"] for one in found.heard("took")[2:]} - newest) == 1
+        assert found.end() == 0
+
+
+def test_workers_go_back_where_one_of_them_cannot_be_replaced(tmp_path: Path) -> None:
+    with supervised(tmp_path, "workers=3") as found:
+        found.wait_for("start", 3)
+        before = {w["worker"]: w for w in serving(found)}
+        with asking(found) as client:
+            messages.send(client, request(found, "workers=3", "fails=2", "why=no such disk"))
+            heard = []
+            while (message := hear_any(client))["kind"] != "done":
+                heard.append(message)
+        assert (message["code"], message["why"]) == (1, "no such disk; it went back")
+        assert ("going back", "no such disk") in [(m["step"], m.get("why")) for m in heard]
+        now = {w["worker"]: w for w in serving(found)}
+        assert [now[index]["generation"] for index in range(3)] == [3, 3, 1]
+        assert now[2]["pid"] == before[2]["pid"], "who was not replaced has noticed nothing"
+        eventually(lambda: len(found.workers) == 3, "the others have ended")
+        # And from there it goes on as ever.
+        os.kill(now[2]["pid"], signal.SIGKILL)
+        eventually(lambda: len(serving(found)) == 3, "it is started again")
+        assert upgrade(found, "workers=3")["code"] == 0
+        assert {w["generation"] for w in serving(found)} == {4}
+        assert found.end() == 0
+
+
+def test_a_way_back_that_fails_is_told(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    with supervised(tmp_path, "workers=2", f"broken={broken}") as found:
+        found.wait_for("start", 2)
+        done = upgrade(found, "workers=2", "fails=1", f"breaks={broken}")
+        assert done["code"] == 1
+        assert "the way back has failed, too" in done["why"]
+        now = {w["worker"]: w["generation"] for w in serving(found)}
+        assert now == {0: 2, 1: 1}
+
+
+def test_what_a_worker_says_it_serves_is_checked(tmp_path: Path) -> None:
+    with supervised(tmp_path, "serves=1") as found:
+        found.wait_for("start")
+        eventually(
+            lambda: any("cannot be talked to" in line for line in found.said()), "it is lost"
+        )
 
 
 def test_a_new_worker_that_dies_later_is_started_by_the_new_command(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ class Supervisor:
             self._upgrading.prepared(worker)
         elif generation in self.workers.has_begun:
             self.workers.serve(worker)
-            self._upgrading.serves(worker)
+            self._upgrading.succeed(worker)
             self.tidy()
         elif self.workers.table.all_prepared(generation):
             # All of their sockets are open: from the first connection on, each has its share.

@@ -81,11 +81,13 @@ class Worker:
         "apart",
         "count",
         "generation",
+        "gives",
         "id",
         "index",
         "phase",
         "pid",
         "said_hello",
+        "serving",
         "since",
         "why",
     )
@@ -101,6 +103,10 @@ class Worker:
         self.apart = False
         """It has been told the counters of another, which goes on: a rehearsal, or one that was taken back."""
         self.said_hello = False
+        self.gives = False
+        """Another one has taken its place, and gets what it has left as that becomes movable."""
+        self.serving: dict[str, int] = {}
+        """Connections that it has left, by protocol, as far as it has said."""
         self.since = 0.0
         """When it was started, on the monotonic clock."""
 
@@ -238,6 +244,7 @@ def summary(workers: Sequence[Worker]) -> list[dict[str, object]]:
             "worker": one.index,
             "pid": one.pid,
             "phase": one.phase.value,
+            "serving": one.serving,
         }
         for one in sorted(workers, key=lambda one: (one.generation, one.index, one.id))
     ]

@@ -53,6 +53,10 @@ class Acts(Protocol):
         """Start an old one again that has ended with ``code``."""
         ...
 
+    def succeed(self, new: Worker) -> None:
+        """Let those that are older yet give to the new one what they have left."""
+        ...
+
     def tell(self, progress: Mapping[str, object]) -> None: ...
 
     def over(self, code: int, why: str) -> None:
@@ -75,11 +79,24 @@ class Upgrade:
     """From one generation to the next."""
 
     __slots__ = (
-        *("_acts", "_died", "_index", "_old", "check", "count", "generation", "new", "stage"),
+        *("_acts", "_died", "_index", "_old", "_until", "check", "count", "generation", "new"),
+        "stage",
     )
 
-    def __init__(self, acts: Acts, generation: int, *, check: bool = False) -> None:
-        """``check``: only see whether a new worker could accept, then end it."""
+    def __init__(
+        self,
+        acts: Acts,
+        generation: int,
+        *,
+        check: bool = False,
+        count: int = 0,
+        until: int | None = None,
+    ) -> None:
+        """``check``: only see whether a new worker could accept, then end it.
+
+        ``count``: how many workers there are to be, where that is known; ``until``: only those before it are
+        replaced.
+        """
         self._acts = acts
         self.check: Final = check
         self._index = 0
@@ -87,7 +104,8 @@ class Upgrade:
         self._died: tuple[Worker, int] | None = None
         # The old one that has ended, with its exit code, before the new one accepts.
         self.generation: Final = generation
-        self.count = 0
+        self._until = until
+        self.count = count
         """How many workers there are to be; the first says it."""
         self.new: Worker | None = None
         self.stage = Stage.STARTING
@@ -95,6 +113,11 @@ class Upgrade:
     def begin(self) -> None:
         """Start the first worker."""
         self._next()
+
+    @property
+    def changed(self) -> int:
+        """How many workers, from the first, are not what they were before it began."""
+        return 0 if self.check else self._index
 
     # ---- what happens
 
@@ -193,12 +216,14 @@ class Upgrade:
 
     def _done(self) -> None:
         self._acts.tell({"step": "replaced", "worker": self._index})
+        if self.new is not None:
+            self._acts.succeed(self.new)
         self._index += 1
-        if self._index < self.count:
+        if self._index < (self.count if self._until is None else min(self._until, self.count)):
             self._next()
             return
         # There are fewer now: what the others have, these have too.
-        index = self._index
+        index = self.count
         while (surplus := self._acts.old(index)) is not None:
             self._acts.drain(surplus)
             index += 1

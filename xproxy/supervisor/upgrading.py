@@ -20,6 +20,10 @@ MOST_CONFIRM: Final = 86_400
 """Seconds that a confirmation may take at most."""
 _KILL_SECONDS: Final = 30.0
 """A new worker that was given up, and still has something to serve, has so long for it."""
+_AGAIN_SECONDS: Final = 30.0
+"""After which one that is to give what it has left, and could not, is asked again."""
+_MOST_PROTOCOLS: Final = 64
+"""That are told apart in what a worker says it serves."""
 
 
 class Upgrading:
@@ -46,10 +50,13 @@ class Upgrading:
         """Who has asked for the one under way."""
         self._before = 0
         """The generation that it follows."""
+        self._undoing: tuple[int, str] | None = None
+        """While workers go back to the command before: the exit code, and why it has come to that."""
+        self._count_before = 0
         self._channels: dict[int, socket.socket] = {}
         """By new worker: the old one's end of the channel between them."""
-        self._recalled: set[int] = set()
-        # Workers that were followed, and accept again, as whoever followed has died while they gave the rest.
+        self._gives_to: dict[int, int] = {}
+        """By worker, while it gives: the one that gets what it has left."""
         self._confirm_seconds = 0
         self._confirming: Timer | None = None
         self._former = 0
@@ -124,7 +131,9 @@ class Upgrading:
         self._begin(command, client, check=flag(message, "check"), confirm=confirm)
 
     def _abort(self, client: Client) -> None:
-        if self._upgrade is not None:
+        if self._undoing is not None:
+            _answer(client, False, "it goes back already")
+        elif self._upgrade is not None:
             done = self._upgrade.abort()
             _answer(client, done, "connections have moved already: upgrade back")
         elif self._confirming is not None:
@@ -156,15 +165,17 @@ class Upgrading:
             return "the last upgrade waits for its confirmation"
         if not serving:
             return "the proxy is starting"
-        older = [one for one in workers.table.generations() if one < workers.newest]
+        leaving = [one for one in workers.table.workers.values() if one.phase is Phase.LEAVING]
+        older = sorted({one.generation for one in leaving})
         if len(older) < self.most_generations:
             return ""
-        oldest = workers.table.of(older[0])
+        oldest = [one for one in leaving if one.generation == older[0]]
         if cut_oldest:
             for worker in oldest:
+                workers.drain(worker)  # one that gives what it has left is not ending yet
                 workers.cut(worker)
             return ""
-        who = ", ".join(f"pid {one.pid}" for one in oldest)
+        who = ", ".join(map(_described, oldest))
         return (
             f"{len(older)} older generations still serve something (takeover.generations); the oldest is"
             f" {older[0]} ({who}): wait for it, or --cut-oldest"
@@ -174,6 +185,8 @@ class Upgrading:
         self, command: Command, client: Client | None, *, check: bool = False, confirm: int = 0
     ) -> None:
         workers = self._workers
+        counts = [one.count for one in workers.table.serving() if one.phase is Phase.SERVING]
+        self._count_before = max(counts, default=0)
         generation = max(workers.commands) + 1
         workers.commands[generation] = command
         self._before = workers.newest
@@ -199,26 +212,20 @@ class Upgrading:
         shown = {name: value for name, value in message.items() if name != "kind"}
         shown.update(index=worker.index, generation=worker.generation)
         self.tell(shown)
-        if step == "withdrawn" and worker.phase is Phase.LEAVING:
-            self._recalled.add(worker.id)
+        serving = message.get("serving")
+        if isinstance(serving, dict):
+            worker.serving = _counts(serving)
         if self._upgrade is not None:
             self._upgrade.reported(worker, step, text(message, "why", ""))
-
-    def serves(self, new: Worker) -> None:
-        """One accepts: those before it that accept again, as the one between has died, are to end.
-
-        Not earlier, as nobody else would accept; nor later, as they serve by the configuration before.
-        """
-        for worker in list(self._workers.table.workers.values()):
-            older = worker.index == new.index and worker.generation < new.generation
-            if older and worker.id in self._recalled:
-                self._recalled.discard(worker.id)
-                self._workers.drain(worker)
+        if step == "withdrawn" and worker.gives and worker.phase is Phase.LEAVING:
+            # Who takes the place of the one that got it is asked when it serves; this is for whoever lives on.
+            self._gives_to.pop(worker.id, None)
+            self._workers.loop.after(_AGAIN_SECONDS, lambda: self._succeed_again(worker.index))
 
     def ended(self, worker: Worker, code: int) -> bool:
         """See Upgrade."""
-        self._recalled.discard(worker.id)
         self._close_channel(worker)
+        self._gives_to.pop(worker.id, None)
         upgrade = self._upgrade
         if upgrade is None:
             return False
@@ -288,7 +295,6 @@ class Upgrading:
         self._alone(new.index)
         self._workers.begun(new.generation)
         self._workers.serve(new)
-        self.serves(new)
 
     def kill(self, new: Worker) -> None:
         """See Acts."""
@@ -303,16 +309,46 @@ class Upgrading:
         """See Acts."""
         new.phase = Phase.SERVING
         old.phase = Phase.LEAVING
-        self.serves(new)
+        old.gives = True
+        self._gives_to[old.id] = new.id
         self._alone(new.index)
         self._workers.begun(new.generation)
+
+    def succeed(self, new: Worker) -> None:
+        """See Acts. Each has a channel of its own; one that gives to it already goes on as it does."""
+        if new.phase is not Phase.SERVING or self._workers.stopping:
+            return
+        for old in list(self._workers.table.workers.values()):
+            if old.gives and old.index == new.index and self._gives_to.get(old.id) != new.id:
+                self._connect(old, new)
+
+    def _connect(self, old: Worker, new: Worker) -> None:
+        giving, taking = self._workers.links.get(old.id), self._workers.links.get(new.id)
+        if giving is None or taking is None:
+            return
+        try:
+            ours, theirs = messages.pair()
+        except OSError as exc:
+            self._workers.log.warning(f"no channel from {old} to {new}: {exc.strerror or exc}")
+            self._workers.loop.after(_AGAIN_SECONDS, lambda: self._succeed_again(new.index))
+            return
+        with ours, theirs:
+            taking.say({"kind": "take"}, [theirs.fileno()])
+            giving.say({"kind": "give", "check": False}, [ours.fileno()])
+        self._gives_to[old.id] = new.id
+
+    def _succeed_again(self, index: int) -> None:
+        for worker in self._workers.table.serving():
+            if worker.phase is Phase.SERVING and worker.index == index:
+                self.succeed(worker)
 
     def take_back(self, old: Worker, new: Worker) -> None:
         """See Acts."""
         workers = self._workers
         workers.cancel_restart(new.index)
         old.phase = Phase.SERVING
-        self._recalled.discard(old.id)
+        old.gives = False
+        self._gives_to.pop(old.id, None)
         for worker in workers.table.of(new.generation):
             if worker.index == new.index and worker.phase is not Phase.LEAVING:
                 worker.apart = True
@@ -353,12 +389,19 @@ class Upgrading:
         assert upgrade is not None
         workers = self._workers
         generation = upgrade.generation
+        undoing, self._undoing = self._undoing, None
         if code:
             workers.log.error(f"upgrade to generation {generation}: {why}")
         elif generation in workers.table.generations() and workers.newest == generation:
             workers.log.info(f"upgrade: generation {generation} serves")
             if self._confirm_seconds:
                 self._wait_for_confirmation()
+        if undoing is not None:
+            how = f"the way back has failed, too: {why}" if code else "it went back"
+            code, why = undoing[0], f"{undoing[1]}; {how}"
+        elif code and upgrade.changed and not workers.stopping:
+            self._go_back(upgrade.changed, client, code, why)
+            return
         self._changed()
         if client is not None:
             older = [one for one in workers.table.generations() if one < workers.newest]
@@ -372,6 +415,19 @@ class Upgrading:
                     "confirm": self._confirm_seconds if not code else 0,
                 }
             )
+
+    def _go_back(self, until: int, client: Client | None, code: int, why: str) -> None:
+        # Which is an upgrade, too, of the workers that were replaced.
+        workers = self._workers
+        self._client = client
+        self._undoing = code, why
+        self._confirm_seconds = 0
+        self.tell({"step": "going back", "why": why})
+        generation = max(workers.commands) + 1
+        workers.commands[generation] = workers.commands[self._before]
+        self._before = workers.newest
+        self._upgrade = Upgrade(self, generation, count=self._count_before, until=until)
+        self._upgrade.begin()
 
     def _close_channel(self, worker: Worker) -> None:
         channel = self._channels.pop(worker.id, None)
@@ -423,6 +479,20 @@ def command_of(message: Mapping[str, object]) -> Command:
     if not executable.startswith("/"):
         raise ValueError("executable is no absolute path")
     return Command(executable, (executable, *arguments), tuple(environment.items()), tuple(absent))
+
+
+def _counts(serving: Mapping[object, object]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, count in list(serving.items())[:_MOST_PROTOCOLS]:
+        if not isinstance(name, str) or isinstance(count, bool) or not isinstance(count, int):
+            raise ValueError("serving says how many there are by protocol")
+        found[name] = count
+    return found
+
+
+def _described(worker: Worker) -> str:
+    left = ", ".join(f"{count} {name}" for name, count in sorted(worker.serving.items()))
+    return f"pid {worker.pid}: {left}" if left else f"pid {worker.pid}"
 
 
 def _answer(client: Client, done: bool, why: str) -> None:

@@ -142,6 +142,7 @@ class Workers:
     def drain(self, worker: Worker) -> None:
         """Let a worker end, when what it serves has ended."""
         worker.phase = Phase.LEAVING
+        worker.gives = False
         if worker.said_hello:
             self.say(worker, {"kind": "drain", "signal": self.stopping or "the supervisor"})
         else:
