@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -38,7 +39,7 @@ _SELDOM: Final = 1_000_000
 def look(proxy: Product, said: Path) -> dict[str, Any]:  # Any: as JSON has it
     """Let the proxy's collector run once; return what it found."""
     said.unlink(missing_ok=True)
-    proxy.process.send_signal(signal.SIGRTMIN)
+    os.kill(proxy.worker, signal.SIGRTMIN)
     eventually(said.exists, "a look at the garbage")
     found: dict[str, Any] = json.loads(said.read_text())
     return found
