@@ -22,8 +22,9 @@ from xproxy.registry import CODECS, default_registry
 ROOT: Final = Path(__file__).parents[1]
 CORE: Final = ROOT / "xproxy"
 NAMED_IN: Final = ("codecs/", "filters/grpc_", "cli/demo/", "testing/foreign.py")
-NO_PROTOCOLS: Final = frozenset({"opaque", "tls"})
-"""Folders of ``codecs/`` that are none: the lack of a protocol, and what is round every protocol."""
+NO_PROTOCOLS: Final = frozenset({"opaque", "relay", "tls"})
+"""Folders of ``codecs/`` that are none: the lack of a protocol, what two of our own processes say to each other, and
+what is round every protocol."""
 ALSO: Final = frozenset({"websocket", "h2c", "hessian", "sofa", "spdy", "http3", "h3", "quic"})
 """Names that no codec bears."""
 
