@@ -58,9 +58,12 @@ HELD: Final = 256 << 20
 """``overload.max_held_bytes`` of the proxy."""
 BUDGET: Final = HELD + (128 << 20)
 """Bytes that it may hold beyond what it held at its start, whatever is done to it (docs/explanation/limits.md)."""
+PIECES: Final = 96 << 20
+"""Bytes by which what it holds at the end, everybody gone, may exceed what it held at its start: a quarter of the
+budget, as a heap that was full of large and small things is in pieces afterwards. How many differs from run to run by
+half of that (40 to 70 MiB were seen after the same load), so a short run has no finer measure; a long one has …"""
 GROWTH: Final = 48 << 20
-"""Bytes by which what it holds at the end, everybody gone, may exceed what it held so after the warm-up: an eighth of
-the budget, as a heap that was full of large and small things is in pieces afterwards. A leak is more in an hour."""
+"""… bytes by which it may exceed what it held after the warm-up. A leak is more in an hour."""
 DRIFT: Final = 16 << 20
 """Bytes by which it may hold more in the last fifth of the time than in the middle one …"""
 LONG: Final = 1800.0
@@ -70,6 +73,7 @@ WARM_UP: Final = 45.0
 RELOAD: Final = 3.0
 """Seconds between reloads."""
 LOOK: Final = 0.25
+"""Seconds between looks at its memory."""
 _TELLING: Final = re.compile(
     r"timeout|_fail|reset|overflow|destroy|limit|shed|held|error|statuses|refused"
 )
@@ -170,18 +174,19 @@ def run(rpcload: Path, work: Path, seconds: float, seed: int = 7) -> tuple[mixed
             for thread in beside:
                 thread.join(2 * PATIENCE)
         after = _quiet(proxy)
+        bound = settled + GROWTH if seconds >= LONG else watch.start + PIECES
         with suppress(
             AssertionError
         ):  # what is held for a while, as unused connections are, goes by itself
-            eventually(lambda: proxy.resident - settled <= GROWTH, "", 2 * PATIENCE)
+            eventually(lambda: proxy.resident <= bound, "", 2 * PATIENCE)
         after = proxy.resident
         complaints = [*mixed.complaints(proxy), *watch.failures]
         if watch.most - watch.start > BUDGET:
             complaints.append(
                 f"it held {watch.most - watch.start >> 20} MiB, budget {BUDGET >> 20}"
             )
-        if after - settled > GROWTH:
-            complaints.append(f"{after - settled >> 20} MiB more are held than after the warm-up")
+        if after > bound:
+            complaints.append(f"{after >> 20} MiB are held at the end, at most {bound >> 20} may be")
         if seconds >= LONG and watch.drift() > DRIFT:
             complaints.append(f"it holds {watch.drift() / 2**20:.0f} MiB more than in the middle")
         with suppress(AssertionError):
