@@ -186,7 +186,9 @@ def run(rpcload: Path, work: Path, seconds: float, seed: int = 7) -> tuple[mixed
                 f"it held {watch.most - watch.start >> 20} MiB, budget {BUDGET >> 20}"
             )
         if after > bound:
-            complaints.append(f"{after >> 20} MiB are held at the end, at most {bound >> 20} may be")
+            complaints.append(
+                f"{after >> 20} MiB are held at the end, at most {bound >> 20} may be"
+            )
         if seconds >= LONG and watch.drift() > DRIFT:
             complaints.append(f"it holds {watch.drift() / 2**20:.0f} MiB more than in the middle")
         with suppress(AssertionError):
