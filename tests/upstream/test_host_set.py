@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xproxy.model.address import Address
-from xproxy.upstream.endpoint import NOWHERE, Endpoint, Locality
+from xproxy.upstream.endpoint import NOWHERE, Degraded, Endpoint, Locality, Unfit
 from xproxy.upstream.host_set import HostSet
 
 EAST = Locality("eu", "east")
@@ -66,4 +66,17 @@ def test_preferred_is_the_best_priority_that_has_anybody() -> None:
     first.failing_until = 9.0
     assert hosts.at(1.0).preferred == (backup,)
     backup.failing_until = last.failing_until = 9.0
+    assert hosts.at(1.0).preferred == ()
+
+
+def test_the_unfit_are_left_out_and_the_degraded_are_asked_where_no_healthy_one_is() -> None:
+    healthy, degraded, ejected = endpoint(1), endpoint(2), endpoint(3)
+    degraded.degraded = Degraded.CHECKED
+    ejected.unfit = Unfit.EJECTED
+    hosts = HostSet.of([healthy, degraded, ejected]).at(1.0)
+    assert hosts.preferred == (healthy,)
+    assert hosts.groups[0].degraded == (degraded,)
+    healthy.unfit = Unfit.FAILED_CHECK
+    assert hosts.at(1.0).preferred == (degraded,)
+    degraded.unfit = Unfit.UNCHECKED
     assert hosts.at(1.0).preferred == ()

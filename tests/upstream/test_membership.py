@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from xproxy.config.schema import EndpointConfig
 from xproxy.model.address import Address
-from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.endpoint import NOWHERE, Endpoint, Locality, Unfit
 from xproxy.upstream.membership import Membership, named
 
 
@@ -136,3 +136,18 @@ def test_each_endpoint_has_a_name_that_is_the_same_everywhere() -> None:
     names = [name for name, _ in named(here)]
     assert names == ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:1#2", "127.0.0.1:1#3"]
     assert [endpoint for _, endpoint in named(here)] == here
+
+
+def test_what_is_told_of_an_endpoint_takes_the_place_of_what_was_told_before() -> None:
+    told = EndpointConfig(
+        address=Address("127.0.0.1", 1), priority=2, zone="b", hostname="b.test", health="unhealthy"
+    )
+    membership = Membership([told])
+    (one,) = membership.endpoints
+    one.unfit |= Unfit.EJECTED
+    assert (one.priority, one.locality, one.hostname) == (2, Locality("", "b"), "b.test")
+    assert one.unfit == Unfit.DISCOVERED | Unfit.EJECTED
+    membership.change([config(1)])
+    assert membership.endpoints == (one,)
+    assert (one.priority, one.locality, one.hostname) == (0, NOWHERE, "")
+    assert one.unfit == Unfit.EJECTED

@@ -289,6 +289,18 @@ class EndpointConfig:
     """Its share of the requests, against the weights of the others."""
     metadata: dict[str, str] = field(factory=dict)
     """Free texts about it."""
+    priority: int = field(default=0, validator=[ge(0), le(127)])
+    """0 is asked first, a higher one as those before it are not fit."""
+    region: str = ""
+    """Where it runs …"""
+    zone: str = ""
+    """… in that region …"""
+    sub_zone: str = ""
+    """… and in that zone."""
+    hostname: str = ""
+    """Its name, for rewritten authorities and health checks."""
+    health: Literal["healthy", "degraded", "unhealthy"] = "healthy"
+    """What whoever names it knows of it. An unhealthy one is asked only if no other is left."""
 
 
 @attrs.frozen(kw_only=True)

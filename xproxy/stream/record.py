@@ -105,6 +105,8 @@ class Record:
     Written by drivers, and by filters that take trailers away."""
     priority: int = 0
     """Of the request, where requests wait for their upstream: a higher one goes first."""
+    hash: int | None = None
+    """What keeps requests together at an endpoint, 64 bits: balancers that hash go by it. None: nothing does."""
     logged: bool = False
     """An access log has its line. Written by that filter."""
 
@@ -142,6 +144,7 @@ class Record:
             flags=self.flags,
             response_started=self.response_started,
             priority=self.priority,
+            hash=self.hash,
         )
 
     def flag(self, code: str) -> None:

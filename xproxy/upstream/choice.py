@@ -41,8 +41,8 @@ class Choice:
         self._every: Picker | None = None  # among all, failing or not; made when it is needed
         self._patience = len(self._chosen) // _SHARE
         self._spent = 0
-        # What a new cluster has from the one before it may be failing.
-        self._stale = any(endpoint.failing_until for endpoint in self._chosen)
+        # What a new cluster has from the one before it may be failing; what it is told of may be unfit.
+        self._stale = any(one.failing_until or one.unfit or one.degraded for one in self._chosen)
         self._at_ease = not self._stale
 
     @property
@@ -88,7 +88,7 @@ class Choice:
         if (self._stale or now >= self._hosts.returns_at) and self._spent >= self._patience:
             self._renew(now)
         endpoint = self._picker.pick(request, tried)
-        while self._stale and endpoint.failing_until > now:
+        while self._stale and (endpoint.failing_until > now or endpoint.unfit):
             # It was marked after the picker was made. Where all are failing nothing is stale.
             self._spent += 1
             if self._spent >= self._patience:

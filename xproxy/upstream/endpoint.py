@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import Final
 
@@ -20,6 +21,28 @@ class Locality:
 
 
 NOWHERE: Final = Locality()
+
+
+class Unfit(enum.IntFlag):
+    """Why an endpoint is not to be chosen, beside failing of late. None of them: it is fit."""
+
+    FAILED_CHECK = 1
+    """Active health checks say so."""
+    UNCHECKED = 2
+    """It has checks, and the first has not ended yet."""
+    EJECTED = 4
+    """What it answered says so (outlier detection)."""
+    DISCOVERED = 8
+    """Whoever names the endpoints says so."""
+
+
+class Degraded(enum.IntFlag):
+    """Who says that an endpoint is to be chosen only where healthy ones cannot take all."""
+
+    CHECKED = 1
+    """Its answers to health checks."""
+    DISCOVERED = 2
+    """Whoever names the endpoints."""
 
 
 @attrs.define(eq=False)
@@ -44,6 +67,12 @@ class Endpoint:
     priority: int = 0
     """0 is asked first, the others when those before them are not available."""
     locality: Locality = NOWHERE
+    hostname: str = ""
+    """Its name, where it has one: for rewritten authorities and health checks."""
+    unfit: int = 0
+    """Of ``Unfit``. Whoever changes it tells the cluster's ``Choice`` (``marked``)."""
+    degraded: int = 0
+    """Of ``Degraded``, likewise."""
     leaving: bool = False
     """The cluster has it no more: no request comes, what is in flight is finished, and its connections close."""
 
@@ -61,3 +90,5 @@ class Endpoint:
         self.failed = before.failed
         self.failures_in_a_row = before.failures_in_a_row
         self.failing_until = before.failing_until
+        self.unfit = before.unfit & ~Unfit.DISCOVERED | self.unfit & Unfit.DISCOVERED
+        self.degraded = before.degraded & ~Degraded.DISCOVERED | self.degraded & Degraded.DISCOVERED

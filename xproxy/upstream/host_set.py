@@ -19,14 +19,18 @@ class Group:
     endpoints: tuple[Endpoint, ...]
     """All of them; at least one."""
     available: tuple[Endpoint, ...]
-    """Those not marked as failing; the same object where that is all."""
+    """Those that are fit, not degraded, and not marked as failing; the same object where that is all."""
+    degraded: tuple[Endpoint, ...] = ()
+    """Those that are fit and not failing, but degraded."""
 
     def at(self, now: float) -> Group:
         """Return it with the marks of ``now`` (trio clock)."""
-        available = tuple([one for one in self.endpoints if one.failing_until <= now])
+        fit = [one for one in self.endpoints if not one.unfit and one.failing_until <= now]
+        available = tuple([one for one in fit if not one.degraded])
         if len(available) == len(self.endpoints):
-            available = self.endpoints
-        return Group(self.priority, self.locality, self.endpoints, available)
+            return Group(self.priority, self.locality, self.endpoints, self.endpoints)
+        degraded = tuple([one for one in fit if one.degraded])
+        return Group(self.priority, self.locality, self.endpoints, available, degraded)
 
 
 @attrs.frozen(eq=False)
@@ -70,8 +74,11 @@ class HostSet:
 
     @property
     def preferred(self) -> tuple[Endpoint, ...]:
-        """The available ones of the best priority that has any; none: nobody is available."""
+        """The available ones of the best priority that has any, else degraded ones likewise; none: nobody is fit."""
         first = next((group.priority for group in self.groups if group.available), None)
+        if first is None:
+            first = next((group.priority for group in self.groups if group.degraded), None)
+            return _joined([group.degraded for group in self.groups if group.priority == first])
         return _joined([group.available for group in self.groups if group.priority == first])
 
 

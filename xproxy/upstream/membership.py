@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from xproxy.config.schema import EndpointConfig
 from xproxy.model.address import Address
-from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.endpoint import NOWHERE, Degraded, Endpoint, Locality, Unfit
+
+_UNFIT: Final = {"unhealthy": Unfit.DISCOVERED, "healthy": 0, "degraded": 0}
+_DEGRADED: Final = {"degraded": Degraded.DISCOVERED, "healthy": 0, "unhealthy": 0}
 
 
 class Membership:
@@ -49,17 +53,27 @@ class Membership:
 
 
 def _new(config: EndpointConfig) -> Endpoint:
-    return Endpoint(config.address, config.weight, config.metadata)
+    return _take(Endpoint(config.address), config)
+
+
+def _take(endpoint: Endpoint, config: EndpointConfig) -> Endpoint:
+    endpoint.weight = config.weight
+    endpoint.metadata = config.metadata
+    endpoint.priority = config.priority
+    where = config.region or config.zone or config.sub_zone
+    endpoint.locality = Locality(config.region, config.zone, config.sub_zone) if where else NOWHERE
+    endpoint.hostname = config.hostname
+    endpoint.unfit = endpoint.unfit & ~Unfit.DISCOVERED | _UNFIT[config.health]
+    endpoint.degraded = endpoint.degraded & ~Degraded.DISCOVERED | _DEGRADED[config.health]
+    return endpoint
 
 
 def _follow(known: list[Endpoint] | None, config: EndpointConfig) -> Endpoint:
     if not known:
         return _new(config)
     endpoint = known.pop()
-    endpoint.weight = config.weight
-    endpoint.metadata = config.metadata
     endpoint.leaving = False
-    return endpoint
+    return _take(endpoint, config)
 
 
 def named(endpoints: Iterable[Endpoint]) -> Iterator[tuple[str, Endpoint]]:
