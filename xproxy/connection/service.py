@@ -73,7 +73,9 @@ class DownstreamStats:
     downstream_rq_timeout: int = 0
     downstream_rq_reset: int = 0
     """Responses broken off after their head."""
-    downstream_rq_link_lost: int = 0
+    downstream_rq_link_lost: dict[str, int] = attrs.field(
+        factory=dict, metadata={"label": "protocol"}
+    )
     """Lost with an older process that served them after a takeover; by reason of their end, also among the others."""
     downstream_rq_refused: int = 0
     """Refused by their codec, before any filter or route saw them: malformed, or too many at a time."""

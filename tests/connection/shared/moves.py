@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -71,6 +71,19 @@ class Script:
             while path not in self.requests:
                 await trio.lowlevel.checkpoint()
         return self.requests[path]
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    """Wait until ``holds``."""
+    with trio.fail_after(PATIENCE):
+        while not holds():
+            await trio.lowlevel.checkpoint()
+
+
+def body_of(peer: Http2Peer, stream_id: int) -> bytes:
+    """Return what a client has of an answer."""
+    message = peer.messages.get(stream_id)
+    return b"" if message is None else message.body
 
 
 async def taken(body: Body) -> bytes | Trailers:

@@ -14,8 +14,9 @@ import attrs
 from xproxy.codecs.api import Codec, SupportsFlow, SupportsRelay, supports
 from xproxy.codecs.relay.codec import Consumed, RelayCodec, opened, restored
 from xproxy.codecs.relay.messages import MessageRelay, message_relay
+from xproxy.connection.shared.link import LINK_LIMITS
 from xproxy.connection.shared.outbox import Aside
-from xproxy.connection.shared.relays import LINK_LIMITS, Relays
+from xproxy.connection.shared.relays import Relays
 from xproxy.connection.shared.wire import SharedWire
 from xproxy.connection.standing import Moment, RelayedStream
 from xproxy.model.errors import LocalProtocolError
