@@ -46,8 +46,8 @@ async def test_both_show_what_was_moved(autojump_clock: MockClock) -> None:
             giver.gave("http1", pause)
             taker.took("http1")
         giver.refuse("bolt", "no snapshot")
-        giver.relay(3)
-        giver.relaying(3)
+        giver.relay("http2", 3)
+        giver.relaying({"http2": 2, "bolt": 0})
         giver.fail("link lost")
         await trio.sleep(2)
         theirs.add(ours.delta())
@@ -64,7 +64,8 @@ async def test_both_show_what_was_moved(autojump_clock: MockClock) -> None:
         assert there[5] == "http1                 4           0           2           4"
         assert there[7:] == [
             "offers made again: 0",
-            "streams relayed: 3, now: 3",
+            "streams relayed: 3, now: 2",
+            "streams relayed of http2: 3, now: 2",
             "refused: 1 x no snapshot",
             "failed: 1 x link lost",
             "not carried: balancer turn web: it is configured otherwise",

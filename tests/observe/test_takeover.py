@@ -22,9 +22,10 @@ async def test_the_stages_of_who_gives(autojump_clock: MockClock) -> None:
     status.gave("http1", 0.3)
     status.refuse("http2", "no snapshot")
     status.put_off()
-    status.relay(3)
-    status.relaying(2)
-    assert status.stats.relayed_active == 2
+    status.relay("http2", 3)
+    status.relay("bolt", 0)
+    status.relaying({"http2": 2, "bolt": 0})
+    assert status.stats.relayed_active == {"http2": 2}
     status.fail("link lost", 2)
     status.wait({})
     await trio.sleep(2)
@@ -38,7 +39,7 @@ async def test_the_stages_of_who_gives(autojump_clock: MockClock) -> None:
     assert stats.moved == {"http1": 2}
     assert stats.refused == {"http2": 1}
     assert stats.refusals == {"no snapshot": 1}
-    assert (stats.put_off, stats.relayed, stats.relayed_active) == (1, 3, 0)
+    assert (stats.put_off, stats.relayed, stats.relayed_active) == (1, {"http2": 3}, {})
     assert stats.failed == {"link lost": 2}
     assert (stats.pause.count, stats.waiting) == (2, {})
 

@@ -21,7 +21,7 @@ def upgrade_text(status: TakeoverStatus, numbers: Mapping[str, Value], now: floa
         f"older processes with something left: {_number(numbers, 'generations')}",
         *_connections(status, numbers),
         f"offers made again: {_number(numbers, 'put_off')}",
-        f"streams relayed: {_number(numbers, 'relayed')}, now: {_number(numbers, 'relayed_active')}",
+        *_relayed(numbers),
         *_reasons("refused", numbers, "refusals"),
         *_reasons("failed", numbers, "failed"),
         *(f"not carried: {name}" for name in status.not_carried),
@@ -64,6 +64,14 @@ def _connections(status: TakeoverStatus, numbers: Mapping[str, Value]) -> Iterat
     for protocol in protocols:
         counts = "".join(f"{column.get(protocol, 0):>12}" for column in columns.values())
         yield f"{protocol:{width}}{counts}"
+
+
+def _relayed(numbers: Mapping[str, Value]) -> Iterator[str]:
+    # Streams, and not connections: those of all protocols first.
+    ever, now = _labelled(numbers, "relayed"), _labelled(numbers, "relayed_active")
+    yield f"streams relayed: {sum(ever.values())}, now: {sum(now.values())}"
+    for protocol in sorted(ever.keys() | now.keys()):
+        yield f"streams relayed of {protocol}: {ever.get(protocol, 0)}, now: {now.get(protocol, 0)}"
 
 
 def _reasons(what: str, numbers: Mapping[str, Value], name: str) -> Iterator[str]:

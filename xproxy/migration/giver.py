@@ -356,7 +356,7 @@ class _Giver:
         self._status.gave(item.name, pause)
         item.leave()
         if isinstance(item, MovableDownstream):
-            self._status.relay(item.relaying)
+            self._status.relay(item.name, item.relaying)
         fault("give.answered")
 
     def _back(self, number: int) -> None:
@@ -488,7 +488,10 @@ class _Giver:
     def _count(self) -> None:
         left = self._protocols()
         self._status.wait(left)
-        self._status.relaying(sum(relaying(connection) for connection in self._connections()))
+        relayed: Counter[str] = Counter()
+        for connection in self._connections():
+            relayed[name_of(connection)] += relaying(connection)
+        self._status.relaying(relayed)
         self._say(Counts(left=left), self._counts.tell())
 
     def _connections(self) -> Iterator[Connection]:

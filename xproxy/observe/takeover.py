@@ -8,8 +8,9 @@ thing; they reach the other one as all counters and gauges do, so that the newes
 * ``moved`` (by protocol): connections that the other process has taken.
 * ``refused`` (by protocol) and ``refusals`` (by reason): connections that stay for ever, and are drained.
 * ``put_off``: offers that came to nothing, and are made again.
-* ``relayed``, ``relayed_active``: streams in flight whose connection has moved.
-* ``failed`` (by reason): streams and connections that were cut off, as their process ended or their link was lost.
+* ``relayed``, ``relayed_active`` (by protocol): streams in flight whose connection has moved.
+* ``failed`` (by reason): streams and connections that were cut off, as their process ended. Streams of a process that
+  was killed are counted by who has their connections, as ``downstream_rq_link_lost`` of the listener.
 * ``waiting`` (by protocol): connections that have not been given yet.
 * ``generations``: older processes that still have something and tell this one; of the newest it is shown with those
   that tell the older ones.
@@ -68,8 +69,8 @@ class TakeoverStats:
     refused: dict[str, int] = counters("protocol", "Connections that stay, and are drained.")
     refusals: dict[str, int] = counters("reason", "The same, by reason.")
     put_off: int = counter("Offers that came to nothing, and are made again.")
-    relayed: int = counter("Streams in flight whose connection moved.")
-    relayed_active: int = gauge("Of these, the ones that have not ended.")
+    relayed: dict[str, int] = counters("protocol", "Streams in flight whose connection moved.")
+    relayed_active: dict[str, int] = gauges("protocol", "Of these, the ones that have not ended.")
     failed: dict[str, int] = counters("reason", "Streams and connections that were cut off.")
     waiting: dict[str, int] = gauges("protocol", "Connections that have not been given yet.")
     generations: int = gauge("Older processes that still have something.")
@@ -126,16 +127,13 @@ class TakeoverStatus:
         self.stage = Stage.SERVING
         # Nobody looks at these from here on.
         self.stats.waiting.clear()
-        self.stats.relayed_active = 0
+        self.stats.relayed_active.clear()
 
     # ---- who gives
 
     def wait(self, waiting: Mapping[str, int]) -> None:
         """So many connections, by protocol, have not been given yet."""
-        self.stats.waiting.clear()
-        for protocol, count in waiting.items():
-            if count:
-                _count(self.stats.waiting, protocol, count)
+        _show(self.stats.waiting, waiting)
 
     def gave(self, protocol: str, pause: float) -> None:
         """The other process has taken a connection, which was nobody's for so many seconds."""
@@ -151,13 +149,14 @@ class TakeoverStatus:
         _count(self.stats.refused, protocol)
         _count(self.stats.refusals, reason)
 
-    def relay(self, streams: int) -> None:
+    def relay(self, protocol: str, streams: int) -> None:
         """So many streams stay here, and their connection has moved."""
-        self.stats.relayed += streams
+        if streams:
+            _count(self.stats.relayed, protocol, streams)
 
-    def relaying(self, streams: int) -> None:
-        """So many of them, of this takeover and others, have not ended."""
-        self.stats.relayed_active = streams
+    def relaying(self, streams: Mapping[str, int]) -> None:
+        """So many of them, by protocol, of this takeover and others, have not ended."""
+        _show(self.stats.relayed_active, streams)
 
     def fail(self, reason: str, count: int = 1) -> None:
         """So many streams or connections were cut off. By whoever notices alone: who gives, or takes if that died."""
@@ -178,6 +177,13 @@ class TakeoverStatus:
     def older(self, more: int) -> None:
         """So many more older processes that tell this one (fewer, below 0) still have something."""
         self.stats.generations += more
+
+
+def _show(where: dict[str, int], now: Mapping[str, int]) -> None:
+    where.clear()
+    for label, count in now.items():
+        if count:
+            _count(where, label, count)
 
 
 def _count(where: dict[str, int], label: str, count: int = 1) -> None:
