@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import attrs
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.transport.ends import HERE, THERE, Peer, connected, polling
 from xproxy.codecs.api import Codec, CodecPlugin, RestoringPlugin
@@ -219,14 +219,17 @@ async def test_an_idle_client_has_the_time_that_was_left(plugin: CodecPlugin) ->
 
 
 @pytest.mark.parametrize("plugin", [HTTP1, LINES])
-async def test_a_frozen_one_has_no_time(plugin: CodecPlugin) -> None:
-    async with served(plugin, idle=0.05) as scene:
+async def test_a_frozen_one_has_no_time(plugin: CodecPlugin, mock_clock: MockClock) -> None:
+    mock_clock.rate = 0.1  # a busy machine makes nothing late
+    async with served(plugin, idle=8, linger=0.01) as scene:
         await scene.peer.send_all(GET % 1 if plugin is HTTP1 else ask(1))
         await scene.expect(b"<1>")
         await scene.freeze()
-        await trio.sleep(0.2)  # the time that it must not have
+        mock_clock.jump(10)
+        await wait_all_tasks_blocked(0.01)
         assert not scene.ended.is_set()
         scene.driver.thaw()
+        mock_clock.jump(10)
         with trio.fail_after(5):
             await scene.ended.wait()
 

@@ -10,7 +10,7 @@ from typing import Final
 import attrs
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.live import GET, PATIENCE, eventually, http_response, reset, upstream, web
 from tests.migration.houses import WAYS, Houses, houses, send_in_pieces, total
@@ -246,14 +246,16 @@ async def test_what_was_left_of_the_time_for_silence_is_left(secured: bool) -> N
             await play(server >> b"220 hello\r\n", party << b"220 hello\r\n")
 
 
-async def test_one_that_stands_still_has_no_time() -> None:
-    async with upstream() as up, houses(web(up.port, timeouts="{detect: 50ms}")) as made:
+async def test_one_that_stands_still_has_no_time(mock_clock: MockClock) -> None:
+    mock_clock.rate = 1
+    async with upstream() as up, houses(web(up.port, timeouts="{detect: 500s}")) as made:
         client = await made.live.client()
         await client.send(GET[:1])
         opening = await made.opening()
         assert opening is not None
         opening.freeze()
-        await trio.sleep(0.1)  # the time that it must not have
+        mock_clock.jump(1000)
+        await wait_all_tasks_blocked(0.01)
         await client.send(GET[1:])
         opening.thaw()
         await answered(made, client, up)

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.connection.kit import Fed
 from tests.connection.shared.moves import (
@@ -341,33 +341,41 @@ async def test_relayed_streams_count_among_those_that_there_may_be() -> None:
         await script.asked("d")
 
 
-async def test_a_client_that_waits_for_a_relayed_answer_is_not_idle() -> None:
+async def test_a_client_that_waits_for_a_relayed_answer_is_not_idle(mock_clock: MockClock) -> None:
+    mock_clock.rate = 0.1  # a busy machine makes nothing late
     script = Script()
-    async with http2(script, idle=0.05) as (scene, peer):
+    async with http2(script, idle=8) as (scene, peer):
         one = await peer.ask("/one")
         await script.asked("/one")
         old = await scene.move()
-        with trio.move_on_after(0.2):
-            await scene.now.ended.wait()
+        mock_clock.jump(10)
+        await wait_all_tasks_blocked(0.01)
+        assert not scene.now.ended.is_set()
         assert scene.now.stats.downstream_cx_idle_timeout == 0
         script.answer("/one", b"late")
         assert (await peer.whole(one)).body == b"late"
         await scene.over(old)
+        await eventually(lambda: scene.driver.standing is Standing.IDLE)
+        mock_clock.jump(10)
         await eventually(lambda: scene.now.stats.downstream_cx_idle_timeout == 1)
 
 
-async def test_a_drain_waits_for_what_is_relayed() -> None:
+async def test_a_drain_waits_for_what_is_relayed(mock_clock: MockClock) -> None:
+    mock_clock.rate = 0.1  # a busy machine makes nothing late
     script = Script()
-    async with plain(script, linger=0.05) as (scene, client):
+    async with plain(script, linger=8) as (scene, client):
         await client.ask(1, "/one")
         await script.asked("/one")
         await scene.move()
         scene.driver.drain()
         await client.until(GoAway)
-        await trio.sleep(0.1)  # the time that it must outlive
+        mock_clock.jump(10)
+        await wait_all_tasks_blocked(0.01)
         assert not scene.now.ended.is_set()
         script.answer("/one", b"late")
         assert (await client.until(Head, 1)).data == b"late"
+        assert await client.stream.receive_some() == b""
+        await client.stream.aclose()
         await scene.over(scene.now)
 
 
