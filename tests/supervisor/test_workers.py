@@ -113,6 +113,22 @@ def test_a_generation_that_has_begun(of: Of) -> None:
     assert (of.workers.newest, of.workers.has_begun) == (1, {1})
 
 
+def test_generations_without_a_worker_are_forgotten(of: Of) -> None:
+    worker = started(of)
+    for generation in (3, 4, 5):
+        of.workers.commands[generation] = of.workers.commands[1]
+        of.workers.begun(generation)
+    of.workers.restarts[0] = of.loop.after(0.0, lambda: None)
+    of.workers.forget()
+    assert list(of.workers.commands) == [1, 2, 3, 4, 5], "one may be started again"
+    of.workers.cancel_restart(0)
+    of.workers.forget(4)
+    assert list(of.workers.commands) == [1, 4, 5]
+    assert of.workers.has_begun == {4, 5}
+    assert worker.generation == 1
+    assert of.workers.newest == 5
+
+
 def test_one_that_no_system_starts_is_not_there_and_nobody_is_killed_for_it(of: Of) -> None:
     of.workers.commands[3] = Command(sys.executable, (sys.executable, "\ud800"))
     why = of.workers.start(0, 3, 1)

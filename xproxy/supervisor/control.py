@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -10,11 +11,20 @@ from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
 from xproxy.supervisor.link import Link
-from xproxy.supervisor.loop import Loop
+from xproxy.supervisor.log import Log
+from xproxy.supervisor.loop import Loop, Timer
 from xproxy.supervisor.messages import close_all
 
 MOST_CLIENTS: Final = 16
 """At a time; one more is turned away."""
+SILENCE: Final = 5.0
+"""Seconds until one that is owed no answer, and asks nothing, is hung up on: it has the place of somebody else."""
+ACCEPT_AGAIN: Final = 1.0
+"""Seconds until somebody is accepted again, when no descriptor or no memory was left for it."""
+_SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What accept(2) says then: who waits goes on to wait, and the socket to be readable."""
+_ANSWERS: Final = frozenset({"done", "status"})
+"""Kinds of messages that answer what was asked; others say how it goes."""
 _CREDENTIALS: Final = struct.Struct("3i")
 """struct ucred: pid, uid, gid."""
 
@@ -22,15 +32,41 @@ _CREDENTIALS: Final = struct.Struct("3i")
 class Client:
     """Somebody who has connected."""
 
-    __slots__ = ("link",)
+    __slots__ = ("_hang_up", "_loop", "_owed", "_silence", "link")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: Loop, hang_up: Callable[[Client], object]) -> None:
+        """``hang_up`` is called with it when it has been silent for ``SILENCE``."""
         self.link: Link | None = None
+        self._loop = loop
+        self._hang_up = hang_up
+        self._owed = 0
+        # Answers.
+        self._silence: Timer | None = None
+        self._listen()
 
     def say(self, message: Mapping[str, object]) -> None:
         """Tell it something; nothing if it has gone."""
-        if self.link is not None:
-            self.link.say(message)
+        if self.link is None:
+            return
+        if message["kind"] in _ANSWERS:
+            self._owed -= 1
+            if not self._owed:
+                self._listen()
+        self.link.say(message)
+
+    def asks(self) -> None:
+        """It has asked: what comes of that may take as long as an upgrade does."""
+        self._owed += 1
+        self.close()
+
+    def close(self) -> None:
+        """Do not call it silent any more. Idempotent."""
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+    def _listen(self) -> None:
+        self._silence = self._loop.after(SILENCE, lambda: self._hang_up(self))
 
 
 Asked: TypeAlias = Callable[[Client, dict[str, object]], object]
@@ -39,19 +75,24 @@ Asked: TypeAlias = Callable[[Client, dict[str, object]], object]
 class Control:
     """A listening Unix socket of our user's alone."""
 
-    __slots__ = ("_asked", "_clients", "_loop", "_socket", "path")
+    __slots__ = ("_again", "_asked", "_clients", "_log", "_loop", "_socket", "path")
 
-    def __init__(self, loop: Loop, path: str, asked: Asked) -> None:
+    def __init__(self, loop: Loop, path: str, asked: Asked, log: Log) -> None:
         """``asked`` is called for each message. Raises OSError."""
         self.path = path
         self._loop = loop
         self._asked = asked
+        self._log = log
         self._clients: set[Client] = set()
+        self._again: Timer | None = None
+        # Set from when nobody could be accepted until somebody is.
         self._socket = _listen(path)
         loop.watch(self._socket, self._accept)
 
     def close(self) -> None:
         """Hang up on everybody, and remove the path."""
+        if self._again is not None:
+            self._again.cancel()
         self._loop.forget(self._socket)
         self._socket.close()
         try:
@@ -64,22 +105,36 @@ class Control:
     def _accept(self) -> None:
         try:
             sock, _ = self._socket.accept()
-        except OSError:
-            return  # it hung up, or we have no descriptor left: it may ask again
+        except OSError as exc:
+            if exc.errno in _SCARCE:
+                self._pause(exc)
+            return  # or it has hung up
+        self._again = None
         if len(self._clients) >= MOST_CLIENTS or not is_ours(sock):
             sock.close()
             return
         sock.setblocking(False)
-        client = Client()
+        client = Client(self._loop, self._gone)
         self._clients.add(client)
 
         def heard(message: dict[str, object], found: list[int]) -> None:
             close_all(found)
+            client.asks()
             self._asked(client, message)
 
         client.link = Link(self._loop, sock, heard, lambda _: self._gone(client))
 
+    def _pause(self, exc: OSError) -> None:
+        # Who waits stays in the queue: looked at without a pause, it were a loop that never rests.
+        if self._again is None:
+            self._log.warning(f"nobody can be accepted at {self.path}: {exc.strerror}")
+        self._loop.forget(self._socket)
+        self._again = self._loop.after(
+            ACCEPT_AGAIN, lambda: self._loop.watch(self._socket, self._accept)
+        )
+
     def _gone(self, client: Client) -> None:
+        client.close()
         self._clients.discard(client)
         if client.link is not None:
             client.link.close()

@@ -71,7 +71,7 @@ class Upgrading:
         log = self._workers.log
         try:
             where = path or control_path.place_for(os.getpid(), os.environ, os.geteuid())
-            self._control = Control(self._workers.loop, where, self._asked)
+            self._control = Control(self._workers.loop, where, self._asked, log)
         except (OSError, control_path.NoPlace) as exc:
             why = f"there is no control socket at {path or 'its usual place'}: {exc}"
             if path:
@@ -190,6 +190,9 @@ class Upgrading:
         generation = max(workers.commands) + 1
         workers.commands[generation] = command
         self._before = workers.newest
+        workers.forget(
+            generation
+        )  # while a confirmation is awaited, nothing begins but the way back
         self._client = client
         self._confirm_seconds = 0 if check else confirm
         self._upgrade = Upgrade(self, generation, check=check)

@@ -35,7 +35,7 @@ class Workers:
         self.loop: Final = loop
         self.log: Final = log
         self.commands: Final[dict[int, Command]] = {}
-        """By generation."""
+        """By generation: those of which a worker is, or may be, started; see ``forget``."""
         self.newest = 0
         """The generation that serves, or is the first."""
         self.links: Final[dict[int, Link]] = {}
@@ -132,6 +132,18 @@ class Workers:
         """Note that workers of a generation accept: those that die are started again from now on."""
         self.has_begun.add(generation)
         self.newest = generation
+
+    def forget(self, *wanted: int) -> None:
+        """Forget generations that have no worker, unless they are ``wanted``: there may be an upgrade each minute.
+
+        As long as one is about to be started again, it may be of any.
+        """
+        if self.restarts:
+            return
+        kept = {*wanted, self.newest, *self.table.generations()}
+        for generation in [one for one in self.commands if one not in kept]:
+            del self.commands[generation]
+            self.has_begun.discard(generation)
 
     def cancel_restart(self, index: int) -> None:
         """Do not start one again there. Idempotent."""
