@@ -16,7 +16,18 @@ from hypothesis import strategies as st
 from xproxy.connection.standing import Moment
 from xproxy.connection.wire import Parts
 from xproxy.migration import packing
-from xproxy.migration.packing import KNOWN, Downstream, Upstream, check_of, pack, read, unpack
+from xproxy.migration.packing import (
+    KNOWN,
+    MOST_COMMON,
+    MOST_COMMON_BYTES,
+    Downstream,
+    Upstream,
+    check_of,
+    kinds_of,
+    pack,
+    read,
+    unpack,
+)
 from xproxy.model.address import Address
 from xproxy.model.limits import Limits
 from xproxy.proxy.adopting import Described
@@ -210,6 +221,76 @@ def test_annotations_are_checked(annotation: object, good: list[object], bad: li
     check = check_of(annotation)
     assert all(check(value) for value in good)
     assert not any(check(value) for value in bad)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kinds"),
+    [
+        (int, {int}),
+        (int | None, {int, type(None)}),
+        (Address | None, {Address, type(None)}),
+        (typing.NewType("Id", int), {int}),
+        (float, set()),  # may be no number
+        (tuple[int, ...], set()),
+        (bytes | tuple[int, ...], set()),
+        (socket.socket, set()),
+        (object, set()),
+    ],
+)
+def test_where_a_class_tells_nothing_more_is_asked(annotation: object, kinds: set[type]) -> None:
+    assert kinds_of(annotation) == kinds
+
+
+def test_what_connections_have_in_common_is_read_once() -> None:
+    data, _ = pack(DESCRIBED)
+    other, _ = pack(attrs.evolve(DESCRIBED, id=8))
+    found, again = read(data), read(other)
+    assert isinstance(found, Described)
+    assert isinstance(again, Described)
+    assert (found, again.id) == (DESCRIBED, 8)
+    assert found.limits is again.limits
+    assert found.options is again.options
+
+
+def test_what_is_common_is_that_of_each_also_where_it_differs_in_a_flag_only() -> None:
+    for options in ((("strict", True),), (("strict", 1),), (), (("strict", True),)):
+        data, _ = pack(attrs.evolve(DESCRIBED, options=options))
+        found = read(data)
+        assert isinstance(found, Described)
+        assert repr(found.options) == repr(options)
+
+
+def test_more_than_is_remembered_is_read_as_well() -> None:
+    for number in (*range(1, MOST_COMMON + 3), 1):
+        described = attrs.evolve(DESCRIBED, limits=Limits(max_headers=number))
+        data, _ = pack(described)
+        assert read(data) == described
+    long = attrs.evolve(DESCRIBED, options=(("names", "x" * MOST_COMMON_BYTES),))
+    assert read(pack(long)[0]) == long
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"limits": [1, "Limits", {"max_headers": "7"}]}, "max_headers that is none"),
+        ({"limits": [1, "Address", {"host": "a"}]}, "Described has a limits that is none"),
+        ({"limits": None}, "Described has a limits that is none"),
+        ({"options": [0, [0, 7, 7]]}, "Described has a options that is none"),
+        ({"options": [0, [0, "a", [2, 0]]]}, "did not come"),
+        ({"options": [3]}, "nothing was written as"),
+    ],
+)
+def test_what_is_common_is_believed_no_more(changed: dict[str, object], why: str) -> None:
+    data, _ = pack(DESCRIBED)
+    kind, name, fields = msgpack.unpackb(data)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=why), socket.socket() as sock:
+            read(msgpack.packb([kind, name, fields | changed]), [sock])
+
+
+def test_what_is_common_holds_no_socket(sock: socket.socket) -> None:
+    with pytest.raises(ValueError, match="holds a socket"):
+        pack(attrs.evolve(DESCRIBED, options=(("sock", sock),)))
 
 
 def test_a_field_that_nothing_could_be_written_into_is_a_mistake_here() -> None:

@@ -7,6 +7,8 @@ Rules of this file:
 * What a field may hold is what its annotation says, and is checked. A field at its default is not written, so that a
   later release may add one; an unknown one is refused.
 * A socket goes as a descriptor beside the bytes, which have its number among them.
+* Thousands of connections go in a row while others wait for their turns. So what is plain is looked at where it
+  stands, and what connections have in common (``COMMON``) is written and read once, not for each of them.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import socket
 import types
 import typing
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from operator import attrgetter
 from typing import Final, TypeAlias
 
 import attrs
@@ -48,6 +51,12 @@ _TUPLE: Final = 0
 _RECORD: Final = 1
 _SOCKET: Final = 2
 _MOST_DEEP: Final = 32
+COMMON: Final = frozenset({("Described", "options"), ("Described", "limits")})
+"""Fields whose values are plain all through, and the same for all connections of a listener."""
+MOST_COMMON: Final = 64
+"""Such values that are remembered at a time; one more, and all are forgotten …"""
+MOST_COMMON_BYTES: Final = 4096
+"""… and bytes of one that was read: a longer one is read anew each time."""
 
 
 @attrs.frozen(kw_only=True)
@@ -108,20 +117,43 @@ KNOWN: Final[tuple[type, ...]] = (
 """By their names, which are never used again for anything else."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class _Field:
     name: str
     default: object
-    check: Check
+    kinds: frozenset[type]
+    """A value of one of these classes is one …"""
+    check: Check | None
+    """… and any other must be asked about; None: it is none."""
+    common: bool
 
 
 def _fields(cls: type) -> dict[str, _Field]:
     hints = typing.get_type_hints(cls)
     return {
-        field.name: _Field(field.name, field.default, check_of(hints[field.name]))
+        field.name: _field(cls, field.name, field.default, hints[field.name])
         for field in attrs.fields(cls)
         if field.init
     }
+
+
+def _field(cls: type, name: str, default: object, annotation: object) -> _Field:
+    check = check_of(annotation)
+    kinds = kinds_of(annotation)
+    common = (cls.__name__, name) in COMMON
+    return _Field(name, default, kinds or frozenset(), None if kinds else check, common)
+
+
+def kinds_of(annotation: object) -> frozenset[type]:
+    """Return the classes that an annotation stands for; none: it takes more than a class to tell."""
+    if isinstance(annotation, typing.NewType):
+        return kinds_of(annotation.__supertype__)
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        each = [kinds_of(one) for one in typing.get_args(annotation)]
+        return frozenset().union(*each) if all(each) else frozenset()
+    if isinstance(annotation, type) and (annotation in _PLAIN or attrs.has(annotation)):
+        return frozenset({annotation})
+    return frozenset()
 
 
 def check_of(annotation: object) -> Check:
@@ -154,12 +186,25 @@ def check_of(annotation: object) -> Check:
 
 
 _PLAIN: Final = frozenset({type(None), bool, int, str, bytes})
+_WHOLE: Final = _PLAIN | {float}
+"""What msgpack writes and reads as it is."""
 _BY_NAME: Final = {cls.__name__: cls for cls in KNOWN}
 _FIELDS: Final[Mapping[type, dict[str, _Field]]] = {cls: _fields(cls) for cls in KNOWN}
 _REQUIRED: Final = {
     cls: frozenset(name for name, field in fields.items() if field.default is attrs.NOTHING)
     for cls, fields in _FIELDS.items()
 }
+
+
+def _getter(cls: type) -> Callable[[object], tuple[object, ...]]:
+    first, *more = _FIELDS[cls]
+    if more:
+        return attrgetter(first, *more)
+    return lambda value: (getattr(value, first),)
+
+
+_VALUES: Final = {cls: _getter(cls) for cls in KNOWN}
+"""All fields of an object, in their order."""
 
 
 def pack(value: object) -> tuple[bytes, list[socket.socket]]:
@@ -176,13 +221,17 @@ def pack(value: object) -> tuple[bytes, list[socket.socket]]:
 
 def _write(value: object, sockets: list[socket.socket], depth: int) -> object:
     kind = type(value)
-    if kind in _PLAIN or kind is float:
+    if kind in _WHOLE:
         return value
     if depth > _MOST_DEEP:
         raise ValueError("cannot be written down: it is too deep")
+    depth += 1
     if kind is tuple:
         assert isinstance(value, tuple)
-        return [_TUPLE, *(_write(item, sockets, depth + 1) for item in value)]
+        return [
+            _TUPLE,
+            *[item if type(item) in _WHOLE else _write(item, sockets, depth) for item in value],
+        ]
     if isinstance(value, socket.socket):
         sockets.append(value)
         return [_SOCKET, len(sockets) - 1]
@@ -190,13 +239,46 @@ def _write(value: object, sockets: list[socket.socket], depth: int) -> object:
     if fields is None:
         raise ValueError(f"cannot be written down: it holds a {kind.__name__}")
     written: dict[str, object] = {}
-    for name, field in fields.items():
-        item: object = getattr(value, name)
-        if item is not field.default and (
-            type(item) is not type(field.default) or item != field.default
-        ):
-            written[name] = _write(item, sockets, depth + 1)
+    for field, item in zip(fields.values(), _VALUES[kind](value), strict=True):
+        default = field.default
+        if item is default:
+            continue
+        of = type(item)
+        if of is type(default) and item == default:
+            continue
+        if of in _WHOLE:
+            written[field.name] = item
+        elif field.common:
+            written[field.name] = _WRITTEN.write(item, depth)
+        else:
+            written[field.name] = _write(item, sockets, depth)
     return [_RECORD, kind.__name__, written]
+
+
+class _Written:
+    """What is written of values that many connections have, by their identity: they never change."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[object, object]] = {}
+
+    def write(self, value: object, depth: int) -> object:
+        known = self._known.get(id(value))
+        if known is not None:
+            return known[1]
+        sockets: list[socket.socket] = []
+        written = _write(value, sockets, depth)
+        if sockets:
+            raise ValueError("cannot be written down: it holds a socket")
+        if len(self._known) >= MOST_COMMON:
+            self._known.clear()
+        self._known[id(value)] = (
+            value,
+            written,
+        )  # as long as it is here, nothing else has its identity
+        return written
+
+
+_WRITTEN: Final = _Written()
 
 
 def unpack(
@@ -232,20 +314,24 @@ class _Reader:
         self._missing = missing
 
     def read(self, found: object, depth: int) -> object:
-        if type(found) in _PLAIN or type(found) is float:
+        if type(found) in _WHOLE:
             return found
         if type(found) is not list or not found or depth > _MOST_DEEP:
             raise ValueError("holds what nothing was written as")
-        if found[0] == _TUPLE:
-            return tuple(self.read(item, depth + 1) for item in found[1:])
-        if found[0] == _SOCKET and len(found) == 2:
+        what = found[0]
+        if what == _TUPLE:
+            depth += 1
+            return tuple(
+                [item if type(item) in _WHOLE else self.read(item, depth) for item in found[1:]]
+            )
+        if what == _SOCKET and len(found) == 2:
             return self._socket(found[1])
-        if found[0] != _RECORD or len(found) != 3 or type(found[1]) is not str:
+        if what != _RECORD or len(found) != 3 or type(found[1]) is not str:
             raise ValueError("holds what nothing was written as")
         cls = _BY_NAME.get(found[1])
         if cls is None or type(found[2]) is not dict:
             raise ValueError(f"holds an unknown {found[1][:40]!r}")
-        return self._record(cls, found[2], depth)
+        return self._record(cls, found[2], depth + 1)
 
     def _socket(self, number: object) -> socket.socket | None:
         if self._missing:
@@ -261,18 +347,48 @@ class _Reader:
             field = fields.get(name) if type(name) is str else None
             if field is None:
                 raise ValueError(f"{cls.__name__} has an unknown field {str(name)[:40]!r}")
-            value = self.read(item, depth + 1)
-            if not field.check(value):
-                raise ValueError(f"{cls.__name__} has a {field.name} that is none")
+            if field.common:
+                values[field.name] = _READ.read(cls, field, item, depth)
+                continue
+            value = item if type(item) in _WHOLE else self.read(item, depth)
+            if type(value) not in field.kinds and (field.check is None or not field.check(value)):
+                raise _is_none(cls, field)
             values[field.name] = value
-        missing = _REQUIRED[cls] - values.keys()
-        if missing:
-            raise ValueError(f"{cls.__name__} lacks {min(missing)}")
+        if not values.keys() >= _REQUIRED[cls]:
+            raise ValueError(f"{cls.__name__} lacks {min(_REQUIRED[cls] - values.keys())}")
         try:
             made: object = cls(**values)
         except TypeError as exc:
             raise ValueError(f"{cls.__name__} cannot be made: {exc}") from exc
         return made
+
+
+def _is_none(cls: type, field: _Field) -> ValueError:
+    return ValueError(f"{cls.__name__} has a {field.name} that is none")
+
+
+class _Read:
+    """What was read and checked of values that many connections have, by their bytes."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[_Field, bytes], object] = {}
+
+    def read(self, cls: type, field: _Field, found: object, depth: int) -> object:
+        data: bytes = msgpack.packb(found)
+        known = self._known.get((field, data))
+        if known is not None:
+            return known
+        value = _Reader((), missing=False).read(found, depth)
+        if type(value) not in field.kinds and (field.check is None or not field.check(value)):
+            raise _is_none(cls, field)
+        if len(data) <= MOST_COMMON_BYTES:
+            if len(self._known) >= MOST_COMMON:
+                self._known.clear()
+            self._known[field, data] = value
+        return value
+
+
+_READ: Final = _Read()
 
 
 def _refuse(code: int, _data: bytes) -> object:
