@@ -1,39 +1,25 @@
 """A downstream connection whose protocol has one stream at a time: HTTP/1.1, and L4 as a codec with one stream.
 
 The stream runs in the connection's own task: no spawn, no queue, no scope and no channel for a message that came
-whole.
+whole. Here is the life of the connection; what one stream is is in ``exchanging.py``, what moves is in ``moving.py``.
 """
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import trio
 
 from xproxy.codecs.api import Codec, SupportsGoAway, supports
-from xproxy.codecs.outcome import without_trailers
-from xproxy.connection.failures import body_failed
 from xproxy.connection.phase import INPUT_OVER, LAST, Event, Phase
-from xproxy.connection.serial.body import PulledBody
-from xproxy.connection.serial.flowing import Begun, SerialFlowing
-from xproxy.connection.serial.request_body import RequestBody, TunnelBody
+from xproxy.connection.serial.exchanging import SerialExchanging
 from xproxy.connection.serial.wire import SerialWire
-from xproxy.connection.service import FilterChain, Service
-from xproxy.connection.standing import Moment, Standing
-from xproxy.connection.streams import answer
-from xproxy.model.errors import (
-    LocalProtocolError,
-    Overflow,
-    RequestTimeout,
-    StreamError,
-    Unsupported,
-)
-from xproxy.model.frames import Frame, GoAway, Head, Reply, Violation, whole
-from xproxy.model.message import RequestHead, Target
-from xproxy.stream.body import BytesBody
+from xproxy.connection.service import FilterChain
+from xproxy.connection.standing import Moment
+from xproxy.model.errors import Overflow, RequestTimeout, Unsupported
+from xproxy.model.frames import Frame, GoAway, Head, Reply, Violation
 from xproxy.stream.exchange import (
     Closable,
     ConnectionFacts,
@@ -43,12 +29,10 @@ from xproxy.stream.exchange import (
 )
 from xproxy.stream.held import COUNTED, FREE, TOO_MUCH
 from xproxy.stream.record import RetryPermits
-from xproxy.transport.farewell import hear_out, linger
+from xproxy.transport.farewell import linger
 from xproxy.transport.stream import ByteStream
 from xproxy.transport.timers import Timers
 from xproxy.transport.turns import REQUEST, TINY
-
-_logger = logging.getLogger(__name__)
 
 _SERVING: Final = Phase.SERVING
 _DRAINING: Final = Phase.DRAINING
@@ -58,19 +42,10 @@ _AT_ONCE: Final = 16
 _NONE: Sequence[Frame] = ()
 
 
-class SerialDownstream(SerialFlowing):
+class SerialDownstream(SerialExchanging):
     """Drives one connection to its end. ``run`` owns the socket."""
 
-    __slots__ = (
-        "_between",
-        "_bindings",
-        "_busy",
-        "_frozen",
-        "_half_finished",
-        "_thawed",
-        "_time_left",
-        "_waited",
-    )
+    __slots__ = ("_bindings",)
 
     def __init__(
         self,
@@ -87,20 +62,16 @@ class SerialDownstream(SerialFlowing):
 
         ``moment``: the connection was frozen at it, elsewhere; ``codec`` was made of its parts.
         """
-        super().__init__(SerialWire(stream, codec, chain.stats, facts.share), facts, chain, timers)
+        super().__init__(
+            SerialWire(stream, codec, chain.stats, facts.share),
+            facts,
+            chain,
+            timers,
+            waited=waited,
+            moment=moment,
+        )
         facts.downstream = self
         facts.share.holder = self
-        self._busy = False  # a stream, or a head that is not complete yet
-        self._half_finished = moment is not None and moment.half
-        self._frozen = False
-        self._begun = self._frozen_flow = None
-        self._between = False
-        """It is between two streams, in its own task."""
-        self._thawed: trio.Event | None = None
-        """Set when it need no longer stand still there."""
-        self._waited = waited
-        self._time_left = moment.left if moment is not None else math.inf
-        """Of a connection that was frozen, seconds until its timer comes to its end."""
         if moment is not None:
             if moment.parts.unsent:
                 self.wire.rest = memoryview(moment.parts.unsent)
@@ -182,109 +153,6 @@ class SerialDownstream(SerialFlowing):
     def shed(self) -> None:
         """Close at once. Call it on one that is idle. Never blocks."""
         self.wire.close()
-
-    # ---- moving to another process
-
-    @property
-    def standing(self) -> Standing:
-        """Whether it can be frozen: between its streams, or once nothing but bodies flow."""
-        if self._flow is not None:
-            return self._standing_amid(self._flow)
-        wire = self.wire
-        if wire.phase is not _SERVING and wire.phase is not _SOUGHT:
-            return Standing.NEVER
-        if wire.paused:
-            return Standing.NOT_NOW
-        if self.request is not None or wire.inbox:
-            return Standing.BUSY
-        return Standing.IDLE if wire.awaited or self._between else Standing.NOT_NOW
-
-    def seek(self, found: Callable[[], bool] | None) -> None:
-        """Let ``found`` be called each time it can be frozen: before it waits for bytes, and between two streams.
-
-        At the latter it is not seen from outside, and a client that pipelines without a pause knows nothing else. And
-        when a response has begun, as from then on nothing but bodies flows. ``found`` never blocks. True: it has
-        frozen the connection, which stands still until ``thaw`` or ``leave``; False: it goes on. None: nobody asks
-        any more.
-        """
-        self._found = found
-        if found is not None:
-            self.wire.after(Event.SEEK)
-
-    def freeze(self) -> Moment:
-        """Stand still: nothing is read, written or timed until ``thaw`` or ``leave``. Call it on one that is idle.
-
-        Or on one that is flowing: then its upstream connection stands still with it.
-
-        Raises what ``Wire.export`` raises; then it goes on.
-        """
-        wire = self.wire
-        if self._flow is not None:
-            moment = self._freeze_flow(self._flow)
-            self._frozen = True
-            self._time_left = moment.left
-            return moment
-        sock = wire.pause()
-        try:
-            parts = wire.export()
-        except BaseException:
-            wire.resume()
-            raise
-        self._frozen = True
-        self._time_left = self._left_of_its_time()
-        self._timers.arm(self._timer, math.inf)
-        half = self._busy or self._half_finished
-        return Moment(parts=parts, sock=sock, half=half, left=self._time_left)
-
-    def _left_of_its_time(self) -> float:
-        if self._busy or self.wire.awaited:
-            return self._timer.deadline - trio.current_time()
-        # The time for what comes next has not begun; that for a head may have, before its protocol was known.
-        limit = self._chain.service.timeouts.head
-        return max(limit - self._waited, 0.0) if self._half_finished and limit else math.inf
-
-    def thaw(self) -> None:
-        """Go on as if nothing had been, with the time that was left."""
-        self._frozen = False
-        if self._thawed is not None:
-            self._thawed.set()
-        if self._frozen_flow is not None:
-            self._thaw_flow(self._frozen_flow)
-        if self.wire.phase is Phase.CLOSED:
-            return  # it was ended meanwhile
-        left, self._time_left = self._time_left, math.inf
-        self._timers.arm(self._timer, trio.current_time() + left)
-        self.wire.resume()
-
-    def leave(self) -> None:
-        """Another process goes on with it: ``run`` returns, and the peer notices nothing."""
-        if self._frozen_flow is not None:
-            self._leave_flow(self._frozen_flow)
-        self.wire.leave()
-        self._frozen = False
-        if self._thawed is not None:
-            self._thawed.set()
-
-    async def _sought(self) -> None:
-        """Let whoever would freeze it do so, and stand still for as long as it is frozen."""
-        found = self._found
-        if found is None or self.scope is None or self.scope.cancel_called:
-            return  # its time is up, or its client is gone: that comes first
-        self._between = True
-        try:
-            taken = found()
-        finally:
-            self._between = False
-        if not taken:
-            return
-        if self._frozen:
-            self._thawed = trio.Event()
-            try:
-                await self._thawed.wait()
-            finally:
-                self._thawed = None
-        if self.wire.phase is Phase.CLOSED:
-            raise trio.ClosedResourceError("it was given away, or closed, while it stood still")
 
     async def _serve(self) -> None:
         wire = self.wire
@@ -390,9 +258,6 @@ class SerialDownstream(SerialFlowing):
             silence = self._chain.service.timeouts.linger
             await linger(self.wire.stream, silence, heard=self._heard)
 
-    def _heard(self, count: int) -> None:
-        self._chain.stats.downstream_rx_bytes_total += count
-
     async def _aside(self, frame: Frame) -> bool:
         # A frame that begins no stream. True: the connection ends.
         if type(frame) is Reply:
@@ -453,223 +318,6 @@ class SerialDownstream(SerialFlowing):
             return False
         self.wire.inbox.extend(self.wire.codec.receive(b""))
         return True
-
-    # ---- one stream
-
-    async def _exchange(self, head: Head) -> None:
-        service = self._service = self._chain.service
-        stats = self._chain.stats
-        stats.downstream_rq_total += 1
-        stats.downstream_rq_active += 1
-        service.streams += 1
-        self._busy = True
-        now = trio.current_time()
-        body = BytesBody(head.data) if head.end else self._pulled(head)
-        request = Request(head.message, body, self.facts, self, now, head.origin)  # type: ignore[arg-type]  # a server's
-        if head.data and len(head.data) >= COUNTED:
-            self.hold(2 * len(head.data))
-            self.wire.let_go()  # the same bytes
-        self.request = request
-        timeouts = service.timeouts
-        self._begin(now, timeouts.idle if self.facts.traits.headless else timeouts.stream_idle)
-        try:
-            if head.end:
-                response = await answer(service.handler, request, service.refusals)
-                await self._respond(request, response)
-            else:
-                await self._exchange_streaming(request, service)
-            self.request = None
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise
-        except Exception as error:
-            await self._failed(request, error)
-        finally:
-            if self._untold:
-                self._left(request)
-            if self._held:
-                self._let_go()
-            stats.downstream_rq_active -= 1
-            service.streams -= 1
-            if service.drained is not None and not service.streams:
-                service.emptied()
-
-    async def _failed(self, request: Request, error: Exception) -> None:
-        # A body that a filter wrapped, or its work beside the stream: nothing about the message is sure any more.
-        body_failed(request, error)
-        self.request = None
-        self.wire.after(Event.GOODBYE)
-        if request.record.response_started:
-            self._chain.stats.downstream_rq_reset += 1
-            self.wire.abort()
-        else:
-            await self._farewell(StreamError("internal error in the proxy"))
-
-    async def _continue(self, begun: Begun) -> None:
-        # As ``_exchange``, of one that was begun elsewhere, and counted there.
-        self._begun = None
-        service = self._service = self._chain.service
-        stats = self._chain.stats
-        stats.downstream_rq_active += 1
-        service.streams += 1
-        request, told = begun.request, begun.told
-        self._busy = True
-        self.request = request
-        self._untold = told.untold
-        now = trio.current_time()
-        self._deadline = now + told.deadline
-        self._idle_limit = told.idle_limit
-        left, self._time_left = self._time_left, math.inf
-        self._timers.arm(self._timer, now + left)
-        try:
-            if told.streamed:
-                await self._exchange_streaming(request, service, begun)
-            else:
-                await self._respond(request, begun.response, begun=True)
-            self.request = None
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise
-        except Exception as error:
-            await self._failed(request, error)
-        finally:
-            if self._untold:
-                self._left(request)
-            if self._held:
-                self._let_go()
-            stats.downstream_rq_active -= 1
-            service.streams -= 1
-            if service.drained is not None and not service.streams:
-                service.emptied()
-
-    def _pulled(self, head: Head) -> RequestBody:
-        # A body that is still to come, and nothing of it while nobody knows whether there is a tunnel.
-        message = head.message
-        if not isinstance(message, RequestHead) or not message.tunnel:
-            self._tunnel = None
-            return RequestBody(self, head.data)
-        self._tunnel = TunnelBody(self, head.data)
-        return self._tunnel
-
-    async def _exchange_streaming(
-        self, request: Request, service: Service, begun: Begun | None = None
-    ) -> None:
-        response: Response | None = None
-        body = request.body
-        half_close = self._half_close = self.facts.traits.half_close
-        if self._tunnel is not None or (begun is not None and begun.told.tunnel):
-            # Who has sent all there is to send still wants the answer.
-            self.wire.stream.half_close = True
-        broken: BaseException | None = None
-        tunnels = 0
-        try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                if begun is not None:
-                    response = begun.response
-                    if begun.told.up.flows:
-                        await begun.upstream.upload(request)
-                else:
-                    response = await answer(service.handler, request, service.refusals)
-                if request.head.grants(response.head):
-                    self._half_close = True
-                    self.wire.after(Event.GOODBYE)  # it is no message's connection any more
-                    tunnels = 1
-                    if begun is None:
-                        self._chain.stats.downstream_tunnels_total += 1
-                    self._chain.stats.downstream_tunnels_active += 1
-                else:
-                    self.wire.stream.half_close = half_close
-                if begun is None or begun.told.down.flows:
-                    await self._respond(request, response, keep=True, begun=begun is not None)
-                elif self.wire.rest:
-                    self._flow, self._down = response, False
-                    await self._write_rest(memoryview(b""))
-                if tunnels and self._tunnel is not None and type(response.body) is BytesBody:
-                    self._tunnel.open()  # all that there is in its other half came with its answer
-                    self.wire.stream.shutdown_write()
-                if self.facts.traits.headless and type(response.body) is BytesBody:
-                    self._end_tunnel(request)
-                if not self._half_close or request.record.local:
-                    # An answer that is complete before its request ends the request.
-                    nursery.cancel_scope.cancel()
-                elif not self._cut_off:
-                    self._flow, self._down = response, False
-                    if self._found is not None:
-                        await self._sought()
-        except* (trio.BrokenResourceError, trio.ClosedResourceError) as group:
-            broken = group
-        finally:
-            self._nursery = self._flow = None
-            self._chain.stats.downstream_tunnels_active -= tunnels
-            if not tunnels:
-                self.wire.stream.half_close = half_close
-            if response is not None:
-                await response.aclose()
-            await request.body.aclose()  # whoever wrapped it learns that nobody reads on
-        if broken is not None:  # raised up there it might come out in a group
-            try:
-                raise trio.BrokenResourceError("the connection broke") from broken
-            finally:
-                del broken  # it knows this frame
-        if self._cut_off:
-            brief = self._chain.service.timeouts.linger
-            await hear_out(self.wire.stream, brief, brief, heard=self._heard)
-            self.wire.abort()
-        if self.facts.traits.headless and isinstance(body, PulledBody) and not body.finished:
-            # The upstream takes no more of it, and has said all that it had to say.
-            self.wire.after(Event.GOODBYE)
-
-    def _end_tunnel(self, request: Request) -> None:
-        # An answer that was made here. L4 has no word for an error, so the client must at least see a broken
-        # connection; it would wait for ever otherwise.
-        if request.record.local:
-            self.wire.abort()
-        else:
-            self.wire.stream.shutdown_write()
-
-    async def _respond(
-        self, request: Request, response: Response, *, keep: bool = False, begun: bool = False
-    ) -> None:
-        try:
-            if self.wire.violation is not None:
-                # The request broke its protocol half-way: the codec has the right answer and takes no other.
-                violation, self.wire.violation = self.wire.violation, None
-                if request.record.response_started:
-                    self.wire.abort()
-                else:
-                    await self._refuse(violation)
-                return
-            head = response.head
-            body = response.body
-            stats = self._chain.stats
-            if request.record.local:
-                stats.downstream_rq_local += 1
-            if type(body) is BytesBody and body.trailers is None:
-                size = len(body.data)
-                if size >= COUNTED:
-                    self.hold(2 * size)
-                data = self.wire.codec.send(whole(1, head, body.data, response.origin))
-                outcome = head.status
-                target = request.head.extra
-                if type(target) is Target and target.rpc is not None:
-                    outcome = request.record.outcome = request.record.outcome or without_trailers(
-                        head
-                    )
-                statuses = stats.statuses
-                statuses[outcome] = statuses.get(outcome, 0) + 1
-                request.record.response_started = True
-                request.record.sent_bytes = size
-                sent = 0 if self.wire.rest else self.wire.stream.write_now(data)
-                stats.downstream_tx_bytes_total += sent
-                if sent != len(data):
-                    await self._write_rest(memoryview(data)[sent:])
-            else:
-                await self._respond_streaming(request, response, begun=begun)
-        except LocalProtocolError as exc:
-            _logger.warning("response cannot be sent as it is: %s", exc)
-            self.wire.abort()
-        finally:
-            if not keep and (response.lease is not None or type(response.body) is not BytesBody):
-                await response.aclose()
 
     def relieve(self) -> None:
         """See Holder: its stream is answered with overload; where there is none, the connection ends."""
