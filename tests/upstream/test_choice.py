@@ -14,12 +14,15 @@ from trio.testing import MockClock
 
 from tests.attempts import attempt_of
 from tests.upstream.balance.test_api import BALANCERS, REQUEST, endpoints, make
+from xproxy.config.balancing import BalancingConfig
+from xproxy.model.errors import NoHealthyEndpoint
 from xproxy.stream.ending import GIVEN_UP
 from xproxy.stream.exchange import Request
 from xproxy.upstream.balance.api import LoadBalancer, Picker
 from xproxy.upstream.balance.round_robin import RoundRobin
 from xproxy.upstream.choice import Choice
-from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.endpoint import Endpoint, Unfit
+from xproxy.upstream.stats import ClusterStats
 
 FAILURE = 10.0
 
@@ -210,3 +213,52 @@ async def test_weights_that_change_hold_from_the_next_choice(mock_clock: MockClo
     some[0].weight = 9
     choice.change(some)
     assert Counter(id(ask(choice)) for _ in range(100)) == {id(some[0]): 90, id(some[1]): 10}
+
+
+def unfit(choice: Choice, *some: Endpoint) -> None:
+    for one in some:
+        one.unfit = Unfit.FAILED_CHECK
+    choice.marked()
+
+
+async def test_a_cluster_goes_over_to_the_next_priority_as_the_arithmetic_says() -> None:
+    some = endpoints([1] * 20)
+    for one in some[10:]:
+        one.priority = 1
+    choice = Choice(RoundRobin(Random(1)), some, random=Random(2))
+    assert {ask(choice) for _ in range(50)} == set(some[:10])
+    unfit(choice, *some[:5])  # 50/100: 70/30
+    picks = Counter(ask(choice).priority for _ in range(10_000))
+    assert abs(picks[0] - 7000) < 150
+    for one in some[:5]:
+        one.unfit = 0
+    choice.marked()
+    assert {ask(choice) for _ in range(50)} == set(some[:10])
+
+
+async def test_with_less_than_half_fit_it_panics_and_counts_it() -> None:
+    stats = ClusterStats()
+    some = endpoints([1] * 4)
+    choice = Choice(RoundRobin(Random(1)), some, stats=stats)
+    unfit(choice, *some[:2])
+    assert {ask(choice) for _ in range(20)} == set(some[2:])
+    assert stats.lb_healthy_panic == 0
+    unfit(choice, *some[:3])
+    assert {ask(choice) for _ in range(20)} == set(some)
+    assert stats.lb_healthy_panic == 20
+
+
+async def test_without_panic_it_refuses_at_once_and_serves_at_once() -> None:
+    stats = ClusterStats()
+    some = endpoints([1] * 100)
+    choice = Choice(RoundRobin(Random(1)), some, BalancingConfig(panic_threshold=0), stats)
+    unfit(choice, *some[:99])
+    assert {ask(choice) for _ in range(20)} == {some[99]}
+    assert ask(choice, some[99]) is some[99]  # even a retry goes to nobody that is unfit
+    unfit(choice, *some)
+    with pytest.raises(NoHealthyEndpoint, match="no healthy upstream"):
+        ask(choice)
+    assert stats.upstream_cx_none_healthy == 1
+    some[3].unfit = 0
+    choice.marked()
+    assert ask(choice) is some[3]

@@ -12,6 +12,7 @@ import attrs
 from attrs import field, validators
 from attrs.validators import ge, gt, le, min_len, optional
 
+from xproxy.config.balancing import DEFAULT_BALANCING, BalancingConfig
 from xproxy.config.fields import Unless
 from xproxy.config.tls import ClusterTlsConfig, ListenerTlsConfig
 from xproxy.model.address import Address
@@ -300,7 +301,7 @@ class EndpointConfig:
     hostname: str = ""
     """Its name, for rewritten authorities and health checks."""
     health: Literal["healthy", "degraded", "unhealthy"] = "healthy"
-    """What whoever names it knows of it. An unhealthy one is asked only if no other is left."""
+    """What whoever names it knows of it. An unhealthy one is asked only in a panic (``balancing``)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -357,6 +358,8 @@ class ClusterConfig:
     among the codecs of the downstream's family."""
     load_balancer: str = "round_robin"
     """Name of an installed balancer: round_robin (weighted where weights differ), random, least_request."""
+    balancing: BalancingConfig = DEFAULT_BALANCING
+    """Which endpoints it may choose from."""
     connect_timeout: Duration = field(default=Duration(5.0), validator=gt(Duration(0)))
     """Until a new connection is open."""
     idle_timeout: Duration = _seconds(60.0)

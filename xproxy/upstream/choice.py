@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from random import Random
 from typing import Final
 
+import attrs
 import trio
 
+from xproxy.config.balancing import DEFAULT_BALANCING, BalancingConfig
 from xproxy.stream.exchange import Request
 from xproxy.upstream.balance.api import LoadBalancer, Picker
+from xproxy.upstream.balance.pools import Pool, fit, pools_of
+from xproxy.upstream.balance.spread import Nobody, Panicking, Spread
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.host_set import HostSet
+from xproxy.upstream.stats import ClusterStats
 
 _SHARE: Final = 16
 """A picker is made anew once for so many endpoints and request at most: that costs a request next to nothing, however
@@ -24,25 +30,43 @@ class Choice:
     __slots__ = (
         "_at_ease",
         "_balancer",
-        "_chosen",
+        "_config",
         "_every",
         "_hosts",
         "_patience",
         "_picker",
+        "_pickers",
+        "_pools",
+        "_random",
         "_spent",
         "_stale",
+        "_stats",
     )
 
-    def __init__(self, balancer: LoadBalancer, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(
+        self,
+        balancer: LoadBalancer,
+        endpoints: Sequence[Endpoint],
+        config: BalancingConfig = DEFAULT_BALANCING,
+        stats: ClusterStats | None = None,
+        random: Random | None = None,
+    ) -> None:
+        """``stats``: where refusals and panics are counted; ``random``: for draws among priorities."""
         self._balancer = balancer
+        self._config = config
+        self._stats = stats or ClusterStats()
+        self._random = random or Random()  # noqa: S311  # it spreads load
         self._hosts = HostSet.of(endpoints)
-        self._chosen = self._hosts.endpoints
-        self._picker: Picker = balancer.picker(self._chosen, None)
+        self._pools = pools_of(self._hosts, config)
+        self._pickers: Mapping[
+            Hashable, Picker
+        ] = {}  # the balancer's own, by the key of their pool
+        self._picker: Picker = self._make(self._pools, {})
         self._every: Picker | None = None  # among all, failing or not; made when it is needed
-        self._patience = len(self._chosen) // _SHARE
+        self._patience = len(endpoints) // _SHARE
         self._spent = 0
         # What a new cluster has from the one before it may be failing; what it is told of may be unfit.
-        self._stale = any(one.failing_until or one.unfit or one.degraded for one in self._chosen)
+        self._stale = any(one.failing_until or one.unfit or one.degraded for one in endpoints)
         self._at_ease = not self._stale
 
     @property
@@ -52,8 +76,8 @@ class Choice:
 
     @property
     def picker(self) -> Picker:
-        """The one in use, among those that were available when somebody last asked."""
-        return self._picker
+        """The one in use, among those that were available when somebody last asked; of several, the first."""
+        return next(iter(self._pickers.values()), self._picker)
 
     def probe(self, endpoints: Sequence[Endpoint]) -> None:
         """See whether the balancer can pick among ``endpoints``. Raises what it raises."""
@@ -63,7 +87,8 @@ class Choice:
         """Choose among other endpoints, or among the same ones with other weights, from now on."""
         self._hosts = HostSet.of(endpoints)
         self._every = None
-        self._chosen = ()
+        # No pool is the one it was, as weights may have changed; its picker is followed all the same.
+        self._pools = tuple([attrs.evolve(pool, endpoints=()) for pool in self._pools])
         self._patience = len(endpoints) // _SHARE
         self._spent = self._patience
         self.marked()
@@ -76,7 +101,7 @@ class Choice:
     def choose(self, request: Request) -> Endpoint:
         """Return the endpoint for ``request``. Failing ones only if none is left that was not tried, tried ones last.
 
-        Raises PluginError.
+        Raises NoHealthyEndpoint, PluginError.
         """
         if self._at_ease and request.record.attempt is None:
             return self._picker.pick(request, ())
@@ -85,7 +110,8 @@ class Choice:
     def _choose(self, request: Request, tried: Sequence[object]) -> Endpoint:
         now = trio.current_time()
         self._spent += 1
-        if (self._stale or now >= self._hosts.returns_at) and self._spent >= self._patience:
+        late = self._spent >= self._patience or type(self._picker) is Nobody
+        if late and (self._stale or now >= self._hosts.returns_at):
             self._renew(now)
         endpoint = self._picker.pick(request, tried)
         while self._stale and (endpoint.failing_until > now or endpoint.unfit):
@@ -98,24 +124,48 @@ class Choice:
 
     def _renew(self, now: float) -> None:
         self._hosts = hosts = self._hosts.at(now)
-        # Where all are failing the balancer spreads the load over all: one of them may be better than its mark.
-        chosen = hosts.preferred or hosts.endpoints
-        if chosen != self._chosen:
-            self._picker = self._balancer.picker(chosen, self._picker)
-            self._chosen = chosen
+        pools = pools_of(hosts, self._config)
+        if pools != self._pools:
+            self._picker = self._make(pools, self._pickers)
+            self._pools = pools
         self._spent = 0
         self._stale = False
         self._at_ease = hosts.returns_at == math.inf
 
+    def _make(self, pools: Sequence[Pool], before: Mapping[Hashable, Picker]) -> Picker:
+        """Return the picker over ``pools``. One that was of the same pool goes on; a sole one after any."""
+        sole = next(iter(before.values()), None) if len(pools) == 1 else None
+        pickers: dict[Hashable, Picker] = {}
+        picks: list[Picker] = []
+        for pool in pools:
+            if not pool.endpoints:
+                picks.append(Nobody(self._stats))
+                continue
+            picker = self._balancer.picker(pool.endpoints, before.get(pool.key, sole))
+            pickers[pool.key] = picker
+            picks.append(Panicking(picker, self._stats) if pool.panic else picker)
+        self._pickers = pickers
+        if len(picks) == 1:
+            return picks[0]
+        return Spread(picks, [pool.share for pool in pools], self._random)
+
     def _untried(self, request: Request, tried: Sequence[object], otherwise: Endpoint) -> Endpoint:
         # All that are available were tried, or the balancer does not look at what it is to avoid.
-        for endpoint in self._chosen:
+        for pool in self._pools:
+            for endpoint in pool.endpoints:
+                if endpoint not in tried:
+                    return endpoint
+        hosts = self._hosts.endpoints
+        if not self._may_panic:
+            hosts = fit(hosts)
+        else:
+            if self._every is None:
+                self._every = self._balancer.picker(hosts, None)
+            endpoint = self._every.pick(request, tried)
             if endpoint not in tried:
                 return endpoint
-        hosts = self._hosts.endpoints
-        if self._every is None:
-            self._every = self._balancer.picker(hosts, None)
-        endpoint = self._every.pick(request, tried)
-        if endpoint not in tried:
-            return endpoint
         return next((one for one in hosts if one not in tried), otherwise)
+
+    @property
+    def _may_panic(self) -> bool:
+        return self._config.panic_threshold > 0 and not self._config.fail_traffic_on_panic

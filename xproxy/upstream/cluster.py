@@ -101,7 +101,9 @@ class Cluster:
         for endpoint in self.endpoints:
             if endpoint.address in known:
                 endpoint.follow(known[endpoint.address])
-        self._choice = Choice(balancer(random), self.endpoints)
+        self._choice = Choice(
+            balancer(random), self.endpoints, config.balancing, self.stats, random
+        )
         # Not a method of the cluster: in no circle, it is freed when the last who uses it lets go.
         tally = Tally(config, self.stats, self._choice.marked)
         self.attempts = Attempts(name, self.breaker, tally.ended)

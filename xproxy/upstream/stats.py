@@ -17,6 +17,10 @@ class ClusterStats:
     upstream_cx_active: int = attrs.field(default=0, metadata=_GAUGE)
     upstream_cx_connect_fail: int = 0
     upstream_cx_overflow: int = 0
+    upstream_cx_none_healthy: int = 0
+    """Requests refused, as no endpoint was healthy."""
+    lb_healthy_panic: int = 0
+    """Requests sent to endpoints healthy or not, as too few were healthy."""
     upstream_tls_handshakes: int = 0
     """That went well; the others are connect failures."""
     upstream_tls_resumed: int = 0
