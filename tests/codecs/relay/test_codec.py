@@ -23,7 +23,7 @@ FIELDS = Headers((("x-t", "1"),))
 
 
 def ends(*streams: int, complete: bool = False, whole: bool = False) -> list[RelayCodec]:
-    """Return the server's and the client's end of a link with streams that began before."""
+    """Return the server's and the client's end of a link with streams that began before, as the link is made."""
     codecs = [opened(role, DEFAULT_LIMITS, whole=whole) for role in (Role.SERVER, Role.CLIENT)]
     for codec in codecs:
         for stream_id in streams:
@@ -31,14 +31,22 @@ def ends(*streams: int, complete: bool = False, whole: bool = False) -> list[Rel
     return codecs
 
 
-def test_the_window_is_shut_until_the_other_side_opens_it() -> None:
+def opened_ends(*streams: int, complete: bool = False) -> list[RelayCodec]:
+    """Return them as they are once the client's connection has been taken."""
+    found = ends(*streams, complete=complete)
+    for codec in found:
+        codec.open()
+    return found
+
+
+def test_the_window_is_shut_until_both_sides_open_it_and_then_needs_no_word() -> None:
     server, client = ends(1)
     assert server.sendable(1) == 0
     client.receive(server.send(Head(1, OK)))
     with pytest.raises(LocalProtocolError, match="the window lets 0 through"):
         server.send(Data(1, b"x"))
-    assert server.receive(client.grant()) == [Credit(1)]
-    assert client.grant() == b""  # once
+    server.open()
+    client.open()
     assert server.sendable(1) == WINDOW
     assert client.receive(server.send(Data(1, bytes(WINDOW)))) == [Data(1, bytes(WINDOW))]
     assert server.sendable(1) == 0
@@ -49,7 +57,7 @@ def test_the_window_is_shut_until_the_other_side_opens_it() -> None:
 def test_more_than_the_window_is_a_violation() -> None:
     server, client = ends(1)
     client.receive(server.send(Head(1, OK)))
-    client.grant()
+    client.open()
     piece = pack(Kind.DATA, 1, bytes(MAX_DATA))
     assert client.receive(piece) == [Data(1, bytes(MAX_DATA))]
     (violation,) = client.receive(pack(Kind.DATA, 1, b"x"))
@@ -59,8 +67,7 @@ def test_more_than_the_window_is_a_violation() -> None:
 
 
 def test_a_whole_answer_is_one_frame_with_its_body() -> None:
-    server, client = ends(1, complete=True)
-    server.receive(client.grant())
+    server, client = opened_ends(1, complete=True)
     sent = server.send(Head(1, OK, b"body", True))
     assert client.receive(sent[:-1]) == []
     assert client.receive(sent[-1:]) == [Head(1, OK, b"body", True)]
@@ -69,8 +76,7 @@ def test_a_whole_answer_is_one_frame_with_its_body() -> None:
 
 
 def test_the_ends_are_said_as_they_were_said() -> None:
-    server, client = ends(1, 3, complete=True)
-    server.receive(client.grant())
+    server, client = opened_ends(1, 3, complete=True)
     said = b"".join(
         server.send(frame)
         for frame in (
@@ -101,7 +107,8 @@ def test_what_the_client_sends_needs_no_credit_and_what_was_taken_is_told() -> N
     assert client.receive(server.consumed(1, 1000)) == [Consumed(1, 1000)]
     server.receive(client.send(Trailers(1, FIELDS)))
     # Also once the stream is over: a body may be taken after its answer has gone.
-    server.receive(client.grant())
+    server.open()
+    client.open()
     client.receive(server.send(Head(1, OK, b"", True)))
     assert client.receive(server.consumed(1, 5)) == [Consumed(1, 5)]
     assert server.consumed(1, 0) == b""
@@ -172,8 +179,7 @@ PIECES = st.lists(
 def test_what_was_received_and_not_passed_on_is_received_again(
     pieces: list[tuple[int, bytes]], passed: int, ended: bool, cut: int
 ) -> None:
-    server, client = ends(1, 3, complete=True)
-    server.receive(client.grant())
+    server, client = opened_ends(1, 3, complete=True)
     frames: list[Frame] = [Head(1, OK, interim=True), Head(1, OK), Head(3, OK)]
     frames += [Data(stream_id, data) for stream_id, data in pieces]
     if ended:
@@ -191,7 +197,6 @@ def test_what_was_received_and_not_passed_on_is_received_again(
     before = client.snapshot()
     moved = restored(client.snapshot_before(waiting), Role.CLIENT, DEFAULT_LIMITS)
     assert client.snapshot() == before
-    assert moved.grant() == b""
     again = list(moved.receive(b"")) + list(moved.receive(wire[cut:]))
     assert said(done + again) == said(frames)
     # And each has the window that it had at first, once all has been taken.

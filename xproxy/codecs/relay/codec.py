@@ -3,9 +3,10 @@
 So what was said and has not left yet can be taken back: it is read as the other side would have, and said to somebody
 else instead. Rules beside those of ``wire.py``:
 
-* Towards the client (SERVER → CLIENT) each stream has a window, which is shut until the other side opens it (CREDIT).
-  Towards the server there is none: what comes there is bounded by the windows that the client was given, and credit
-  goes to it as the server takes what came (CONSUMED).
+* Towards the client (SERVER → CLIENT) each stream has a window, of which both sides know from when on it is open: no
+  answer waits for a word of it. It grows as the client takes what came (CREDIT). Towards the server there is none:
+  what comes there is bounded by the windows that the client was given, and credit goes to it as the server takes what
+  came (CONSUMED).
 * Heads are the neutral ones; see ``heads.py``.
 """
 
@@ -348,14 +349,12 @@ class RelayCodec:
         stream.credit += count
         return pack(Kind.CREDIT, stream_id, COUNT.pack(count))
 
-    def grant(self) -> bytes:
-        """Open the windows of streams that began elsewhere: the client's side, first of all."""
-        said = []
-        for stream_id, stream in self._state.streams.items():
-            if stream.hearing and not stream.credit:
+    def open(self) -> None:
+        """Open the windows of streams that began elsewhere. Both sides, once, as soon as the link is theirs."""
+        served = self._role is _SERVER
+        for stream in self._state.streams.values():
+            if stream.speaking if served else stream.hearing:
                 stream.credit = WINDOW
-                said.append(pack(Kind.CREDIT, stream_id, COUNT.pack(WINDOW)))
-        return b"".join(said)
 
     def sendable(self, stream_id: int) -> int:
         """See SupportsFlow."""

@@ -19,6 +19,7 @@ from xproxy.connection.shared.outbox import Aside
 from xproxy.connection.shared.relays import Relays
 from xproxy.connection.shared.wire import SharedWire
 from xproxy.connection.standing import Moment, RelayedStream
+from xproxy.connection.wire import is_movable
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, Frame, Head, Reset, Trailers
 from xproxy.model.message import ResponseHead
@@ -61,7 +62,7 @@ def depart(wire: SharedWire, streams: Iterable[RelayedStream]) -> Departure:
     """Put the streams in flight on a link; the wire is paused. Raises OSError if there is no room for it now."""
     streams = tuple(streams)
     stream, codec = wire.stream, wire.codec
-    assert isinstance(stream, MovableStream)
+    assert is_movable(stream)
     relay = _end(Role.SERVER, streams, whole=wire.whole)
     below: RelayCodec | MessageRelay = message_relay(relay, codec) if wire.whole else relay
     ours, other = socket.socketpair()
@@ -81,7 +82,7 @@ def depart(wire: SharedWire, streams: Iterable[RelayedStream]) -> Departure:
 def stay(wire: SharedWire, departure: Departure) -> None:
     """Say to the client what was said to the link, and go on as if it had never been."""
     said = _end(Role.CLIENT, departure.streams, whole=wire.whole)
-    said.grant()
+    said.open()
     frames = said.receive(wire.outbox.unsent())
     outbox = wire.outbox
     outbox.put_back(departure.aside)
@@ -122,6 +123,8 @@ def gone(wire: SharedWire, departure: Departure) -> None:
     """Another process has the connection: the streams go on over the link."""
     departure.stream.leave()
     departure.other.close()
+    if isinstance(wire.codec, RelayCodec):
+        wire.codec.open()
     wire.outbox.drop(departure.aside)
     wire.paused = False
     wire.outbox.release()
@@ -138,12 +141,13 @@ def _end(role: Role, streams: Iterable[RelayedStream], *, whole: bool) -> RelayC
 def taken_over(wire: SharedWire, moment: Moment, relays: Relays) -> None:
     """Take over the other ends of the links that came with a connection. Raises ValueError if one is none."""
     stream = wire.stream
-    assert isinstance(stream, MovableStream)
+    assert is_movable(stream)
     for sock in (moment.link, *(link.sock for link in moment.links)):
         if sock is not None:
             sock.setblocking(False)
     if moment.link is not None:
         codec = _end(Role.CLIENT, moment.relayed, whole=wire.whole)
+        codec.open()
         relays.add(stream.beside(moment.link), codec, moment.relayed)
     for link in moment.links:
         codec = restored(link.codec, Role.CLIENT, LINK_LIMITS)

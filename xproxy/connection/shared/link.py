@@ -10,6 +10,7 @@ import trio
 from xproxy.codecs.relay.codec import RelayCodec
 from xproxy.connection.shared.outbox import FOREVER, Outbox
 from xproxy.connection.standing import RelayedStream
+from xproxy.connection.wire import is_movable
 from xproxy.model.frames import Data, Frame, Head, Reset, Trailers
 from xproxy.model.limits import KIB, MIB, Limits
 from xproxy.transport.stream import ByteStream, MovableStream
@@ -79,4 +80,5 @@ class Link:
     @property
     def movable(self) -> MovableStream | None:
         """Its stream, where it has one."""
-        return self.stream if isinstance(self.stream, MovableStream) else None
+        stream = self.stream
+        return stream if stream is not None and is_movable(stream) else None

@@ -88,7 +88,6 @@ class Relays:
 
     async def _read(self, link: Link) -> None:
         wire = self._wire
-        link.outbox.put(link.codec.grant())
         frames = link.codec.receive(b"")  # what another process had received, and could not pass on
         try:
             while True:
