@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -68,7 +68,8 @@ async def main(options: argparse.Namespace) -> None:
         nursery.cancel_scope.cancel()
 
 
-if __name__ == "__main__":
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Do what the command line says, or ``arguments``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("file")
     parser.add_argument("--listen", action="append", default=[])
@@ -79,4 +80,8 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     raise_limit()
     give_back_freed_memory()
-    trio.run(main, parser.parse_args())
+    trio.run(main, parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    run()

@@ -12,12 +12,17 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
 import attrs
 
+from tests.process import worker
+from tests.process.forked import Forked, fork
 from tests.process.product import PATIENCE
+from xproxy.migration import faults
+from xproxy.registry import GROUPS, default_registry
 
 _PROGRAM: Final = Path(__file__).with_name("worker.py")
 
@@ -26,7 +31,7 @@ _PROGRAM: Final = Path(__file__).with_name("worker.py")
 class Worker:
     """One of them."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | Forked
     log: Path
     said: list[dict[str, object]] = attrs.field(factory=list)
     _lines: queue.Queue[str | None] = attrs.field(factory=queue.Queue)
@@ -72,6 +77,8 @@ class Worker:
         self.process.communicate()
         if self._reader is not None:
             self._reader.join(PATIENCE)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 @attrs.define(eq=False)
@@ -83,6 +90,8 @@ class Workers:
     listening: dict[str, socket.socket]
     """By address."""
     _stack: ExitStack
+    forks: bool = False
+    """They are forks of the process that runs the tests, which has all modules loaded: quicker by a second each."""
     _next: socket.socket | None = None
     """The end of the channel that whoever comes next takes by."""
     count: int = 0
@@ -97,26 +106,30 @@ class Workers:
         given, taken = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         before, self._next = self._next, taken
         passed = [given.fileno(), *(sock.fileno() for sock in self.listening.values())]
-        command = [sys.executable, str(_PROGRAM), str(file or self.file), *options]
+        arguments = [str(file or self.file), *options]
         for address, sock in self.listening.items():
-            command += ["--listen", f"{address}={sock.fileno()}"]
-        command += ["--give", str(given.fileno())]
+            arguments += ["--listen", f"{address}={sock.fileno()}"]
+        arguments += ["--give", str(given.fileno())]
         if before is not None:
-            command += ["--take", str(before.fileno())]
+            arguments += ["--take", str(before.fileno())]
             passed.append(before.fileno())
         self.count += 1
         log = self.work / f"worker-{self.count}.log"
         environment = {**os.environ, **({"XPROXY_FAULT_POINT": fault} if fault else {})}
+        process: subprocess.Popen[str] | Forked
         with log.open("w") as errors:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env=environment,
-                pass_fds=passed,
-            )
+            if self.forks:
+                process = fork(partial(_work, arguments, fault), passed, errors.fileno())
+            else:
+                process = subprocess.Popen(
+                    [sys.executable, str(_PROGRAM), *arguments],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    text=True,
+                    env=environment,
+                    pass_fds=passed,
+                )
         given.close()
         if before is not None:
             before.close()
@@ -131,21 +144,42 @@ class Workers:
             self._next.close()
 
 
+@cache
+def _load() -> None:
+    # Here, so that no fork has to.
+    registry = default_registry()
+    registry.codecs()
+    for group in GROUPS:
+        for name in registry.names(group):
+            registry.load(group, name)
+
+
+def _work(arguments: list[str], fault: str) -> None:
+    # In a process of its own, which has read its environment long ago.
+    faults.STEP, _, faults.WHAT = fault.partition(":")
+    worker.run(arguments)
+
+
 @contextmanager
 def workers(
-    text: str, work: Path, addresses: Sequence[str] = ("127.0.0.1:0",)
+    text: str, work: Path, addresses: Sequence[str] = ("127.0.0.1:0",), *, forks: bool = False
 ) -> Iterator[Workers]:
-    """Make room for generations of a proxy. ``{0}``, ``{1}`` … in ``text`` are the listeners' addresses."""
+    """Make room for generations of a proxy. ``{0}``, ``{1}`` … in ``text`` are the listeners' addresses.
+
+    ``forks``: see ``Workers.forks``.
+    """
     with ExitStack() as stack:
         listening: dict[str, socket.socket] = {}
         for address in addresses:
             host, _, port = address.rpartition(":")
             sock = stack.enter_context(socket.create_server((host, int(port)), backlog=1024))
             listening[f"{host}:{sock.getsockname()[1]}"] = sock
+        if forks:
+            _load()
         file = work / "workers.yaml"
         for number, address in enumerate(listening):
             text = text.replace(f"{{{number}}}", address)
         file.write_text(text)
-        found = Workers(work, file, listening, stack)
+        found = Workers(work, file, listening, stack, forks)
         stack.callback(found.close)
         yield found
