@@ -8,7 +8,6 @@ streams wait for their answers, and the connection can be given to another proce
 from __future__ import annotations
 
 import socket
-from typing import TypeGuard
 
 import attrs
 import trio
@@ -22,7 +21,7 @@ from xproxy.codecs.api import (
 )
 from xproxy.connection.phase import TRANSITIONS, Event, Phase
 from xproxy.stream.held import Share
-from xproxy.transport.stream import ByteStream, MovableStream
+from xproxy.transport.stream import ByteStream, MovableStream, is_movable
 
 
 class WriteStalled(trio.BrokenResourceError):
@@ -139,9 +138,3 @@ class Wire:
         if not is_movable(self.stream):
             raise ValueError("its stream cannot be given to another process")
         return self.stream
-
-
-def is_movable(stream: ByteStream) -> TypeGuard[MovableStream]:
-    """Whether the stream's socket may be given to another process."""
-    # By its class: a protocol's isinstance would look at every property of the stream itself.
-    return hasattr(type(stream), "suspend")

@@ -50,6 +50,8 @@ class ActiveListener:
         in its queue is its own to serve.
         """
         self.socket = sock
+        self.address: Address = address_of(sock)
+        """Where it really listens: the port is never 0."""
         self._also = tuple(also)
         self._release = release
         self.plan = plan
@@ -73,11 +75,6 @@ class ActiveListener:
     @property
     def config(self) -> ListenerConfig:
         return self.plan.config
-
-    @property
-    def address(self) -> Address:
-        """Where it really listens: the port is never 0."""
-        return address_of(self.socket)
 
     def use(self, plan: ListenerPlan) -> None:
         """Serve new streams, also those of connections that are open, by ``plan``."""

@@ -9,7 +9,7 @@ from typing import Final, Protocol, runtime_checkable
 import attrs
 import trio
 
-from xproxy.codecs.api import CodecPlugin
+from xproxy.codecs.api import CodecPlugin, supports
 from xproxy.connection.service import DownstreamStats, FilterChain
 from xproxy.connection.standing import Moment, Standing
 from xproxy.model.limits import Limits
@@ -136,7 +136,7 @@ class Connection:
         """Let ``found`` be called each time it can be frozen, whatever drives it by then. See SupportsSeek."""
         self._found = found
         movable: object = self.movable
-        if isinstance(movable, SupportsSeek):
+        if supports(movable, SupportsSeek):
             movable.seek(found)
 
     def drive_by(self, driver: Driver) -> None:

@@ -13,11 +13,10 @@ import attrs
 import trio
 
 from xproxy.connection.standing import Standing
-from xproxy.connection.wire import is_movable
 from xproxy.proxy.connection import Connection
 from xproxy.proxy.opening_moment import OpeningMoment
 from xproxy.stream.held import COUNTED
-from xproxy.transport.stream import Moved
+from xproxy.transport.stream import Moved, is_movable
 from xproxy.transport.tls.facts import TlsFacts
 from xproxy.transport.tls.stream import resume
 

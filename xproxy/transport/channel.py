@@ -42,6 +42,11 @@ _HEADER: Final = struct.Struct("!BBHI")
 _INLINE: Final = 0
 _BESIDE: Final = 1
 _NONE: Final = 2
+_CUT_SHORT: Final = int(socket.MSG_TRUNC)
+_LOST: Final = int(socket.MSG_CTRUNC)
+_SILENTLY: Final = int(socket.MSG_NOSIGNAL)
+_UNINHERITED: Final = int(socket.MSG_CMSG_CLOEXEC)
+# As plain numbers: what Python makes of a flag costs more than the whole message.
 _ANCILLARY_BYTES: Final = socket.CMSG_SPACE((MAX_DESCRIPTORS + 1) * array.array("i").itemsize)
 _TRY_AGAIN: Final = frozenset({errno.ETOOMANYREFS, errno.ENOMEM, errno.ENOBUFS, errno.EMFILE})
 
@@ -132,8 +137,10 @@ class Channel:
             ancillary = (
                 [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", every))] if every else []
             )
-            with trio.fail_after(within):
-                await self._send([header, message, body], ancillary)
+            buffers = [header, message, body]
+            if not self._sent(buffers, ancillary):
+                with trio.fail_after(within):
+                    await self._send(buffers, ancillary)
         finally:
             if beside >= 0:
                 os.close(beside)
@@ -142,20 +149,28 @@ class Channel:
         self, buffers: list[bytes], ancillary: list[tuple[int, int, array.array[int]]]
     ) -> None:
         while True:
+            await trio.lowlevel.wait_writable(self._sock)
+            # Writable and full at once, where many send to one: no reason to spin.
+            await trio.lowlevel.checkpoint()
+            if self._sent(buffers, ancillary):
+                return
+
+    def _sent(
+        self, buffers: list[bytes], ancillary: list[tuple[int, int, array.array[int]]]
+    ) -> bool:
+        # Whether there was room for it. Nearly always there is: then nothing was waited for, nor timed.
+        while True:
             try:
-                self._sock.sendmsg(buffers, ancillary, socket.MSG_NOSIGNAL)
+                self._sock.sendmsg(buffers, ancillary, _SILENTLY)
             except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._sock)
-                # Writable and full at once, where many send to one: no reason to spin.
-                await trio.lowlevel.checkpoint()
+                return False
             except InterruptedError:
                 continue
             except OSError as exc:
                 if exc.errno in _TRY_AGAIN:
                     raise NotSent(exc.strerror) from exc
                 raise Unheard(exc.strerror) from exc
-            else:
-                return
+            return True
 
     # ---- receiving
 
@@ -168,7 +183,7 @@ class Channel:
         while True:
             try:
                 data, ancillary, flags, _ = self._sock.recvmsg(
-                    MAX_MESSAGE_BYTES + 1, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
+                    MAX_MESSAGE_BYTES + 1, _ANCILLARY_BYTES, _UNINHERITED
                 )
             except (BlockingIOError, InterruptedError):
                 await trio.lowlevel.wait_readable(self._sock)
@@ -227,7 +242,7 @@ def _descriptors(ancillary: Sequence[tuple[int, int, bytes]]) -> list[int]:
 
 def _read(data: bytes, flags: int, descriptors: list[int]) -> Received:
     # On return the descriptors are in what is returned, or closed.
-    if flags & socket.MSG_TRUNC or len(data) > MAX_MESSAGE_BYTES:
+    if flags & _CUT_SHORT or len(data) > MAX_MESSAGE_BYTES:
         raise ValueError(f"a message above {MAX_MESSAGE_BYTES} bytes")
     if len(data) < _HEADER.size:
         raise ValueError("no message: it ends within its header")
@@ -239,7 +254,7 @@ def _read(data: bytes, flags: int, descriptors: list[int]) -> Received:
     if len(body) != length + (0 if beside else state_bytes):
         raise ValueError("no message: it has another length than it says")
     message = body[:length]
-    if flags & socket.MSG_CTRUNC:
+    if flags & _LOST:
         _close(descriptors)
         return Received(message, torn="descriptors were lost on the way: too many are open here")
     if len(descriptors) != count + (1 if beside else 0):

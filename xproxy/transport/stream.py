@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard, runtime_checkable
 
 import trio
 
@@ -139,3 +139,9 @@ async def write_all(stream: ByteStream, data: bytes | memoryview) -> None:
         while sent < len(view):
             await stream.wait_writable()
             sent += stream.write_now(view[sent:])
+
+
+def is_movable(stream: ByteStream) -> TypeGuard[MovableStream]:
+    """Whether the stream's socket may be given to another process."""
+    # By its class: a protocol's isinstance would look at every property of the stream itself, 60 µs over TLS.
+    return hasattr(type(stream), "suspend")

@@ -19,7 +19,7 @@ from typing import Final
 import trio
 
 from xproxy.model.address import Address
-from xproxy.transport.stream import ByteStream, MovableStream
+from xproxy.transport.stream import ByteStream, MovableStream, is_movable
 from xproxy.transport.tls.aead import AeadCipher
 from xproxy.transport.tls.alerts import TlsError
 from xproxy.transport.tls.facts import TlsFacts
@@ -371,7 +371,7 @@ class TlsStream:
     def awaited(self) -> bool:
         """See MovableStream."""
         under = self._under
-        return hasattr(type(under), "suspend") and self._movable().awaited
+        return is_movable(under) and under.awaited
 
     @property
     def amid(self) -> bool:
@@ -406,7 +406,7 @@ class TlsStream:
 
     def _movable(self) -> MovableStream:
         under = self._under
-        if not isinstance(under, MovableStream):
+        if not is_movable(under):
             raise ValueError(f"a {type(under).__name__} cannot be moved")
         return under
 
