@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import socket
-import typing
 from collections.abc import Iterator
 
 import attrs
@@ -15,15 +14,12 @@ from hypothesis import strategies as st
 
 from xproxy.connection.standing import Moment
 from xproxy.connection.wire import Parts
-from xproxy.migration import packing
 from xproxy.migration.packing import (
     KNOWN,
     MOST_COMMON,
     MOST_COMMON_BYTES,
     Downstream,
     Upstream,
-    check_of,
-    kinds_of,
     pack,
     read,
     unpack,
@@ -203,44 +199,6 @@ def test_names_are_not_used_twice() -> None:
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize(
-    ("annotation", "good", "bad"),
-    [
-        (int, [1], [True, 1.0, "1"]),
-        (float, [1.0, math.inf], [1, math.nan]),
-        (int | None, [None, 1], ["x"]),
-        (typing.Optional[str], [None, "x"], [b"x"]),  # noqa: UP045  # as others may write it
-        (tuple[int, ...], [(), (1, 2)], [("a",), [1]]),
-        (tuple[int, str], [(1, "a")], [(1,), (1, 2), ("a", 1)]),
-        (bytes, [b""], [""]),
-        (Address, [HERE], [None, PARTS]),
-        (object, [None, 1, ()], []),
-    ],
-)
-def test_annotations_are_checked(annotation: object, good: list[object], bad: list[object]) -> None:
-    check = check_of(annotation)
-    assert all(check(value) for value in good)
-    assert not any(check(value) for value in bad)
-
-
-@pytest.mark.parametrize(
-    ("annotation", "kinds"),
-    [
-        (int, {int}),
-        (int | None, {int, type(None)}),
-        (Address | None, {Address, type(None)}),
-        (typing.NewType("Id", int), {int}),
-        (float, set()),  # may be no number
-        (tuple[int, ...], set()),
-        (bytes | tuple[int, ...], set()),
-        (socket.socket, set()),
-        (object, set()),
-    ],
-)
-def test_where_a_class_tells_nothing_more_is_asked(annotation: object, kinds: set[type]) -> None:
-    assert kinds_of(annotation) == kinds
-
-
 def test_what_connections_have_in_common_is_read_once() -> None:
     data, _ = pack(DESCRIBED)
     other, _ = pack(attrs.evolve(DESCRIBED, id=8))
@@ -291,11 +249,3 @@ def test_what_is_common_is_believed_no_more(changed: dict[str, object], why: str
 def test_what_is_common_holds_no_socket(sock: socket.socket) -> None:
     with pytest.raises(ValueError, match="holds a socket"):
         pack(attrs.evolve(DESCRIBED, options=(("sock", sock),)))
-
-
-def test_a_field_that_nothing_could_be_written_into_is_a_mistake_here() -> None:
-    with pytest.raises(TypeError, match="nothing that is written down"):
-        check_of(list[int])
-    with pytest.raises(TypeError, match="nothing that is written down"):
-        check_of(set)
-    assert packing.KNOWN

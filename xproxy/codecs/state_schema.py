@@ -13,7 +13,8 @@ Rules of this file:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from operator import attrgetter
+from itertools import compress
+from operator import attrgetter, ne
 from typing import Final, Generic, TypeAlias, TypeVar, cast
 
 import attrs
@@ -63,7 +64,7 @@ def state_field(
 class StateRecord(Generic[T]):
     """Objects of one class as maps: those of a state, and those within another's fields (``kind``)."""
 
-    __slots__ = ("_defaults", "_get", "_make", "_one", "_own", "_readers", "_writers")
+    __slots__ = ("_defaults", "_every", "_get", "_make", "_one", "_own", "_readers", "_writers")
 
     def __init__(self, make: Callable[..., T], *fields: StateField) -> None:
         """Declare it; ``make`` gets every field by name, and may raise ValueError where they do not go together."""
@@ -74,7 +75,8 @@ class StateRecord(Generic[T]):
         self._make = make
         self._get = attrgetter(*names)
         self._one = len(names) == 1
-        self._writers = [(one.key, one.default, one.kind.write) for one in fields]
+        self._every = [one.default for one in fields]
+        self._writers = [(one.key, one.kind.write) for one in fields]
         self._readers = {one.key: (one.name, one.kind.read) for one in fields}
         self._defaults = {
             one.name: one.default
@@ -95,13 +97,11 @@ class StateRecord(Generic[T]):
     def write(self, value: T) -> dict[str, object]:
         """Return the map of an object."""
         items = self._get(value)
-        written: dict[str, object] = {}
-        for (key, default, write), item in zip(
-            self._writers, (items,) if self._one else items, strict=True
-        ):
-            if item != default:
-                written[key] = item if write is None else write(item)
-        return written
+        if self._one:
+            items = (items,)
+        # Most fields are at their defaults: those are passed over before any code of ours runs.
+        told = compress(zip(self._writers, items, strict=True), map(ne, items, self._every))
+        return {key: item if write is None else write(item) for (key, write), item in told}
 
     def read(self, found: object) -> T:
         """Return the object that was written as this map. Raises ValueError, which names the field."""

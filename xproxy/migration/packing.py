@@ -13,13 +13,12 @@ Rules of this file:
 
 from __future__ import annotations
 
-import math
 import socket
-import types
 import typing
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from operator import attrgetter
-from typing import Final, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
+from operator import attrgetter, is_not
+from typing import Final
 
 import attrs
 import msgpack
@@ -36,6 +35,7 @@ from xproxy.connection.flowing import (
 )
 from xproxy.connection.standing import Moment, OlderLink, RelayedStream
 from xproxy.connection.wire import Parts
+from xproxy.migration.annotations import PLAIN, Check, check_of, kinds_of
 from xproxy.model.address import Address
 from xproxy.model.limits import Limits
 from xproxy.model.message import Rpc, Target
@@ -45,13 +45,13 @@ from xproxy.stream.links import Note
 from xproxy.transport.channel import MAX_STATE_BYTES
 from xproxy.upstream.moving import Handed
 
-Check: TypeAlias = Callable[[object], bool]
-
 _TUPLE: Final = 0
 _RECORD: Final = 1
 _SOCKET: Final = 2
 _MOST_DEEP: Final = 32
-COMMON: Final = frozenset({("Described", "options"), ("Described", "limits")})
+COMMON: Final = frozenset(
+    {("Described", "options"), ("Described", "limits"), ("Described", "address")}
+)
 """Fields whose values are plain all through, and the same for all connections of a listener."""
 MOST_COMMON: Final = 64
 """Such values that are remembered at a time; one more, and all are forgotten …"""
@@ -144,49 +144,7 @@ def _field(cls: type, name: str, default: object, annotation: object) -> _Field:
     return _Field(name, default, kinds or frozenset(), None if kinds else check, common)
 
 
-def kinds_of(annotation: object) -> frozenset[type]:
-    """Return the classes that an annotation stands for; none: it takes more than a class to tell."""
-    if isinstance(annotation, typing.NewType):
-        return kinds_of(annotation.__supertype__)
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        each = [kinds_of(one) for one in typing.get_args(annotation)]
-        return frozenset().union(*each) if all(each) else frozenset()
-    if isinstance(annotation, type) and (annotation in _PLAIN or attrs.has(annotation)):
-        return frozenset({annotation})
-    return frozenset()
-
-
-def check_of(annotation: object) -> Check:
-    """Return what tells whether a value is such a one. Raises TypeError for what nothing here can be."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation in (object, Hashable, typing.Any):
-        return lambda _: True
-    if annotation is float:
-        return lambda value: type(value) is float and not math.isnan(value)
-    if isinstance(annotation, typing.NewType):
-        return check_of(annotation.__supertype__)
-    if isinstance(annotation, type) and (annotation in _PLAIN or attrs.has(annotation)):
-        return lambda value: type(value) is annotation
-    if annotation is socket.socket:
-        return lambda value: isinstance(value, socket.socket)
-    if origin in (typing.Union, types.UnionType):
-        checks = [check_of(one) for one in arguments]
-        return lambda value: any(check(value) for check in checks)
-    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:
-        of = check_of(arguments[0])
-        return lambda value: type(value) is tuple and all(of(item) for item in value)
-    if origin is tuple:
-        each = [check_of(one) for one in arguments]
-        return lambda value: (
-            type(value) is tuple
-            and len(value) == len(each)
-            and all(check(item) for check, item in zip(each, value, strict=True))
-        )
-    raise TypeError(f"nothing that is written down can be a {annotation}")
-
-
-_PLAIN: Final = frozenset({type(None), bool, int, str, bytes})
-_WHOLE: Final = _PLAIN | {float}
+_WHOLE: Final = PLAIN | {float}
 """What msgpack writes and reads as it is."""
 _BY_NAME: Final = {cls.__name__: cls for cls in KNOWN}
 _FIELDS: Final[Mapping[type, dict[str, _Field]]] = {cls: _fields(cls) for cls in KNOWN}
@@ -203,6 +161,9 @@ def _getter(cls: type) -> Callable[[object], tuple[object, ...]]:
     return lambda value: (getattr(value, first),)
 
 
+_DEFAULTS: Final = {
+    cls: tuple(field.default for field in fields.values()) for cls, fields in _FIELDS.items()
+}
 _VALUES: Final = {cls: _getter(cls) for cls in KNOWN}
 """All fields of an object, in their order."""
 
@@ -239,12 +200,12 @@ def _write(value: object, sockets: list[socket.socket], depth: int) -> object:
     if fields is None:
         raise ValueError(f"cannot be written down: it holds a {kind.__name__}")
     written: dict[str, object] = {}
-    for field, item in zip(fields.values(), _VALUES[kind](value), strict=True):
-        default = field.default
-        if item is default:
-            continue
+    items = _VALUES[kind](value)
+    # Most fields are at their defaults: those are passed over before any code of ours runs.
+    told = compress(zip(fields.values(), items, strict=True), map(is_not, items, _DEFAULTS[kind]))
+    for field, item in told:
         of = type(item)
-        if of is type(default) and item == default:
+        if of is type(field.default) and item == field.default:
             continue
         if of in _WHOLE:
             written[field.name] = item

@@ -188,11 +188,11 @@ class ActiveListener:
             _logger.error("listener %s: cannot watch a connection: %s", self.config.name, exc)
             self._refuse(sock)
             return None
-        connection = Connection(next(self._ids) if id_ is None else id_, stream)
-        if self._descriptors is not None:
-            most = self.config.limits.max_connection_bytes
-            connection.share = self._poller.held.share(None, most)
-        return connection
+        number = next(self._ids) if id_ is None else id_
+        if self._descriptors is None:
+            return Connection(number, stream)
+        share = self._poller.held.share(None, self.config.limits.max_connection_bytes)
+        return Connection(number, stream, share)
 
     def begin(self, connection: Connection, drive: Drive) -> None:
         """Serve a connection that was admitted."""
