@@ -125,7 +125,7 @@ from xproxy.stream.lifetime import SupportsRun
 from xproxy.stream.links import Note, Stays, SupportsNote, SupportsRelink, note_of
 from xproxy.stream.record import Attempted, Record
 from xproxy.stream.wrapped import WrappedBody
-from xproxy.upstream.balance.api import LoadBalancer, MovablePicker, Picker
+from xproxy.upstream.balance.api import LoadBalancer, MovablePicker, ObservingBalancer, Picker
 from xproxy.upstream.endpoint import Endpoint, Locality
 
 __all__ = [
@@ -203,6 +203,7 @@ __all__ = [
     "MovablePicker",
     "NoHealthyEndpoint",
     "Note",
+    "ObservingBalancer",
     "Origin",
     "Overflow",
     "Picker",

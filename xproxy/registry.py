@@ -157,6 +157,13 @@ class Registry:
         name_filters(cls, name)
         return cls
 
+    def balancer_options(self, name: str) -> type[attrs.AttrsInstance] | None:
+        """Return the class of a load balancer's options; None: it has none. Raises PluginError."""
+        found: type[attrs.AttrsInstance] | None = getattr(
+            self.load(LOAD_BALANCERS, name), "options", None
+        )
+        return found
+
     def codecs(self) -> tuple[CodecPlugin, ...]:
         """Return all codec plugins, in order of detection: by rank, then by name. Raises PluginError."""
         plugins = [self.codec(name) for name in self.names(CODECS)]
@@ -228,8 +235,13 @@ def _filter_shape(plugin: object) -> Iterable[str]:
 
 def _balancer_shape(plugin: object) -> Iterable[str]:
     """A balancer is made with a source of randomness, and makes pickers."""
+    options = getattr(plugin, "options", None)
     if not callable(plugin) or not _takes(plugin, 1):
         yield "it cannot be called with (random)"
+    elif options is not None and not (isinstance(options, type) and attrs.has(options)):
+        yield "its options are no attrs class"
+    elif options is not None and not _takes(plugin, 2):
+        yield "it has options, but cannot be called with (random, options)"
     elif isinstance(plugin, type) and not _takes(getattr(plugin, "picker", None), 3):
         yield "it has no picker(endpoints, previous)"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import attrs
 from attrs import field
@@ -25,3 +25,17 @@ class BalancingConfig:
 
 DEFAULT_BALANCING: Final = BalancingConfig()
 """What a cluster has that says nothing of it."""
+
+
+@attrs.frozen(kw_only=True)
+class BalancerConfig:
+    """A load balancer with options of its own, beside its name. Written ``{name: …, option: …}``."""
+
+    name: str
+    options: Any  # Any: an instance of the balancer's own class of options
+    """Every option of the balancer, given or not, compared by value."""
+
+
+def balancer_name(balancer: str | BalancerConfig) -> str:
+    """Return a balancer's name, however it is written."""
+    return balancer if isinstance(balancer, str) else balancer.name

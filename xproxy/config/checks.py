@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 
+from xproxy.config.balancing import balancer_name
 from xproxy.config.codecs import ALPN, AUTO, SAME, plugin_of
 from xproxy.config.findings import InvalidConfig, Path, Problem, show, under, unknown
 from xproxy.config.kinds import EXCLUSIVE
@@ -365,8 +366,9 @@ def _cluster(names: _Names, cluster: ClusterConfig) -> Iterator[Problem]:
             yield from _options(names, codec, ("codec",))
         if codec == ALPN and tls is None:
             yield Problem("alpn needs `tls` beside it: the choice is made there", at=("codec",))
-    if balancer is not UNREAD and balancer not in names.balancers:
-        yield unknown("load balancer", balancer, names.balancers, at=("load_balancer",))
+    if balancer is not UNREAD and balancer_name(balancer) not in names.balancers:
+        name = balancer_name(balancer)
+        yield unknown("load balancer", name, names.balancers, at=("load_balancer",))
     if tls is not None and tls is not UNREAD:
         yield from under(("tls",), cluster_tls(tls))
         yield from nameless(tls, cluster.endpoints)

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from xproxy.config.balancing import BalancerConfig
 from xproxy.config.fields import alternatives, config_fields, key_of
 from xproxy.config.kinds import enum_labels
 from xproxy.config.schema import CodecConfig, Config, FilterConfig, RouteConfig, StringMatch
@@ -39,7 +40,7 @@ def config_dump(config: Config) -> dict[str, Plain]:
 def plain(value: object, type_: object = None, secrets: SecretNames = DEFAULT_SECRETS) -> Plain:
     """Return ``value`` as it would be written in a file, given its field's type where that matters."""
     match value:
-        case FilterConfig() | CodecConfig():
+        case FilterConfig() | CodecConfig() | BalancerConfig():
             options = value.options
             rest = _fields(options, secrets) if attrs.has(type(options)) else {}
             return {"name": value.name, **rest}

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 from attrs import validators
 
+from xproxy.config.balancers import balancer_options
 from xproxy.config.checks import dialects
 from xproxy.config.codecs import options_class
 from xproxy.config.dump import Plain, plain
@@ -91,6 +92,7 @@ class _Writer:
         self._definitions["protocol"] = {"enum": [*sorted(protocols)]}
         self._definitions["codec_with_options"] = self._codec()
         self._names("load_balancer", LOAD_BALANCERS)
+        self._definitions["load_balancer_with_options"] = self._balancer()
         top = self._class(Config)
         return {
             "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -144,6 +146,16 @@ class _Writer:
         for name in self._registry.names(CODECS):
             try:
                 form = self._class(options_class(self._registry.codec(name)))
+            except (PluginError, NameError):
+                continue
+            forms.append(_named(name, form))
+        return {"anyOf": forms}
+
+    def _balancer(self) -> Schema:
+        forms: list[Plain] = []
+        for name in self._registry.names(LOAD_BALANCERS):
+            try:
+                form = self._class(balancer_options(self._registry, name))
             except (PluginError, NameError):
                 continue
             forms.append(_named(name, form))
@@ -225,7 +237,12 @@ _NAMED: Final[Mapping[tuple[type, str], Schema]] = {
             _CODEC_WITH_OPTIONS,
         ]
     },
-    (ClusterConfig, "load_balancer"): {"$ref": "#/$defs/load_balancer"},
+    (ClusterConfig, "load_balancer"): {
+        "anyOf": [
+            {"$ref": "#/$defs/load_balancer"},
+            {"$ref": "#/$defs/load_balancer_with_options"},
+        ]
+    },
 }
 """Texts that must be the name of something installed."""
 

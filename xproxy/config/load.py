@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 from cattrs import Converter
 
+from xproxy.config.balancers import register_balancers
 from xproxy.config.certificates import register_files
 from xproxy.config.checks import note_as_right, problems_by_part
 from xproxy.config.codecs import register_codecs
@@ -114,6 +115,7 @@ def converter_for(registry: Registry, base: FilePath) -> Converter:
     Files that it names are looked for in the folder ``base``.
     """
     converter = build_converter()
+    register_balancers(converter, registry)
     register_codecs(converter, registry)
     register_filters(converter, registry)
     register_files(converter, base)

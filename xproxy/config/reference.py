@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import attrs
 
+from xproxy.config.balancers import balancer_options
+from xproxy.config.balancing import BalancerConfig
 from xproxy.config.codecs import options_class
 from xproxy.config.dump import plain
 from xproxy.config.fields import (
@@ -40,7 +42,7 @@ from xproxy.config.schema import (
 )
 from xproxy.model.limits import Limits
 from xproxy.observe.variables import ENVOY_NAMES, VARIABLES, Phase
-from xproxy.registry import CODECS, FILTERS, Registry
+from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Registry
 
 _INTRODUCTION: Final = """\
 # Configuration
@@ -79,6 +81,13 @@ Written `name`, or `{name: …}` with the options beside it. `xproxy filters` li
 """
 
 
+_BALANCERS: Final = """\
+## Load balancers
+
+Written `name`, or `{name: …}` with the options beside it.
+"""
+
+
 _VARIABLES: Final = """\
 ## Variables
 
@@ -103,7 +112,7 @@ def config_reference(registry: Registry, distribution: str | None = None) -> str
     queue: list[type] = [Config]
     while queue:
         cls = queue.pop(0)
-        if cls in seen or cls in (CodecConfig, FilterConfig):
+        if cls in seen or cls in (BalancerConfig, CodecConfig, FilterConfig):
             continue
         seen.add(cls)
         title = "The file" if cls is Config else _title(cls)
@@ -112,6 +121,7 @@ def config_reference(registry: Registry, distribution: str | None = None) -> str
     loaders: tuple[tuple[str, str, Callable[[str], type]], ...] = (
         (_CODECS, CODECS, lambda name: options_class(registry.codec(name))),
         (_FILTERS, FILTERS, registry.filter),
+        (_BALANCERS, LOAD_BALANCERS, lambda name: balancer_options(registry, name)),
     )
     for introduction, group, load in loaders:
         parts.append(introduction)
@@ -212,6 +222,8 @@ def _takes(type_: object) -> str:
 def _kind(type_: object) -> str:
     if type_ is CodecConfig:
         return "[codec](#codecs)"
+    if type_ is BalancerConfig:
+        return "[load balancer](#load-balancers)"
     if type_ is FilterConfig:
         return "[filter](#filters)"
     if is_class(type_) and isinstance(type_, type):

@@ -12,7 +12,7 @@ import attrs
 from attrs import field, validators
 from attrs.validators import ge, gt, le, min_len, optional
 
-from xproxy.config.balancing import DEFAULT_BALANCING, BalancingConfig
+from xproxy.config.balancing import DEFAULT_BALANCING, BalancerConfig, BalancingConfig
 from xproxy.config.fields import Unless
 from xproxy.config.tls import ClusterTlsConfig, ListenerTlsConfig
 from xproxy.model.address import Address
@@ -356,8 +356,8 @@ class ClusterConfig:
     ``alpn``), and every other protocol as it came. ``same``: as downstream, in any case. Or a codec, by name or
     ``{name: …}`` with options: requests are converted. ``alpn``, with ``tls``: what each endpoint chooses in TLS,
     among the codecs of the downstream's family."""
-    load_balancer: str = "round_robin"
-    """Name of an installed balancer: round_robin (weighted where weights differ), random, least_request."""
+    load_balancer: str | BalancerConfig = "round_robin"
+    """An installed balancer, by name or ``{name: …}`` with options."""
     balancing: BalancingConfig = DEFAULT_BALANCING
     """Which endpoints it may choose from."""
     connect_timeout: Duration = field(default=Duration(5.0), validator=gt(Duration(0)))

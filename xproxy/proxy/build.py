@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar, cast
 import attrs
 
 from xproxy.codecs.detect import DetectCounters, Detector
+from xproxy.config.balancing import BalancerConfig, balancer_name
 from xproxy.config.checks import checking
 from xproxy.config.codecs import (
     AUTO,
@@ -27,17 +28,24 @@ from xproxy.model.networks import Networks
 from xproxy.proxy.addressing import Addressed, PathRules, redirect, reject
 from xproxy.proxy.listener_tls import ListenerTls, alpn_of
 from xproxy.proxy.snapshot import ListenerPlan, Snapshot
-from xproxy.registry import Registry
+from xproxy.registry import LOAD_BALANCERS, Registry
 from xproxy.routing.router import Router
 from xproxy.routing.table import RouteTable
 from xproxy.stream.carrying import SupportsCarry
 from xproxy.stream.chain import compose
 from xproxy.stream.exchange import Filter, Handler, Request, Response, SupportsRefusals
 from xproxy.stream.lifetime import SupportsRun
+from xproxy.stream.record import Attempted
 from xproxy.transport.breather import at_once
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
-from xproxy.upstream.balance.api import LoadBalancer, LoadBalancerFactory, Picker
+from xproxy.upstream.balance.api import (
+    LoadBalancer,
+    LoadBalancerFactory,
+    ObservingBalancer,
+    Picker,
+    slow_start_of,
+)
 from xproxy.upstream.cluster import Cluster, CodecChoice
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.origination import Origination
@@ -142,11 +150,16 @@ def _same_cluster(name: str, config: ClusterConfig, previous: Snapshot | None) -
 
 def _build_cluster(name: str, config: Config, tools: Tools, previous: Snapshot | None) -> Cluster:
     cluster = config.clusters[name]
-    balancer = tools.registry.load("xproxy.load_balancers", cluster.load_balancer)
+    chosen = cluster.load_balancer
+    balancer = cast(
+        "LoadBalancerFactory", tools.registry.load(LOAD_BALANCERS, balancer_name(chosen))
+    )
+    if isinstance(chosen, BalancerConfig):
+        balancer = _with_options(balancer, chosen.options)
     return Cluster(
         name,
         cluster,
-        _guarded(cluster.load_balancer, cast("LoadBalancerFactory", balancer)),
+        _guarded(balancer_name(chosen), balancer),
         _codec_choice(cluster, tools.registry),
         tools.poller,
         tools.timers,
@@ -175,9 +188,20 @@ def _codec_choice(config: ClusterConfig, registry: Registry) -> CodecChoice:
     return registry.codec if plugin is None else lambda _: plugin
 
 
+def _with_options(balancer: LoadBalancerFactory, options: object) -> LoadBalancerFactory:
+    factory = cast("Callable[[Random, object], LoadBalancer]", balancer)  # see registry
+    return lambda random: factory(random, options)
+
+
 def _guarded(name: str, make: LoadBalancerFactory) -> LoadBalancerFactory:
     # Somebody else's code: what it raises must refuse the configuration, not end the proxy.
-    return lambda random: _Guarded(name, _guard(name, make, random))
+    def guarded(random: Random) -> LoadBalancer:
+        balancer = _guard(name, make, random)
+        if isinstance(balancer, ObservingBalancer):
+            return _GuardedObserver(name, balancer, balancer.ended)
+        return _Guarded(name, balancer)
+
+    return guarded
 
 
 @attrs.frozen(eq=False)
@@ -187,6 +211,16 @@ class _Guarded:
 
     def picker(self, endpoints: Sequence[Endpoint], previous: Picker | None) -> Picker:
         return _guard(self.name, self.balancer.picker, endpoints, previous)
+
+    @property
+    def slow_start(self) -> object:
+        """See api."""
+        return slow_start_of(self.balancer)
+
+
+@attrs.frozen(eq=False)
+class _GuardedObserver(_Guarded):
+    ended: Callable[[Attempted], None]
 
 
 def _guard(name: str, make: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -12,7 +12,7 @@ import trio
 
 from xproxy.config.balancing import DEFAULT_BALANCING, BalancingConfig
 from xproxy.stream.exchange import Request
-from xproxy.upstream.balance.api import LoadBalancer, Picker
+from xproxy.upstream.balance.api import LoadBalancer, Picker, slow_start_of
 from xproxy.upstream.balance.pools import Pool, fit, pools_of
 from xproxy.upstream.balance.spread import Nobody, Panicking, Spread
 from xproxy.upstream.endpoint import Endpoint
@@ -41,6 +41,7 @@ class Choice:
         "_spent",
         "_stale",
         "_stats",
+        "_up",
     )
 
     def __init__(
@@ -57,6 +58,8 @@ class Choice:
         self._stats = stats or ClusterStats()
         self._random = random or Random()  # noqa: S311  # it spreads load
         self._hosts = HostSet.of(endpoints)
+        # Who was available of late, where that is asked for: whoever is there at first is new to nobody.
+        self._up = None if slow_start_of(balancer) is None else frozenset(endpoints)
         self._pools = pools_of(self._hosts, config)
         self._pickers: Mapping[
             Hashable, Picker
@@ -124,6 +127,11 @@ class Choice:
 
     def _renew(self, now: float) -> None:
         self._hosts = hosts = self._hosts.at(now)
+        if self._up is not None:
+            up = frozenset([one for group in hosts.groups for one in group.available])
+            for endpoint in up - self._up:
+                endpoint.since = now
+            self._up = up
         pools = pools_of(hosts, self._config)
         if pools != self._pools:
             self._picker = self._make(pools, self._pickers)

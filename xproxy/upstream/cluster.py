@@ -13,6 +13,7 @@ import trio
 
 from xproxy.codecs.api import CodecPlugin, family_of
 from xproxy.codecs.outcome import call_status
+from xproxy.config.balancing import balancer_name
 from xproxy.config.schema import ClusterConfig
 from xproxy.connection.flowing import FlowingExchange
 from xproxy.connection.plain import request_head, response_head
@@ -41,7 +42,7 @@ from xproxy.transport.timers import Timers
 from xproxy.upstream.agreement import Agreement
 from xproxy.upstream.alpn_connector import AlpnConnector
 from xproxy.upstream.attempt import Attempt, Attempts
-from xproxy.upstream.balance.api import LoadBalancerFactory
+from xproxy.upstream.balance.api import LoadBalancerFactory, ObservingBalancer
 from xproxy.upstream.bound_connector import BoundConnector
 from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.carried import AgreedProtocols, BalancerTurn, EndpointMarks, Protocols
@@ -101,12 +102,13 @@ class Cluster:
         for endpoint in self.endpoints:
             if endpoint.address in known:
                 endpoint.follow(known[endpoint.address])
-        self._choice = Choice(
-            balancer(random), self.endpoints, config.balancing, self.stats, random
-        )
+        made = balancer(random)
+        self._choice = Choice(made, self.endpoints, config.balancing, self.stats, random)
         # Not a method of the cluster: in no circle, it is freed when the last who uses it lets go.
         tally = Tally(config, self.stats, self._choice.marked)
         self.attempts = Attempts(name, self.breaker, tally.ended)
+        if isinstance(made, ObservingBalancer):
+            self.attempts.observe(made.ended)
         self._codec = codec
         self._poller = poller
         self._timers = timers
@@ -206,7 +208,7 @@ class Cluster:
         """Give what is known beside the connections, marks first: they decide who has turns."""
         name, config, choice = self.name, self.config, self._choice
         yield EndpointMarks(name, config, self.endpoints, choice.marked)
-        yield BalancerTurn(name, config.load_balancer, lambda: choice.picker)
+        yield BalancerTurn(name, balancer_name(config.load_balancer), lambda: choice.picker)
         yield AgreedProtocols(name, config, self._known_protocols, self._learn_protocols)
 
     def _known_protocols(self) -> Protocols:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from typing import Final
 
@@ -69,6 +70,8 @@ class Endpoint:
     locality: Locality = NOWHERE
     hostname: str = ""
     """Its name, where it has one: for rewritten authorities and health checks."""
+    since: float = -math.inf
+    """When it became available, where its cluster had others before (trio clock): see slow start."""
     unfit: int = 0
     """Of ``Unfit``. Whoever changes it tells the cluster's ``Choice`` (``marked``)."""
     degraded: int = 0
@@ -90,5 +93,6 @@ class Endpoint:
         self.failed = before.failed
         self.failures_in_a_row = before.failures_in_a_row
         self.failing_until = before.failing_until
+        self.since = before.since
         self.unfit = before.unfit & ~Unfit.DISCOVERED | self.unfit & Unfit.DISCOVERED
         self.degraded = before.degraded & ~Degraded.DISCOVERED | self.degraded & Degraded.DISCOVERED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from typing import cast
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import seconds
 from xproxy.model.address import Address
 from xproxy.model.message import RequestHead
 from xproxy.model.traits import Sharing, Traits
@@ -16,6 +18,7 @@ from xproxy.registry import default_registry
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import ConnectionFacts, Request, StreamControl
 from xproxy.upstream.balance.api import LoadBalancerFactory
+from xproxy.upstream.balance.maglev import MaglevPicker
 from xproxy.upstream.endpoint import Endpoint
 
 GROUP = "xproxy.load_balancers"
@@ -46,7 +49,27 @@ def endpoints(weights: list[int]) -> list[Endpoint]:
 
 
 def test_the_built_in_ones_are_installed() -> None:
-    assert {"least_request", "random", "round_robin"} <= set(BALANCERS)
+    ours = {"least_request", "maglev", "peak_ewma", "random", "ring_hash", "round_robin"}
+    assert ours <= set(BALANCERS)
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_a_pick_of_1000_costs_at_most_twice_a_pick_of_three(name: str) -> None:
+    def picks(count: int) -> Callable[[], object]:
+        picker = make(name)(Random(1)).picker(endpoints([1] * count), None)
+        while isinstance(picker, MaglevPicker) and not picker.table.full:
+            picker.find(1)
+
+        def work() -> None:
+            for key in range(2000):
+                REQUEST.record.hash = key << 50
+                picker.pick(REQUEST, ())
+            REQUEST.record.hash = None
+
+        return work
+
+    few, many = picks(3), picks(1000)
+    assert min(seconds(many) for _ in range(8)) <= 2 * min(seconds(few) for _ in range(8))
 
 
 @pytest.mark.parametrize("name", BALANCERS)

@@ -4,7 +4,7 @@ from collections import Counter
 from random import Random
 
 from xproxy.model.address import Address
-from xproxy.upstream.balance.least_request import LeastRequest
+from xproxy.upstream.balance.least_request import LeastRequest, LeastRequestOptions
 from xproxy.upstream.endpoint import Endpoint
 
 
@@ -50,3 +50,16 @@ def test_one_endpoint_is_enough() -> None:
     (only,) = endpoints(1)
     balancer = LeastRequest(Random(5)).picker([only])
     assert {id(balancer.pick()) for _ in range(5)} == {id(only)}
+
+
+def test_choice_count_2_and_active_request_bias_1_may_be_others() -> None:
+    assert (LeastRequestOptions().choice_count, LeastRequestOptions().active_request_bias) == (2, 1)
+    some = endpoints(*[1] * 10)
+    for one in some[1:]:
+        one.active = 1
+    picker = LeastRequest(Random(1), LeastRequestOptions(choice_count=50)).picker(some)
+    assert sum(picker.pick() is some[0] for _ in range(1000)) > 950
+    uneven = endpoints(1, 3)
+    uneven[1].active = 1000
+    picker = LeastRequest(Random(1), LeastRequestOptions(active_request_bias=0)).picker(uneven)
+    assert sum(picker.pick() is uneven[1] for _ in range(1000)) == 750  # by weights only

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random as Source
 
+from tests.upstream.balance.keys import chi_square, critical
 from xproxy.model.address import Address
 from xproxy.upstream.balance.random import Random
 from xproxy.upstream.endpoint import Endpoint
@@ -35,3 +36,9 @@ def test_draws_follow_the_weights() -> None:
     balancer = Random(Source(6)).picker(choice)
     picks = Counter(balancer.pick().weight for _ in range(8000))
     assert abs(picks[3] - 6000) < 200
+
+
+def test_draws_are_as_weights_say() -> None:
+    some = endpoints(1, 2, 5, 40)
+    picker = Random(Source(7)).picker(some)
+    assert chi_square([picker.pick() for _ in range(20_000)], some) < critical(some)

@@ -7,6 +7,7 @@ from random import Random
 from typing import Protocol, runtime_checkable
 
 from xproxy.stream.exchange import Request
+from xproxy.stream.record import Attempted
 from xproxy.upstream.endpoint import Endpoint
 
 
@@ -50,7 +51,28 @@ class LoadBalancer(Protocol):
         ...
 
 
+@runtime_checkable
+class ObservingBalancer(Protocol):
+    """A balancer that goes by how attempts end."""
+
+    def picker(self, endpoints: Sequence[Endpoint], previous: Picker | None) -> Picker:
+        """See LoadBalancer."""
+        ...
+
+    def ended(self, attempt: Attempted) -> None:
+        """Take note of an attempt that ended. Called for each of its cluster's; never blocks, and raises nothing."""
+        ...
+
+
+def slow_start_of(balancer: LoadBalancer) -> object:
+    """Return how a balancer lets endpoints begin that come, or come back; None: like any other."""
+    return getattr(balancer, "slow_start", None)
+
+
 class LoadBalancerFactory(Protocol):
-    """The class itself, called with a source of randomness."""
+    """The class itself, called with a source of randomness.
+
+    Where it has options, ``options`` names their attrs class, and it is called with an instance of that as well.
+    """
 
     def __call__(self, random: Random) -> LoadBalancer: ...

@@ -6,9 +6,12 @@ from collections.abc import Container, Sequence
 from random import Random
 from typing import Final
 
+import attrs
+
 from xproxy.stream.exchange import Request
 from xproxy.upstream.balance.api import Picker
 from xproxy.upstream.balance.edf import EarliestDeadlineFirst, uneven
+from xproxy.upstream.balance.slow_start import SlowStart
 from xproxy.upstream.balance.turns import Turns, pack_turns, unpack_turns
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.membership import named
@@ -17,19 +20,33 @@ _TOLD: Final = 16
 """Endpoints that another process is told to be next: the first of them that it has is."""
 
 
+@attrs.frozen(kw_only=True)
+class RoundRobinOptions:
+    """In turn, as often as weights say."""
+
+    slow_start: SlowStart | None = None
+    """Endpoints that come, or come back, begin with little."""
+
+
 class RoundRobin:
     """In turn, from a random start, so that many proxies do not all begin with the same endpoint."""
 
-    __slots__ = ("_random",)
+    __slots__ = ("_random", "slow_start")
 
-    def __init__(self, random: Random) -> None:
+    options = RoundRobinOptions
+
+    def __init__(self, random: Random, options: RoundRobinOptions = RoundRobinOptions()) -> None:
         self._random = random
+        self.slow_start = options.slow_start
 
     def picker(
         self, endpoints: Sequence[Endpoint], previous: Picker | None = None
     ) -> EarliestDeadlineFirst | InTurn:
         """See LoadBalancer."""
         start = self._random.randrange(len(endpoints))
+        if self.slow_start is not None and (self.slow_start.any_of(endpoints) or uneven(endpoints)):
+            weight = self.slow_start.weighing(_weight)
+            return EarliestDeadlineFirst(endpoints, start, weight, previous)
         if uneven(endpoints):
             return EarliestDeadlineFirst(endpoints, start, _weight, previous)
         if isinstance(previous, InTurn):
