@@ -25,7 +25,7 @@ help:
 	@echo "make lint      ruff, ruff format --check, mypy --strict"
 	@echo "make format    ruff format and its safe fixes"
 	@echo "make bench     CPU, latency and memory figures, against other proxies in the same run"
-	@echo "make fuzz      NAME=http1 SECONDS=600: any installed codec, or relay, tls, detect, config, carried, channel, states"
+	@echo "make fuzz      NAME=http1 SECONDS=600: any installed codec, or relay, tls, detect, config, carried, channel, states, hash_policy"
 	@echo "make bench-takeover  what clients notice of an upgrade, for each protocol (BENCH=\"http2 --plot f.svg\")"
 	@echo "make soak      an hour of good and hostile clients of all protocols, with reloads (XPROXY_SOAK_SECONDS=3600);"
 	@echo "               half a minute of each load test, a minute of all protocols at once and of each attack,"
@@ -49,7 +49,7 @@ soak: .venv/.fuzz
 	$(BIN)/python tests/process/mixed.py
 	$(BIN)/python tests/process/attacks.py
 	$(BIN)/python tests/process/hogs.py
-	for name in http1 http2 bolt dubbo thrift xs1 opaque relay tls detect config carried channel states; do \
+	for name in http1 http2 bolt dubbo thrift xs1 opaque relay tls detect config carried channel states hash_policy; do \
 	  $(BIN)/python fuzz/run.py $$name --seconds $(SECONDS) || exit 1; done
 
 lint: .venv/.dev

@@ -26,6 +26,7 @@ ROOT = Path(__file__).parent.parent
         ("channel", 3000),
         ("states", 1500),
         ("relay", 700),
+        ("hash_policy", 1500),
     ],
 )
 def test_a_short_run_finds_nothing(

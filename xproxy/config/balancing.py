@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 from attrs import field
-from attrs.validators import ge, le
+from attrs.validators import ge, le, matches_re, optional
+
+from xproxy.model.limits import Duration
 
 
 @attrs.frozen(kw_only=True)
@@ -39,3 +41,56 @@ class BalancerConfig:
 def balancer_name(balancer: str | BalancerConfig) -> str:
     """Return a balancer's name, however it is written."""
     return balancer if isinstance(balancer, str) else balancer.name
+
+
+COOKIE_NAME: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}"
+"""RFC 6265 §4.1.1: a token."""
+COOKIE_PATH: Final = r"(/[\x21-\x3a\x3c-\x7e]{0,255})?"
+
+
+@attrs.frozen(kw_only=True)
+class CookieConfig:
+    """A cookie. A plain string in the file is its name."""
+
+    name: str = field(validator=matches_re(COOKIE_NAME))
+    """Its name."""
+    ttl: Duration | None = field(default=None, validator=optional(ge(Duration(0))))
+    """A client that has none is given one for so long; 0: until it ends its session. Not given: it is not."""
+    path: str = field(default="/", validator=matches_re(COOKIE_PATH))
+    """Of the cookie that it is given; empty: that of the request."""
+
+
+@attrs.frozen(kw_only=True)
+class HashPolicyConfig:
+    """What requests have in common that go to one endpoint, with balancers that hash. Exactly one key.
+
+    Of several policies all that find something count together, in the order of the list.
+    """
+
+    header: str | None = None
+    """The value of a header, or of an attachment of a call."""
+    cookie: CookieConfig | None = None
+    """The value of a cookie."""
+    query: str | None = None
+    """The value of a query parameter."""
+    argument: str | None = None
+    """A call's argument, where the codec knows the interface; ``user.id`` is a struct's field."""
+    metadata: str | None = None
+    """What a filter has written down under this name."""
+    source: Literal[None, True] = None
+    """The client's IP address."""
+    path: Literal[None, True] = None
+    """The request's path, without its query; of a call, its service and method."""
+    terminal: bool = False
+    """If there is a hash after it, the policies that follow are not asked."""
+
+    def __attrs_post_init__(self) -> None:
+        given = [key for key in HASHED if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError(f"exactly one of {', '.join(HASHED)} must be given")
+
+
+HASHED: Final = ("header", "cookie", "query", "argument", "metadata", "source", "path")
+"""What a hash policy may go by."""
+MOST_POLICIES: Final = 16
+"""Of one route."""

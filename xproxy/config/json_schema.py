@@ -10,6 +10,7 @@ import attrs
 from attrs import validators
 
 from xproxy.config.balancers import balancer_options
+from xproxy.config.balancing import CookieConfig
 from xproxy.config.checks import dialects
 from xproxy.config.codecs import options_class
 from xproxy.config.dump import Plain, plain
@@ -69,6 +70,7 @@ _SHORTHANDS: Final[Mapping[type, Schema]] = {
     StringMatch: {"type": "string"},
     PathMatch: {"type": "string"},
     EndpointConfig: _SCALARS[Address],
+    CookieConfig: {"type": "string"},
     ProxyProtocolConfig: {"const": True},
     ServerFirstConfig: {"const": True},
     ClusterTlsConfig: {"const": True},

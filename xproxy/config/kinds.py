@@ -12,6 +12,7 @@ from typing import Final, Literal
 
 import attrs
 
+from xproxy.config.balancing import CookieConfig
 from xproxy.config.fields import alternatives
 from xproxy.config.findings import Problem, show
 from xproxy.config.schema import (
@@ -30,6 +31,7 @@ SHORTHANDS: Final[Mapping[type, tuple[str, Callable[[object], object]]]] = {
     StringMatch: ("text", lambda v: {"exact": v} if isinstance(v, str) else v),
     PathMatch: ("text", lambda v: {"exact": v} if isinstance(v, str) else v),
     EndpointConfig: ("an address", lambda v: {"address": v} if isinstance(v, str) else v),
+    CookieConfig: ("text", lambda v: {"name": v} if isinstance(v, str) else v),
     ProxyProtocolConfig: ("true", lambda v: {} if v is True else v),
     ServerFirstConfig: ("true", lambda v: {} if v is True else v),
     ClusterTlsConfig: ("true", lambda v: {} if v is True else v),

@@ -10,9 +10,15 @@ from typing import Any, Literal
 
 import attrs
 from attrs import field, validators
-from attrs.validators import ge, gt, le, min_len, optional
+from attrs.validators import ge, gt, le, max_len, min_len, optional
 
-from xproxy.config.balancing import DEFAULT_BALANCING, BalancerConfig, BalancingConfig
+from xproxy.config.balancing import (
+    DEFAULT_BALANCING,
+    MOST_POLICIES,
+    BalancerConfig,
+    BalancingConfig,
+    HashPolicyConfig,
+)
 from xproxy.config.fields import Unless
 from xproxy.config.tls import ClusterTlsConfig, ListenerTlsConfig
 from xproxy.model.address import Address
@@ -273,6 +279,9 @@ class RouteConfig:
     may stream. What a client says holds in any case; a time that is given here bounds it."""
     filters: tuple[FilterConfig, ...] = ()
     """Inside the listener's filters."""
+    hash_policy: tuple[HashPolicyConfig, ...] = field(default=(), validator=max_len(MOST_POLICIES))
+    """What requests have in common that go to one endpoint, with ``load_balancer`` ring_hash or maglev. It is asked
+    before the route's own filters."""
     allow_connect: bool = False
     """Let CONNECT requests pass; they are refused otherwise."""
     allow_upgrade: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ import attrs
 
 from xproxy.config.schema import RouteConfig
 from xproxy.model.message import RequestHead
+from xproxy.routing.hash_policy import HashPolicies
 from xproxy.routing.hosts import host_test
 from xproxy.routing.keys import Keys, host_keys, name_keys, path_keys, service_keys
 from xproxy.routing.match import (
@@ -89,6 +90,8 @@ class Route:
     """Seconds; 0: none; None: ``DEFAULT_TIMEOUT`` for requests that say nothing of their own."""
     filters: tuple[Filter, ...] = ()
     """The first one outermost."""
+    steering: tuple[Filter, ...] = ()
+    """Outside of these: what says which endpoint is chosen."""
     allow_connect: bool = False
     allow_upgrade: frozenset[str] = frozenset()
     """Protocols in lower case."""
@@ -116,6 +119,7 @@ def build_route(config: RouteConfig, default_name: str) -> Route:
         WeightedClusters(cluster) if isinstance(cluster, dict) else cluster,
         config.timeout,
         tuple(entry.options for entry in config.filters),
+        (HashPolicies(config.hash_policy),) if config.hash_policy else (),
         config.allow_connect,
         frozenset(name.lower() for name in config.allow_upgrade),
     )

@@ -54,7 +54,7 @@ class Router:
         self._clock = clock
         self._random_value = random_value
         self._routes: dict[Route, Handler] = {
-            route: compose(route.filters, self._innermost(route)) for route in table.routes
+            route: self._composed(route) for route in table.routes
         }
 
     @classmethod
@@ -65,7 +65,7 @@ class Router:
         router = cls(RouteTable(table.name, ()), clusters)
         router._table = table
         for route in table.routes:
-            router._routes[route] = compose(route.filters, router._innermost(route))
+            router._routes[route] = router._composed(route)
             yield
         return router
 
@@ -80,6 +80,9 @@ class Router:
                 request.body = TimedBody(request, timeout, self._clock)
             case _:
                 raise ValueError("no time of a route")
+
+    def _composed(self, route: Route) -> Handler:
+        return compose((*route.steering, *route.filters), self._innermost(route))
 
     def _innermost(self, route: Route) -> Handler:
         cluster = route.cluster
