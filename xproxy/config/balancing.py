@@ -6,9 +6,33 @@ from typing import Any, Final, Literal
 
 import attrs
 from attrs import field
-from attrs.validators import ge, le, matches_re, optional
+from attrs.validators import ge, le, matches_re, max_len, min_len, optional
 
 from xproxy.model.limits import Duration
+
+
+@attrs.frozen(kw_only=True)
+class SubsetsConfig:
+    """Parts of a cluster by its endpoints' metadata. A request says which it wants: by the ``metadata_match`` of its
+    route, and by headers.
+    """
+
+    selectors: tuple[tuple[str, ...], ...] = field(validator=[min_len(1), max_len(32)])
+    """Names of metadata, each list for itself: endpoints that agree in all of a list's values are a subset. A request
+    goes by the list that has just the names it says something of; the order in a list does not matter."""
+    fallback: Literal["none", "any", "default"] = "none"
+    """Where a request goes for which there is no subset: nowhere (it is refused), to any endpoint, or to those of
+    ``default``."""
+    default: dict[str, str] = field(factory=dict)
+    """What the metadata of endpoints must say for these."""
+    headers: dict[str, str] = field(factory=dict)
+    """Metadata → the header (or attachment) whose value a request wants of it, where its route says nothing of it."""
+    max_subsets: int = field(default=1024, validator=[ge(1), le(65_536)])
+    """So many are kept ready; one more, and the one that was made first is made anew when it is asked for."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.fallback == "default" and not self.default:
+            raise ValueError("`default` is missing, and `fallback` is default")
 
 
 @attrs.frozen(kw_only=True)
@@ -23,6 +47,8 @@ class BalancingConfig:
     share goes to all of them, fit or not. 0: never; where nobody is fit, requests are refused."""
     fail_traffic_on_panic: bool = False
     """Refuse requests in that case, in place of it."""
+    subsets: SubsetsConfig | None = None
+    """Parts by metadata. Not given: there are none."""
 
 
 DEFAULT_BALANCING: Final = BalancingConfig()

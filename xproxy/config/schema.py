@@ -282,6 +282,8 @@ class RouteConfig:
     hash_policy: tuple[HashPolicyConfig, ...] = field(default=(), validator=max_len(MOST_POLICIES))
     """What requests have in common that go to one endpoint, with ``load_balancer`` ring_hash or maglev. It is asked
     before the route's own filters."""
+    metadata_match: dict[str, str] = field(factory=dict)
+    """Which part of its cluster a request goes to, where that has ``subsets``."""
     allow_connect: bool = False
     """Let CONNECT requests pass; they are refused otherwise."""
     allow_upgrade: tuple[str, ...] = ()

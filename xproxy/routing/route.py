@@ -42,6 +42,7 @@ from xproxy.routing.match import (
     presence_test,
     text_test,
 )
+from xproxy.routing.metadata_match import MetadataMatch
 from xproxy.stream.exchange import ConnectionFacts, Filter
 
 T = TypeVar("T")
@@ -119,10 +120,17 @@ def build_route(config: RouteConfig, default_name: str) -> Route:
         WeightedClusters(cluster) if isinstance(cluster, dict) else cluster,
         config.timeout,
         tuple(entry.options for entry in config.filters),
-        (HashPolicies(config.hash_policy),) if config.hash_policy else (),
+        tuple(_steering(config)),
         config.allow_connect,
         frozenset(name.lower() for name in config.allow_upgrade),
     )
+
+
+def _steering(config: RouteConfig) -> Iterator[Filter]:
+    if config.hash_policy:
+        yield HashPolicies(config.hash_policy)
+    if config.metadata_match:
+        yield MetadataMatch(config.metadata_match)
 
 
 def _conditions(config: RouteConfig) -> Iterator[Condition]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, Protocol
 
 import attrs
 
@@ -76,6 +77,10 @@ class Attempted(Protocol):
         ...
 
 
+NO_SUBSET: Final[Mapping[str, str]] = MappingProxyType({})
+"""Of a request that says nothing of it."""
+
+
 @attrs.define(eq=False)
 class Record:
     """One request's; a fork has one of its own, which begins with what was known when it was made."""
@@ -107,6 +112,8 @@ class Record:
     """Of the request, where requests wait for their upstream: a higher one goes first."""
     hash: int | None = None
     """What keeps requests together at an endpoint, 64 bits: balancers that hash go by it. None: nothing does."""
+    subset: Mapping[str, str] = NO_SUBSET
+    """What the metadata of its endpoint is to say, where the cluster has subsets. Written by the route."""
     logged: bool = False
     """An access log has its line. Written by that filter."""
 
@@ -145,6 +152,7 @@ class Record:
             response_started=self.response_started,
             priority=self.priority,
             hash=self.hash,
+            subset=self.subset,
         )
 
     def flag(self, code: str) -> None:

@@ -46,7 +46,6 @@ from xproxy.upstream.balance.api import LoadBalancerFactory, ObservingBalancer
 from xproxy.upstream.bound_connector import BoundConnector
 from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.carried import AgreedProtocols, BalancerTurn, EndpointMarks, Protocols
-from xproxy.upstream.choice import Choice
 from xproxy.upstream.connector import Connector, Dialer
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.membership import Membership
@@ -57,6 +56,7 @@ from xproxy.upstream.past import past
 from xproxy.upstream.serial_connector import DedicatedConnector, SerialConnector
 from xproxy.upstream.shared_connector import SharedConnector
 from xproxy.upstream.stats import ClusterStats
+from xproxy.upstream.subsets import chooser
 from xproxy.upstream.tally import Tally
 from xproxy.upstream.ticker import TICK, Ticker
 from xproxy.upstream.tunnel_connector import TunnelConnector
@@ -103,7 +103,7 @@ class Cluster:
             if endpoint.address in known:
                 endpoint.follow(known[endpoint.address])
         made = balancer(random)
-        self._choice = Choice(made, self.endpoints, config.balancing, self.stats, random)
+        self._choice = chooser(made, self.endpoints, config.balancing, self.stats, random)
         # Not a method of the cluster: in no circle, it is freed when the last who uses it lets go.
         tally = Tally(config, self.stats, self._choice.marked)
         self.attempts = Attempts(name, self.breaker, tally.ended)

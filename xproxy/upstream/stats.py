@@ -19,6 +19,10 @@ class ClusterStats:
     upstream_cx_overflow: int = 0
     upstream_cx_none_healthy: int = 0
     """Requests refused, as no endpoint was healthy."""
+    lb_subsets_selected: int = 0
+    """Requests sent to the subset that they wanted."""
+    lb_subsets_fallback: int = 0
+    """Requests for which there was no subset."""
     lb_healthy_panic: int = 0
     """Requests sent to endpoints healthy or not, as too few were healthy."""
     upstream_tls_handshakes: int = 0
