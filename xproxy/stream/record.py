@@ -81,6 +81,16 @@ NO_SUBSET: Final[Mapping[str, str]] = MappingProxyType({})
 """Of a request that says nothing of it."""
 
 
+@attrs.frozen
+class Wish:
+    """Which endpoint a request is to go to, if that is fit."""
+
+    token: str
+    """Names it (``upstream.session``); whatever the client says."""
+    strict: bool = False
+    """Else it is refused."""
+
+
 @attrs.define(eq=False)
 class Record:
     """One request's; a fork has one of its own, which begins with what was known when it was made."""
@@ -114,6 +124,8 @@ class Record:
     """What keeps requests together at an endpoint, 64 bits: balancers that hash go by it. None: nothing does."""
     subset: Mapping[str, str] = NO_SUBSET
     """What the metadata of its endpoint is to say, where the cluster has subsets. Written by the route."""
+    wish: Wish | None = None
+    """Which endpoint it is to go to. None: the balancer chooses."""
     logged: bool = False
     """An access log has its line. Written by that filter."""
 
@@ -153,6 +165,7 @@ class Record:
             priority=self.priority,
             hash=self.hash,
             subset=self.subset,
+            wish=self.wish,
         )
 
     def flag(self, code: str) -> None:

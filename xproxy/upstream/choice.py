@@ -12,11 +12,13 @@ import trio
 
 from xproxy.config.balancing import DEFAULT_BALANCING, BalancingConfig
 from xproxy.stream.exchange import Request
+from xproxy.stream.record import Wish
 from xproxy.upstream.balance.api import LoadBalancer, Picker, slow_start_of
 from xproxy.upstream.balance.pools import Pool, fit, pools_of
 from xproxy.upstream.balance.spread import Nobody, Panicking, Spread
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.host_set import HostSet
+from xproxy.upstream.session import by_token
 from xproxy.upstream.stats import ClusterStats
 
 _SHARE: Final = 16
@@ -30,6 +32,7 @@ class Choice:
     __slots__ = (
         "_at_ease",
         "_balancer",
+        "_by_token",
         "_config",
         "_every",
         "_hosts",
@@ -58,6 +61,7 @@ class Choice:
         self._stats = stats or ClusterStats()
         self._random = random or Random()  # noqa: S311  # it spreads load
         self._hosts = HostSet.of(endpoints)
+        self._by_token: Mapping[str, Endpoint] | None = None  # made when a client names one
         # Who was available of late, where that is asked for: whoever is there at first is new to nobody.
         self._up = None if slow_start_of(balancer) is None else frozenset(endpoints)
         self._pools = pools_of(self._hosts, config)
@@ -89,6 +93,7 @@ class Choice:
     def change(self, endpoints: Sequence[Endpoint]) -> None:
         """Choose among other endpoints, or among the same ones with other weights, from now on."""
         self._hosts = HostSet.of(endpoints)
+        self._by_token = None
         self._every = None
         # No pool is the one it was, as weights may have changed; its picker is followed all the same.
         self._pools = tuple([attrs.evolve(pool, endpoints=()) for pool in self._pools])
@@ -106,9 +111,10 @@ class Choice:
 
         Raises NoHealthyEndpoint, PluginError.
         """
-        if self._at_ease and request.record.attempt is None:
+        record = request.record
+        if self._at_ease and record.attempt is None and record.wish is None:
             return self._picker.pick(request, ())
-        return self._choose(request, request.record.tried)
+        return self._choose(request, record.tried)
 
     def _choose(self, request: Request, tried: Sequence[object]) -> Endpoint:
         now = trio.current_time()
@@ -116,6 +122,11 @@ class Choice:
         late = self._spent >= self._patience or type(self._picker) is Nobody
         if late and (self._stale or now >= self._hosts.returns_at):
             self._renew(now)
+        wish = request.record.wish
+        if wish is not None:
+            wished = self._wished(wish, tried, now)
+            if wished is not None:
+                return wished
         endpoint = self._picker.pick(request, tried)
         while self._stale and (endpoint.failing_until > now or endpoint.unfit):
             # It was marked after the picker was made. Where all are failing nothing is stale.
@@ -124,6 +135,16 @@ class Choice:
                 self._renew(now)
             endpoint = self._picker.pick(request, tried)
         return self._untried(request, tried, endpoint) if endpoint in tried else endpoint
+
+    def _wished(self, wish: Wish, tried: Sequence[object], now: float) -> Endpoint | None:
+        if self._by_token is None:
+            self._by_token = by_token(self._hosts.endpoints)
+        endpoint = self._by_token.get(wish.token)
+        if endpoint is not None and not (
+            endpoint.unfit or endpoint.failing_until > now or endpoint in tried
+        ):
+            return endpoint
+        return Nobody(self._stats).pick(None, ()) if wish.strict else None
 
     def _renew(self, now: float) -> None:
         self._hosts = hosts = self._hosts.at(now)

@@ -67,7 +67,7 @@ class Nobody:
     def __init__(self, stats: ClusterStats) -> None:
         self._stats = stats
 
-    def pick(self, request: Request, avoid: Container[object]) -> Endpoint:
+    def pick(self, request: Request | None, avoid: Container[object]) -> Endpoint:
         """Raise NoHealthyEndpoint, and count it."""
         self._stats.upstream_cx_none_healthy += 1
         raise NoHealthyEndpoint("no healthy upstream")
