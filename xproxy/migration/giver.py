@@ -185,6 +185,8 @@ class _Giver:
         # … and when something was heard.
         self._deadlines: dict[Timer, float] = {}
         self._rearmed = trio.Event()
+        self._looked_until = -math.inf
+        # Until when whoever watches them sleeps (trio clock).
         self._waiting: dict[int, MovableDownstream] = {}
         # By the identity of their connections: those that have neither gone nor are kept.
         self._kept: dict[int, MovableDownstream] = {}
@@ -325,8 +327,10 @@ class _Giver:
                     self._to_send.append(None)
                     self._wanted.set()
                 case giving.Arm(timer=timer, seconds=seconds):
-                    self._deadlines[timer] = trio.current_time() + seconds
-                    self._rearmed.set()
+                    due = self._deadlines[timer] = trio.current_time() + seconds
+                    # Each offer puts the same time off: whoever watches need not wake for that.
+                    if due < self._looked_until:
+                        self._rearmed.set()
                 case giving.Disarm(timer=timer):
                     self._deadlines.pop(timer, None)
                 case giving.Over():
@@ -465,7 +469,8 @@ class _Giver:
     async def _watch_timers(self) -> None:
         while True:
             self._rearmed = trio.Event()
-            with trio.move_on_at(min(self._deadlines.values(), default=math.inf)):
+            self._looked_until = min(self._deadlines.values(), default=math.inf)
+            with trio.move_on_at(self._looked_until):
                 await self._rearmed.wait()
             now = trio.current_time()
             for timer in [one for one, due in self._deadlines.items() if due <= now]:
@@ -527,6 +532,9 @@ class _Giver:
                     self._list()
                     self._whole = len(self._waiting)
                 pause = self._offer_some()
+            if pause == math.inf:  # nearly always, while there is something to give
+                await self._changed.wait()
+                continue
             with trio.move_on_after(pause):
                 await self._changed.wait()
         while self._to_send and machine.state in _WELL:
