@@ -8,8 +8,13 @@ import sys
 def main() -> None:
     """Run what the arguments ask for."""
     # A supervisor is small because it imports little: hence the imports are here.
-    from xproxy.supervisor.main import is_supervisor, supervise, tell_why
+    try:
+        from xproxy.supervisor.main import is_supervisor, supervise, tell_why
+    except Exception as exc:
+        from xproxy.supervisor.way_back import go_back
 
+        go_back(exc)  # this may be the next program of a supervisor, and half installed
+        raise
     if is_supervisor(sys.argv):
         sys.exit(supervise())
     try:

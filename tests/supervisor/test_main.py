@@ -27,7 +27,7 @@ def test_who_is_one(arguments: list[str], expected: bool, monkeypatch: pytest.Mo
 
 
 def test_it_imports_the_standard_library_only_and_little_of_it() -> None:
-    script = "import sys, xproxy.supervisor.main; print(*sys.modules)"
+    script = "import sys, xproxy.supervisor.main, xproxy.supervisor.resuming; print(*sys.modules)"
     said = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
     )
@@ -36,3 +36,10 @@ def test_it_imports_the_standard_library_only_and_little_of_it() -> None:
     assert all(name == "xproxy" or name.startswith("xproxy.supervisor") for name in ours)
     heavy = {"asyncio", "ssl", "subprocess", "logging", "inspect", "dataclasses", "argparse"}
     assert not found & {*heavy, "trio", "attrs", "attr", "click"}
+
+
+def test_one_that_is_to_try_it_is_a_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XPROXY_SUPERVISOR", "3")
+    monkeypatch.setenv("XPROXY_RESUME", "try")
+    assert is_supervisor(["xproxy", "run"])
+    assert not is_supervisor(["xproxy", "check"])

@@ -21,12 +21,13 @@ from tests.process.product import PATIENCE, ROOT, eventually, kill_all, unused_p
 _WORKER: Final = str(Path(__file__).with_name("fake_worker.py"))
 _RUN: Final = """
 import os, sys
+from xproxy.supervisor.state import write
 from xproxy.supervisor.supervisor import Supervisor
 from xproxy.supervisor.systemd import Given
 from xproxy.supervisor.table import Command
 given = Given(os.environ, os.getpid())
 command = Command(sys.executable, (sys.executable, "-I", *sys.argv[1:]))
-sys.exit(Supervisor(command, dict(os.environ), given).run())
+sys.exit(Supervisor(command, dict(os.environ), given, write).run())
 """
 
 

@@ -220,6 +220,8 @@ def _ask_one(talk: Talk, kind: str, as_json: bool) -> None:
     (answer,) = talk.hear("status" if kind == "status" else "done")
     if as_json:
         click.echo(json.dumps(answer))
+    elif kind == "confirm":
+        _tell_supervisor(answer)
     elif kind == "status":
         for worker in answer["workers"]:
             click.echo(
@@ -273,3 +275,12 @@ def _conclude(
             f"upgraded in {seconds:.1f} s: generation {done['generation']} serves"
             f"{progress.summary()}{older}{waits}"
         )
+        _tell_supervisor(done)
+
+
+def _tell_supervisor(done: Mapping[str, Any]) -> None:  # Any: JSON
+    how = done.get("supervisor")
+    if how == "renewed":
+        click.echo("the supervisor goes on in it, too")
+    elif how == "kept":
+        click.echo(f"Warning: the supervisor stays as it was: {done['supervisor_why']}", err=True)

@@ -47,12 +47,14 @@ class _Question:
 class Asking:
     """All questions of the workers of one supervisor."""
 
-    def __init__(self, timers: Timers, table: Sockets, links: Mapping[int, Link]) -> None:
-        """``links``: by worker."""
+    def __init__(
+        self, timers: Timers, table: Sockets, links: Mapping[int, Link], first: int = 1
+    ) -> None:
+        """``links``: by worker. ``first``: the number of the first question."""
         self._timers = timers
         self._table = table
         self._links = links
-        self._numbers = itertools.count(1)
+        self._numbers = itertools.count(first)
         self._questions: dict[int, _Question] = {}
         self._unanswered: dict[int, set[int]] = {}
         """By worker: what it was asked, however long ago."""

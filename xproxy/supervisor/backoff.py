@@ -15,17 +15,18 @@ HEALTHY: Final = 60.0
 class Backoff:
     """Of one worker's place, whoever has it."""
 
-    __slots__ = ("_failures",)
+    __slots__ = ("failures",)
 
     def __init__(self) -> None:
-        self._failures = 0
+        self.failures = 0
+        """Unexpected ends in a row."""
 
     def next(self, lived: float) -> float:
         """Return how many seconds to wait, after a worker has ended that had lived so long."""
         if lived >= HEALTHY:
-            self._failures = 0
-        self._failures += 1
-        if self._failures == 1:
+            self.failures = 0
+        self.failures += 1
+        if self.failures == 1:
             return 0.0
         # The exponent is bounded too: a worker that fails for a year would overflow it.
-        return min(FIRST * 2.0 ** min(self._failures - 2, 16), MOST)
+        return min(FIRST * 2.0 ** min(self.failures - 2, 16), MOST)

@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, TypeAlias
 
 from xproxy.supervisor.link import Link
@@ -77,8 +77,15 @@ class Control:
 
     __slots__ = ("_again", "_asked", "_clients", "_log", "_loop", "_socket", "path")
 
-    def __init__(self, loop: Loop, path: str, asked: Asked, log: Log) -> None:
-        """``asked`` is called for each message. Raises OSError."""
+    def __init__(
+        self,
+        loop: Loop,
+        path: str,
+        asked: Asked,
+        log: Log,
+        sock: socket.socket | None = None,
+    ) -> None:
+        """``asked`` is called for each message. ``sock``: it listens at ``path`` already. Raises OSError."""
         self.path = path
         self._loop = loop
         self._asked = asked
@@ -86,8 +93,18 @@ class Control:
         self._clients: set[Client] = set()
         self._again: Timer | None = None
         # Set from when nobody could be accepted until somebody is.
-        self._socket = _listen(path)
+        self._socket = sock or _listen(path)
         loop.watch(self._socket, self._accept)
+
+    @property
+    def descriptor(self) -> int:
+        """Of the socket that listens."""
+        return self._socket.fileno()
+
+    @property
+    def clients(self) -> Collection[Client]:
+        """Who is connected."""
+        return self._clients
 
     def close(self) -> None:
         """Hang up on everybody, and remove the path."""
@@ -113,6 +130,10 @@ class Control:
         if len(self._clients) >= MOST_CLIENTS or not is_ours(sock):
             sock.close()
             return
+        self.take(sock)
+
+    def take(self, sock: socket.socket, waiting: Iterable[tuple[bytes, list[int]]] = ()) -> Client:
+        """Hear one who has connected. ``waiting``: see Link."""
         sock.setblocking(False)
         client = Client(self._loop, self._gone)
         self._clients.add(client)
@@ -122,7 +143,8 @@ class Control:
             client.asks()
             self._asked(client, message)
 
-        client.link = Link(self._loop, sock, heard, lambda _: self._gone(client))
+        client.link = Link(self._loop, sock, heard, lambda _: self._gone(client), waiting)
+        return client
 
     def _pause(self, exc: OSError) -> None:
         # Who waits stays in the queue: looked at without a pause, it were a loop that never rests.

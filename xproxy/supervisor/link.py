@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
 
 from xproxy.supervisor import messages
@@ -26,20 +26,38 @@ class Link:
     __slots__ = ("_heard", "_heard_so_far", "_loop", "_lost", "_socket", "_waiting")
 
     def __init__(
-        self, loop: Loop, sock: socket.socket, heard: Heard, lost: Callable[[str], object]
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        heard: Heard,
+        lost: Callable[[str], object],
+        waiting: Iterable[tuple[bytes, list[int]]] = (),
     ) -> None:
-        """``heard`` is called for each message; ``lost`` once, with the reason or nothing, when there are no more."""
+        """``heard`` is called for each message; ``lost`` once, with the reason or nothing, when there are no more.
+
+        ``waiting``: packed messages that are to be sent first, with their descriptors, which become the link's.
+        """
         self._loop = loop
         self._socket: socket.socket | None = sock
         self._heard = heard
         self._heard_so_far = 0
         self._lost = lost
-        self._waiting: collections.deque[tuple[bytes, list[int]]] = collections.deque()
-        loop.watch(sock, self._turn)
+        self._waiting: collections.deque[tuple[bytes, list[int]]] = collections.deque(waiting)
+        loop.watch(sock, self._turn, writing=bool(self._waiting))
 
     @property
     def open(self) -> bool:
         return self._socket is not None
+
+    @property
+    def descriptor(self) -> int:
+        """Of its socket; -1: it is closed."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    @property
+    def waiting(self) -> Sequence[tuple[bytes, list[int]]]:
+        """Packed messages that could not be sent yet, with the link's own copies of their descriptors."""
+        return self._waiting
 
     def say(self, message: Mapping[str, object], descriptors: Sequence[int] = ()) -> None:
         """Send a message. Never blocks; to one who is gone it does nothing. Raises ValueError for one too long."""

@@ -17,12 +17,13 @@ _LEVELS: Final = ("debug", "info", "warning", "error")
 class Log:
     """Writes a line, or drops it and counts it."""
 
-    __slots__ = ("_descriptor", "_least", "dropped", "human")
+    __slots__ = ("_descriptor", "dropped", "human", "least")
 
     def __init__(self, descriptor: int = 2) -> None:
         self._descriptor = descriptor
         self.human = os.isatty(descriptor)
-        self._least = 1
+        self.least = 1
+        """Index of the least level that is written."""
         self.dropped = 0
 
     def become(self, form: str, level: str) -> None:
@@ -30,7 +31,7 @@ class Log:
         if form in ("human", "json"):
             self.human = form == "human"
         if level in _LEVELS:
-            self._least = _LEVELS.index(level)
+            self.least = _LEVELS.index(level)
 
     def info(self, message: str) -> None:
         self._write("info", message)
@@ -42,7 +43,7 @@ class Log:
         self._write("error", message)
 
     def _write(self, level: str, message: str) -> None:
-        if _LEVELS.index(level) < self._least:
+        if _LEVELS.index(level) < self.least:
             return
         line = self._line(level, message).encode("utf-8", "backslashreplace")
         if len(line) >= _MOST:

@@ -19,9 +19,11 @@ class HasFileno(Protocol):
 class Timer:
     """Something that is to be called at a time."""
 
-    __slots__ = ("call",)
+    __slots__ = ("at", "call")
 
-    def __init__(self, call: Callable[[], object]) -> None:
+    def __init__(self, call: Callable[[], object], at: float = 0.0) -> None:
+        """``at``: on the monotonic clock."""
+        self.at = at
         self.call: Callable[[], object] | None = call
 
     def cancel(self) -> None:
@@ -39,7 +41,7 @@ class Loop:
         self._signalled: Callable[[int], object] = lambda _: None
         self._wakes, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._over = False
-        self.watch(self._wakes, self._signals)
+        self.watch(self._wakes, self.take_signals)
 
     def close(self) -> None:
         """Give back its descriptors."""
@@ -71,8 +73,8 @@ class Loop:
 
     def after(self, seconds: float, call: Callable[[], object]) -> Timer:
         """Call once, when that time has passed."""
-        timer = Timer(call)
-        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
+        timer = Timer(call, time.monotonic() + seconds)
+        heapq.heappush(self._timers, (timer.at, next(self._order), timer))
         return timer
 
     # ---- signals
@@ -84,7 +86,8 @@ class Loop:
         for number in numbers:
             signal.signal(number, _noted)
 
-    def _signals(self) -> None:
+    def take_signals(self) -> None:
+        """Call now for those that have come. Only what is blocked at that time can come later."""
         try:
             found = os.read(self._wakes, 4096)
         except BlockingIOError:

@@ -26,6 +26,12 @@ SUPERVISOR: Final = "XPROXY_SUPERVISOR"
 """Environment of a worker: the descriptor of its end."""
 TAKEOVER: Final = "XPROXY_TAKEOVER"
 """Environment of a worker that takes the place of another: the descriptor of the channel to that one."""
+RESUME: Final = "XPROXY_RESUME"
+"""Environment of a supervisor that goes on for another program: the descriptor of what that one knew, or ``TRY``."""
+TRY: Final = "try"
+"""It is only to try; what was known comes at ``SUPERVISOR``."""
+NOT_RESUMED: Final = "XPROXY_NOT_RESUMED"
+"""Environment of a supervisor that goes on again, as the next program could not: why."""
 
 
 def pair() -> tuple[socket.socket, socket.socket]:

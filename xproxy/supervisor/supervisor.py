@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from xproxy.supervisor import listeners, messages
@@ -17,19 +17,13 @@ from xproxy.supervisor.backoff import Backoff
 from xproxy.supervisor.log import Log
 from xproxy.supervisor.loop import Loop
 from xproxy.supervisor.messages import number, text
+from xproxy.supervisor.renewal import SIGNALS, Renewal, Renewed, Written
 from xproxy.supervisor.sockets import CannotListen
 from xproxy.supervisor.systemd import Given, Notifier
 from xproxy.supervisor.table import MOST_WORKERS, Command, Phase, Worker
 from xproxy.supervisor.upgrading import Upgrading
 from xproxy.supervisor.workers import Workers
 
-_SIGNALS: Final = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGUSR2,
-    signal.SIGCHLD,
-)
 _MOST_WHY: Final = 4096
 """Characters of the reason that a worker gives for its end."""
 _FAILED: Final = "the start has failed"
@@ -40,47 +34,89 @@ class Supervisor:
     """Of one proxy. ``run`` returns when the last worker has ended."""
 
     def __init__(
-        self, command: Command, environment: dict[str, str], given: Given, log: Log | None = None
+        self,
+        command: Command,
+        environment: dict[str, str],
+        given: Given,
+        write: Callable[[Supervisor], Written],
+        log: Log | None = None,
     ) -> None:
-        """``environment``: what workers have, after ``given`` has taken what is meant for us alone."""
+        """``command``: how this program was started. ``write``: writes down what we know, for another program.
+
+        ``environment``: what workers have, after ``given`` has taken what is meant for us alone.
+        """
         self.loop: Final = Loop()
         self.workers: Final = Workers(self.loop, log or Log(), environment, self._heard)
-        self._given = given
-        self._notifier = Notifier(given.notify)
-        self._backoffs: dict[int, Backoff] = {}
-        self._reloading: set[int] = set()
+        self.command: Final = command
+        self.given: Final = given
+        self.backoffs: Final[dict[int, Backoff]] = {}
+        """By index of the worker."""
+        self.reloading: Final[set[int]] = set()
         """Workers that have not said yet how their reload went."""
+        self.restarting: Final[dict[int, tuple[int, int]]] = {}
+        """By index: generation and count of one that is about to be started again, if it still is."""
+        self._notifier = Notifier(given.notify)
         self._code = 0
-        self._first = command
-        self._upgrading = Upgrading(self.workers, self.ready, self._again)
+        self._renewal = Renewal(
+            self.loop, self.workers.log, environment, lambda: write(self), self._renewed
+        )
+        self.upgrading: Final = Upgrading(self.workers, self.ready, self._again, self._renew)
 
     # ---- life
 
-    def run(self) -> int:
-        """Serve until the last worker has ended; returns its exit code."""
-        self.loop.signals(_SIGNALS, self._signalled)
+    def run(self, renewed: Renewed | None = None) -> int:
+        """Serve until the last worker has ended; returns its exit code.
+
+        ``renewed``: workers there are already, as what we know was written down by a former program of this process.
+        """
+        self.loop.signals(SIGNALS, self._signalled)
         try:
-            for wrong in listeners.take_given(self.workers.table, self._given.sockets):
-                self.workers.log.warning(wrong)
-            self.workers.newest = 1
-            self.workers.commands[1] = self._first
-            if isinstance(self.workers.start(0, 1, 0), str):
-                return 1
-            if self._given.watchdog:
+            if renewed is None:
+                for wrong in listeners.take_given(self.workers.table, self.given.sockets):
+                    self.workers.log.warning(wrong)
+                self.workers.newest = 1
+                self.workers.commands[1] = self.command
+                if isinstance(self.workers.start(0, 1, 0), str):
+                    return 1
+            if self.given.watchdog:
                 self._alive()
+            if renewed is not None:
+                self._go_on(renewed)
             self.loop.run()
         finally:
-            self._upgrading.close()
+            self._renewal.close()
+            self.upgrading.close()
             listeners.close_all(self.workers.table)
             for link in list(self.workers.links.values()):
                 link.close()
-            self._notifier.close()
-            self.loop.close()
+            self.let_go()
         return self._code
+
+    def let_go(self) -> None:
+        """Close what is of this object alone, and nothing that another program may have or go on with."""
+        self._notifier.close()
+        self.loop.close()
+
+    def _go_on(self, renewed: Renewed) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        self.upgrading.go_on()
+        self._renewed(renewed)
+        # A child that has ended is there until somebody asks, whether its signal has come through or not.
+        self._reap()
 
     def _alive(self) -> None:
         self._notifier.alive()
-        self.loop.after(self._given.watchdog / 2, self._alive)
+        self.loop.after(self.given.watchdog / 2, self._alive)
+
+    def _renew(self, command: Command) -> None:
+        self._renewal.begin(command)
+
+    def _renewed(self, renewed: Renewed) -> None:
+        if renewed.how == "renewed":
+            self.workers.log.info(f"the supervisor goes on in {self.command.executable}")
+        elif renewed.how == "kept":
+            self.workers.log.warning(f"the supervisor stays as it was: {renewed.why}")
+        self.upgrading.renewed(renewed.how, renewed.why)
 
     # ---- what workers say
 
@@ -100,7 +136,7 @@ class Supervisor:
         elif kind == "reloaded":
             self._reloaded(worker)
         elif kind == "report":
-            self._upgrading.reported(worker, message)
+            self.upgrading.reported(worker, message)
         elif kind == "failed":
             worker.why = text(message, "why", "")[:_MOST_WHY]
         # Anything else is of a newer version, and for whoever understands it.
@@ -112,10 +148,10 @@ class Supervisor:
             text(message, "log_format", "auto"), text(message, "log_level", "info")
         )
         worker.said_hello = True
-        if worker.generation == 1 and not self._upgrading.open(text(message, "control", "")):
+        if worker.generation == 1 and not self.upgrading.open(text(message, "control", "")):
             self._never_began(1)
             return
-        self._upgrading.most_generations = max(number(message, "generations", 4), 1)
+        self.upgrading.most_generations = max(number(message, "generations", 4), 1)
         wanted = min(max(number(message, "workers"), 1), MOST_WORKERS)
         if worker.count:
             return
@@ -124,7 +160,7 @@ class Supervisor:
         if self.workers.stopping:
             self.workers.drain(worker)
             return
-        if worker.generation in self.workers.has_begun or self._upgrading.has(worker):
+        if worker.generation in self.workers.has_begun or self.upgrading.has(worker):
             return  # the others come in turn
         for index in range(1, wanted):
             self.workers.start(index, worker.generation, wanted)
@@ -150,11 +186,11 @@ class Supervisor:
         generation = worker.generation
         if self.workers.stopping:
             self.workers.drain(worker)
-        elif self._upgrading.has(worker):
-            self._upgrading.prepared(worker)
+        elif self.upgrading.has(worker):
+            self.upgrading.prepared(worker)
         elif generation in self.workers.has_begun:
             self.workers.serve(worker)
-            self._upgrading.succeed(worker)
+            self.upgrading.succeed(worker)
             self.tidy()
         elif self.workers.table.all_prepared(generation):
             # All of their sockets are open: from the first connection on, each has its share.
@@ -181,8 +217,8 @@ class Supervisor:
         )
 
     def _reloaded(self, worker: Worker) -> None:
-        self._reloading.discard(worker.id)
-        if not self._reloading and not self.workers.stopping:
+        self.reloading.discard(worker.id)
+        if not self.reloading and not self.workers.stopping:
             self.ready()
 
     # ---- signals
@@ -193,7 +229,7 @@ class Supervisor:
         elif received == signal.SIGHUP:
             self._reload()
         elif received == signal.SIGUSR2:
-            self._upgrading.again("SIGUSR2")
+            self.upgrading.again("SIGUSR2")
         else:
             self._stop(signal.Signals(received).name)
 
@@ -208,11 +244,12 @@ class Supervisor:
         for worker in workers:
             self.workers.say(worker, {"kind": "reload", "signal": "SIGHUP"})
             if not self.workers.stopping:
-                self._reloading.add(worker.id)
+                self.reloading.add(worker.id)
 
     def _stop(self, name: str) -> None:
         again = bool(self.workers.stopping)
         self.workers.stopping = name
+        self._renewal.close()
         for index in list(self.workers.restarts):
             self.workers.cancel_restart(index)
         if not again:
@@ -238,12 +275,17 @@ class Supervisor:
             if pid == 0:
                 return
             worker = self.workers.table.of_pid(pid)
-            if worker is not None:  # as pid 1 of a container we get others, too
-                self._ended(worker, os.waitstatus_to_exitcode(status))
+            code = os.waitstatus_to_exitcode(status)
+            if worker is not None:
+                self._ended(worker, code)
+            else:
+                self._renewal.ended(
+                    pid, code
+                )  # or it is none of ours: as pid 1 of a container we get others, too
 
     def _ended(self, worker: Worker, code: int) -> None:
         self.workers.ended(worker)
-        if worker.id in self._reloading:
+        if worker.id in self.reloading:
             self._reloaded(worker)
         code = 128 - code if code < 0 else code
         if self.workers.stopping:
@@ -253,7 +295,7 @@ class Supervisor:
                 self._code = max(self._code, code)
             if not self.workers.table.workers:
                 self.loop.stop()
-        elif self._upgrading.ended(worker, code):
+        elif self.upgrading.ended(worker, code):
             self.tidy()
         elif worker.phase is Phase.LEAVING:
             self.workers.log.info(f"{worker} has ended")
@@ -274,20 +316,25 @@ class Supervisor:
             self.loop.stop()
 
     def _again(self, worker: Worker, code: int) -> None:
-        backoff = self._backoffs.setdefault(worker.index, Backoff())
-        seconds = backoff.next(time.monotonic() - worker.since)
+        seconds = self.backoff(worker.index).next(time.monotonic() - worker.since)
         how = f"by {signal.Signals(code - 128).name}" if code > 128 else f"with exit code {code}"
         self.workers.log.error(
             f"{worker} has ended unexpectedly, {how}; it is started again"
             + (f" in {seconds:g} s" if seconds else "")
         )
-        self._restart_after(seconds, worker.index, worker.generation, worker.count)
+        self.restart_after(seconds, worker.index, worker.generation, worker.count)
 
-    def _restart_after(self, seconds: float, index: int, generation: int, count: int) -> None:
+    def backoff(self, index: int) -> Backoff:
+        """Return how long those of an index wait, whichever worker it is."""
+        return self.backoffs.setdefault(index, Backoff())
+
+    def restart_after(self, seconds: float, index: int, generation: int, count: int) -> None:
+        """Start a worker there when that time has passed, and again until it can be."""
+
         def restart() -> None:
             del self.workers.restarts[index]
             if isinstance(self.workers.start(index, generation, count), str):
-                later = self._backoffs[index].next(0.0)
-                self._restart_after(later, index, generation, count)
+                self.restart_after(self.backoff(index).next(0.0), index, generation, count)
 
+        self.restarting[index] = generation, count
         self.workers.restarts[index] = self.loop.after(seconds, restart)

@@ -35,6 +35,14 @@ class Given:
         self.watchdog: Final = _watchdog(found, pid)
         """Seconds within which it wants to hear that we live; 0: it does not."""
 
+    @classmethod
+    def before(cls, notify: str, watchdog: float) -> Given:
+        """Return what was given to a former program of this process, but for the sockets, which it had taken."""
+        given = {"NOTIFY_SOCKET": notify} if notify else {}
+        if watchdog:
+            given["WATCHDOG_USEC"] = str(round(watchdog * 1e6))
+        return cls(given, os.getpid())
+
 
 def _listening(found: MutableMapping[str, str], pid: int) -> list[tuple[str, int]]:
     if found.get("LISTEN_PID") != str(pid):

@@ -125,14 +125,15 @@ class Table(Generic[S]):
         self.slots: Final[dict[tuple[Key, int], Slot[S]]] = {}
         self.waiting: Final[dict[str, Slot[S]]] = {}
         """Sockets that came with the start, by name or place, until a listener wants them."""
-        self._next = 1
+        self.next = 1
+        """The id of the next worker; none is used twice."""
 
     # ---- workers
 
     def add(self, index: int, generation: int, count: int) -> Worker:
         """Return a new worker."""
-        worker = Worker(self._next, index, generation, count)
-        self._next += 1
+        worker = Worker(self.next, index, generation, count)
+        self.next += 1
         self.workers[worker.id] = worker
         return worker
 

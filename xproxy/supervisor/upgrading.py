@@ -34,16 +34,21 @@ class Upgrading:
         workers: Workers,
         changed: Callable[[], object],
         restart: Callable[[Worker, int], object],
+        renew: Callable[[Command], object],
     ) -> None:
         """``changed`` is called when other workers serve than before.
 
-        ``restart`` starts a worker again that has ended, with its exit code.
+        ``restart`` starts a worker again that has ended, with its exit code. ``renew`` lets the supervisor go on by a
+        command, too; ``renewed`` is called when it has, or why it does not.
         """
         self.most_generations = 4
         """Older generations that may be alive; with so many there is no further upgrade."""
         self._workers = workers
         self._changed = changed
         self._restart = restart
+        self._renew = renew
+        self.finishing: tuple[Client | None, dict[str, object]] | None = None
+        """While the supervisor is renewed, which is the last step: who is to be told what."""
         self._control: Control | None = None
         self._upgrade: Upgrade | None = None
         self._client: Client | None = None
@@ -71,7 +76,7 @@ class Upgrading:
         log = self._workers.log
         try:
             where = path or control_path.place_for(os.getpid(), os.environ, os.geteuid())
-            self._control = Control(self._workers.loop, where, self._asked, log)
+            self._control = Control(self._workers.loop, where, self.asked, log)
         except (OSError, control_path.NoPlace) as exc:
             why = f"there is no control socket at {path or 'its usual place'}: {exc}"
             if path:
@@ -89,7 +94,8 @@ class Upgrading:
             channel.close()
         self._channels.clear()
 
-    def _asked(self, client: Client, message: dict[str, object]) -> None:
+    def asked(self, client: Client, message: dict[str, object]) -> None:
+        """Do, or refuse, what somebody asks for at the control socket. Raises ValueError."""
         kind = message["kind"]
         if kind == "upgrade":
             self._asked_to_upgrade(client, message)
@@ -98,7 +104,10 @@ class Upgrading:
         elif kind == "confirm":
             confirmed = self._confirming is not None
             self._stop_waiting()
-            _answer(client, confirmed, "nothing waits for a confirmation")
+            if confirmed:
+                self._finish(client, {"kind": "done", "code": 0, "why": ""})
+            else:
+                _answer(client, False, "nothing waits for a confirmation")
         elif kind == "abort":
             self._abort(client)
         else:
@@ -113,7 +122,7 @@ class Upgrading:
                 "v": messages.VERSION,
                 "pid": os.getpid(),
                 "generation": workers.newest,
-                "upgrading": self._upgrade is not None,
+                "upgrading": self._upgrade is not None or self.finishing is not None,
                 "unconfirmed": self._confirming is not None,
                 "arguments": list(command.arguments) if command is not None else [],
                 "directory": os.getcwd(),
@@ -136,6 +145,8 @@ class Upgrading:
         elif self._upgrade is not None:
             done = self._upgrade.abort()
             _answer(client, done, "connections have moved already: upgrade back")
+        elif self.finishing is not None:
+            _answer(client, False, "all workers are replaced already: upgrade back")
         elif self._confirming is not None:
             self._take_back("aborted")
             _answer(client, True, "")
@@ -159,7 +170,7 @@ class Upgrading:
         serving = [one for one in workers.table.serving() if one.phase is Phase.SERVING]
         if workers.stopping:
             return "the proxy is ending"
-        if self._upgrade is not None:
+        if self._upgrade is not None or self.finishing is not None:
             return "an upgrade is under way"
         if self._confirming is not None:
             return "the last upgrade waits for its confirmation"
@@ -406,18 +417,65 @@ class Upgrading:
             self._go_back(upgrade.changed, client, code, why)
             return
         self._changed()
-        if client is not None:
-            older = [one for one in workers.table.generations() if one < workers.newest]
-            client.say(
-                {
-                    "kind": "done",
-                    "code": code,
-                    "why": why,
-                    "generation": workers.newest,
-                    "older": older,
-                    "confirm": self._confirm_seconds if not code else 0,
-                }
-            )
+        done: dict[str, object] = {
+            "kind": "done",
+            "code": code,
+            "why": why,
+            "generation": workers.newest,
+            "older": [one for one in workers.table.generations() if one < workers.newest],
+            "confirm": self._confirm_seconds if not code else 0,
+        }
+        if not code and workers.newest == generation and self._confirming is None:
+            self._finish(client, done)
+        elif client is not None:
+            client.say(done)
+
+    # ---- the supervisor itself
+
+    def _finish(self, client: Client | None, done: dict[str, object]) -> None:
+        self.finishing = client, done
+        self._renew(self._workers.commands[self._workers.newest])
+
+    def renewed(self, how: str, why: str = "") -> None:
+        """The supervisor goes on: ``how`` and ``why`` are as in Renewed. Ends the upgrade."""
+        finishing, self.finishing = self.finishing, None
+        if finishing is not None and finishing[0] is not None:
+            finishing[0].say({**finishing[1], "supervisor": how, "supervisor_why": why})
+
+    def write(self) -> dict[str, object]:
+        """Return what is to be known by a supervisor that goes on from here, as plain values; see ``recall``.
+
+        To be called while no upgrade is under way and none waits for its confirmation.
+        """
+        return {
+            "most_generations": self.most_generations,
+            "gives_to": {str(old): new for old, new in self._gives_to.items()},
+        }
+
+    def recall(
+        self,
+        most_generations: int,
+        gives_to: Mapping[int, int],
+        control: Control | None,
+    ) -> None:
+        """Go on from there."""
+        self.most_generations = most_generations
+        self._gives_to.update(gives_to)
+        self._control = control
+
+    def go_on(self) -> None:
+        """Do again what a former program of this process had put off."""
+        # Whoever could not give what it has left is asked again sooner; one that was taken back has longer to end.
+        for worker in list(self._workers.table.workers.values()):
+            if worker.phase is Phase.SERVING:
+                self.succeed(worker)
+            elif worker.phase is Phase.LEAVING and worker.apart:
+                self._kill_later(worker)
+
+    @property
+    def control(self) -> Control | None:
+        """The control socket, if there is one."""
+        return self._control
 
     def _go_back(self, until: int, client: Client | None, code: int, why: str) -> None:
         # Which is an upgrade, too, of the workers that were replaced.

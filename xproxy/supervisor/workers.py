@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from xproxy.supervisor import messages
@@ -46,8 +46,10 @@ class Workers:
         """By index: one that is about to be started again."""
         self.has_begun: Final[set[int]] = set()
         """Generations whose workers have been told to serve: those that die are started again."""
-        self._asking = Asking(loop, self.table, self.links)
-        self._environment = environment
+        # A supervisor that goes on in another program forgets its questions: a late answer is to none of the new.
+        first = time.monotonic_ns() // 1000
+        self._asking = Asking(loop, self.table, self.links, first)
+        self.environment: Final = environment
         self._heard = heard
 
     def start(
@@ -60,12 +62,7 @@ class Workers:
             ours, theirs = messages.pair()
         except OSError as exc:
             return self._not_started(worker, exc)
-        link = Link(
-            self.loop,
-            ours,
-            lambda message, found: self._hear(worker, message, found),
-            lambda why: self._lost(worker, why),
-        )
+        link = self.connect(worker, ours)
         link.say(
             {
                 "kind": "welcome",
@@ -77,13 +74,30 @@ class Workers:
         )
         with theirs:
             try:
-                worker.pid = spawn(self.commands[generation], self._environment, theirs, channel)
+                worker.pid = spawn(self.commands[generation], self.environment, theirs, channel)
             except (OSError, ValueError) as exc:
                 # ValueError: what no operating system takes for an argument or a variable.
+                del self.links[worker.id]
                 link.close()
                 return self._not_started(worker, exc)
-        self.links[worker.id] = link
         return worker
+
+    def connect(
+        self,
+        worker: Worker,
+        sock: socket.socket,
+        waiting: Iterable[tuple[bytes, list[int]]] = (),
+    ) -> Link:
+        """Hear a worker at our end of its control socket from now on. ``waiting``: see Link."""
+        link = Link(
+            self.loop,
+            sock,
+            lambda message, found: self._hear(worker, message, found),
+            lambda why: self._lost(worker, why),
+            waiting,
+        )
+        self.links[worker.id] = link
+        return link
 
     def _not_started(self, worker: Worker, exc: OSError | ValueError) -> str:
         executable = self.commands[worker.generation].executable
