@@ -15,7 +15,13 @@ import pytest
 from tests.process.product import PATIENCE, eventually
 from tests.supervisor.test_supervisor import Supervised, supervised
 from tests.supervisor.test_upgrading import ask, asking, hear, request, serving, upgrade
-from xproxy.supervisor import messages
+from xproxy.supervisor import memory, messages
+from xproxy.supervisor.log import Log
+from xproxy.supervisor.loop import Loop
+from xproxy.supervisor.renewal import Renewal, Renewed, Written
+from xproxy.supervisor.table import Command
+
+_FOREVER = "import time; time.sleep(600)"
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/exe").exists(), reason="needs /proc")
 
@@ -250,3 +256,61 @@ def test_only_what_is_confirmed_becomes_the_supervisor(tmp_path: Path, other: st
         eventually(lambda: [w["generation"] for w in serving(found)] == [4], "it went back")
         assert program(found) == other
         assert found.end() == 0
+
+
+def outcome(command: Command, data: bytes = b"{}", patience: float = 60.0) -> Renewed:
+    """Return what comes of a renewal by this command, which must not succeed: we are the process."""
+    loop = Loop()
+    found: list[Renewed] = []
+
+    def over(renewed: Renewed) -> None:
+        found.append(renewed)
+        loop.stop()
+
+    renewal = Renewal(loop, Log(), dict(os.environ), lambda: Written(data, []), over, patience)
+
+    def reap(_: int) -> None:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid:
+            renewal.ended(pid, os.waitstatus_to_exitcode(status))
+
+    before = signal.getsignal(signal.SIGCHLD)
+    loop.signals([signal.SIGCHLD], reap)
+    try:
+        renewal.begin(command)
+        while not found:
+            loop.run()
+        renewal.close()  # which is over already
+    finally:
+        loop.close()
+        signal.signal(signal.SIGCHLD, before)
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("/bin/true",), "the new one has ended with exit code 0 in its self-test"),
+        (("/bin/false",), "the new one has ended with exit code 1 in its self-test"),
+        (("/nowhere/python",), "cannot start /nowhere/python: No such file or directory"),
+        ((sys.executable, "\0"), f"cannot start {sys.executable}: embedded null byte"),
+    ],
+)
+def test_what_is_no_supervisor_at_all(arguments: tuple[str, ...], why: str) -> None:
+    assert outcome(Command(arguments[0], arguments)) == Renewed("kept", why)
+
+
+def test_one_that_hangs_in_its_self_test_is_ended() -> None:
+    command = Command(sys.executable, (sys.executable, "-I", "-c", _FOREVER))
+    why = "the new one was not done with its self-test within 0.2 s"
+    assert outcome(command, patience=0.2) == Renewed("kept", why)
+    # It has been killed: it ends, and there is nobody else.
+    _, status = os.waitpid(-1, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+
+
+def test_too_much_to_be_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MOST_BYTES", 1)
+    found = outcome(Command(sys.executable, (sys.executable,)))
+    assert found.how == "kept"
+    assert "what is to be left has 2 bytes, the limit is 1" in found.why
