@@ -156,7 +156,7 @@ def go_on(options: dict[str, str]) -> int:
     if wrong == "version":
         from xproxy.supervisor import state
 
-        vars(state)["VERSION"] = 99
+        vars(state)["STATE_VERSION"] = 99
     return main.supervise()
 
 

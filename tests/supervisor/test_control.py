@@ -236,3 +236,29 @@ def test_another_user_is_hung_up_on_whatever_it_asks(
             assert run_until_said(loop, client) is None
         control.close()
     assert asked == []
+
+
+def test_one_that_pauses_accepts_later_and_leaves_its_path(loop: Loop, tmp_path: Path) -> None:
+    path = tmp_path / "control"
+
+    def asked(client: Client, message: dict[str, object]) -> None:
+        client.say({"kind": "answer"})
+        loop.stop()
+
+    control = Control(loop, str(path), asked, LOG)
+    control.pause()
+    with connect(path) as client:
+        messages.send(client, {"kind": "question"})
+        loop.after(0.0, loop.stop)
+        loop.run()
+        assert not control.clients
+        loop._over = False
+        # Another one goes on with a copy of its socket.
+        copy = socket.socket(fileno=os.dup(control.descriptor))
+        control.close(leave=True)
+        assert path.exists()
+        control = Control(loop, str(path), asked, LOG, copy)
+        loop.run()
+        assert messages.receive(client) == ({"kind": "answer"}, [])
+        control.close()
+    assert not path.exists()

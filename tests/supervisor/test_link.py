@@ -115,3 +115,38 @@ def test_what_one_said_before_it_ended_is_heard_to_the_end(side: Side) -> None:
     side.theirs.close()
     side.link.finish()
     assert [message["n"] for message in side.heard] == list(range(100))
+
+
+def test_one_that_pauses_reads_nothing_and_goes_on_where_it_was(side: Side) -> None:
+    side.link.pause()
+    messages.send(side.theirs, {"kind": "stop"})
+    side.loop.after(0.0, side.loop.stop)
+    side.loop.run()
+    assert not side.heard
+    with socket.socket(fileno=os.dup(side.link.descriptor)) as copy:
+        data = copy.recv(9999, socket.MSG_PEEK)
+    assert messages.unpack(data) == {"kind": "stop"}, "whoever has a copy could read it"
+    side.loop._over = False
+    side.link.go_on()
+    side.link.go_on()
+    side.loop.run()
+    assert side.heard == [{"kind": "stop"}]
+
+
+def test_what_waits_is_taken_over_from_another(side: Side) -> None:
+    ours, theirs = messages.pair()
+    waiting = [(messages.pack({"kind": "a"}), [os.dup(0)])]
+    link = Link(side.loop, ours, lambda *_: None, lambda _: None, waiting)
+    assert (link.open, link.descriptor) == (True, ours.fileno())
+    side.loop.watch(theirs, side.loop.stop)
+    side.loop.run()
+    side.loop.forget(theirs)
+    received = messages.receive(theirs)
+    assert received is not None
+    assert received[0] == {"kind": "a"}
+    assert len(received[1]) == 1
+    messages.close_all(received[1])
+    assert not link.waiting
+    link.close()
+    assert link.descriptor == -1
+    theirs.close()

@@ -188,7 +188,10 @@ def test_those_that_wait_to_be_started_again_are(tmp_path: Path, other: str) -> 
         with asking(found) as client:
             again = request(found, "workers=2", "trying=waits", f"for={there}")
             messages.send(client, {**again, "executable": other})
-            eventually(lambda: len(hear_workers(found, 2)) == 2, "both of the next generation")
+            eventually(
+                lambda: [w["generation"] for w in serving(found)] == [2, 2],
+                "both of the next generation",
+            )
             pids: set[int] = set()
             # The third has to wait for 0.2 s, and its turn comes in the next program.
             for _ in range(3):

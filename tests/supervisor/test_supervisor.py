@@ -64,10 +64,12 @@ Start = Callable[..., Any]
 
 
 @contextmanager
-def supervised(folder: Path, *options: str, **environment: str) -> Iterator[Supervised]:
+def supervised(
+    folder: Path, *options: str, script: str = _RUN, **environment: str
+) -> Iterator[Supervised]:
     with (folder / "stderr").open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-c", _RUN, _WORKER, str(folder), *options],
+            [sys.executable, "-c", script, _WORKER, str(folder), *options],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,

@@ -26,7 +26,10 @@ class Of:
         self.loop = Loop()
         self.said: list[dict[str, Any]] = []
         self._read, self._write = os.pipe()
-        self.workers = Workers(self.loop, Log(self._write), dict(os.environ), self._heard)
+        self.gone: list[Worker] = []
+        log = Log(self._write)
+        environment = dict(os.environ)
+        self.workers = Workers(self.loop, log, environment, self._heard, self._gone)
         arguments = (sys.executable, "-I", _WORKER, str(folder))
         self.workers.commands[1] = Command(sys.executable, arguments)
         self.workers.commands[2] = Command("/nowhere/python", ("python",))
@@ -36,6 +39,10 @@ class Of:
         self.said.append(message)
         if message["kind"] in ("prepared", "reloaded"):
             self.loop.stop()
+
+    def _gone(self, worker: Worker) -> None:
+        self.gone.append(worker)
+        self.loop.stop()
 
     def run(self) -> None:
         self.loop._over = False
@@ -98,6 +105,16 @@ def test_one_that_cannot_be_started(of: Of) -> None:
     assert "cannot start /nowhere/python" in of.logged()
     assert not of.workers.table.workers
     assert not of.workers.links
+
+
+def test_one_that_is_no_child_of_ours_is_told_to_end_and_gone_with_its_socket(of: Of) -> None:
+    worker = started(of)
+    worker.foreign = True
+    of.workers.kill(worker, signal.SIGKILL)
+    of.run()
+    assert of.gone == [worker]
+    assert os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1]) == 0, "it was told"
+    of.workers.table.remove(worker)
 
 
 def test_a_restart_that_is_not_wanted_any_more(of: Of) -> None:

@@ -73,6 +73,11 @@ def _workers(
     metavar="PATH",
     help="Unix socket for xproxy upgrade.  [default: by pid, in $XDG_RUNTIME_DIR/xproxy or /run/xproxy]",
 )
+@click.option(
+    "--takeover",
+    is_flag=True,
+    help="Take the place of the proxy that runs at --control, in another process; it ends with its last connection.",
+)
 def run(
     path: str | None,
     listen: str | None,
@@ -82,6 +87,7 @@ def run(
     show_requests: bool | None,
     workers: int | Literal["auto"] | None,
     control: str | None,
+    takeover: bool,  # the supervisor has seen to it
 ) -> None:
     """Run the proxy, from a file or from --listen and --upstream.
 

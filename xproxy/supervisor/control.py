@@ -93,7 +93,7 @@ class Control:
         self._clients: set[Client] = set()
         self._again: Timer | None = None
         # Set from when nobody could be accepted until somebody is.
-        self._socket = sock or _listen(path)
+        self._socket = sock or listen(path)
         loop.watch(self._socket, self._accept)
 
     @property
@@ -106,14 +106,23 @@ class Control:
         """Who is connected."""
         return self._clients
 
-    def close(self) -> None:
-        """Hang up on everybody, and remove the path."""
+    def pause(self) -> None:
+        """Accept nobody until ``go_on``; whoever has another copy of the socket may."""
         if self._again is not None:
             self._again.cancel()
         self._loop.forget(self._socket)
+
+    def go_on(self) -> None:
+        """Accept again. Idempotent."""
+        self._loop.watch(self._socket, self._accept)
+
+    def close(self, *, leave: bool = False) -> None:
+        """Hang up on everybody, and remove the path; ``leave`` it where somebody else listens there now."""
+        self.pause()
         self._socket.close()
         try:
-            os.unlink(self.path)
+            if not leave:
+                os.unlink(self.path)
         except OSError:
             pass
         for client in list(self._clients):
@@ -170,7 +179,7 @@ def is_ours(sock: socket.socket) -> bool:
     return user in (os.geteuid(), 0)
 
 
-def _listen(path: str) -> socket.socket:
+def listen(path: str) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     try:
         _remove_stale(path)

@@ -79,6 +79,16 @@ class Link:
         self._waiting.append((packed, [os.dup(one) for one in descriptors]))
         self._loop.watch(self._socket, self._turn, writing=True)
 
+    def pause(self) -> None:
+        """Hear nothing until ``go_on``; whoever has another copy of the socket may."""
+        if self._socket is not None:
+            self._loop.forget(self._socket)
+
+    def go_on(self) -> None:
+        """Hear again. Idempotent."""
+        if self._socket is not None:
+            self._loop.watch(self._socket, self._turn, writing=bool(self._waiting))
+
     def finish(self) -> None:
         """Hear what was still said by one who has ended, then close."""
         while self._socket is not None:

@@ -39,6 +39,10 @@ def supervise() -> int:
 
     given = Given(os.environ, os.getpid())
     command = Command(sys.executable, (sys.executable, *sys.orig_argv[1:]))
+    if "--takeover" in sys.argv:
+        from xproxy.supervisor.successor import Successor
+
+        return Successor(command, dict(os.environ), given).run(sys.argv)
     return Supervisor(command, dict(os.environ), given, write).run()
 
 

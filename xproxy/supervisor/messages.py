@@ -15,6 +15,8 @@ from typing import Final
 
 VERSION: Final = 1
 """Of what is said here; stands in the first message of either side."""
+STATE_VERSION: Final = 1
+"""Of what one supervisor leaves to the next. It stays where a field is added that others do well without."""
 MOST_BYTES: Final = 65_536
 """Of one message."""
 MOST_DESCRIPTORS: Final = 64

@@ -14,20 +14,18 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol
+from typing import Protocol
 
 from xproxy.supervisor.control import Client, Control
 from xproxy.supervisor.fields import Fields
 from xproxy.supervisor.link import Link
 from xproxy.supervisor.log import Log
+from xproxy.supervisor.messages import STATE_VERSION
 from xproxy.supervisor.renewal import Written
 from xproxy.supervisor.sockets import Place
 from xproxy.supervisor.supervisor import Supervisor
 from xproxy.supervisor.systemd import Given
 from xproxy.supervisor.table import Command, Key, Phase, Slot, Worker
-
-VERSION: Final = 1
-"""Of what is written. A field may be added without another version if who does not know it does well without it."""
 
 
 class Take(Protocol):
@@ -56,7 +54,7 @@ def write(supervisor: Supervisor) -> Written:
 
     now = time.monotonic()
     state: dict[str, object] = {
-        "v": VERSION,
+        "v": STATE_VERSION,
         "command": _command(supervisor.command),
         "next_command": _command(workers.commands[workers.newest]),
         "environment": workers.environment,
@@ -139,6 +137,7 @@ def _worker(
         "phase": worker.phase.value,
         "pid": worker.pid,
         "apart": worker.apart,
+        "foreign": worker.foreign,
         "said_hello": worker.said_hello,
         "gives": worker.gives,
         "serving": worker.serving,
@@ -192,8 +191,8 @@ def resume(data: bytes, take: Take, *, back: bool = False) -> Supervisor:
         state = Fields(json.loads(data), "the state")
     except RecursionError as exc:
         raise ValueError("the state is nested too deeply") from exc
-    if state.number("v") != VERSION:
-        raise ValueError(f"the state has version {state.number('v')}, known is {VERSION}")
+    if state.number("v") != STATE_VERSION:
+        raise ValueError(f"the state has version {state.number('v')}, known is {STATE_VERSION}")
     log = Log()
     log.human = state.inner("log").flag("human")
     log.least = state.inner("log").number("least")
@@ -242,6 +241,7 @@ def _resume_workers(supervisor: Supervisor, state: Fields, take: Take) -> None:
         worker.phase = Phase(fields.text("phase"))
         worker.pid = fields.number("pid")
         worker.apart = fields.flag("apart")
+        worker.foreign = fields.flag("foreign")
         worker.said_hello = fields.flag("said_hello")
         worker.gives = fields.flag("gives")
         worker.serving = fields.counts("serving")

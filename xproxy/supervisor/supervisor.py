@@ -14,11 +14,13 @@ from typing import Final
 
 from xproxy.supervisor import listeners, messages
 from xproxy.supervisor.backoff import Backoff
+from xproxy.supervisor.control import Client
 from xproxy.supervisor.log import Log
 from xproxy.supervisor.loop import Loop
 from xproxy.supervisor.messages import number, text
 from xproxy.supervisor.renewal import SIGNALS, Renewal, Renewed, Written
 from xproxy.supervisor.sockets import CannotListen
+from xproxy.supervisor.succession import Succession
 from xproxy.supervisor.systemd import Given, Notifier
 from xproxy.supervisor.table import MOST_WORKERS, Command, Phase, Worker
 from xproxy.supervisor.upgrading import Upgrading
@@ -26,6 +28,8 @@ from xproxy.supervisor.workers import Workers
 
 _MOST_WHY: Final = 4096
 """Characters of the reason that a worker gives for its end."""
+_LEFT: Final = "another supervisor goes on"
+"""What ends us then: nothing is ours any more but our children."""
 _FAILED: Final = "the start has failed"
 """What ends us, where it is no signal."""
 
@@ -46,7 +50,7 @@ class Supervisor:
         ``environment``: what workers have, after ``given`` has taken what is meant for us alone.
         """
         self.loop: Final = Loop()
-        self.workers: Final = Workers(self.loop, log or Log(), environment, self._heard)
+        self.workers: Final = Workers(self.loop, log or Log(), environment, self._heard, self._gone)
         self.command: Final = command
         self.given: Final = given
         self.backoffs: Final[dict[int, Backoff]] = {}
@@ -60,7 +64,10 @@ class Supervisor:
         self._renewal = Renewal(
             self.loop, self.workers.log, environment, lambda: write(self), self._renewed
         )
-        self.upgrading: Final = Upgrading(self.workers, self.ready, self._again, self._renew)
+        self._write = write
+        self.upgrading: Final = Upgrading(
+            self.workers, self.ready, self._again, self._renew, self._succeeded_by
+        )
 
     # ---- life
 
@@ -109,7 +116,54 @@ class Supervisor:
         self.loop.after(self.given.watchdog / 2, self._alive)
 
     def _renew(self, command: Command) -> None:
-        self._renewal.begin(command)
+        elsewhere = self.workers.elsewhere
+        if elsewhere is None or elsewhere[0] != self.workers.newest:
+            self._renewal.begin(command)
+            return
+        for link in self.workers.links.values():
+            link.pause()
+        if self.upgrading.control is not None:
+            self.upgrading.control.pause()
+        elsewhere[1].give()
+
+    def _succeeded_by(self, client: Client) -> Succession:
+        return Succession(self.loop, client, lambda: self._write(self), self._succeeded)
+
+    def _succeeded(self, renewed: Renewed) -> None:
+        """Another supervisor has everything, or has not."""
+        self.workers.elsewhere = None
+        if renewed.how == "renewed":
+            # From here on it is that one's: whoever asks for anything gets it there.
+            self._leave()
+        else:
+            for link in list(self.workers.links.values()):
+                link.go_on()
+            if self.upgrading.control is not None:
+                self.upgrading.control.go_on()
+            self._renewed(renewed)
+
+    def _leave(self) -> None:
+        workers = self.workers
+        workers.log.info("another supervisor goes on; this one ends with its last worker")
+        self.upgrading.renewed("renewed")
+        workers.stopping = _LEFT
+        for slot in (*workers.table.slots.values(), *workers.table.waiting.values()):
+            slot.socket.close()
+        workers.table.slots.clear()
+        workers.table.waiting.clear()
+        self.upgrading.close(leave=True)
+        for worker in list(workers.table.workers.values()):
+            if worker.foreign:
+                workers.links.pop(worker.id).close()
+                workers.table.remove(worker)
+        for index in list(workers.restarts):
+            workers.cancel_restart(index)
+        if not workers.table.workers:
+            self.loop.stop()
+
+    def _gone(self, worker: Worker) -> None:
+        if worker.id in self.workers.table.workers:
+            self._ended(worker, 0 if worker.phase is Phase.LEAVING else 1)
 
     def _renewed(self, renewed: Renewed) -> None:
         if renewed.how == "renewed":
@@ -247,7 +301,7 @@ class Supervisor:
                 self.reloading.add(worker.id)
 
     def _stop(self, name: str) -> None:
-        again = bool(self.workers.stopping)
+        again = self.workers.stopping not in ("", _LEFT)
         self.workers.stopping = name
         self._renewal.close()
         for index in list(self.workers.restarts):

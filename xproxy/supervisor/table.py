@@ -80,6 +80,7 @@ class Worker:
     __slots__ = (
         "apart",
         "count",
+        "foreign",
         "generation",
         "gives",
         "id",
@@ -102,6 +103,8 @@ class Worker:
         self.pid = 0
         self.apart = False
         """It has been told the counters of another, which goes on: a rehearsal, or one that was taken back."""
+        self.foreign = False
+        """It is no child of ours, and its pid perhaps none here: it ends when its control socket does."""
         self.said_hello = False
         self.gives = False
         """Another one has taken its place, and gets what it has left as that becomes movable."""

@@ -12,6 +12,7 @@ from xproxy.supervisor import control_path, messages
 from xproxy.supervisor.control import Client, Control
 from xproxy.supervisor.loop import Timer
 from xproxy.supervisor.messages import flag, number, text
+from xproxy.supervisor.succession import Succession
 from xproxy.supervisor.table import Command, Phase, Worker, summary
 from xproxy.supervisor.upgrade import READY_SECONDS, Upgrade
 from xproxy.supervisor.workers import Workers
@@ -22,6 +23,7 @@ _KILL_SECONDS: Final = 30.0
 """A new worker that was given up, and still has something to serve, has so long for it."""
 _AGAIN_SECONDS: Final = 30.0
 """After which one that is to give what it has left, and could not, is asked again."""
+_ELSEWHERE: Final = Command("the other supervisor", ())
 _MOST_PROTOCOLS: Final = 64
 """That are told apart in what a worker says it serves."""
 
@@ -35,11 +37,13 @@ class Upgrading:
         changed: Callable[[], object],
         restart: Callable[[Worker, int], object],
         renew: Callable[[Command], object],
+        succeeded_by: Callable[[Client], Succession],
     ) -> None:
         """``changed`` is called when other workers serve than before.
 
         ``restart`` starts a worker again that has ended, with its exit code. ``renew`` lets the supervisor go on by a
-        command, too; ``renewed`` is called when it has, or why it does not.
+        command, too; ``renewed`` is called when it has, or why it does not. ``succeeded_by`` makes the succession of
+        another supervisor.
         """
         self.most_generations = 4
         """Older generations that may be alive; with so many there is no further upgrade."""
@@ -47,6 +51,7 @@ class Upgrading:
         self._changed = changed
         self._restart = restart
         self._renew = renew
+        self._succeeded_by = succeeded_by
         self.finishing: tuple[Client | None, dict[str, object]] | None = None
         """While the supervisor is renewed, which is the last step: who is to be told what."""
         self._control: Control | None = None
@@ -85,10 +90,10 @@ class Upgrading:
             log.warning(f"{why}; this proxy cannot be upgraded")
         return True
 
-    def close(self) -> None:
-        """Remove the control socket, and give up what is under way."""
+    def close(self, *, leave: bool = False) -> None:
+        """Remove the control socket, and give up what is under way. ``leave``: it is somebody else's now."""
         if self._control is not None:
-            self._control.close()
+            self._control.close(leave=leave)
             self._control = None
         for channel in self._channels.values():
             channel.close()
@@ -99,6 +104,10 @@ class Upgrading:
         kind = message["kind"]
         if kind == "upgrade":
             self._asked_to_upgrade(client, message)
+        elif kind == "takeover":
+            self._asked_to_hand_over(client, message)
+        elif kind in ("started", "resumed"):
+            self._heard_successor(client, message)
         elif kind == "status":
             self._status(client)
         elif kind == "confirm":
@@ -138,6 +147,28 @@ class Upgrading:
             _answer(client, False, why)
             return
         self._begin(command, client, check=flag(message, "check"), confirm=confirm)
+
+    def _asked_to_hand_over(self, client: Client, message: Mapping[str, object]) -> None:
+        theirs = number(message, "v"), number(message, "state")
+        ours = messages.VERSION, messages.STATE_VERSION
+        why = self._refusal()
+        if theirs != ours:
+            why = (
+                f"the running supervisor speaks versions {ours} of messages and state, not {theirs}"
+            )
+        if why:
+            _answer(client, False, why)
+            return
+        self._begin(_ELSEWHERE, client, succession=self._succeeded_by(client))
+
+    def _heard_successor(self, client: Client, message: dict[str, object]) -> None:
+        elsewhere = self._workers.elsewhere
+        if elsewhere is None or elsewhere[1].client is not client:
+            raise ValueError("it is no successor")
+        if message["kind"] == "started":
+            elsewhere[1].started(message)
+        elif self.finishing is not None:
+            elsewhere[1].resumed()
 
     def _abort(self, client: Client) -> None:
         if self._undoing is not None:
@@ -193,13 +224,21 @@ class Upgrading:
         )
 
     def _begin(
-        self, command: Command, client: Client | None, *, check: bool = False, confirm: int = 0
+        self,
+        command: Command,
+        client: Client | None,
+        *,
+        check: bool = False,
+        confirm: int = 0,
+        succession: Succession | None = None,
     ) -> None:
         workers = self._workers
         counts = [one.count for one in workers.table.serving() if one.phase is Phase.SERVING]
         self._count_before = max(counts, default=0)
         generation = max(workers.commands) + 1
         workers.commands[generation] = command
+        if succession is not None:
+            workers.elsewhere = generation, succession
         self._before = workers.newest
         workers.forget(
             generation

@@ -17,6 +17,7 @@ from xproxy.supervisor.log import Log
 from xproxy.supervisor.loop import Loop, Timer
 from xproxy.supervisor.messages import close_all
 from xproxy.supervisor.spawn import spawn
+from xproxy.supervisor.succession import Succession
 from xproxy.supervisor.table import Command, Phase, Worker
 
 
@@ -29,8 +30,12 @@ class Workers:
         log: Log,
         environment: dict[str, str],
         heard: Callable[[Worker, dict[str, object]], object],
+        gone: Callable[[Worker], object],
     ) -> None:
-        """``heard`` is called for each message of one; it raises ValueError for a wrong one."""
+        """``heard`` is called for each message of one; it raises ValueError for a wrong one.
+
+        ``gone`` is called when one that is no child of ours has ended.
+        """
         self.table: Final[Sockets] = Sockets()
         self.loop: Final = loop
         self.log: Final = log
@@ -51,6 +56,9 @@ class Workers:
         self._asking = Asking(loop, self.table, self.links, first)
         self.environment: Final = environment
         self._heard = heard
+        self._gone = gone
+        self.elsewhere: tuple[int, Succession] | None = None
+        """A generation that another supervisor starts, and that one."""
 
     def start(
         self, index: int, generation: int, count: int, channel: socket.socket | None = None
@@ -74,13 +82,21 @@ class Workers:
         )
         with theirs:
             try:
-                worker.pid = spawn(self.commands[generation], self.environment, theirs, channel)
+                self._start(worker, theirs, channel)
             except (OSError, ValueError) as exc:
                 # ValueError: what no operating system takes for an argument or a variable.
                 del self.links[worker.id]
                 link.close()
                 return self._not_started(worker, exc)
         return worker
+
+    def _start(self, worker: Worker, control: socket.socket, channel: socket.socket | None) -> None:
+        if self.elsewhere is not None and self.elsewhere[0] == worker.generation:
+            worker.foreign = True
+            self.elsewhere[1].start(worker, control, channel)
+        else:
+            command = self.commands[worker.generation]
+            worker.pid = spawn(command, self.environment, control, channel)
 
     def connect(
         self,
@@ -133,8 +149,10 @@ class Workers:
             link.say(message)
 
     def _lost(self, worker: Worker, why: str) -> None:
-        # Its end, if it is that, comes as SIGCHLD.
-        if why and not self.stopping:
+        # Its end, if it is that, comes as SIGCHLD from a child.
+        if worker.foreign:
+            self.loop.after(0.0, lambda: self._gone(worker))
+        elif why and not self.stopping:
             self.log.warning(f"{worker} cannot be talked to any more: {why}")
 
     def serve(self, worker: Worker, *, announce: bool = False) -> None:
@@ -183,6 +201,12 @@ class Workers:
 
     def kill(self, worker: Worker, which: int) -> None:
         """Send a worker a signal; one that has ended gets none, nor one that never was: pid 0 were all of us."""
+        if worker.foreign:
+            if self.elsewhere is not None and self.elsewhere[0] == worker.generation:
+                self.elsewhere[1].kill(worker, which)
+            else:
+                self.say(worker, {"kind": "cut", "signal": "the supervisor"})
+            return
         if not worker.pid:
             return
         try:
