@@ -16,6 +16,7 @@ import pytest
 import trio
 
 from xproxy.transport.channel import (
+    IN_A_ROW,
     MAX_DESCRIPTORS,
     MAX_MESSAGE_BYTES,
     MAX_STATE_BYTES,
@@ -262,11 +263,23 @@ async def test_who_says_no_message_without_a_pause_holds_up_nobody() -> None:
     with raw() as (peer, channel):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_set, others)
-            for _ in range(2):  # within one turn of Trio's the order of tasks is random
+            for _ in range(2 * IN_A_ROW):  # within one turn of Trio's the order of tasks is random
                 peer.send(b"m")
                 with pytest.raises(ValueError, match="message"):
                     await channel.receive()
             assert others.is_set()
+
+
+async def test_what_is_there_already_is_received_in_one_turn() -> None:
+    others = trio.Event()
+    with channels() as (one, other):
+        for number in range(IN_A_ROW - 1):
+            await one.send(b"%d" % number, within=1)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_set, others)
+            for number in range(IN_A_ROW - 1):
+                assert (await got(other)).message == b"%d" % number
+            assert not others.is_set()
 
 
 async def _set(event: trio.Event) -> None:
