@@ -29,6 +29,8 @@ class Cuts(trio.abc.Instrument):
     """Steps so far."""
     done: int = 0
     """Cuts so far."""
+    first: int = 0
+    """The step before which the first one was; 0: there was none."""
     _moment: Moment | None = None
     _frozen: trio.Event = attrs.field(factory=trio.Event)
     failure: BaseException | None = None
@@ -43,6 +45,7 @@ class Cuts(trio.abc.Instrument):
             if driver.standing in _MOVABLE:
                 self.steps.pop(0)
                 self._moment = driver.freeze()
+                self.first = self.first or self.made
                 self._frozen.set()
         except BaseException as exc:
             self.failure = exc
@@ -59,6 +62,11 @@ class Cuts(trio.abc.Instrument):
             assert moment is not None
             self.done += 1
             self.end(self.scene, moment)
+
+    @property
+    def next(self) -> int:
+        """The first step at which a cut is another one than this was."""
+        return max(self.first, self.made if not self.first else 0) + 1
 
 
 def take(scene: Moves, moment: Moment) -> None:

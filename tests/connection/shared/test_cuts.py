@@ -138,14 +138,15 @@ async def test_a_cut_at_any_step_is_not_heard(
     end: Callable[[Moves, Moment], None], linger: int, times: int, apart: int
 ) -> None:
     wanted, whole = await exchange([])
-    cut = 0
-    for step in range(1, whole.made, min(times, 2)):
+    cut, step = 0, 1
+    while step < whole.made:
         steps = [step + apart * number for number in range(times)]
         heard, cuts = await exchange(steps, end, linger)
         other = [name for name in wanted if heard[name] != wanted[name]]
         assert not other, f"cut at {steps}: {[_short(heard[name]) for name in other]}"
         cut += cuts.done
-    assert cut > 90
+        step = max(cuts.next, step + min(times, 2))
+    assert cut > 60
 
 
 @pytest.mark.parametrize("end", [take, thaw])
@@ -202,12 +203,14 @@ async def test_a_cut_amid_calls_is_not_heard(
     plugin = default_registry().codec(name)
     subject = Subject(plugin)
     wanted, whole = await calls(plugin, subject, [], end)
-    cut = 0
-    for step in range(1, whole.made):
+    cut, step = 0, 1
+    while step < whole.made:
         steps = [step, step + 15, step + 40]
         answered, cuts = await calls(plugin, subject, steps, end)
         assert answered == wanted, f"cut at {step}"
         cut += cuts.done
+        # They differ in how calls are written; links are the same for all.
+        step = cuts.next + (name != "bolt")
     assert cut > 50
 
 
