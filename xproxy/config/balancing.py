@@ -36,6 +36,27 @@ class SubsetsConfig:
 
 
 @attrs.frozen(kw_only=True)
+class LocalityConfig:
+    """How requests are spread over the localities of a priority. A locality is written ``region/zone/sub_zone``, and
+    without the parts at its end that are empty.
+    """
+
+    mode: Literal["weighted", "zone_aware"]
+    """``weighted``: by ``weights``, each locality as far as it is healthy. ``zone_aware``: in the proxy's own, as far
+    as that can take it; in the best priority only."""
+    weights: dict[str, int] = field(factory=dict)
+    """Of localities; one that is not named has 1, and one of 0 gets nothing."""
+    local: str = ""
+    """``zone_aware``: the locality of this proxy."""
+    proxies: dict[str, int] = field(factory=dict)
+    """``zone_aware``: how many proxies there are in each locality. Not given: as many in each that has endpoints."""
+    min_cluster_size: int = field(default=6, validator=ge(1))
+    """``zone_aware``: with fewer healthy endpoints it makes no difference where one is."""
+    routing_enabled: int = field(default=100, validator=[ge(0), le(100)])
+    """``zone_aware``: percent of the requests for which it is done."""
+
+
+@attrs.frozen(kw_only=True)
 class BalancingConfig:
     """Which endpoints a balancer may choose from. Priorities, health and degradation are the endpoints' own."""
 
@@ -47,6 +68,8 @@ class BalancingConfig:
     share goes to all of them, fit or not. 0: never; where nobody is fit, requests are refused."""
     fail_traffic_on_panic: bool = False
     """Refuse requests in that case, in place of it."""
+    locality: LocalityConfig | None = None
+    """Where endpoints are counts. Not given: it does not."""
     subsets: SubsetsConfig | None = None
     """Parts by metadata. Not given: there are none."""
 

@@ -12,6 +12,7 @@ import attrs
 
 from xproxy.config.balancing import BalancingConfig
 from xproxy.upstream.balance.levels import Level, loads
+from xproxy.upstream.balance.localities import name_of, weighted, zone_aware
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.host_set import Group, HostSet
 
@@ -35,7 +36,8 @@ def pools_of(hosts: HostSet, config: BalancingConfig) -> tuple[Pool, ...]:
     first = hosts.groups[0].priority
     if all(one.available is one.endpoints for one in hosts.groups if one.priority == first):
         # All is well, and was nearly always.
-        return (Pool((first, "healthy"), hosts.preferred),)
+        best = [one for one in hosts.groups if one.priority == first]
+        return tuple(_split(Pool((first, "healthy"), hosts.preferred), best, config, best=True))
     by_priority = [tuple(some) for _, some in groupby(hosts.groups, lambda one: one.priority)]
     levels = [_level(groups) for groups in by_priority]
     found = loads(levels, config.overprovisioning_factor, config.panic_threshold)
@@ -67,10 +69,38 @@ def _pools(
             continue
         if good:
             members = tuple([one for group in groups for one in group.available])
-            yield Pool((priority, "healthy"), members, good)
+            best = priority == by_priority[0][0].priority
+            yield from _split(Pool((priority, "healthy"), members, good), groups, config, best=best)
         if worse:
             members = tuple([one for group in groups for one in group.degraded])
             yield Pool((priority, "degraded"), members, worse)
+
+
+def _split(
+    pool: Pool, groups: Sequence[Group], config: BalancingConfig, *, best: bool
+) -> Iterator[Pool]:
+    """Give a pool of healthy endpoints, or one for each locality where these are told apart."""
+    locality = config.locality
+    if locality is None or len(groups) < 2 or (locality.mode == "zone_aware" and not best):
+        yield pool
+        return
+    names = [name_of(group.locality) for group in groups]
+    healthy = [len(group.available) for group in groups]
+    if locality.mode == "weighted":
+        totals = [len(group.endpoints) for group in groups]
+        weights = [locality.weights.get(name, 1) for name in names]
+        shares = weighted(weights, healthy, totals, config.overprovisioning_factor)
+    else:
+        proxies = [locality.proxies.get(name, 0) for name in names]
+        shares = zone_aware(names, healthy, proxies, locality)
+    if not any(shares):
+        yield pool
+        return
+    whole = sum(shares)
+    for group, share in zip(groups, shares, strict=True):
+        if share and group.available:
+            key = (pool.key, group.locality)
+            yield Pool(key, group.available, pool.share * share / whole)
 
 
 def _last_resort(by_priority: Sequence[Sequence[Group]], config: BalancingConfig) -> Pool:
