@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgpack
 import pytest
 import trio
@@ -20,9 +22,11 @@ from tests.live import (
     web,
 )
 from tests.secure import ca
+from tests.upstream.balance.test_api import REQUEST
 from xproxy.config.load import load_text
 from xproxy.config.schema import ClusterConfig
 from xproxy.stream.carrying import SupportsCarry, cut_now
+from xproxy.upstream.balance.edf import EarliestDeadlineFirst
 from xproxy.upstream.balance.round_robin import InTurn
 from xproxy.upstream.carried import AgreedProtocols, BalancerTurn, EndpointMarks, Protocols
 from xproxy.upstream.endpoint import Endpoint
@@ -137,3 +141,20 @@ async def test_what_an_endpoint_agreed_on_is_known_before_the_first_connection()
         assert agreed.carry() == data
         agreed.resume(old.carry().replace(b"http1", b"http2"))
         assert agreed.carry() != data
+
+
+async def test_a_slow_start_goes_on_where_it_was() -> None:
+    text = web(1, 2, load_balancer="{name: round_robin, slow_start: {window: 100s}}")
+    async with running(text) as old, running(text) as new, running(web(1, 2)) as quick:
+        assert part_of(old, "slow starts").carry() == b""
+        old.cluster().endpoints[1].since = trio.current_time() - 10
+        part_of(new, "slow starts").resume(part_of(old, "slow starts").carry())
+        ages = [trio.current_time() - one.since for one in new.cluster().endpoints]
+        assert ages[0] == math.inf
+        assert 10 <= ages[1] < 100
+        assert "slow starts" not in {one.carried_as().kind for one in quick.cluster().carrying()}
+        with pytest.raises(ValueError, match="snapshot of"):
+            part_of(new, "slow starts").resume(b"x")
+        # And it counts: the next choice is among unequal ones.
+        assert new.cluster()._choice.choose(REQUEST) in new.cluster().endpoints
+        assert isinstance(new.cluster()._choice.picker, EarliestDeadlineFirst)

@@ -23,6 +23,8 @@ MOST_ENDPOINTS: Final = 65_536
 """Of which one cluster tells; more go on as if nothing was known."""
 _NAME: Final = text(1024)
 _SECONDS: Final = amount(1e9)
+_LONGEST_START: Final = 86_400.0
+"""Seconds after which nobody asks any more when an endpoint came."""
 
 
 # ---- marks
@@ -129,6 +131,58 @@ class BalancerTurn:
         if not isinstance(picker, MovablePicker):
             raise ValueError(f"{self.balancer} has no turns here")
         picker.resume(data)
+
+
+# ---- slow starts
+
+
+@attrs.frozen
+class _Starts:
+    cut: float
+    ages: dict[str, float]
+    """Seconds since each became available."""
+
+
+_STARTS: Final = StateSchema(
+    "slow starts",
+    1,
+    StateRecord(
+        _Starts,
+        state_field("cut", _SECONDS),
+        state_field("ages", mapping(_NAME, _SECONDS, MOST_ENDPOINTS)),
+    ),
+)
+
+
+@attrs.frozen(eq=False)
+class SlowStarts:
+    """Since when endpoints are there that came, or came back."""
+
+    cluster: str
+    endpoints: Sequence[Endpoint]
+    changed: Callable[[], None]
+    """Called when some have begun of late."""
+
+    def carried_as(self) -> CarriedAs:
+        """See SupportsCarry."""
+        return CarriedAs(kind="slow starts", name=self.cluster, version=1)
+
+    def carry(self) -> bytes:
+        """See SupportsCarry."""
+        now = trio.current_time()
+        ages = [(name, now - one.since) for name, one in named(self.endpoints)]
+        known = {name: max(0.0, age) for name, age in ages if age < _LONGEST_START}
+        return _STARTS.pack(_Starts(cut_now(), known)) if known else b""
+
+    def resume(self, data: bytes) -> None:
+        """See SupportsCarry."""
+        state = _STARTS.unpack(data)
+        on_the_way = max(0.0, cut_now() - state.cut)
+        now = trio.current_time()
+        for name, endpoint in named(self.endpoints):
+            if name in state.ages:
+                endpoint.since = now - state.ages[name] - on_the_way
+        self.changed()
 
 
 # ---- protocols agreed on

@@ -15,7 +15,7 @@ from xproxy.stream.exchange import Request
 from xproxy.stream.record import Wish
 from xproxy.upstream.balance.api import LoadBalancer, Picker, slow_start_of
 from xproxy.upstream.balance.pools import Pool, fit, pools_of
-from xproxy.upstream.balance.spread import Nobody, Panicking, Spread
+from xproxy.upstream.balance.spread import Nobody, Panicking, Several, Spread
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.host_set import HostSet
 from xproxy.upstream.session import by_token
@@ -82,8 +82,15 @@ class Choice:
         return self._hosts
 
     @property
+    def slow_start(self) -> bool:
+        """Whether it matters since when an endpoint is there."""
+        return self._up is not None
+
+    @property
     def picker(self) -> Picker:
-        """The one in use, among those that were available when somebody last asked; of several, the first."""
+        """The one in use, among those that were available when somebody last asked."""
+        if len(self._pickers) > 1:
+            return Several(self._pickers)
         return next(iter(self._pickers.values()), self._picker)
 
     def probe(self, endpoints: Sequence[Endpoint]) -> None:

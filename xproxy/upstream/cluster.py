@@ -45,7 +45,13 @@ from xproxy.upstream.attempt import Attempt, Attempts
 from xproxy.upstream.balance.api import LoadBalancerFactory, ObservingBalancer
 from xproxy.upstream.bound_connector import BoundConnector
 from xproxy.upstream.breaker import Breaker
-from xproxy.upstream.carried import AgreedProtocols, BalancerTurn, EndpointMarks, Protocols
+from xproxy.upstream.carried import (
+    AgreedProtocols,
+    BalancerTurn,
+    EndpointMarks,
+    Protocols,
+    SlowStarts,
+)
 from xproxy.upstream.connector import Connector, Dialer
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.membership import Membership
@@ -209,6 +215,8 @@ class Cluster:
         name, config, choice = self.name, self.config, self._choice
         yield EndpointMarks(name, config, self.endpoints, choice.marked)
         yield BalancerTurn(name, balancer_name(config.load_balancer), lambda: choice.picker)
+        if choice.slow_start:
+            yield SlowStarts(name, self.endpoints, lambda: choice.change(self.endpoints))
         yield AgreedProtocols(name, config, self._known_protocols, self._learn_protocols)
 
     def _known_protocols(self) -> Protocols:

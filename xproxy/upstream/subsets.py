@@ -114,6 +114,11 @@ class SubsetChoice:
         return self._any.hosts
 
     @property
+    def slow_start(self) -> bool:
+        """See Choice."""
+        return self._any.slow_start
+
+    @property
     def picker(self) -> Picker:
         """Of all endpoints."""
         return self._any.picker

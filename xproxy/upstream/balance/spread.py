@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Container, Sequence
+from collections.abc import Container, Hashable, Mapping, Sequence
 from itertools import accumulate
 from random import Random
 from typing import Final
 
+import attrs
+
+from xproxy.codecs.state_kinds import mapping, octets, text
+from xproxy.codecs.state_schema import StateRecord, StateSchema, state_field
 from xproxy.model.errors import NoHealthyEndpoint
 from xproxy.stream.exchange import Request
-from xproxy.upstream.balance.api import Picker
+from xproxy.upstream.balance.api import MovablePicker, Picker
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.stats import ClusterStats
 
 _GOLDEN: Final = 0x9E3779B97F4A7C15
 _MASK: Final = (1 << 64) - 1
+MOST_POOLS: Final = 4096
+"""Of which one cluster tells another process."""
+_NAME_CHARACTERS: Final = 1024
+_TURN_BYTES: Final = 16 * 1024 * 1024
 
 
 def fraction(value: int) -> float:
@@ -42,6 +50,58 @@ class Spread:
         drawn = self._random.random() if known is None else fraction(known)
         index = bisect(self._bounds, drawn * self._bounds[-1], 0, len(self._bounds) - 1)
         return self._pickers[index].pick(request, avoid)
+
+
+@attrs.frozen
+class _Turns:
+    pools: dict[str, bytes]
+
+
+_TURNS: Final = StateSchema(
+    "turns by pool",
+    1,
+    StateRecord(
+        _Turns,
+        state_field("pools", mapping(text(_NAME_CHARACTERS), octets(_TURN_BYTES), MOST_POOLS)),
+    ),
+)
+
+
+class Several:
+    """The pickers of several pools, for who asks whose turn it is. It picks nothing itself."""
+
+    __slots__ = ("_pickers",)
+
+    def __init__(self, pickers: Mapping[Hashable, Picker]) -> None:
+        self._pickers = {str(key): picker for key, picker in pickers.items()}
+
+    def pick(self, request: Request, avoid: Container[object]) -> Endpoint:
+        """See Picker: of the first pool."""
+        return next(iter(self._pickers.values())).pick(request, avoid)
+
+    def carry(self) -> bytes:
+        """See MovablePicker: the turns of those that have turns."""
+        turns = {
+            name: picker.carry()
+            for name, picker in self._pickers.items()
+            if isinstance(picker, MovablePicker)
+        }
+        return _TURNS.pack(_Turns(dict(list(turns.items())[:MOST_POOLS]))) if turns else b""
+
+    def resume(self, data: bytes) -> None:
+        """See MovablePicker. Pools that are not here are passed over."""
+        turns = _TURNS.unpack(data).pools
+        resumed: list[tuple[MovablePicker, bytes]] = []
+        try:
+            for name, picker in self._pickers.items():
+                if name in turns and isinstance(picker, MovablePicker):
+                    before = picker.carry()
+                    picker.resume(turns[name])
+                    resumed.append((picker, before))
+        except ValueError:
+            for mover, before in resumed:
+                mover.resume(before)
+            raise
 
 
 class Panicking:
