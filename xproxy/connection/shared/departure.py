@@ -19,13 +19,12 @@ from xproxy.connection.shared.outbox import Aside
 from xproxy.connection.shared.relays import Relays
 from xproxy.connection.shared.wire import SharedWire
 from xproxy.connection.standing import Moment, RelayedStream
-from xproxy.connection.wire import is_movable
 from xproxy.model.errors import LocalProtocolError
 from xproxy.model.frames import Data, Frame, Head, Reset, Trailers
 from xproxy.model.message import ResponseHead
 from xproxy.model.status import Status
 from xproxy.model.traits import WEB_FAMILY, Role
-from xproxy.transport.stream import ByteStream, MovableStream
+from xproxy.transport.stream import ByteStream, MovableStream, is_movable
 
 
 def relayable(wire: SharedWire) -> bool:

@@ -10,10 +10,9 @@ import trio
 from xproxy.codecs.relay.codec import RelayCodec
 from xproxy.connection.shared.outbox import FOREVER, Outbox
 from xproxy.connection.standing import RelayedStream
-from xproxy.connection.wire import is_movable
 from xproxy.model.frames import Data, Frame, Head, Reset, Trailers
 from xproxy.model.limits import KIB, MIB, Limits
-from xproxy.transport.stream import ByteStream, MovableStream
+from xproxy.transport.stream import ByteStream, MovableStream, is_movable
 
 LINK_LIMITS: Final = Limits(
     max_head_bytes=MIB, max_headers=10_000, max_streams=1_000_000, max_message_bytes=64 * MIB
