@@ -13,7 +13,7 @@ import trio
 
 from tests.live import PATIENCE, Live, registry
 from xproxy.migration import giver, taker
-from xproxy.migration.giver import Pace, give
+from xproxy.migration.giver import give
 from xproxy.migration.messages import (
     VERSIONS,
     Accepting,
@@ -26,6 +26,7 @@ from xproxy.migration.messages import (
     pack,
     unpack,
 )
+from xproxy.migration.pace import Pace
 from xproxy.migration.taker import take
 from xproxy.proxy.runtime import Runtime
 from xproxy.transport.channel import Channel, Received

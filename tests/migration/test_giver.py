@@ -30,7 +30,6 @@ from tests.secure import context, party, tls
 from tests.upstream.test_moving import Numbered
 from xproxy.admin.pages import upgrade
 from xproxy.connection.shared.multiplexed import Multiplexed
-from xproxy.migration.giver import Pace
 from xproxy.migration.messages import (
     Carry,
     Done,
@@ -42,6 +41,7 @@ from xproxy.migration.messages import (
     Taken,
     Withdraw,
 )
+from xproxy.migration.pace import Pace
 from xproxy.observe.takeover import Stage
 from xproxy.testing import BROKEN, END, Party, play
 

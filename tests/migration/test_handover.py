@@ -6,7 +6,7 @@ import trio
 
 from tests.live import GET, PATIENCE, eventually, running, upstream, web
 from tests.migration.takeover import pair, successor
-from xproxy.migration.handover import HANDOVER, pace_of
+from xproxy.migration.handover import HANDOVER
 
 TAKEOVER = "takeover: {patience: 7s, canary: 10ms}\n"
 
@@ -15,7 +15,6 @@ async def test_it_goes_by_the_configuration_and_says_the_steps() -> None:
     async with upstream() as up:
         text = web(up.port) + TAKEOVER
         async with running(text) as old, successor(text, old) as new:
-            assert (pace_of(old.runtime).patience, pace_of(old.runtime).canary) == (7.0, 0.01)
             client = await old.client()
             await client.send(GET[:5])
             await eventually(lambda: bool(old.stats().downstream_rx_bytes_total), "it is here")

@@ -11,7 +11,7 @@ from tests.http2_peer import Http2Peer
 from tests.live import Live, Upstream, eventually, http_response, running, upstream, web
 from tests.migration.takeover import Takeover, successor, take_over
 from xproxy.admin.upgrade import PLACE
-from xproxy.migration.giver import Pace
+from xproxy.migration.pace import Pace
 from xproxy.testing import Party, play
 
 HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")

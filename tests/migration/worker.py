@@ -15,7 +15,8 @@ import trio
 
 from xproxy.admin.pages import PAGES
 from xproxy.config.load import load_text
-from xproxy.migration.giver import Pace, give
+from xproxy.migration.giver import give
+from xproxy.migration.pace import Pace
 from xproxy.migration.taker import take
 from xproxy.proxy.runtime import Runtime
 from xproxy.registry import default_registry

@@ -23,7 +23,8 @@ sys.path.insert(0, str(HERE.parents[1]))
 
 from tests.process.given_sockets import GivenSockets  # noqa: E402  # the path comes first
 from xproxy.config.load import load_file  # noqa: E402
-from xproxy.migration.giver import Pace, give  # noqa: E402
+from xproxy.migration.giver import give  # noqa: E402
+from xproxy.migration.pace import Pace  # noqa: E402
 from xproxy.migration.taker import take  # noqa: E402
 from xproxy.proxy.memory import give_back_freed_memory  # noqa: E402
 from xproxy.proxy.runtime import Runtime  # noqa: E402

@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 from typing import Final
 
-from xproxy.migration.giver import DEFAULT_PACE, Pace, give
+from xproxy.migration.giver import give
+from xproxy.migration.pace import pace_of
 from xproxy.migration.taker import take
 from xproxy.proxy.handover import Handover, Report
 from xproxy.proxy.runtime import Runtime
@@ -21,14 +22,6 @@ async def _rehearse(runtime: Runtime, sock: socket.socket, report: Report) -> No
 
 async def _take(runtime: Runtime, sock: socket.socket, report: Report) -> None:
     await take(runtime, sock, report)
-
-
-def pace_of(runtime: Runtime) -> Pace:
-    """Return how a takeover from ``runtime`` goes (``takeover`` in its configuration)."""
-    if runtime.snapshot is None:
-        return DEFAULT_PACE
-    config = runtime.snapshot.config.takeover
-    return Pace(patience=config.patience, canary=config.canary)
 
 
 HANDOVER: Final = Handover(give=_give, take=_take, rehearse=_rehearse)

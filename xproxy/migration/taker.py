@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import attrs
 import trio
@@ -50,6 +49,7 @@ from xproxy.proxy.adopting import (
     aged_opening,
 )
 from xproxy.proxy.flowing import adopt_exchange, rehearse_exchange
+from xproxy.proxy.handover import Report
 from xproxy.proxy.runtime import Runtime
 from xproxy.proxy.snapshot import Snapshot
 from xproxy.stream.exchange import Downstream as DownstreamConnection
@@ -61,9 +61,6 @@ from xproxy.upstream.cluster import Cluster
 from xproxy.upstream.moving import settings_of
 
 _logger = logging.getLogger(__name__)
-
-Report: TypeAlias = Callable[[Mapping[str, object]], None]
-"""Tells whoever started the takeover how it goes."""
 
 
 class Pending(Protocol):
@@ -117,7 +114,7 @@ class _Taker:
         self._names: dict[int, str] = {}
         # Of the connections that are pending.
         self._carried: list[Carried] = []
-        self._tally = Tally()
+        self._tally = Tally(runtime.takeover)
         self._over: taking.Over | None = None
         held = runtime.step_aside is not None or runtime.tails_since is not None
         self._more = held or runtime.accepting.is_set()
@@ -234,7 +231,7 @@ class _Taker:
             for number in message.numbers:
                 await self._do(self._machine.sent(number), None)
         elif isinstance(message, Refused):
-            self._tally.refused[message.why] += 1
+            self._tally.turn_down(message.why)
 
     def _resume(self) -> None:
         carried, self._carried = self._carried, []
@@ -257,8 +254,7 @@ class _Taker:
     def _begin(self, number: int) -> None:
         pending = self._pending.pop(number, None)
         name = self._names.pop(number, "")
-        self._tally.moved[name] += 1
-        self._runtime.takeover.took(name)
+        self._tally.took(name)
         if pending is not None:
             pending.begin()
         fault("take.begun")

@@ -1,4 +1,8 @@
-"""What a takeover has done so far: by protocol, and how long connections stood still."""
+"""What one takeover has done so far: by protocol, and how long connections stood still.
+
+Whatever happens is told here, once, and from here to those who show it: the ``status`` of its process, which counts
+all takeovers.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from xproxy.observe.takeover import MAX_REASON, OTHER
+from xproxy.observe.takeover import MAX_REASON, OTHER, TakeoverStatus
 
 MOST_REASONS: Final = 16
 """That a report names, the most frequent ones: it must fit into one message, however many clusters there are."""
@@ -18,6 +22,8 @@ _SHARES: Final = (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
 class Tally:
     """Counts of one takeover."""
 
+    status: TakeoverStatus = attrs.field(factory=TakeoverStatus)
+    """Of the process; of a rehearsal, one that nobody sees."""
     moved: Counter[str] = attrs.field(factory=Counter)
     """By protocol."""
     refused: Counter[str] = attrs.field(factory=Counter)
@@ -26,6 +32,41 @@ class Tally:
     """What ends in the old process, by protocol and reason."""
     pauses: list[float] = attrs.field(factory=list)
     """Seconds that each stood still."""
+
+    # ---- who gives
+
+    def gave(self, protocol: str, pause: float) -> None:
+        """The other process has taken a connection, which was nobody's for so many seconds."""
+        self.moved[protocol] += 1
+        self.pauses.append(pause)
+        self.status.gave(protocol, pause)
+
+    def tried(self, protocol: str) -> None:
+        """The other process could take a connection."""
+        self.moved[protocol] += 1
+
+    def refuse(self, protocol: str, why: str) -> None:
+        """A connection stays for ever."""
+        self.refused[f"{protocol}: {why}"] += 1
+        self.status.refuse(protocol, why)
+
+    def cut_off(self, name: str, why: str, count: int) -> None:
+        """So many connections or streams of a protocol were cut off."""
+        self.left[f"{name}: cut off ({why})"] += count
+        self.status.fail(why, count)
+
+    # ---- who takes
+
+    def took(self, protocol: str) -> None:
+        """A connection is this process's now."""
+        self.moved[protocol] += 1
+        self.status.took(protocol)
+
+    def turn_down(self, why: str) -> None:
+        """A connection is not wanted here."""
+        self.refused[why] += 1
+
+    # ---- what is shown
 
     def pauses_at(self) -> dict[str, float]:
         """Return the seconds that so great a share of those that moved stood still at most: p50, p99, max."""

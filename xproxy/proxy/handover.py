@@ -1,14 +1,14 @@
-"""One process follows another on the same ports: the old one stops accepting, then the new one accepts.
+"""One process follows another on the same ports: what a worker needs of whoever can do that (``migration/``).
 
-Nobody who connects meanwhile is refused or reset: the sockets stay open, and both have copies of them. What the old
-one serves it ends as in a drain. Whoever can do more takes the place of these two functions (``Handover``).
+The old one stops accepting, then the new one accepts. Nobody who connects meanwhile is refused or reset: the sockets
+stay open, and both have copies of them.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import attrs
 import trio
@@ -37,60 +37,10 @@ class Runs(Protocol):
     def stop(self) -> None: ...
 
 
-Side: TypeAlias = Callable[[Runs, socket.socket, Report], Awaitable[None]]
-
-_PATIENCE: Final = 10.0
-"""Seconds for the other side to answer."""
-_STOPPED: Final = b"stopped"
-_ACCEPTING: Final = b"accepting"
-
-
-async def give(runtime: Runs, sock: socket.socket, report: Report) -> None:
-    """Let the process at the other end of ``sock`` take the place of this one; it is closed at the end.
-
-    Returns when that is so, and ``runtime`` drains; or when it came to nothing, and everything is as before.
-    """
-    with trio.socket.from_stdlib_socket(sock) as channel:
-        runtime.hold()
-        report({"step": "stopped"})
-        answer = b""
-        try:
-            with trio.move_on_after(_PATIENCE):
-                await channel.send(_STOPPED)
-                answer = await channel.recv(len(_ACCEPTING))
-        except OSError:
-            answer = b""
-        if answer == _ACCEPTING:
-            report({"step": "given"})
-            runtime.stop()
-        else:
-            runtime.accept()
-            report({"step": "withdrawn", "why": "the new worker does not accept"})
-
-
-async def take(runtime: Runs, sock: socket.socket, report: Report) -> None:
-    """Take the place of the process at the other end of ``sock``, which is closed at the end.
-
-    ``runtime`` accepts when that one has stopped, or has died.
-    """
-    with trio.socket.from_stdlib_socket(sock) as channel:
-        try:
-            heard = await channel.recv(len(_STOPPED))
-        except OSError:
-            heard = b""
-        runtime.accept()
-        report({"step": "accepting"})
-        if heard:
-            try:
-                await channel.send(_ACCEPTING)
-            except OSError:
-                return  # it died in this very moment; we accept all the same
-
-
-async def rehearse(_runtime: Runs, sock: socket.socket, report: Report) -> None:
-    """Try whether the other side could take what there is: here there is nothing that moves."""
+async def refuse(_runtime: Runs, sock: socket.socket, report: Report) -> None:
+    """Hand over to nobody, and take over from nobody: who is at the other end of ``sock`` learns it by its end."""
     sock.close()
-    report({"step": "rehearsed"})
+    report({"step": "withdrawn", "why": "this process hands over to nobody"})
     await trio.lowlevel.checkpoint()
 
 
@@ -98,11 +48,14 @@ async def rehearse(_runtime: Runs, sock: socket.socket, report: Report) -> None:
 class Handover:
     """How a process hands over to another, and takes over from one."""
 
-    give: Callable[..., Awaitable[None]] = give
-    """See ``give``: called with the runtime, one end of a SEQPACKET socketpair, and where to report."""
-    take: Callable[..., Awaitable[None]] = take
-    """See ``take``: called likewise, when ``runtime`` could accept (``Runtime.hold``). Calls ``accept`` in time.
+    give: Callable[..., Awaitable[None]] = refuse
+    """Called with the runtime, one end of a SEQPACKET socketpair, which it closes, and where to report: let the
+    process at the other end take the place of this one. Returns when that is so, and the runtime drains; or when it
+    came to nothing, and everything is as before."""
+    take: Callable[..., Awaitable[None]] = refuse
+    """Called likewise, when the runtime could accept (``Runtime.hold``): take the place of the process at the other
+    end. Calls ``accept`` when that one has stopped, or has died.
 
     Called again when it accepts: for what a process has left that is older yet."""
-    rehearse: Callable[..., Awaitable[None]] = rehearse
+    rehearse: Callable[..., Awaitable[None]] = refuse
     """Called like ``give``; nothing moves. Reports ``rehearsed``, with ``why`` where it would fail."""

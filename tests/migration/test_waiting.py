@@ -1,0 +1,81 @@
+"""Whose turn it is, and why the others wait."""
+
+from __future__ import annotations
+
+import trio
+
+from tests.live import eventually, hang_up, web
+from tests.migration.stock import stock
+from xproxy.migration.movable import MovableDownstream
+from xproxy.migration.waiting import SELDOM, Waiting
+
+
+async def test_who_is_idle_can_go_and_who_is_busy_says_so_when_it_can() -> None:
+    async with stock(2, busy=1) as found:
+        told: list[MovableDownstream] = []
+
+        def can_go(item: MovableDownstream) -> bool:
+            told.append(item)
+            return False
+
+        waiting = Waiting(found.live.runtime, can_go, rehearsal=False)
+        assert waiting.list_all() == []
+        assert (waiting.any_ready, waiting.soonest, waiting.share_gone) == (True, None, 0.0)
+        now = trio.current_time()
+        idle = waiting.next(now)
+        assert idle is not None
+        assert waiting.next(now) is None
+        assert waiting.by_protocol() == {"http1": 2}
+        waiting.gone(idle)
+        assert waiting.by_protocol() == {"http1": 1}
+        assert waiting.share_gone == 0.5
+        assert waiting.soonest == now + SELDOM
+        told.clear()
+        await found.answer(1)
+        await eventually(lambda: bool(told), "its driver tells")
+        assert waiting.movable(told[0], now)
+        assert not waiting.movable(idle, now), "it has gone"
+        waiting.wake(now)
+        assert waiting.next(now) is None
+        waiting.wake(now + SELDOM)
+        assert waiting.next(now + SELDOM) is told[0]
+        waiting.close()
+
+
+async def test_who_stays_is_counted_until_it_ends_and_never_looked_at_again() -> None:
+    async with stock(1) as found:
+        waiting = Waiting(found.live.runtime, lambda _: False, rehearsal=False)
+        waiting.list_all()
+        now = trio.current_time()
+        item = waiting.next(now)
+        assert item is not None
+        waiting.keep(item, "nobody wants it")
+        assert (item.waits, waiting.may_go()) == ("nobody wants it", False)
+        waiting.look_again(item, now)
+        waiting.wake(now)
+        assert waiting.next(now) is None
+        assert waiting.by_protocol() == {"http1": 1}
+        await hang_up(found.clients[0])
+        await eventually(lambda: waiting.by_protocol() == {}, "it has ended")
+
+
+async def test_who_comes_later_is_taken_up_and_is_no_part_of_the_whole() -> None:
+    async with stock(2) as found:
+        waiting = Waiting(found.live.runtime, lambda _: False, rehearsal=False)
+        waiting.list_all()
+        await found.live.client("later")
+        await eventually(lambda: found.live.stats().downstream_cx_active == 3, "it is there")
+        assert waiting.list_all() == []
+        assert waiting.by_protocol() == {"http1": 2, "opening": 1}
+        assert waiting.list_all() == [], "each once"
+        assert waiting.by_protocol() == {"http1": 2, "opening": 1}
+
+
+async def test_whose_listener_has_stopped_is_to_be_kept() -> None:
+    async with stock(1, busy=1) as found:
+        [connection] = found.live.runtime.listeners["edge"].connections.values()
+        await found.live.reload(web(1).replace("name: edge", "name: elsewhere"))
+        waiting = Waiting(found.live.runtime, lambda _: False, rehearsal=False)
+        [item] = waiting.list_all()
+        assert item.connection is connection
+        assert not waiting.any_ready

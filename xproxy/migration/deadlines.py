@@ -1,0 +1,43 @@
+"""What a state machine wants to be told of when it is late."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import trio
+
+from xproxy.migration.giving import Timer
+
+
+class Deadlines:
+    """Each of its timers runs once, from when it was armed."""
+
+    def __init__(self) -> None:
+        self._due: dict[Timer, float] = {}
+        self._rearmed = trio.Event()
+        self._looked_until = -math.inf
+        # Until when whoever runs it sleeps (trio clock).
+
+    def arm(self, timer: Timer, seconds: float) -> None:
+        """Let a timer run, from now."""
+        due = self._due[timer] = trio.current_time() + seconds
+        # Each offer puts the same time off: whoever runs it need not wake for that.
+        if due < self._looked_until:
+            self._rearmed.set()
+
+    def disarm(self, timer: Timer) -> None:
+        """Let it be. Idempotent."""
+        self._due.pop(timer, None)
+
+    async def run(self, late: Callable[[Timer], None]) -> None:
+        """Call ``late`` for each whose time has come, until cancelled."""
+        while True:
+            self._rearmed = trio.Event()
+            self._looked_until = min(self._due.values(), default=math.inf)
+            with trio.move_on_at(self._looked_until):
+                await self._rearmed.wait()
+            now = trio.current_time()
+            for timer in [one for one, due in self._due.items() if due <= now]:
+                del self._due[timer]
+                late(timer)
