@@ -54,7 +54,7 @@ class Batches:
     def offer(self, now: float) -> float | None:
         """Offer what there is room for; return how long to wait for the next time, if nothing is heard before.
 
-        None: nothing could be offered.
+        None: nothing could be offered. A checkpoint must follow in any case: what is looked at in one go is bounded.
         """
         machine = self._machine
         if now < self._rest_until and serves(self._runtime):
@@ -72,7 +72,7 @@ class Batches:
         for upstream in self._upstreams.due(1.0 if tailing else self._clients.share_gone):
             offered += self._offers.offer(upstream)
         if not offered:
-            return None
+            return 0.0 if machine.room and self._upstreams.unfinished else None
         self._rest_until = now + self._rest * (time.thread_time() - begun)
         return 0.0 if machine.room else math.inf
 

@@ -89,7 +89,11 @@ class Counts:
 
     def tell(self) -> bytes:
         """Return what the other process does not know: ``absolute`` first, and then ``delta``."""
-        return at_once(self.telling(whole=self._whole))
+        return at_once(self.telling_more())
+
+    def telling_more(self) -> Generator[None, None, bytes]:
+        """Do so in small steps, as ``telling``."""
+        return self.telling(whole=self._whole)
 
     def absolute(self) -> bytes:
         """Return all counters and gauges: the first that the other process is told."""
@@ -105,9 +109,9 @@ class Counts:
     def telling(self, *, whole: bool = False) -> Generator[None, None, bytes]:
         """Do what ``delta`` does, or ``absolute`` if ``whole``, in small steps: see ``unhurried``. One at a time.
 
-        5,000 clusters take some 50 ms, and 500 ms where all of their numbers have changed.
+        5,000 clusters take some 50 ms, and 500 ms where all of their numbers have changed. Where it is broken off,
+        what it had read by then is told the next time.
         """
-        self._whole = False
         if whole:
             self._marks.clear()
             self._told.clear()
@@ -115,7 +119,13 @@ class Counts:
             self._heard = Totals()
             self._heard.add(self._runtime.metrics.earlier)
         counters, self._heard = self._heard, Totals()
-        counters.add((yield from self._grown()))
+        try:
+            yield from self._grown(counters)
+        except GeneratorExit:
+            counters.add(self._heard)  # what others have told since
+            self._heard = counters
+            raise
+        self._whole = False
         gauges = self._runtime.metrics.older_gauges()
         gauges.add(self._own_gauges())
         return _SCHEMA.pack(_Message(counters, gauges))
@@ -124,8 +134,7 @@ class Counts:
         """What ``absolute`` or ``delta`` gave was not sent: it is part of the next ``delta``."""
         self._heard.add(_SCHEMA.unpack(data).counters)
 
-    def _grown(self) -> Generator[None, None, Totals]:
-        found = Totals()
+    def _grown(self, found: Totals) -> Generator[None, None, None]:
         here: set[Place] = set()
         for source, mark, values in _sources(self._runtime):
             here.add(source)
@@ -135,7 +144,6 @@ class Counts:
             yield
         for source in [one for one in self._gauges if one not in here]:
             del self._gauges[source]
-        return found
 
     def _read(self, source: Place, values: Iterator[_Read], found: Totals) -> None:
         gauges = self._gauges[source] = []
@@ -149,7 +157,8 @@ class Counts:
                 more = grown(value, told.get(field))
                 told[field] = value
                 if more is not None:
-                    found.put(place, field, more)
+                    before = found.of(place).get(field)
+                    found.put(place, field, more if before is None else plus(before, more))
 
     def _own_gauges(self) -> Totals:
         found = Totals()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import socket
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import attrs
@@ -32,7 +33,7 @@ from xproxy.migration.waiting import IDLE_FIRST, LOOK_AGAIN, Waiting
 from xproxy.observe.takeover import Stage, TakeoverStatus
 from xproxy.proxy.handover import Report
 from xproxy.proxy.runtime import Runtime
-from xproxy.transport.channel import Channel, Received
+from xproxy.transport.channel import Channel
 
 _logger = logging.getLogger(__name__)
 
@@ -144,6 +145,7 @@ class _Giver:
         self._timers = Deadlines()
         self._changed = trio.Event()
         # Set when something was heard, or everything was said.
+        self._nursery: trio.Nursery | None = None
         self._over: giving.Over | None = None
         self._given_by = math.inf
         # Until when those are waited for that may be able to go soon (trio clock); infinite: it has not come to that.
@@ -167,6 +169,7 @@ class _Giver:
         self._status.begin(gives=True)
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 nursery.start_soon(self._speaking.run, self._look)
                 nursery.start_soon(self._timers.run, self._late)
                 nursery.start_soon(self._receive_all)
@@ -191,7 +194,7 @@ class _Giver:
                 return outcome
             now = trio.current_time()
             if now >= until:
-                self._cut_off()
+                cut_off(self._runtime, self._clients.by_protocol(), self._tally)
                 break
             if now >= tell_at:
                 tell_at = now + _SECOND
@@ -199,7 +202,7 @@ class _Giver:
             self._changed = trio.Event()
             with trio.move_on_after(LOOK_AGAIN):
                 await self._changed.wait()
-        self._runtime.stop()  # whoever has the sockets serves what waits in their queues
+        self._runtime.stop()  # as in ``_concluded``
         return attrs.evolve(outcome, gone=True)
 
     async def _settle(self) -> None:
@@ -241,13 +244,13 @@ class _Giver:
                 case giving.Send(message=message):
                     self._speaking.say(message)
                 case giving.Describe():
-                    self._telling.describe()
+                    self._soon(self._telling.describe, lambda: self._machine.prepares)
                 case giving.Pause():
                     self._runtime.hold()
                     fault("give.paused")
                     self._speaking.say(Stopped(last_id=self._runtime.ids.last))
                     self._status.enter(Stage.GIVING)
-                    self._telling.count()
+                    self._soon(self._telling.count)
                     self._report({"step": "giving"})
                 case giving.Resume():
                     self._runtime.tails_since = None
@@ -267,6 +270,10 @@ class _Giver:
                 case giving.Over():
                     self._over = action
         self._changed.set()
+
+    def _soon(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        assert self._nursery is not None  # it is running, or has nothing left to say
+        self._nursery.start_soon(work, *arguments)
 
     def _look(self) -> None:
         self._changed.set()
@@ -292,7 +299,8 @@ class _Giver:
                 if received is None:
                     self._do(self._machine.end())
                     continue
-                message = self._understood(received)
+                with received:
+                    message = unpack(received.message)
             except ValueError as exc:
                 self._do(self._machine.broken(str(exc)))
                 continue
@@ -300,10 +308,6 @@ class _Giver:
                 self._status.meet(message.software)
             if message is not None:
                 self._do(self._machine.hear(message))
-
-    def _understood(self, received: Received) -> Message | None:
-        with received:
-            return unpack(received.message)
 
     def _late(self, timer: Timer) -> None:
         self._do(self._machine.late(timer))
@@ -319,7 +323,7 @@ class _Giver:
                 self._report({"step": "giving", **told, **self._tally.plain()})
                 # One at a time: the queue must have room for WITHDRAW, whatever the other side does.
                 if not self._rehearsal and not self._channel.unread:
-                    self._telling.count()
+                    await self._telling.count()
 
     # ---- what is offered
 
@@ -336,7 +340,7 @@ class _Giver:
                     self._batches.list_all()
                 now = trio.current_time()
                 waits = self._batches.offer(now)
-                pause = self._rest(now) if waits is None else waits
+                pause = await self._rest(now) if waits is None else waits
             if pause == math.inf:  # nearly always, while there is something to give
                 await self._changed.wait()
                 continue
@@ -346,7 +350,7 @@ class _Giver:
             self._changed = trio.Event()
             await self._changed.wait()  # for the last word to be sent
 
-    def _rest(self, now: float) -> float:
+    async def _rest(self, now: float) -> float:
         # Nothing can be offered now.
         machine = self._machine
         if machine.out or not machine.room:
@@ -368,19 +372,19 @@ class _Giver:
             self._do(machine.empty())
             return 0.0
         if not serves(self._runtime):
-            self._finish()
+            await self._finish()
             return 0.0
         if self._aside:
-            self._telling.count()
+            await self._telling.count()
             self._do(machine.follow(self._clients.by_protocol()))
             return 0.0
         if now >= self._tail_until:
             if self._was_cut:
-                self._finish()  # whatever does not even end by a reset ends with the process
+                await self._finish()  # whatever does not even end by a reset ends with the process
                 return 0.0
             self._was_cut = True
             self._tail_until = now + _LAST_WORDS
-            self._cut_off()
+            cut_off(self._runtime, self._clients.by_protocol(), self._tally)
         soonest = self._clients.soonest or math.inf
         return max(min(soonest, now + LOOK_AGAIN, self._tail_until) - now, 0.0)
 
@@ -391,10 +395,9 @@ class _Giver:
             runtime.tails_since = trio.current_time()
         return runtime.tails_since + (self._pace.patience or math.inf)
 
-    def _finish(self) -> None:
+    async def _finish(self) -> None:
+        self._batches.over = self._was_cut  # so that nothing is out then
         self._status.end()
-        self._telling.count()
-        self._do(self._machine.empty(self._tally.left))
-
-    def _cut_off(self) -> None:
-        cut_off(self._runtime, self._clients.by_protocol(), self._tally)
+        await self._telling.count()
+        if self._was_cut or not serves(self._runtime):  # else an older process has given one
+            self._do(self._machine.empty(self._tally.left))

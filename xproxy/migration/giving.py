@@ -248,6 +248,11 @@ class Giving:
         return self.state in _ENDED
 
     @property
+    def prepares(self) -> bool:
+        """Whether the new process is to hear what goes along."""
+        return self.state is State.PREPARING
+
+    @property
     def room(self) -> int:
         """How many offers may be made now."""
         if self.state not in (State.GIVING, State.TAILING):

@@ -44,14 +44,18 @@ class ProcessState:
 
 
 def carrying_parts(runtime: Runtime) -> Iterator[SupportsCarry]:
-    """Give all parts of what is in force, in the order in which they are to be resumed."""
+    """Give all parts of what is in force, in the order in which they are to be resumed.
+
+    Another configuration may come into force meanwhile: they are those of the one it began with.
+    """
     yield ProcessState(runtime)
     snapshot = runtime.snapshot
     if snapshot is None:
         return
+    listeners = list(runtime.listeners.items())
     for cluster in snapshot.clusters.values():
         yield from cluster.carrying()
-    for name, active in runtime.listeners.items():
+    for name, active in listeners:
         server_first = active.config.server_first
         if server_first is not None:
             yield CarriedSilence(name, server_first, active.chains.silent_destinations)

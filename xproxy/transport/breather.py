@@ -15,15 +15,21 @@ SLICE: Final = 0.001
 
 
 async def unhurried(work: Generator[None, None, T]) -> T:
-    """Do ``work``, which yields between its steps, with breaks, and return what it returns. Mostly no checkpoint."""
+    """Do ``work``, which yields between its steps, with breaks, and return what it returns. Mostly no checkpoint.
+
+    Cancelled, it closes ``work`` first.
+    """
     breather = Breather()
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            result: T = done.value
-            return result
-        await breather.breathe()
+    try:
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            await breather.breathe()
+    finally:
+        work.close()
 
 
 def at_once(work: Generator[None, None, T]) -> T:
