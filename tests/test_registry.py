@@ -363,3 +363,11 @@ def test_options_that_a_plugin_cannot_have(
 ) -> None:
     with pytest.raises(PluginError, match=complaint):
         offer(name, plugin).configured(name, options)
+
+
+def test_what_is_loaded_is_known_and_nothing_is_loaded_by_asking() -> None:
+    found = default_registry()
+    assert found.loaded(CODECS) == {}
+    plugin = found.codec("http1")
+    assert found.loaded(CODECS) == {"http1": plugin}
+    assert found.loaded(FILTERS) == {}

@@ -136,6 +136,10 @@ class Registry:
         self._loaded[group, name] = plugin
         return plugin
 
+    def loaded(self, group: str) -> dict[str, object]:
+        """Return the plugins of a group that have been loaded, by name. Imports nothing."""
+        return {name: plugin for (of, name), plugin in self._loaded.items() if of == group}
+
     def codec(self, name: str) -> CodecPlugin:
         """Return a codec plugin, checked. Raises PluginError."""
         plugin: CodecPlugin = self.load(CODECS, name)  # type: ignore[assignment]  # load has checked its shape

@@ -22,6 +22,7 @@ from xproxy.migration.messages import (
     Hello,
     Message,
     Ready,
+    Settled,
     Stopped,
     pack,
     unpack,
@@ -33,6 +34,7 @@ from xproxy.transport.channel import Channel, Received
 
 M = TypeVar("M", bound=Message)
 
+NEW = Hello(versions=VERSIONS, software="a test")
 QUICK = Pace(patience=PATIENCE, canary=0.05)
 
 
@@ -102,7 +104,7 @@ class Other:
         await self.channel.send(pack(message), descriptors, state, within=PATIENCE)
 
     async def hear(self, wanted: type[M]) -> M:
-        """Return the next message, which is of this kind; those in between that are COUNTS are passed over."""
+        """Return the next message, which is of this kind; COUNTS and SETTLED in between are passed over."""
         while True:
             with trio.fail_after(PATIENCE):
                 received = await self.channel.receive()
@@ -111,7 +113,7 @@ class Other:
             message = unpack(received.message)
             if isinstance(message, wanted):
                 return message
-            assert isinstance(message, Counts), f"{message}, and no {wanted.__name__}"
+            assert isinstance(message, Counts | Settled), f"{message}, and no {wanted.__name__}"
 
     async def end(self) -> None:
         """Wait for the end."""
@@ -126,10 +128,10 @@ class Other:
 
     # ---- as the new process
 
-    async def until_giving(self) -> None:
+    async def until_giving(self, hello: Hello = NEW) -> None:
         """Say and hear what comes before the first offer."""
         await self.hear(Hello)
-        await self.say(Hello(versions=VERSIONS, software="a test"))
+        await self.say(hello)
         while not (await self.hear(Carry)).last:
             pass
         await self.say(Ready(listeners=("edge",)))

@@ -392,6 +392,7 @@ def look(world: World) -> None:
         # It is the new one's from here on, whatever happens.
         assert world.old[world.of(number)] != FREE or not world.alive[0], "taken, and still served"
     assert len(world.giver.out) <= 2, "more offers than may be out"
+    assert not (world.giver.tails and world.accepts[0]), "it accepts though a newer one does"
     first = world.first
     if first is not None:
         look(first)
@@ -423,7 +424,8 @@ def look_at_the_end(world: World) -> None:
             taken = any(world.of(number) == index for number in world.said)
             assert old == (LEFT if taken else FREE), "it died with a process that never took it"
         elif new_lives and old != FREE:
-            withdrawn = world.taker.state is taking.State.WITHDRAWN
+            # By whom ever: then it is the old one's, or nobody hears of it any more.
+            withdrawn = world.taker.why not in ("", "the old process has ended")
             offered = any(world.of(number) == index for number in world.sent - world.refused)
             assert new == SERVED or withdrawn or not offered, "an offer that could be read is lost"
     if old_lives:
@@ -436,6 +438,9 @@ def look_at_the_end(world: World) -> None:
         assert world.taker.over, "the taker never ends"
         if world.taker.state is taking.State.SERVING:
             assert world.accepts[1], "nobody accepts"
+    if old_lives and new_lives and world.giver.tails:
+        # One that gives up before it has heard that it may not ends: its supervisor starts another one.
+        assert world.accepts[1] or world.taker.state is taking.State.WITHDRAWN, "nobody accepts"
 
 
 def explore(first: World) -> tuple[int, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import struct
-from contextlib import AsyncExitStack
 
 import attrs
 import pytest
@@ -16,16 +15,14 @@ from tests.http2_peer import Http2Peer
 from tests.live import (
     GET,
     PATIENCE,
-    Live,
-    Upstream,
     eventually,
     hang_up,
-    http_response,
     running,
     upstream,
     web,
 )
-from tests.migration.takeover import QUICK, Takeover, giving_to, successor, take_over
+from tests.migration.moved import HEAD, OK, exchange, first, gone, moved
+from tests.migration.takeover import NEW, QUICK, Takeover, giving_to, successor, take_over
 from tests.secure import context, party, tls
 from tests.upstream.test_moving import Numbered
 from xproxy.admin.pages import upgrade
@@ -37,42 +34,14 @@ from xproxy.migration.messages import (
     Offer,
     Ready,
     Refused,
+    Settled,
+    StateVersions,
     Stopped,
     Taken,
     Withdraw,
 )
 from xproxy.migration.pace import Pace
-from xproxy.observe.takeover import Stage
 from xproxy.testing import BROKEN, END, Party, play
-
-HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")
-OK = http_response(b"ok")
-
-
-async def first(live: Live, up: Upstream, name: str = "client") -> tuple[Party, Party]:
-    """Let one request through; its connections are idle afterwards."""
-    client = await live.client(name)
-    await client.send(GET)
-    server = Party("upstream", await up.accept())
-    await play(server << HEAD, server >> OK, client << OK)
-    return client, server
-
-
-async def exchange(client: Party, server: Party) -> None:
-    await play(client >> GET, server << HEAD, server >> OK, client << OK)
-
-
-def gone(found: Takeover) -> bool:
-    """Whether everything went as it should."""
-    assert found.given is not None
-    assert found.taken is not None
-    assert (found.taken.serve, found.taken.why) == (True, "")
-    return (found.given.gone, found.given.why) == (True, "")
-
-
-def moved(found: Takeover) -> dict[str, int]:
-    assert found.given is not None
-    return dict(found.given.tally.moved)
 
 
 async def test_idle_connections_go_on_in_the_new_proxy() -> None:
@@ -260,31 +229,6 @@ async def test_what_a_client_was_told_holds_after_a_move() -> None:
             assert after.plugin == before.plugin
 
 
-async def test_a_rehearsal_moves_nothing() -> None:
-    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
-        client, server = await first(old, up)
-        found = await take_over(old, new, rehearsal=True)
-        assert found.given is not None
-        assert found.taken is not None
-        assert (found.given.gone, found.given.why, found.taken.serve) == (False, "", False)
-        assert moved(found) == {"http1": 1, "upstream http1": 1}
-        await eventually(new.runtime.ended.is_set, "the new one has ended")
-        await exchange(client, server)
-        more = await old.client("more")
-        await exchange(more, server)
-
-
-async def test_a_rehearsal_tells_what_would_not_move() -> None:
-    async with upstream() as up, running(web(up.port)) as old:
-        without = web(up.port).replace("name: edge", "name: elsewhere")
-        async with successor(without, old) as new:
-            client, server = await first(old, up)
-            found = await take_over(old, new, rehearsal=True)
-            assert found.given is not None
-            assert found.given.why == "http1: there is no listener edge"
-            await exchange(client, server)
-
-
 async def test_what_is_refused_for_now_is_offered_again() -> None:
     async with upstream() as up, running(web(up.port)) as old:
         client, server = await first(old, up)
@@ -383,19 +327,6 @@ async def test_broken_off_it_withdraws() -> None:
         assert old.runtime.accepting.is_set()
 
 
-async def test_what_a_later_generation_gets_is_what_is_left() -> None:
-    async with upstream() as up, running(web(up.port)) as old:
-        client, server = await first(old, up)
-        async with giving_to(old) as (other, _found):
-            await other.until_giving()
-            await other.hear(Offer)
-            await other.say(Withdraw(why="another one comes"))
-            await other.end()
-        async with successor(web(up.port), old) as new:
-            assert gone(await take_over(old, new, pace=QUICK))
-            await exchange(client, server)
-
-
 async def test_a_client_that_never_pauses_moves_between_two_of_its_requests() -> None:
     async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
         client, server = await first(old, up)
@@ -437,134 +368,6 @@ async def test_a_client_that_has_said_nothing_yet_moves() -> None:
         await exchange(client, server)
 
 
-async def test_while_it_tails_a_newer_process_yet_gets_what_is_left() -> None:
-    async with (
-        upstream() as up,
-        running(web(up.port)) as old,
-        successor(web(up.port), old) as new,
-        successor(web(up.port), old) as newest,
-    ):
-        client, server = await first(old, up)
-        await play(client >> GET, server << HEAD)
-        found: list[Takeover] = []
-
-        async def run(to: Live) -> None:
-            found.append(await take_over(old, to))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run, new)
-            await eventually(lambda: new.runtime.accepting.is_set(), "the new one accepts")
-            # The newest has taken the place of the new one; it accepts already.
-            assert gone(await take_over(new, newest))
-            nursery.start_soon(run, newest)
-            await eventually(lambda: len(found) == 1, "the first has ended")
-            assert found[0].given is not None
-            assert (found[0].given.gone, found[0].given.why) == (False, "")
-            await play(server >> OK, client << OK)
-        assert gone(found[1])
-        assert moved(found[1]) == {"http1": 1, "upstream http1": 1}
-        await exchange(client, server)
-        await eventually(old.runtime.ended.is_set, "the old one has ended")
-        assert newest.stats().downstream_cx_active == 1
-
-
-async def test_what_an_older_one_gives_meanwhile_goes_on_to_the_newest() -> None:
-    async with (
-        upstream() as up,
-        running(web(up.port)) as oldest,
-        successor(web(up.port), oldest) as old,
-        successor(web(up.port), oldest) as new,
-    ):
-        client, server = await first(oldest, up)
-        await play(client >> GET, server << HEAD)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(take_over, oldest, old)
-            await eventually(old.runtime.accepting.is_set, "the old one accepts")
-            other = await old.client("other")
-            await other.send(GET)
-            second = Party("second", await up.accept())
-            await second.expect(HEAD)
-            nursery.start_soon(take_over, old, new)
-            await eventually(
-                lambda: old.runtime.takeover.stage is Stage.TAILING, "all that can go has gone"
-            )
-            await play(server >> OK, client << OK)
-            await eventually(lambda: new.stats().downstream_cx_active == 1, "it is with the newest")
-            await hang_up(other)
-        shown = old.runtime.takeover.stats
-        assert (shown.takeovers, shown.withdrawn) == (1, 0)
-
-
-async def test_what_comes_from_an_older_one_while_it_is_given_goes_on_to_the_newest() -> None:
-    async with (
-        upstream() as up,
-        running(web(up.port)) as old,
-        successor(web(up.port), old) as new,
-        successor(web(up.port), old) as newest,
-    ):
-        late, late_server = await first(old, up)
-        await play(late >> GET, late_server << HEAD)  # its connection stays, until it is answered
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(take_over, old, new)
-            await eventually(lambda: new.runtime.accepting.is_set(), "the new one accepts")
-            kept, kept_server = await first(new, up)
-            await play(kept >> GET, kept_server << HEAD)  # so that this one tails, too
-            nursery.start_soon(take_over, new, newest)
-            tails = new.runtime
-            await eventually(lambda: tails.tails_since is not None, "it tails")
-            await play(late_server >> OK, late << OK)
-            await eventually(lambda: newest.stats().downstream_cx_active == 1, "it has moved twice")
-            await exchange(late, late_server)
-            await play(kept_server >> OK, kept << OK)
-        await eventually(new.runtime.ended.is_set, "both have ended")
-
-
-async def test_what_two_newer_ones_are_to_get_goes_to_one_after_the_other() -> None:
-    async with AsyncExitStack() as stack:
-        up = await stack.enter_async_context(upstream())
-        old = await stack.enter_async_context(running(web(up.port)))
-        others = [await stack.enter_async_context(successor(web(up.port), old)) for _ in range(4)]
-        client, server = await first(old, up)
-        await play(client >> GET, server << HEAD)
-        found: list[Takeover] = []
-
-        async def run(to: Live) -> None:
-            found.append(await take_over(old, to))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run, others[0])
-            await eventually(others[0].runtime.accepting.is_set, "the first accepts")
-            for one in others[1:]:
-                one.runtime.accept()  # each has taken the place of the one before
-                nursery.start_soon(run, one)
-            await eventually(lambda: len(found) == 3, "three have nothing to wait for any more")
-            assert [one.given is not None and one.given.why for one in found] == ["", "", ""]
-            await play(server >> OK, client << OK)
-        assert gone(found[3])
-        assert moved(found[3]) == {"http1": 1, "upstream http1": 1}
-
-
-async def test_what_a_newer_one_that_fails_was_told_is_not_told_again() -> None:
-    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
-        client, server = await first(old, up)
-        await play(client >> GET, server << HEAD)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(take_over, old, new)
-            await eventually(lambda: old.runtime.tails_since is not None, "it tails")
-            async with giving_to(old) as (other, found):
-                await other.until_giving()
-                await other.say(Withdraw(why="no"))
-                await other.end()
-                # Whoever has taken its place before knows what it has counted, and goes on.
-                assert old.runtime.metrics.teller is not None
-                await play(server >> OK, client << OK)
-                await hang_up(client)
-            assert found.given is not None
-            assert (found.given.gone, found.given.why) == (True, "the new process gave up: no")
-        assert not old.runtime.accepting.is_set()
-        assert new.runtime.metrics.shown(("listener", "edge"))["downstream_cx_total"] == 1
-
-
 async def test_streams_whose_connection_has_gone_are_reset_when_patience_ends() -> None:
     pace = Pace(patience=1.5, canary=0.0)
     async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
@@ -582,29 +385,6 @@ async def test_streams_whose_connection_has_gone_are_reset_when_patience_ends() 
         later = await peer.ask()
         await play((up_ := Party("upstream", await up.accept())) << HEAD, up_ >> OK)
         assert (await peer.whole(later)).body == b"ok"
-
-
-async def test_one_that_tails_ends_alone_where_nobody_takes_what_is_left() -> None:
-    async with upstream() as up, running(web(up.port)) as old, successor(web(up.port), old) as new:
-        client, server = await first(old, up)
-        await play(client >> GET, server << HEAD)
-        found: list[Takeover] = []
-
-        async def run() -> None:
-            found.append(await take_over(old, new))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run)
-            await eventually(lambda: new.runtime.accepting.is_set(), "the new one accepts")
-            async with giving_to(old) as (other, second):
-                await other.hear(Hello)
-                await other.say(Withdraw(why="no room"))
-                await other.end()
-                assert not old.runtime.accepting.is_set()
-                await play(server >> OK, client << OK)
-                await hang_up(client)
-            assert second.given is not None
-            assert second.given.gone
 
 
 async def test_what_is_bound_to_a_client_goes_with_it() -> None:
@@ -764,3 +544,37 @@ async def test_it_has_been_given_when_nothing_waits_that_could_go() -> None:
                 await server.send(OK)
                 assert (await peer.whole(asked)).body == b"ok"
             assert gone(found)
+
+
+async def test_what_the_new_one_could_not_read_is_not_offered_and_ends_here() -> None:
+    async with upstream() as up, running(web(up.port, timeouts="{linger: 50ms}")) as old:
+        client, _server = await first(old, up)
+        await old.client("silent")
+        states = (StateVersions(name="http1", reads=(1, 2)),)
+        async with giving_to(old) as (other, found):
+            await other.until_giving(attrs.evolve(NEW, states=states))
+            offer = await other.hear(Offer)  # of what has not spoken yet
+            await other.say(Taken(numbers=(offer.number,)))
+            await client.expect(END)
+            await other.hear(Settled)
+            await other.hear(Done)
+        why = "http1 state 3 is not read by the new one (reads 1-2)"
+        assert found.given is not None
+        assert dict(found.given.tally.refused) == {f"http1: {why}": 1, f"upstream http1: {why}": 1}
+        assert moved(found) == {"opening": 1}
+
+
+async def test_who_lacks_descriptors_gets_nothing() -> None:
+    async with upstream() as up, running(web(up.port)) as old:
+        client, server = await first(old, up)
+        async with giving_to(old) as (other, found):
+            await other.hear(Hello)
+            await other.say(attrs.evolve(NEW, descriptors=100, used=99))
+            await other.hear(Withdraw)
+            await other.end()
+        why = "the new process lacks descriptors: has room for 1, 2 are to come"
+        assert found.given is not None
+        assert (found.given.gone, found.given.why) == (False, why)
+        assert [one["step"] for one in found.reports] == ["withdrawn"]
+        assert old.runtime.accepting.is_set()
+        await exchange(client, server)

@@ -29,6 +29,7 @@ from xproxy.migration.messages import (
     Hello,
     Ready,
     Refused,
+    Settled,
     Stopped,
     Taken,
     Withdraw,
@@ -124,7 +125,8 @@ def test_it_can_be_withdrawn_at_any_time(state: State) -> None:
     if out:
         assert machine.hear(Taken(numbers=(1,))) == [Leave(1)]
     thawed: list[Action] = [Thaw(2)] if out else []
-    resumed: list[Action] = [Resume()] if state in (State.GIVING, State.TAILING) else []
+    # Once it tails, another one accepts, by a newer configuration.
+    resumed: list[Action] = [Resume()] if state is State.GIVING else []
     assert machine.end() == [*thawed, *resumed, Over("a whim", rest=True)]
     assert machine.end() == []
 
@@ -219,3 +221,35 @@ def test_one_that_tails_does_not_accept_again() -> None:
     machine = giving(tails=True)
     assert machine.hear(Withdraw(why="no"))[-1] == Over("the new process gave up: no", rest=True)
     assert Resume() not in giving(tails=True).hear(Withdraw(why="no"))
+
+
+def test_what_has_settled_is_said_and_is_for_good() -> None:
+    machine = giving()
+    assert machine.settled({"http1": 2}) == [Send(Settled(left={"http1": 2}))]
+    assert machine.end() == [Over("the new process has ended", rest=True)]
+    assert machine.died
+    rehearsal = Giving(Hello(versions=(1,), software="old", rehearsal=True))
+    rehearsal.begin()
+    rehearsal.hear(THEIRS)
+    rehearsal.hear(Ready())
+    assert rehearsal.settled() == []
+    assert not rehearsal.tails
+
+
+def test_who_says_that_it_ends_has_not_died() -> None:
+    machine = giving(State.TAILING)
+    machine.hear(Withdraw(why="it ends"))
+    assert (machine.over, machine.died) == (True, False)
+
+
+@pytest.mark.parametrize(("come", "lacks"), [(24, False), (25, True)])
+def test_who_lacks_descriptors_is_told_so_before_anything_moves(come: int, lacks: bool) -> None:
+    machine = Giving(Hello(versions=(1,), software="old", to_come=come))
+    machine.begin()
+    actions = machine.hear(Hello(versions=(1,), software="new", descriptors=64, used=40))
+    if not lacks:
+        assert actions == [Describe()]
+        return
+    why = "the new process lacks descriptors: has room for 24, 25 are to come"
+    assert actions == [Send(Withdraw(why=why)), StopReceiving()]
+    assert machine.end() == [Over(why, rest=True)]

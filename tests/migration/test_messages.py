@@ -19,6 +19,8 @@ from xproxy.migration.messages import (
     Offer,
     Ready,
     Refused,
+    Settled,
+    StateVersions,
     Stopped,
     Taken,
     Withdraw,
@@ -27,8 +29,11 @@ from xproxy.migration.messages import (
 )
 from xproxy.transport.channel import MAX_MESSAGE_BYTES
 
+STATES = (StateVersions(name="http2", writes=5, reads=(3, 4, 5)), StateVersions(name="other"))
 MESSAGES: list[Message] = [
     Hello(versions=(1, 2), software="xproxy 1", descriptors=1024, used=7, rehearsal=True),
+    Hello(versions=(1,), software="xproxy 2", to_come=3, states=STATES),
+    Settled(left={"http1": 2}),
     Carry(kind="listener", name="edge", version=1),
     Carry(kind="", name="", version=0, last=True),
     Ready(listeners=("edge", "(admin)")),

@@ -22,7 +22,7 @@ class Made:
         machine = giving()
         self.tally = Tally()
         self.clients = Waiting(live.runtime, lambda _: False, rehearsal=rehearsal)
-        self.clients.list_all()
+        self.clients.list_all(lambda _: "")
         self.sent: list[int] = []
         self.offers = Offers(
             machine,

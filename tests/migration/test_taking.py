@@ -13,6 +13,7 @@ from xproxy.migration.messages import (
     Offer,
     Ready,
     Refused,
+    Settled,
     Stopped,
     Taken,
     Withdraw,
@@ -172,3 +173,25 @@ def test_a_rehearsal_takes_nothing() -> None:
     assert machine.hear(Done()) == [Over("", serve=False)]
     machine = taking(State.READY, REHEARSAL)
     assert machine.end() == [Over("the old process has ended", serve=False)]
+
+
+@pytest.mark.parametrize("how", ["WITHDRAW", "stop", "end", "DONE"])
+def test_an_heir_goes_on_whatever_becomes_of_the_old_one(how: str) -> None:
+    machine = taking()
+    assert machine.hear(Settled(left={"http1": 1})) == []
+    machine.hear(offer(1))
+    if how == "WITHDRAW":
+        actions = machine.hear(Withdraw(why="it did not answer"))
+        assert actions[0] == Drop(1), "it is the old one's"
+    elif how == "stop":
+        actions = machine.withdraw("it ends")
+        assert actions[:2] == [Send(Withdraw(why="it ends")), Drop(1)]
+    elif how == "DONE":
+        actions = machine.hear(Done())
+    else:
+        actions = machine.end()
+        assert actions[0] == Begin(1), "ours is the only copy"
+    over = actions[-1]
+    assert isinstance(over, Over)
+    assert over.serve
+    assert machine.state is State.SERVING

@@ -43,3 +43,28 @@ def test_a_report_is_a_message_however_much_was_refused() -> None:
     assert refused["http1: there is no listener edge"] == 7
     assert sum(refused.values()) == 5007
     assert len(str(tally)) < 20_000
+
+
+def test_everything_is_told_to_the_process_once() -> None:
+    tally = Tally()
+    tally.gave("http1", 0.5)
+    tally.refuse("http2", "no such listener")
+    tally.cut_off("bolt", "takeover.patience", 3)
+    tally.took("http1")
+    tally.turn_down("http1: full")
+    tally.tried("thrift")
+    stats = tally.status.stats
+    assert dict(tally.moved) == {"http1": 2, "thrift": 1}
+    assert (stats.moved, tally.status.taken) == ({"http1": 1}, {"http1": 1})
+    assert dict(tally.refused) == {"http2: no such listener": 1, "http1: full": 1}
+    assert (stats.refused, stats.refusals) == ({"http2": 1}, {"no such listener": 1})
+    assert dict(tally.left) == {"bolt: cut off (takeover.patience)": 3}
+    assert stats.failed == {"takeover.patience": 3}
+    assert (tally.pauses, stats.pause.count) == ([0.5], 1)
+
+
+def test_what_a_rehearsal_could_not_try_is_said() -> None:
+    tally = Tally()
+    assert "not_tried" not in tally.plain()
+    tally.untried["http1: a stream is in flight"] += 2
+    assert tally.plain()["not_tried"] == {"http1: a stream is in flight": 2}

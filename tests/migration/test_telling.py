@@ -31,7 +31,7 @@ class Heard(Speaking):
 
 def telling(live: Live, *, rehearsal: bool = False) -> tuple[Telling, Heard]:
     heard, clients = Heard(), Waiting(live.runtime, lambda _: False, rehearsal=rehearsal)
-    clients.list_all()
+    clients.list_all(lambda _: "")
     status = TakeoverStatus() if rehearsal else live.runtime.takeover
     return Telling(live.runtime, heard, clients, status, rehearsal=rehearsal), heard
 

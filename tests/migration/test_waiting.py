@@ -19,7 +19,7 @@ async def test_who_is_idle_can_go_and_who_is_busy_says_so_when_it_can() -> None:
             return False
 
         waiting = Waiting(found.live.runtime, can_go, rehearsal=False)
-        assert waiting.list_all() == []
+        assert waiting.list_all(lambda _: "") == []
         assert (waiting.any_ready, waiting.soonest, waiting.share_gone) == (True, None, 0.0)
         now = trio.current_time()
         idle = waiting.next(now)
@@ -45,7 +45,7 @@ async def test_who_is_idle_can_go_and_who_is_busy_says_so_when_it_can() -> None:
 async def test_who_stays_is_counted_until_it_ends_and_never_looked_at_again() -> None:
     async with stock(1) as found:
         waiting = Waiting(found.live.runtime, lambda _: False, rehearsal=False)
-        waiting.list_all()
+        waiting.list_all(lambda _: "")
         now = trio.current_time()
         item = waiting.next(now)
         assert item is not None
@@ -62,12 +62,12 @@ async def test_who_stays_is_counted_until_it_ends_and_never_looked_at_again() ->
 async def test_who_comes_later_is_taken_up_and_is_no_part_of_the_whole() -> None:
     async with stock(2) as found:
         waiting = Waiting(found.live.runtime, lambda _: False, rehearsal=False)
-        waiting.list_all()
+        waiting.list_all(lambda _: "")
         await found.live.client("later")
         await eventually(lambda: found.live.stats().downstream_cx_active == 3, "it is there")
-        assert waiting.list_all() == []
+        assert waiting.list_all(lambda _: "") == []
         assert waiting.by_protocol() == {"http1": 2, "opening": 1}
-        assert waiting.list_all() == [], "each once"
+        assert waiting.list_all(lambda _: "") == [], "each once"
         assert waiting.by_protocol() == {"http1": 2, "opening": 1}
 
 
@@ -76,6 +76,14 @@ async def test_whose_listener_has_stopped_is_to_be_kept() -> None:
         [connection] = found.live.runtime.listeners["edge"].connections.values()
         await found.live.reload(web(1).replace("name: edge", "name: elsewhere"))
         waiting = Waiting(found.live.runtime, lambda _: False, rehearsal=False)
-        [item] = waiting.list_all()
-        assert item.connection is connection
+        [(item, why)] = waiting.list_all(lambda _: "")
+        assert (item.connection is connection, why) == (True, "its listener has stopped")
+        assert not waiting.any_ready
+
+
+async def test_what_could_not_be_read_is_to_be_kept_at_once() -> None:
+    async with stock(2, busy=1) as found:
+        waiting = Waiting(found.live.runtime, lambda _: False, rehearsal=False)
+        kept = waiting.list_all(lambda item: f"{item.name} is unknown")
+        assert [why for _, why in kept] == ["http1 is unknown"] * 2
         assert not waiting.any_ready

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import logging
 import resource
+import socket
 
 import pytest
 from trio.testing import MockClock
 
-from xproxy.transport.descriptors import Descriptors, limit, raise_limit
+from xproxy.transport.descriptors import Descriptors, in_use, limit, raise_limit
 
 
 async def test_a_share_is_kept_unless_a_number_is_said() -> None:
@@ -49,3 +50,10 @@ def test_the_limit_is_raised() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_what_is_open_is_counted() -> None:
+    before = in_use()
+    with socket.socket(), socket.socket():
+        assert in_use() == before + 2
+    assert in_use() == before

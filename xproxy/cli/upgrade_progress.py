@@ -56,7 +56,9 @@ class Progress:
         if not self._told:
             return ""
         refused = self._sum("refused")
-        return f"; could move {listed(self._sum('moved'))}; could not {listed(refused)}"
+        untried = self._sum("not_tried")
+        more = f"; not tried {listed(untried)}" if untried else ""
+        return f"; could move {listed(self._sum('moved'))}; could not {listed(refused)}{more}"
 
     def _sum(self, name: str) -> Counter[str]:
         found: Counter[str] = Counter()

@@ -294,6 +294,20 @@ class RestoringPlugin(Protocol):
 
 
 @runtime_checkable
+class SupportsStateVersions(Protocol):
+    """A plugin that says which versions of its codec's state there are, beside RestoringPlugin.
+
+    Two processes say it to each other first, so that nothing stands still for one that could not read it. Where it is
+    not said, ``restore`` refuses what it does not know.
+    """
+
+    @property
+    def state_versions(self) -> tuple[int, ...]:
+        """Those that ``restore`` reads, each from 1 to 65,535; the last one is what ``snapshot`` writes."""
+        ...
+
+
+@runtime_checkable
 class SupportsRelay(Protocol):
     """A codec of whole messages whose connection can move while requests wait: they are answered where they came to.
 

@@ -18,6 +18,7 @@ import attrs
 from xproxy.codecs.api import NO, YES, Codec, Hint, Samples, Verdict
 from xproxy.codecs.framed_wire import FOREIGN_FAILURES, facts, failing, halves, inverse
 from xproxy.codecs.layout import Layout, Values
+from xproxy.codecs.message_state import VERSIONS
 from xproxy.codecs.message_wire import (
     NO_HEAD,
     ONEWAY,
@@ -184,6 +185,11 @@ class LaidOut:
         assert isinstance(codec, MessageCodec)
         codec.load(state)
         return codec
+
+    @property
+    def state_versions(self) -> tuple[int, ...]:
+        """See SupportsStateVersions."""
+        return VERSIONS
 
     def status_of(self, native_status: int) -> Status:
         return self.statuses.get(native_status, Status.UNKNOWN)

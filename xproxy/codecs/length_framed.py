@@ -13,6 +13,7 @@ import attrs
 
 from xproxy.codecs.api import Codec, Hint, Verdict
 from xproxy.codecs.framed_wire import Declaration, FramedWire
+from xproxy.codecs.message_state import VERSIONS
 from xproxy.codecs.message_wire import ONEWAY, Kind
 from xproxy.codecs.messages import (
     FullMessageCodec,
@@ -71,6 +72,11 @@ class LengthFramed(Declaration):
         codec = self._codec(self._wire, role, limits, reverse=self.reverse)
         codec.load(state)
         return codec
+
+    @property
+    def state_versions(self) -> tuple[int, ...]:
+        """See SupportsStateVersions."""
+        return VERSIONS
 
     def status_of(self, native_status: int) -> Status:
         return self.meaning_of(native_status)

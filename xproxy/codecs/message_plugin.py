@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from xproxy.codecs.api import Codec
+from xproxy.codecs.message_state import VERSIONS
 from xproxy.codecs.messages import MessageCodec
 from xproxy.codecs.status_table import StatusTable
 from xproxy.model.limits import Limits
@@ -33,6 +34,11 @@ class MessagePlugin(ABC):
         codec = self.codec(role, limits)
         codec.load(state)
         return codec
+
+    @property
+    def state_versions(self) -> tuple[int, ...]:
+        """See SupportsStateVersions."""
+        return VERSIONS
 
     def code_of(self, head: ResponseHead, request: RequestHead | None = None) -> int:
         """See SupportsLocalReply."""

@@ -111,6 +111,10 @@ def _read_version_2(parts: list[object]) -> MessageState:
 _PREVIOUS: Final = {2: _read_version_2}
 
 
+VERSIONS: Final = (*_PREVIOUS, VERSION)
+"""That are read; the last one is written."""
+
+
 def schema(codec: str) -> StateSchema[MessageState]:
     """Return how the state of a protocol of this name is written."""
     return StateSchema(codec, VERSION, _RECORD, _PREVIOUS)

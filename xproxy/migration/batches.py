@@ -48,8 +48,8 @@ class Batches:
 
     def list_all(self) -> None:
         """Take up connections that have come."""
-        for item in self._clients.list_all():
-            self._offers.keep(item, "its listener has stopped")
+        for item, why in self._clients.list_all(self._offers.unreadable):
+            self._offers.keep(item, why)
 
     def offer(self, now: float) -> float | None:
         """Offer what there is room for; return how long to wait for the next time, if nothing is heard before.

@@ -23,6 +23,7 @@ from xproxy.migration.greeting import greet
 from xproxy.migration.messages import Counts, Hello, Message, Offer, Stopped, unpack
 from xproxy.migration.offers import Offers
 from xproxy.migration.pace import DEFAULT_PACE, Pace
+from xproxy.migration.rehearsing import untried
 from xproxy.migration.serving import cut_off, serves, serving
 from xproxy.migration.speaking import Speaking
 from xproxy.migration.tally import Tally, most
@@ -109,12 +110,13 @@ class _Giver:
         self._rehearsal = rehearsal
         # What is only tried is shown nowhere.
         self._status = TakeoverStatus() if rehearsal else runtime.takeover
+        self._tailed = not runtime.accepting.is_set()  # since an earlier takeover
         self._machine = Giving(
             greet(runtime, rehearsal=rehearsal),
             canary=0.0 if rehearsal else pace.canary,
             canaries=pace.canaries,
             window=pace.window,
-            tails=not runtime.accepting.is_set(),
+            tails=self._tailed,
         )
         self._tally = Tally(self._status)
         self._clients = Waiting(
@@ -219,18 +221,16 @@ class _Giver:
     def _concluded(self) -> Outcome:
         assert self._over is not None  # the machine has ended
         why = self._over.why
-        if self._rehearsal:
-            why = why or "; ".join(sorted(most(self._tally.refused)))
         state = "withdrawn" if why else "followed" if self._over.rest else "gone"
         if self._rehearsal:
-            state = "rehearsed"
+            state, why = "rehearsed", why or "; ".join(sorted(most(self._tally.refused)))
+            untried(self._runtime, self._clients, self._tally)
         self._report({"step": state, "why": why, **self._tally.plain()})
         _logger.info("takeover: %s%s; %s", state, f": {why}" if why else "", self._tally)
         self._status.end(why)
-        if state == "withdrawn" and not self._machine.tails:
-            # The other process ends what it has taken, and itself. One that came later goes on, and another one has
-            # heard what was told before: see migration.counts.
-            self._telling.lost()
+        known = self._tailed or (self._machine.tails and not self._machine.died)
+        if state == "withdrawn" and not known:
+            self._telling.lost()  # as it has died, or ends; else somebody knows: see migration.counts
         gone = state == "gone"
         if gone:
             self._runtime.stop()  # whoever has the sockets serves what waits in their queues
@@ -306,6 +306,7 @@ class _Giver:
                 continue
             if isinstance(message, Hello):
                 self._status.meet(message.software)
+                self._offers.theirs = message
             if message is not None:
                 self._do(self._machine.hear(message))
 
@@ -338,8 +339,7 @@ class _Giver:
                 if not listed:
                     listed = True
                     self._batches.list_all()
-                now = trio.current_time()
-                waits = self._batches.offer(now)
+                waits = self._batches.offer(now := trio.current_time())
                 pause = await self._rest(now) if waits is None else waits
             if pause == math.inf:  # nearly always, while there is something to give
                 await self._changed.wait()
@@ -361,7 +361,7 @@ class _Giver:
             if now < self._given_by and not self._aside and self._clients.may_go():
                 soonest = self._clients.soonest or now + LOOK_AGAIN
                 return max(min(soonest, self._given_by) - now, 0.0)
-            self._do(machine.settled())
+            self._do(machine.settled(self._clients.by_protocol()))
             if not self._rehearsal:
                 self._tail_until = self._patient_until()
             self._status.enter(Stage.TAILING)

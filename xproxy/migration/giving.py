@@ -26,6 +26,7 @@ from xproxy.migration.messages import (
     Message,
     Ready,
     Refused,
+    Settled,
     Taken,
     Withdraw,
 )
@@ -52,11 +53,12 @@ class State(Enum):
     PROVING = "proving"
     """The first connections were taken; it offers no more until the new process has served for a moment."""
     TAILING = "tailing"
-    """What could move has moved; what is left moves when it can, or ends here."""
+    """What could move has moved; what is left moves when it can, or ends here. From here on it accepts never again:
+    a process that has another configuration does."""
     SETTLING = "settling"
     """The takeover was withdrawn: it reads what was said before, to learn what was taken."""
     WITHDRAWN = "withdrawn"
-    """It serves and accepts as before what was not taken."""
+    """It serves as before what was not taken, and accepts as before unless it has been tailing."""
     FOLLOWED = "followed"
     """What is left is given to a process that is newer yet."""
     FINISHED = "finished"
@@ -76,7 +78,7 @@ class Event(Enum):
     END = "end"
     """Of the channel: nothing more will be heard."""
     LATE = "late"
-    """It was not ready in time, or has stalled."""
+    """It was not ready in time, or has stalled; or it cannot do what will be wanted."""
     PROVE = "prove"
     """So many were taken that the new process has to show that it serves."""
     PROVED = "proved"
@@ -225,7 +227,7 @@ class Giving:
     canaries: int = CANARIES
     window: int = WINDOW
     tails: bool = False
-    """It accepts nobody since an earlier takeover, also if this one is withdrawn."""
+    """It has been tailing, in this takeover or an earlier one: it accepts nobody, also if this one is withdrawn."""
     state: State = State.GREETING
     out: frozenset[int] = frozenset()
     """Numbers of offers that were not answered."""
@@ -239,6 +241,8 @@ class Giving:
     """We accept nobody."""
     listeners: frozenset[str] = frozenset()
     """That the new process has."""
+    died: bool = False
+    """The new process has ended without a word."""
     why: str = ""
     """What ended it."""
 
@@ -313,6 +317,11 @@ class Giving:
     def _hello(self, theirs: Hello) -> list[Action]:
         if self.state is State.GREETING and not set(VERSIONS) & set(theirs.versions):
             return self._give_up(f"it speaks versions {theirs.versions}, known are {VERSIONS}")
+        room = theirs.descriptors - theirs.used
+        if self.state is State.GREETING and theirs.descriptors and room < self.hello.to_come:
+            have, come = max(room, 0), self.hello.to_come
+            self.why = f"the new process lacks descriptors: has room for {have}, {come} are to come"
+            return self._after(Event.LATE)
         actions = self._after(Event.HELLO)
         return [*actions, Describe()] if self.state is State.PREPARING else actions
 
@@ -348,13 +357,17 @@ class Giving:
     def _stall(self) -> list[Action]:
         return [Arm(Timer.STALL, STALL) if self.out else Disarm(Timer.STALL)]
 
-    def settled(self) -> list[Action]:
-        """There is nothing more that can be offered now, and no offer is out."""
+    def settled(self, left: Mapping[str, int] | None = None) -> list[Action]:
+        """There is nothing more that can be offered now, and no offer is out; this is ``left``, by protocol."""
         assert not self.out
         if self.state is not State.GIVING:
             return []
         self.proved = True  # so few there were: what comes later comes one by one
-        return self._after(Event.SETTLED)
+        actions = self._after(Event.SETTLED)
+        if self.hello.rehearsal:
+            return actions
+        self.tails, self.stopped = True, False
+        return [*actions, Send(Settled(left=dict(left or {})))]
 
     def empty(self, left: Mapping[str, int] | None = None) -> list[Action]:
         """The last connection has gone; ``left`` was cut off, by name."""
@@ -402,6 +415,7 @@ class Giving:
 
     def end(self) -> list[Action]:
         """The channel has ended, and everything in it has been heard."""
+        self.died = self.state is not State.SETTLING
         self.why = self.why or "the new process has ended"
         return self._after(Event.END)
 

@@ -25,6 +25,23 @@ VERSIONS: Final = (1,)
 """Of this protocol, that are spoken here."""
 SKIPPABLE_FROM: Final = 128
 _MAX_NUMBER: Final = 2**53
+TLS: Final = "tls"
+"""What the states of sessions are called, among those of codecs."""
+MOST_STATES: Final = 256
+"""Codecs whose versions HELLO tells; nothing is known of others."""
+MOST_VERSIONS: Final = 16
+"""Of one codec's state: the newest ones."""
+
+
+@attrs.frozen(kw_only=True)
+class StateVersions:
+    """What a process makes of states of one name: a codec's, or ``tls``."""
+
+    name: str
+    writes: int = 0
+    """The version that it writes; 0: it does not say."""
+    reads: tuple[int, ...] = ()
+    """Those that it reads; empty: it does not say."""
 
 
 @attrs.frozen(kw_only=True)
@@ -40,6 +57,10 @@ class Hello:
     """Of these, that are."""
     rehearsal: bool = False
     """Of the old one: nothing is to move, it is only tried whether it could."""
+    to_come: int = 0
+    """Of the old one: descriptors that would come with all that could move now."""
+    states: tuple[StateVersions, ...] = ()
+    """Of all codecs that are installed; empty: it does not say."""
 
 
 @attrs.frozen(kw_only=True)
@@ -113,6 +134,14 @@ class Counts:
 
 
 @attrs.frozen(kw_only=True)
+class Settled:
+    """Old: what could move has moved. From here on it accepts never again, and the new one goes on in any case."""
+
+    left: dict[str, int] = attrs.field(factory=dict, hash=False)
+    """Connections by protocol that may move yet."""
+
+
+@attrs.frozen(kw_only=True)
 class Withdraw:
     """Either: the takeover is over. What was not taken is its giver's."""
 
@@ -128,7 +157,18 @@ class Done:
 
 
 Message: TypeAlias = (
-    Hello | Carry | Ready | Stopped | Accepting | Offer | Taken | Refused | Counts | Withdraw | Done
+    Hello
+    | Carry
+    | Ready
+    | Stopped
+    | Accepting
+    | Offer
+    | Taken
+    | Refused
+    | Counts
+    | Settled
+    | Withdraw
+    | Done
 )
 
 
@@ -155,9 +195,16 @@ def _several(of: Kind[list[T]], least: int = 0) -> Kind[tuple[T, ...]]:
             raise ValueError("is empty")
         return tuple(values)
 
-    return Kind(read, list)
+    write = of.write
+    return Kind(read, list if write is None else lambda values: write(list(values)))
 
 
+_STATES: Final = StateRecord(
+    StateVersions,
+    state_field("name", _NAME),
+    state_field("writes", _VERSION, 0),
+    state_field("reads", _several(sequence(_VERSION, MOST_VERSIONS)), ()),
+)
 _LISTENERS: Final = state_field("listeners", _several(sequence(_NAME, 4096)), ())
 _RECORDS: Final[tuple[tuple[int, type, StateRecord[Message]], ...]] = (
     (
@@ -170,6 +217,9 @@ _RECORDS: Final[tuple[tuple[int, type, StateRecord[Message]], ...]] = (
             state_field("descriptors", _COUNT, 0),
             state_field("used", _COUNT, 0),
             state_field("rehearsal", FLAG, False),
+            # Of a later date than the protocol: who does not know them goes on as before.
+            state_field("to_come", _COUNT, 0, key="?to_come"),
+            state_field("states", _several(sequence(_STATES.kind, MOST_STATES)), (), key="?states"),
         ),
     ),
     (
@@ -205,6 +255,7 @@ _RECORDS: Final[tuple[tuple[int, type, StateRecord[Message]], ...]] = (
     (9, Counts, StateRecord(Counts, state_field("left", _LEFT, {}))),
     (10, Withdraw, StateRecord(Withdraw, state_field("why", _TEXT))),
     (11, Done, StateRecord(Done, state_field("left", _LEFT, {}))),
+    (12, Settled, StateRecord(Settled, state_field("left", _LEFT, {}))),
 )
 """By kind. One that is not used any more is never used again."""
 _BY_CLASS: Final = {cls: (kind, record) for kind, cls, record in _RECORDS}

@@ -11,6 +11,7 @@ import attrs
 from xproxy.connection.bindings import Bindings
 from xproxy.connection.shared.moving import Moving
 from xproxy.connection.standing import Standing
+from xproxy.migration.messages import TLS
 from xproxy.migration.packing import Downstream, Undetected, Upstream, pack
 from xproxy.proxy.active_listener import ActiveListener
 from xproxy.proxy.adopting import Codecs, accepted, describe
@@ -28,6 +29,11 @@ class Movable(Protocol):
     @property
     def name(self) -> str:
         """What it is counted as."""
+        ...
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The names of the states that are written of it: of its codec, and ``tls`` within which that is."""
         ...
 
     def freeze(self) -> tuple[bytes, list[socket.socket]]:
@@ -72,6 +78,8 @@ class MovableDownstream:
     """It was offered, and not answered for."""
     seeking: bool = False
     """Its driver tells when it can be frozen."""
+    ends: tuple[str, ...] = ()
+    """What the connections to endpoints that were frozen with it are counted as."""
     idle_by: float = 0.0
     """With streams in flight that would be relayed: until when it is waited for to be idle (trio clock)."""
     _given: list[Given] = attrs.field(factory=list)
@@ -81,6 +89,15 @@ class MovableDownstream:
     def name(self) -> str:
         """See Movable."""
         return name_of(self.connection)
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """See Movable."""
+        terms = self.connection.terms
+        if terms is None:
+            return ()
+        name = terms.plugin.name
+        return (name, TLS) if terms.facts.tls else (name,)
 
     @property
     def gone(self) -> bool:
@@ -120,6 +137,10 @@ class MovableDownstream:
             raise ValueError(exc.detail) from exc
         try:
             bound = () if flows else self._freeze_bound()
+            protocols = [end.handed.protocol for end in bound]
+            if moment.exchange is not None:
+                protocols.append(moment.exchange.upstream.protocol)
+            self.ends = tuple(f"upstream {protocol}" for protocol in protocols)
             return pack(Downstream(described=described, moment=moment, bound=bound))
         except BaseException:
             self._stay()
@@ -206,6 +227,12 @@ class MovableUpstream:
     def name(self) -> str:
         """See Movable."""
         return f"upstream {self.given.handed.protocol}"
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """See Movable."""
+        handed = self.given.handed
+        return (handed.protocol, TLS) if handed.moment.parts.stream else (handed.protocol,)
 
     def freeze(self) -> tuple[bytes, list[socket.socket]]:
         """See Movable: it stands still already."""

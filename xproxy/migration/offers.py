@@ -12,7 +12,9 @@ import trio
 from xproxy.migration.carry import reason
 from xproxy.migration.faults import fault
 from xproxy.migration.giving import Giving
+from xproxy.migration.messages import Hello
 from xproxy.migration.movable import Movable, MovableDownstream, MovableUpstream
+from xproxy.migration.readable import unreadable
 from xproxy.migration.tally import Tally
 from xproxy.migration.upstream_share import UpstreamShare
 from xproxy.migration.waiting import LOOK_AGAIN, SELDOM, Waiting
@@ -48,8 +50,14 @@ class Offers:
         self._send = send
         self._rehearsal = rehearsal
         self._out: dict[int, _Offered] = {}
+        self.theirs: Hello | None = None
+        """What the other side has said that it is."""
 
     # ---- made
+
+    def unreadable(self, item: Movable) -> str:
+        """Return why the other side could not read what would be written of one; empty: it could, or has not said."""
+        return unreadable(item.states, self._machine.hello, self.theirs)
 
     def offer(self, item: Movable) -> int:
         """Offer one; return how many were: one that cannot be written down is kept."""
@@ -65,7 +73,11 @@ class Offers:
         return 0
 
     def offer_now(self, item: Movable) -> bool:
-        """Offer one; False: it goes on meanwhile. Raises what ``Movable.freeze`` raises, and what its codec does."""
+        """Offer one; False: it goes on meanwhile. Raises what ``Movable.freeze`` and its codec do."""
+        if why := self.unreadable(item):
+            if isinstance(item, MovableUpstream):
+                item.thaw()  # it stands still already
+            raise ValueError(why)
         state, sockets = item.freeze()
         fault("give.frozen")
         if isinstance(item, MovableDownstream):
@@ -96,6 +108,8 @@ class Offers:
             self._clients.gone(item)
         if self._rehearsal:
             self._tally.tried(item.name)
+            for name in item.ends if isinstance(item, MovableDownstream) else ():
+                self._tally.tried(name)
             return
         self._tally.gave(item.name, time.monotonic() - offered.cut)
         item.leave()

@@ -40,6 +40,13 @@ def relayed(runtime: Runtime) -> dict[str, int]:
     return dict(found)
 
 
+def opened(runtime: Runtime) -> int:
+    """Count the connections to endpoints."""
+    snapshot = runtime.snapshot
+    clusters = snapshot.clusters.values() if snapshot is not None else ()
+    return sum(endpoint.connections for cluster in clusters for endpoint in cluster.endpoints)
+
+
 def cut_off(runtime: Runtime, left: Mapping[str, int], tally: Tally) -> None:
     """Reset what is left, as patience is over, and count it by name: ``left``, by protocol, and relayed streams."""
     for name, count in left.items():

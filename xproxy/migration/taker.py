@@ -31,7 +31,7 @@ from xproxy.migration.messages import (
 )
 from xproxy.migration.packing import Downstream, Undetected, Upstream
 from xproxy.migration.packing import unpack as unpack_state
-from xproxy.migration.rehearsing import rehearse
+from xproxy.migration.rehearsing import rehearse, rehearse_upstream
 from xproxy.migration.taking import Taking
 from xproxy.migration.tally import MOST_REASONS, Tally
 from xproxy.migration.undumpable import undumpable
@@ -131,12 +131,19 @@ class _Taker:
             while not self._machine.over:
                 await self._hear()
         finally:
+            await self._settle()
             for pending in self._pending.values():
                 pending.drop()
             self._counts.ended()
             status.older(-1)
             self._channel.close()
         return self._concluded()
+
+    async def _settle(self) -> None:
+        # This process ends, and is followed by a newer one: an end without a word is that of one that has died.
+        with trio.CancelScope(shield=True), trio.move_on_after(STALL):
+            if not self._machine.over:
+                await self._do(self._machine.withdraw("it ends"), None)
 
     def _concluded(self) -> Outcome:
         over = self._over
@@ -380,6 +387,8 @@ class _Taker:
         if not any(endpoint.address == found.address for endpoint in cluster.endpoints):
             raise ValueError(f"cluster {found.cluster} has no endpoint {found.address}")
         if self._machine.rehearsal:
+            client = self._runtime.registry.codec(found.handed.client or found.handed.protocol)
+            rehearse_upstream(cluster, found, client.traits)
             return None
         sock = found.handed.moment.sock
         if sock is None:

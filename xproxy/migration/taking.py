@@ -27,6 +27,7 @@ from xproxy.migration.messages import (
     Offer,
     Ready,
     Refused,
+    Settled,
     Stopped,
     Taken,
     Withdraw,
@@ -44,6 +45,8 @@ class State(Enum):
     """It could serve; it accepts nobody yet."""
     TAKING = "taking"
     """It accepts, serves, and takes what is offered."""
+    HEIR = "heir"
+    """It does so, and goes on whatever becomes of the old one, which accepts never again."""
     SERVING = "serving"
     """It serves alone: the old process has nothing left, or has died."""
     WITHDRAWN = "withdrawn"
@@ -59,6 +62,7 @@ class Event(Enum):
     STOPPED = "STOPPED"
     OFFER = "OFFER"
     COUNTS = "COUNTS"
+    SETTLED = "SETTLED"
     DONE = "DONE"
     WITHDRAW = "WITHDRAW"
     """The old process takes back what was not taken."""
@@ -75,7 +79,16 @@ _ROWS: Final[Mapping[State, Mapping[Event, State]]] = {
     _S.GREETING: {_E.HELLO: _S.HEARING, **_OVER},
     _S.HEARING: {_E.CARRY: _S.HEARING, _E.LAST: _S.READY, **_OVER},
     _S.READY: {_E.STOPPED: _S.TAKING, **_OVER},
-    _S.TAKING: {_E.OFFER: _S.TAKING, _E.COUNTS: _S.TAKING, _E.DONE: _S.SERVING, **_OVER},
+    _S.TAKING: {
+        **dict.fromkeys((_E.OFFER, _E.COUNTS), _S.TAKING),
+        _E.SETTLED: _S.HEIR,
+        _E.DONE: _S.SERVING,
+        **_OVER,
+    },
+    _S.HEIR: {
+        **dict.fromkeys((_E.OFFER, _E.COUNTS), _S.HEIR),
+        **dict.fromkeys((_E.DONE, _E.WITHDRAW, _E.STOP, _E.END), _S.SERVING),
+    },
     _S.SERVING: {},
     _S.WITHDRAWN: {},
 }
@@ -207,6 +220,8 @@ class Taking:
             case Counts():
                 actions = self._after(Event.COUNTS)
                 return actions if self.over else [Count(message)]
+            case Settled():
+                return self._after(Event.SETTLED)
             case Done():
                 return self._after(Event.DONE)
             case Withdraw():
@@ -304,7 +319,10 @@ class Taking:
             return self._out_of_turn(event.value)
         self.state = after
         if after is State.SERVING:
-            actions: list[Action] = [Begin(number) for number in sorted(self.held)]
+            taken_back = event in (Event.WITHDRAW, Event.STOP)
+            actions: list[Action] = [
+                Drop(number) if taken_back else Begin(number) for number in sorted(self.held)
+            ]
             self.held = self.doubtful = frozenset()
             if not self.accepting:
                 self.accepting = True

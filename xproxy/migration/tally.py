@@ -30,6 +30,8 @@ class Tally:
     """By protocol and reason: what the other side did not want, or what cannot be written down."""
     left: Counter[str] = attrs.field(factory=Counter)
     """What ends in the old process, by protocol and reason."""
+    untried: Counter[str] = attrs.field(factory=Counter)
+    """By protocol and reason: of a rehearsal, what could not be tried."""
     pauses: list[float] = attrs.field(factory=list)
     """Seconds that each stood still."""
 
@@ -93,6 +95,7 @@ class Tally:
             "moved": most(self.moved),
             "refused": most(self.refused),
             "left": most(self.left),
+            **({"not_tried": most(self.untried)} if self.untried else {}),
             "pause_ms": times,
         }
 

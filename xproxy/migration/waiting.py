@@ -53,12 +53,15 @@ class Waiting:
 
     # ---- who there is
 
-    def list_all(self) -> list[MovableDownstream]:
-        """Take up those that are new, and return the ones of these whose listener has stopped: they are to be kept.
+    def list_all(
+        self, unreadable: Callable[[MovableDownstream], str]
+    ) -> list[tuple[MovableDownstream, str]]:
+        """Take up those that are new, and return the ones of these that are to be kept, and why.
 
         Nobody is accepted any more: who comes after the first time comes from an older process.
+        ``unreadable`` says why the other side could not read what would be written of one; empty: it could.
         """
-        stopped: list[MovableDownstream] = []
+        kept: list[tuple[MovableDownstream, str]] = []
         snapshot = self._runtime.snapshot
         clusters = snapshot.clusters if snapshot is not None else {}
         for active in self._runtime.every_listener:
@@ -68,13 +71,15 @@ class Waiting:
                 self._listed.add(connection.id)
                 item = MovableDownstream(active, connection, self._codecs, clusters)
                 self._waiting[id(connection)] = item
-                if active.chains.main.draining:
-                    stopped.append(item)
+                stopped = active.chains.main.draining
+                why = "its listener has stopped" if stopped else unreadable(item)
+                if why:
+                    kept.append((item, why))
                 else:
                     self._ready.append(item)
         if self._whole is None:
-            self._whole = len(self._waiting) - len(stopped)
-        return stopped
+            self._whole = len(self._waiting) - len(kept)
+        return kept
 
     def keep(self, item: MovableDownstream, why: str) -> None:
         """It stays, and ends here."""
@@ -91,6 +96,14 @@ class Waiting:
         """Count those that wait or are kept."""
         every = (*self._waiting.values(), *self._kept.values())
         return dict(Counter(item.name for item in every if not item.gone))
+
+    def why_waiting(self) -> dict[str, int]:
+        """Count those that wait, by protocol and reason."""
+        return dict(
+            Counter(
+                f"{item.name}: {item.waits}" for item in self._waiting.values() if not item.gone
+            )
+        )
 
     @property
     def share_gone(self) -> float:

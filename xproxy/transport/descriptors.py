@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import resource
 from collections.abc import Callable
 from typing import Final
@@ -43,6 +44,14 @@ def limit() -> int:
     """Return how many descriptors the process may have."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _UNBOUNDED if soft == resource.RLIM_INFINITY else soft
+
+
+def in_use() -> int:
+    """Return how many descriptors the process has open; 0 where the system does not say it."""
+    try:
+        return max(len(os.listdir("/proc/self/fd")) - 1, 0)  # but for the one that looks
+    except OSError:
+        return 0
 
 
 class Descriptors:

@@ -81,6 +81,13 @@ class AlpnConnector:
         for connector in self._connectors.values():
             connector.close()
 
+    def plugin_of(self, protocol: str) -> CodecPlugin:
+        """Return the codec plugin of this name. Raises ValueError where it is not among what is offered."""
+        connector = self._connectors.get(protocol)
+        if connector is None:
+            raise ValueError(f"{protocol} is not among what is offered to endpoints")
+        return connector.plugin
+
     def give(self) -> Iterator[Given]:
         """See Connector."""
         for connector in self._connectors.values():

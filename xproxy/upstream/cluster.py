@@ -257,6 +257,26 @@ class Cluster:
         ``client``: of the codec ``handed.client``; where no request has come yet that would have opened the
         connector, this does.
         """
+        endpoint, connector = self._taking(address, handed, client)
+        connector.adopt(endpoint, stream, handed, downstream)
+
+    def restores(
+        self, address: Address, handed: Handed, client: Traits
+    ) -> tuple[CodecPlugin, Limits]:
+        """Return what the codec of a connection that another process gave would be restored with: see ``adopt``.
+
+        Raises ValueError where it could not be taken.
+        """
+        _, connector = self._taking(address, handed, client)
+        if (self._origination is not None) != bool(handed.moment.parts.stream):
+            raise ValueError(f"cluster {self.name} has TLS only on one of both sides")
+        if isinstance(connector, AlpnConnector):
+            return connector.plugin_of(handed.protocol), self._limits
+        return connector.plugin, self._limits
+
+    def _taking(
+        self, address: Address, handed: Handed, client: Traits | None
+    ) -> tuple[Endpoint, Connector]:
         endpoint = next((one for one in self.endpoints if one.address == address), None)
         if endpoint is None:
             raise ValueError(f"cluster {self.name} has no endpoint {address}")
@@ -267,8 +287,7 @@ class Cluster:
                 raise ValueError(f"cluster {self.name}: {exc}") from exc
         for connector in self._connectors.values():
             if connector.plugin.name == handed.protocol or isinstance(connector, AlpnConnector):
-                connector.adopt(endpoint, stream, handed, downstream)
-                return
+                return endpoint, connector
         raise ValueError(f"cluster {self.name} has no connector for {handed.protocol}")
 
     def lane_of(self, key: object) -> tuple[str, str] | None:

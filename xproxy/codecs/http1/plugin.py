@@ -13,7 +13,7 @@ from xproxy.codecs.http1.client import ClientCodec
 from xproxy.codecs.http1.first_line import judge
 from xproxy.codecs.http1.memory import HeadMemory
 from xproxy.codecs.http1.server import ServerCodec
-from xproxy.codecs.http1.snapshot import unpack
+from xproxy.codecs.http1.snapshot import SCHEMA, unpack
 from xproxy.codecs.http1.status import local_code, status_of
 from xproxy.codecs.http_status import local_text
 from xproxy.model.limits import Limits
@@ -63,6 +63,11 @@ class Http1Plugin:
         )
         codec.resume(snapshot)
         return codec
+
+    @property
+    def state_versions(self) -> tuple[int, ...]:
+        """See SupportsStateVersions."""
+        return SCHEMA.versions
 
     def code_of(self, head: ResponseHead, request: RequestHead | None = None) -> int:
         """See SupportsLocalReply."""

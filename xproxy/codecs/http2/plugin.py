@@ -13,7 +13,7 @@ from xproxy.codecs.http2.client import ClientCodec
 from xproxy.codecs.http2.limits import Http2Limits
 from xproxy.codecs.http2.memory import Memories
 from xproxy.codecs.http2.server import ServerCodec
-from xproxy.codecs.http2.snapshot import unpack
+from xproxy.codecs.http2.snapshot import SCHEMA, unpack
 from xproxy.codecs.http2.status import local_code, status_of
 from xproxy.codecs.http2.wire import PREFACE
 from xproxy.codecs.http_status import local_text
@@ -71,6 +71,11 @@ class Http2Plugin(Http2Limits):
         codec = self._open(role, limits)
         codec.resume(snapshot)
         return codec
+
+    @property
+    def state_versions(self) -> tuple[int, ...]:
+        """See SupportsStateVersions."""
+        return SCHEMA.versions
 
     def code_of(self, head: ResponseHead, request: RequestHead | None = None) -> int:
         """See SupportsLocalReply."""

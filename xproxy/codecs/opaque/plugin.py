@@ -39,6 +39,11 @@ class OpaquePlugin:
         """Continue where ``snapshot`` was taken. Raises ValueError."""
         return OpaqueCodec(role, SCHEMA.unpack(state))
 
+    @property
+    def state_versions(self) -> tuple[int, ...]:
+        """See SupportsStateVersions."""
+        return SCHEMA.versions
+
     def status_of(self, native_status: int) -> Status:
         return from_native(native_status)
 

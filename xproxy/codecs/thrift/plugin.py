@@ -93,6 +93,11 @@ class ThriftPlugin:
         client.load(CLIENT.unpack(state))
         return client
 
+    @property
+    def state_versions(self) -> tuple[int, ...]:
+        """See SupportsStateVersions."""
+        return SERVER.versions
+
     def pool_of(self, head: RequestHead) -> str:
         """See SupportsPools: a server may take a connection to speak what it spoke first."""
         extra = head.extra

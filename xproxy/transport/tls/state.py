@@ -83,6 +83,8 @@ _RECORD: Final = StateRecord(
 )
 SCHEMA: Final = StateSchema("tls", VERSION, _RECORD)
 
+VERSIONS: Final = (1, VERSION)
+"""That are read; the last one is written."""
 _VERSION_1: Final = b"\x89"
 """Version 1 was a map of nine with its version in it, and wrote down everything, as None where there is none."""
 
