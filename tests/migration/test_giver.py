@@ -9,7 +9,7 @@ import struct
 import attrs
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.http2_peer import Http2Peer
 from tests.live import (
@@ -27,6 +27,7 @@ from tests.secure import context, party, tls
 from tests.upstream.test_moving import Numbered
 from xproxy.admin.pages import upgrade
 from xproxy.connection.shared.multiplexed import Multiplexed
+from xproxy.migration.giving import STALL
 from xproxy.migration.messages import (
     Carry,
     Done,
@@ -300,6 +301,28 @@ async def test_who_accepts_nobody_is_withdrawn_from() -> None:
             await other.hear(Withdraw)
         assert found.given is not None
         assert "does not accept" in found.given.why
+
+
+async def test_one_that_was_stopped_itself_hears_first_what_was_said_meanwhile(
+    mock_clock: MockClock,
+) -> None:
+    mock_clock.rate = 1.0
+    async with upstream() as up, running(web(up.port)) as old:
+        await first(old, up)
+        async with giving_to(old, pace=Pace(canary=0.0)) as (other, found):
+            await other.until_giving()
+            offer = await other.hear(Offer)
+            await wait_all_tasks_blocked()
+            # SIGSTOP and, much later, SIGCONT: its timer is over before it looks for the answer.
+            mock_clock.jump(2 * STALL)
+            for _ in range(10):
+                await trio.lowlevel.checkpoint()
+            await other.say(Taken(numbers=(offer.number,)))
+            upstreams = await other.hear(Offer)
+            await other.say(Taken(numbers=(upstreams.number,)))
+            await other.hear(Done)
+        assert found.given is not None
+        assert (found.given.gone, found.given.why) == (True, "")
 
 
 async def test_patience_has_an_end() -> None:

@@ -39,14 +39,16 @@ HELLO = Hello(versions=(1,), software="old")
 THEIRS = Hello(versions=(1, 2), software="new")
 
 
-def giving(state: State = State.GIVING, **fields: object) -> Giving:
-    """Return a machine that has come to ``state``."""
+def giving(state: State = State.GIVING, *, accepting: bool = True, **fields: object) -> Giving:
+    """Return a machine that has come to ``state``; ``accepting``: and has heard that the new process does."""
     machine = Giving(HELLO, **fields)  # type: ignore[arg-type]  # by the tests below
     machine.begin()
     if state is not State.GREETING:
         machine.hear(THEIRS)
     if state not in (State.GREETING, State.PREPARING):
         machine.hear(Ready(listeners=("edge",)))
+        if accepting:
+            machine.hear(Accepting())
     if state is State.TAILING:
         machine.settled()
     assert machine.state is state
@@ -58,9 +60,29 @@ def test_until_it_gives() -> None:
     assert machine.begin() == [Send(HELLO), Arm(Timer.READY, READY_WITHIN)]
     assert machine.hear(THEIRS) == [Describe()]
     assert machine.room == 0
-    assert machine.hear(Ready(listeners=("edge",))) == [Disarm(Timer.READY), Pause()]
+    assert machine.hear(Ready(listeners=("edge",))) == [
+        *(Disarm(Timer.READY), Pause()),
+        Arm(Timer.STALL, STALL),
+    ]
     assert machine.listeners == {"edge"}
     assert machine.room == machine.window
+    assert machine.hear(Accepting()) == [Disarm(Timer.STALL)]
+
+
+def test_it_does_not_end_before_anybody_accepts() -> None:
+    machine = giving(accepting=False)
+    assert machine.settled() == []
+    assert machine.state is State.GIVING
+    number = machine.offer()
+    assert machine.hear(Taken(numbers=(number,)))[-1] == Arm(Timer.STALL, STALL)
+    assert machine.late(Timer.STALL)[-1] == StopReceiving()
+    assert machine.why.endswith(f"it accepts nobody since {STALL:g} s")
+    machine = giving(accepting=False)
+    machine.offer()
+    assert machine.hear(Accepting()) == [Arm(Timer.STALL, STALL)], "an offer is out"
+    assert machine.hear(Taken(numbers=(1,))) == [Leave(1), Disarm(Timer.STALL)]
+    machine.settled()
+    assert machine.state is State.TAILING
 
 
 def test_offers_are_answered() -> None:
@@ -86,7 +108,7 @@ def test_what_could_not_be_sent_is_thawed_and_fewer_are_out() -> None:
 
 
 def test_the_new_process_proves_that_it_serves() -> None:
-    machine = giving(canaries=2, canary=1.0)
+    machine = giving(canaries=2, canary=1.0, accepting=False)
     first, second = machine.offer(), machine.offer()
     assert machine.room == 0
     assert machine.hear(Taken(numbers=(first, second)))[-1] == Arm(Timer.CANARY, 1.0)
@@ -100,7 +122,7 @@ def test_the_new_process_proves_that_it_serves() -> None:
 
 
 def test_one_that_accepts_nobody_has_proved_nothing() -> None:
-    machine = giving(canaries=1)
+    machine = giving(canaries=1, accepting=False)
     machine.hear(Taken(numbers=(machine.offer(),)))
     actions = machine.late(Timer.CANARY)
     assert actions[-1] == StopReceiving()

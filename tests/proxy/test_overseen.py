@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from tests.live import web
 from tests.process.product import unused_port
@@ -349,13 +350,73 @@ async def test_handing_over_is_what_whoever_made_it_says() -> None:
         assert not await worker.begin(runtime, trio.Event(), accepting)
         await ours.hear("prepared")
         assert (await ours.hear("report"))["step"] == "accepting"
-        ours.say((other.fileno(),), kind="give")
-        assert (await ours.hear("report"))["step"] == "given"
+        ends = messages.pair()
+        ours.say((ends[0].fileno(),), kind="give", to=2)
+        assert await ours.hear("report") == {"kind": "report", "step": "given", "to": 2}
         assert (done, runtime.told) == (["take", "give"], ["accept", "stop"])
         ours.sock.close()
         await worker._lost.wait()
         assert not await worker.release(CONFIG), "there is another one"
-    other.close()
+    for end in (other, *ends):
+        end.close()
+
+
+@pytest.mark.parametrize("told", [False, True])
+async def test_what_a_withdrawn_takeover_has_taken_is_given_back_or_ends(
+    told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gave = trio.Event()
+
+    async def give(_runtime: Runs, sock: socket.socket, report: Report) -> None:
+        report({"step": "giving"})
+        sock.close()
+        gave.set()
+
+    async def take(_runtime: Runs, sock: socket.socket, report: Report) -> None:
+        report({"step": "withdrawn"})
+        sock.close()
+
+    if not told:
+        monkeypatch.setattr("xproxy.proxy.overseen.GIVE_BACK", 0.0)
+    runtime, ended = Played(), trio.Event()
+    monkeypatch.setattr(Played, "stop", lambda _: ended.set())
+    channel, other = messages.pair()
+    ends = messages.pair()
+    async with (
+        overseen(Handover(give, take), channel) as (ours, worker),
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(worker.begin, runtime, ended, trio.Event())
+        await ours.hear("prepared")
+        assert (await ours.hear("report"))["step"] == "withdrawn"
+        if told:
+            ours.say((ends[0].fileno(),), kind="give", back=True, to=1)
+            assert (await ours.hear("report"))["step"] == "giving"
+            await gave.wait()
+            await trio.testing.wait_all_tasks_blocked()
+            assert not ended.is_set(), "it gives, and ends by that"
+            nursery.cancel_scope.cancel()
+        else:
+            await ended.wait()
+    for end in (other, *ends):
+        end.close()
+
+
+async def test_who_is_told_late_to_give_to_one_that_has_ended_says_so() -> None:
+    async def give(*_: object) -> None:
+        pytest.fail("there is nobody")
+
+    ends = messages.pair()
+    async with overseen(Handover(give, give, give)) as (ours, worker):
+        ours.say(kind="start")
+        await worker.begin(Played(), trio.Event(), trio.Event())
+        await ours.hear("prepared")
+        ends[1].close()
+        for check in (False, True):
+            ours.say((ends[0].fileno(),), kind="give", to=2, check=check)
+            report = await ours.hear("report")
+            assert (report["step"], report["to"]) == ("withdrawn", 2)
+    ends[0].close()
 
 
 async def test_questions_of_other_workers_are_answered() -> None:

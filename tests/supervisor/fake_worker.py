@@ -60,8 +60,14 @@ class FakeWorker:
 
     def give(self, channel: socket.socket) -> None:
         channel.setblocking(True)
-        channel.send(b"stopped")
-        if channel.recv(99) == b"accepting":
+        try:
+            channel.send(b"stopped")
+            accepting = channel.recv(99) == b"accepting"
+        except OSError:
+            accepting = False
+        if accepting:
+            if self.options.pop("pauses", ""):
+                os.kill(os.getpid(), signal.SIGSTOP)
             self.report("given", moved=3, serving={"http1": 2})
             if self.options.pop("tails", ""):
                 channel.recv(99)  # it ends
@@ -75,6 +81,8 @@ class FakeWorker:
     def take(self, channel: socket.socket) -> None:
         channel.setblocking(True)
         channel.recv(99)
+        if "stops" in self.options:
+            os.kill(os.getpid(), signal.SIGSTOP)
         if "dies_taking" in self.options:
             os.kill(os.getpid(), signal.SIGKILL)
         self.report("accepting")

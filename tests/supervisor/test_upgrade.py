@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from xproxy.supervisor.table import Phase, Worker
-from xproxy.supervisor.upgrade import Stage, Upgrade
+from xproxy.supervisor.upgrade import ABORT_SECONDS, READY_SECONDS, SILENCE, Stage, Upgrade
 
 
 @attrs.define(eq=False)
@@ -20,6 +20,8 @@ class Played:
     did: list[str] = attrs.field(factory=list)
     result: tuple[int, str] | None = None
     cannot: str = ""
+    waits: float = 0.0
+    stopped: list[int] = attrs.field(factory=list)
     succeeded: list[int] = attrs.field(factory=list)
     _ids: int = 100
 
@@ -42,6 +44,12 @@ class Played:
 
     def kill(self, new: Worker) -> None:
         self.did.append(f"kill {new.index}")
+
+    def wait(self, seconds: float) -> None:
+        self.waits = seconds
+
+    def is_stopped(self, worker: Worker) -> bool:
+        return worker.id in self.stopped
 
     def drain(self, worker: Worker) -> None:
         worker.phase = Phase.LEAVING
@@ -232,20 +240,12 @@ def test_a_new_one_that_ends_after_it_accepts_is_started_again() -> None:
 
 def test_one_that_hangs() -> None:
     acts, upgrade = begun()
-    upgrade.too_late(new_of(upgrade))
+    upgrade.late()
     assert acts.did == ["start 0", "kill 0"]
     assert acts.result is not None
     assert acts.result[0] == 1
     assert "60 s" in acts.result[1]
     assert not upgrade.ended(new_of(upgrade), 137, ""), "its end is no news"
-
-
-def test_being_late_does_not_matter_when_it_is_prepared() -> None:
-    acts, upgrade = begun()
-    new = new_of(upgrade)
-    upgrade.prepared(new)
-    upgrade.too_late(new)
-    assert acts.result is None
 
 
 def test_an_old_one_that_takes_it_back() -> None:
@@ -292,6 +292,7 @@ def test_an_old_one_that_nobody_follows_is_started_again(aborted: bool) -> None:
     assert upgrade.ended(acts.olds[0], 139, "")
     if aborted:
         assert upgrade.abort()
+        upgrade.late()
     else:
         assert upgrade.ended(new, 1, "")
     assert acts.did[-1] == "restart 0 after 139"
@@ -299,16 +300,100 @@ def test_an_old_one_that_nobody_follows_is_started_again(aborted: bool) -> None:
     assert acts.result[0] == 1
 
 
-def test_aborting_is_possible_until_the_new_one_accepts() -> None:
-    acts, upgrade = begun()
+@pytest.mark.parametrize("check", [False, True])
+def test_one_that_nobody_has_given_to_is_aborted_at_once(check: bool) -> None:
+    acts, upgrade = begun(check=check)
+    if check:
+        upgrade.prepared(new_of(upgrade))
     assert upgrade.abort()
     assert acts.did[-1] == "kill 0"
+    assert acts.result == (1, "aborted")
     assert not upgrade.abort()
-    acts, upgrade = begun()
+
+
+@pytest.mark.parametrize("accepting", [False, True])
+def test_aborted_while_it_moves_it_goes_back_when_that_has_been_done(accepting: bool) -> None:
+    acts, upgrade = begun(2, 2)
     new = new_of(upgrade)
     upgrade.prepared(new)
+    if accepting:
+        upgrade.reported(new, "accepting", "")
+    assert upgrade.abort()
+    assert acts.waits == (SILENCE if accepting else ABORT_SECONDS)
+    assert upgrade.abort(), "it may be said twice"
+    if not accepting:
+        # In the same turn: whether it accepts already was not known.
+        upgrade.reported(acts.olds[0], "giving", "")
+        assert acts.waits == ABORT_SECONDS, "that is waited for no longer"
+        upgrade.reported(new, "accepting", "")
+        assert acts.waits == SILENCE
+    assert not acts.result
+    upgrade.reported(acts.olds[0], "given", "")
+    assert acts.did == ["start 0", "give 0→0", "follow 0"], "nobody was ended, nor another begun"
+    assert upgrade.changed == 1, "which goes back"
+    assert acts.result == (1, "aborted")
+
+
+def test_aborted_one_that_does_not_come_to_accept_is_ended() -> None:
+    acts, upgrade = begun()
+    upgrade.prepared(new_of(upgrade))
+    assert upgrade.abort()
+    assert not acts.result
+    upgrade.late()
+    assert acts.did[-1] == "kill 0"
+    assert upgrade.changed == 0
+    assert acts.result == (1, "aborted")
+
+
+@pytest.mark.parametrize(
+    ("stopped", "why"),
+    [
+        ("old", "the old worker 0 (pid 7) is stopped"),
+        ("new", "the new worker 0 (pid 8) is stopped"),
+        ("", "the old worker 0 (pid 7) says nothing"),
+    ],
+)
+@pytest.mark.parametrize("check", [False, True])
+def test_a_handover_that_nobody_speaks_of_is_given_up(stopped: str, why: str, check: bool) -> None:
+    acts, upgrade = begun(check=check)
+    old, new = acts.olds[0], new_of(upgrade)
+    old.pid, new.pid = 7, 8
+    upgrade.prepared(new)
+    assert acts.waits == SILENCE
+    acts.stopped = [one.id for one in (old, new) if one is {"old": old, "new": new}.get(stopped)]
+    upgrade.late()
+    assert acts.did[-1] == "kill 0"
+    assert acts.result == (1, f"{why} for {SILENCE:g} s")
+    assert old.phase is Phase.SERVING
+
+
+def test_each_word_of_either_is_waited_for_anew() -> None:
+    acts, upgrade = begun()
+    new = new_of(upgrade)
+    assert acts.waits == READY_SECONDS
+    upgrade.prepared(new)
+    for worker, step in ((new, "ready"), (new, "accepting"), (acts.olds[0], "giving")):
+        acts.waits = 0.0
+        upgrade.reported(worker, step, "")
+        assert acts.waits == SILENCE
+    acts.waits = 0.0
+    upgrade.reported(Worker(99, 0, 1, 1), "giving", "")
+    assert acts.waits == 0.0
+
+
+def test_an_old_one_that_stands_still_does_not_hold_up_the_others() -> None:
+    acts, upgrade = begun(2, 2)
+    new = new_of(upgrade)
+    acts.olds[0].pid = 7
+    acts.stopped = [acts.olds[0].id]
+    upgrade.prepared(new)
     upgrade.reported(new, "accepting", "")
-    assert not upgrade.abort()
+    upgrade.late()
+    assert acts.did == ["start 0", "give 0→0", "follow 0", "start 1"]
+    upgrade.reported(acts.olds[0], "withdrawn", "it is continued")  # which is no matter of this one
+    replace(acts, upgrade, 1)
+    said = "the old worker 0 (pid 7) is stopped: it gives what it has left when it goes on"
+    assert acts.result == (0, said)
 
 
 def test_what_others_say_is_nothing() -> None:

@@ -16,6 +16,7 @@ from typing import Any, Final
 import pytest
 
 from tests.process.product import PATIENCE, eventually
+from tests.supervisor import test_supervisor
 from tests.supervisor.test_supervisor import Supervised, supervised
 from xproxy.supervisor import messages
 from xproxy.supervisor.upgrading import command_of
@@ -321,6 +322,109 @@ def test_an_old_worker_that_is_waiting_to_be_started_again_is_not(tmp_path: Path
             eventually(partial(_are_two_without, found, pid), "both, and not that one")
         assert upgrade(found, "workers=2")["code"] == 0
         eventually(lambda: len(found.workers) == 2, "two, and no third")
+
+
+# ---- somebody is stopped (SIGSTOP)
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = "READY_SECONDS", "SILENCE", "ABORT_SECONDS"
+    patch = "".join(f"upgrade.{name} = 1.0\n" for name in limits)
+    text = f"from xproxy.supervisor import upgrade\n{patch}{test_supervisor._RUN}"
+    monkeypatch.setattr(test_supervisor, "_RUN", text)
+
+
+def goes_on(found: Supervised, pid: int) -> None:
+    """See that it alone serves, and can be replaced."""
+    os.kill(pid, signal.SIGCONT)
+    assert [worker["pid"] for worker in serving(found)] == [pid]
+    done = upgrade(found)
+    assert (done["code"], done["why"]) == (0, "")
+    eventually(lambda: found.workers == [w["pid"] for w in serving(found)], "it was replaced")
+    assert found.end() == 0
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("check", [False, True])
+def test_an_old_worker_that_is_stopped_is_not_waited_for(tmp_path: Path, check: bool) -> None:
+    with supervised(tmp_path) as found:
+        found.wait_for("start")
+        (before,) = found.workers
+        os.kill(before, signal.SIGSTOP)
+        for _ in range(2):  # and hears of both when it goes on
+            done = upgrade(found, check=check)
+            why = f"the old worker 0 (pid {before}) is stopped for 1 s"
+            assert (done["code"], done["why"]) == (1, why)
+        goes_on(found, before)
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ("hangs=1", "the new worker was not ready within 1 s"),
+        ("stops=1", r"the new worker 0 \(pid \d+\) is stopped for 1 s"),
+    ],
+)
+def test_a_new_worker_that_is_stopped_is_ended(tmp_path: Path, option: str, why: str) -> None:
+    with supervised(tmp_path) as found:
+        found.wait_for("start")
+        (before,) = found.workers
+        done = upgrade(found, option)
+        assert done["code"] == 1
+        assert re.fullmatch(why, done["why"])
+        goes_on(found, before)
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_an_old_worker_that_is_stopped_while_it_gives_does_not_hold_up_others(
+    tmp_path: Path,
+) -> None:
+    with supervised(tmp_path, "workers=2", "pauses=1") as found:
+        before = [w["pid"] for w in found.wait_for("start", 2)]
+        done = upgrade(found, "workers=2")
+        assert done["code"] == 0
+        assert sorted(re.findall(r"\(pid (\d+)\) is stopped", done["why"])) == sorted(
+            map(str, before)
+        )
+        assert {w["generation"] for w in serving(found)} == {2}
+        for pid in before:
+            os.kill(pid, signal.SIGCONT)
+        eventually(lambda: len(found.workers) == 2, "they have given what they had")
+        assert found.end() == 0
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_aborted_while_the_new_one_does_not_accept(tmp_path: Path) -> None:
+    with supervised(tmp_path) as found, asking(found) as first:
+        found.wait_for("start")
+        (before,) = found.workers
+        messages.send(first, request(found, "stops=1"))
+        assert hear(first, "progress")["step"] == "prepared"
+        assert ask(found, kind="abort")["code"] == 0
+        assert hear(first)["why"] == "aborted"
+        goes_on(found, before)
+
+
+def test_aborted_while_connections_move_it_goes_back_when_they_have(tmp_path: Path) -> None:
+    with supervised(tmp_path, "pauses=1") as found, asking(found) as first:
+        found.wait_for("start")
+        (before,) = found.workers
+        messages.send(first, request(found, "lingers=1"))
+        while hear(first, "progress")["step"] != "accepting":
+            pass
+        assert ask(found, kind="abort")["code"] == 0
+        assert [w["generation"] for w in serving(found)] == [2], "it is not cut off"
+        state = Path(f"/proc/{before}/stat")
+        eventually(lambda: ") T " in state.read_text(), "the old one pauses")
+        os.kill(before, signal.SIGCONT)
+        done = hear(first)
+        assert (done["code"], done["why"]) == (1, "aborted; it went back")
+        assert done["generation"] == 3
+        assert [w["generation"] for w in serving(found)] == [3]
+        assert ask(found, kind="abort")["why"] == "no upgrade is under way"
+        assert found.end() == 0
 
 
 def test_questions_that_are_none(tmp_path: Path) -> None:

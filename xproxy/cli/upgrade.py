@@ -271,9 +271,10 @@ def _conclude(
     else:
         older = f"; still alive: {', '.join(map(str, done['older']))}" if done["older"] else ""
         waits = f"; say --confirmed within {done['confirm']} s" if done["confirm"] else ""
+        remark = f"; {done['why']}" if done.get("why") else ""
         click.echo(
             f"upgraded in {seconds:.1f} s: generation {done['generation']} serves"
-            f"{progress.summary()}{older}{waits}"
+            f"{progress.summary()}{older}{remark}{waits}"
         )
         _tell_supervisor(done)
 

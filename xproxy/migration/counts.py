@@ -188,6 +188,11 @@ class Counts:
         """The other process has ended: its gauges go, its counters stay. Idempotent."""
         self._runtime.metrics.leave(self)
 
+    def give_back(self) -> None:
+        """Tell the other process, which gets back what it gave us, what we have counted, and not what it told us."""
+        self._whole = False
+        self._runtime.metrics.teller = self
+
     def lost(self) -> None:
         """The other process has ended, and with it all that it was told: the next one is told everything."""
         self.ended()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Final
 
 import trio
 
 from xproxy.migration.giving import Timer
+
+_STOOD_STILL: Final = 1.0
+"""Seconds by which a timer is late where it is us who stood still: what was said meanwhile is heard first."""
 
 
 class Deadlines:
@@ -15,12 +19,15 @@ class Deadlines:
 
     def __init__(self) -> None:
         self._due: dict[Timer, float] = {}
+        self._excused: set[Timer] = set()
+        # Those that have waited longer for our own sake, once.
         self._rearmed = trio.Event()
         self._looked_until = -math.inf
         # Until when whoever runs it sleeps (trio clock).
 
     def arm(self, timer: Timer, seconds: float) -> None:
         """Let a timer run, from now."""
+        self._excused.discard(timer)
         due = self._due[timer] = trio.current_time() + seconds
         # Each offer puts the same time off: whoever runs it need not wake for that.
         if due < self._looked_until:
@@ -39,5 +46,9 @@ class Deadlines:
                 await self._rearmed.wait()
             now = trio.current_time()
             for timer in [one for one, due in self._due.items() if due <= now]:
-                del self._due[timer]
-                late(timer)
+                due = self._due.pop(timer)
+                if now - due >= _STOOD_STILL and timer not in self._excused:
+                    self._excused.add(timer)
+                    self._due[timer] = now + _STOOD_STILL
+                else:
+                    late(timer)

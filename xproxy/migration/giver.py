@@ -361,6 +361,8 @@ class _Giver:
             if now < self._given_by and not self._aside and self._clients.may_go():
                 soonest = self._clients.soonest or now + LOOK_AGAIN
                 return max(min(soonest, self._given_by) - now, 0.0)
+            if machine.unheard:
+                return math.inf  # until it accepts
             self._do(machine.settled(self._clients.by_protocol()))
             if not self._rehearsal:
                 self._tail_until = self._patient_until()

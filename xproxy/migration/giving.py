@@ -36,7 +36,7 @@ WINDOW: Final = 4
 READY_WITHIN: Final = 60.0
 """Seconds from the first word until the new process must be ready."""
 STALL: Final = 5.0
-"""Seconds without an answer to what was offered after which the takeover is withdrawn."""
+"""Seconds without an answer to what was offered, or to STOPPED, after which the takeover is withdrawn."""
 CANARIES: Final = 16
 """Connections that are given before the new process has to show, for ``takeover.canary``, that it serves."""
 
@@ -213,6 +213,7 @@ class Over:
 Action: TypeAlias = (
     Send | Describe | Pause | Resume | Leave | Thaw | Keep | StopReceiving | Arm | Disarm | Over
 )
+_TOLD: Final = frozenset((State.GIVING, State.PROVING, State.TAILING))
 _ENDED: Final = frozenset((State.WITHDRAWN, State.FOLLOWED, State.FINISHED))
 
 
@@ -299,7 +300,7 @@ class Giving:
             case Accepting():
                 actions = self._after(Event.ACCEPTING)
                 self.accepting = True
-                return actions
+                return [*actions, *self._stall()] if self.state in _TOLD else actions
             case Taken():
                 known = sorted(self.out & set(message.numbers))
                 left: list[Action] = [Leave(number) for number in known]
@@ -333,7 +334,7 @@ class Giving:
         actions.append(Disarm(Timer.READY))
         if not self.hello.rehearsal:
             self.stopped = not self.tails
-            actions.append(Pause())
+            actions += [Pause(), *self._stall()]
         return actions
 
     def _answered(
@@ -355,12 +356,20 @@ class Giving:
         return actions
 
     def _stall(self) -> list[Action]:
-        return [Arm(Timer.STALL, STALL) if self.out else Disarm(Timer.STALL)]
+        return [Arm(Timer.STALL, STALL) if self.out or self.unheard else Disarm(Timer.STALL)]
+
+    @property
+    def unheard(self) -> bool:
+        """We accept nobody, and have not heard that the new process does."""
+        return self.state in _TOLD and not self.accepting and not self.hello.rehearsal
 
     def settled(self, left: Mapping[str, int] | None = None) -> list[Action]:
-        """There is nothing more that can be offered now, and no offer is out; this is ``left``, by protocol."""
+        """There is nothing more that can be offered now, and no offer is out; this is ``left``, by protocol.
+
+        While it is ``unheard`` whether anybody accepts this is nothing: we might end, and nobody would be there.
+        """
         assert not self.out
-        if self.state is not State.GIVING:
+        if self.state is not State.GIVING or self.unheard:
             return []
         self.proved = True  # so few there were: what comes later comes one by one
         actions = self._after(Event.SETTLED)
@@ -397,7 +406,9 @@ class Giving:
             self.proved = True
             return self._after(Event.PROVED)
         if timer is Timer.STALL:
-            return self._give_up(f"it did not answer an offer for {STALL:g} s") if self.out else []
+            if self.out:
+                return self._give_up(f"it did not answer an offer for {STALL:g} s")
+            return self._give_up(f"it accepts nobody since {STALL:g} s") if self.unheard else []
         if self.state in (State.GREETING, State.PREPARING):
             return self._give_up(f"it was not ready within {READY_WITHIN:g} s")
         return []

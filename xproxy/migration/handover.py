@@ -21,7 +21,7 @@ async def _rehearse(runtime: Runtime, sock: socket.socket, report: Report) -> No
 
 
 async def _take(runtime: Runtime, sock: socket.socket, report: Report) -> None:
-    await take(runtime, sock, report)
+    await take(runtime, sock, report, gives_back=True)
 
 
 HANDOVER: Final = Handover(give=_give, take=_take, rehearse=_rehearse)

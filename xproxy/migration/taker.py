@@ -86,7 +86,9 @@ class Outcome:
     tally: Tally
 
 
-async def take(runtime: Runtime, sock: socket.socket, report: Report) -> Outcome:
+async def take(
+    runtime: Runtime, sock: socket.socket, report: Report, *, gives_back: bool = False
+) -> Outcome:
     """Take over from the process at the other end of ``sock``, a SEQPACKET socket, which is closed at the end.
 
     ``runtime`` runs already, but accepts nobody: it was told to ``hold`` before it ran. It accepts when the old one
@@ -96,15 +98,21 @@ async def take(runtime: Runtime, sock: socket.socket, report: Report) -> Outcome
 
     Called for a ``runtime`` that accepts, it takes what an older process yet has left; then the runtime goes on,
     whatever becomes of that.
+
+    ``gives_back``: where a takeover was withdrawn, the runtime goes on with what it has taken, and accepts nobody:
+    the caller lets it ``give`` that back, or stops it.
     """
-    taker = _Taker(runtime, Channel(sock), report)
+    taker = _Taker(runtime, Channel(sock), report, gives_back=gives_back)
     with undumpable():
         return await taker.run()
 
 
 class _Taker:
-    def __init__(self, runtime: Runtime, channel: Channel, report: Report) -> None:
+    def __init__(
+        self, runtime: Runtime, channel: Channel, report: Report, *, gives_back: bool
+    ) -> None:
         self._runtime = runtime
+        self._gives_back = gives_back
         self._channel = channel
         self._report = report
         self._counts = counting.Counts(runtime)
@@ -160,7 +168,10 @@ class _Taker:
         _logger.info("takeover: %s%s; %s", state, why, self._tally)
         if not over.serve and not more:
             self._runtime.hold()
-            self._runtime.stop()  # whoever has the sockets serves what waits in their queues
+            if self._gives_back and self._tally.moved:
+                self._counts.give_back()
+            else:
+                self._runtime.stop()  # whoever has the sockets serves what waits in their queues
         return Outcome(serve=over.serve, why=over.why, tally=self._tally)
 
     async def _hear(self) -> None:

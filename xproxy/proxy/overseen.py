@@ -37,6 +37,8 @@ PATIENCE: Final = 10.0
 MOST_WAITING: Final = 1024
 """Messages that a supervisor has not read; with more it counts as lost."""
 
+GIVE_BACK: Final = 5.0
+"""Seconds for which a worker whose takeover was withdrawn waits to be told whom it gives back what it has taken."""
 MOST_WHY: Final = 2048
 """Characters of the reason for an end."""
 
@@ -91,6 +93,10 @@ class Overseen:
         self._start = trio.Event()
         self._announce = False
         self._gives = False
+        self._to_give = trio.Event()
+        # Set when it was told to …
+        self._took = trio.Event()
+        # … and when what it was started for, to take, has ended.
         self._runtime: Runs | None = None
         self._accepting: trio.Event | None = None
         self._steering: Steering | None = None
@@ -355,7 +361,7 @@ class Overseen:
                 asked, what = number(message, "ask"), text(message, "what")
                 self._nursery.start_soon(self.siblings.answer, asked, what, self._answerer())
         elif kind == "give" and found:
-            self._begin_to_give(_socket_of(found.pop(0)), rehearsal=flag(message, "check"))
+            self._begin_to_give(_socket_of(found.pop(0)), message)
         elif kind == "take" and found:
             self._begin_to_take(_socket_of(found.pop(0)))
         elif kind == "start":
@@ -389,25 +395,41 @@ class Overseen:
 
     # ---- handing over
 
-    def _begin_to_give(self, channel: socket.socket, *, rehearsal: bool) -> None:
+    def _begin_to_give(self, channel: socket.socket, message: Mapping[str, object]) -> None:
+        to = number(message, "to", 0)
         if self._nursery is None or self._runtime is None:
             channel.close()
-            return
-        side = self._rehearse if rehearsal else self._give
-        self._nursery.start_soon(side, self._runtime, channel)
+        elif _has_gone(channel):
+            # We were stopped, and are told so late: perhaps the next one waits already.
+            channel.close()
+            self.report({"step": "withdrawn", "why": "the new process has ended", "to": to})
+        elif flag(message, "check"):
+            self._nursery.start_soon(self._rehearse, self._runtime, channel, to)
+        else:
+            self._to_give.set()
+            back = flag(message, "back")
+            self._nursery.start_soon(self._give, self._runtime, channel, to, back)
 
-    async def _give(self, runtime: Runs, channel: socket.socket) -> None:
+    async def _give(self, runtime: Runs, channel: socket.socket, to: int, back: bool) -> None:
         self._gives = True
 
         def report(progress: Mapping[str, object]) -> None:
             if progress.get("step") == "withdrawn" and runtime.accepting.is_set():
                 self._gives = False  # this one serves on, and is the last again
-            self.report(progress)
+            self.report({**progress, "to": to})
 
+        if back:
+            try:
+                await self._took.wait()  # that it was withdrawn may be heard later
+            except BaseException:
+                channel.close()
+                raise
         await self._handover.give(runtime, channel, report)
 
-    async def _rehearse(self, runtime: Runs, channel: socket.socket) -> None:
-        await self._handover.rehearse(runtime, channel, self.report)
+    async def _rehearse(self, runtime: Runs, channel: socket.socket, to: int) -> None:
+        await self._handover.rehearse(
+            runtime, channel, lambda progress: self.report({**progress, "to": to})
+        )
 
     def _begin_to_take(self, channel: socket.socket) -> None:
         # Of a process that is older than the one whose place was taken.
@@ -428,6 +450,14 @@ class Overseen:
 
     async def _take(self, runtime: Runs, channel: socket.socket) -> None:
         await self._handover.take(runtime, channel, self.report)
+        self._took.set()
+        if runtime.accepting.is_set():
+            return
+        # It was withdrawn, or only a rehearsal.
+        with trio.move_on_after(GIVE_BACK):
+            await self._to_give.wait()
+        if not self._to_give.is_set():
+            runtime.stop()
 
 
 def _listener(kind: str, config: ListenerConfig) -> dict[str, object]:
@@ -451,6 +481,12 @@ def _socket_of(descriptor: int) -> socket.socket:
         False
     )  # whoever sent it has seen to it, but one that blocks would hold everybody
     return sock
+
+
+def _has_gone(channel: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(channel, 0)
+    return any(events & select.POLLHUP for _, events in poll.poll(0))
 
 
 def _copies(descriptors: Sequence[int]) -> list[int]:

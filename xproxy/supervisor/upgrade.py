@@ -14,6 +14,12 @@ from xproxy.supervisor.table import Worker
 
 READY_SECONDS: Final = 60.0
 """A new worker that could not accept by then is given up."""
+SILENCE: Final = 30.0
+"""Seconds without a word of a handover, from either worker, after which nobody waits for it any more.
+
+One that gives says how it goes each second, and looks itself after one that does not answer (``giving.STALL``)."""
+ABORT_SECONDS: Final = 5.0
+"""So long it may take from ``abort`` until the new worker accepts, to go back then; else it is ended."""
 
 
 class Acts(Protocol):
@@ -39,6 +45,14 @@ class Acts(Protocol):
         """End a worker that has never accepted."""
         ...
 
+    def wait(self, seconds: float) -> None:
+        """Call ``late`` after so many seconds, unless this is called again before."""
+        ...
+
+    def is_stopped(self, worker: Worker) -> bool:
+        """Say whether somebody has stopped it (SIGSTOP)."""
+        ...
+
     def drain(self, worker: Worker) -> None: ...
 
     def follow(self, old: Worker, new: Worker) -> None:
@@ -46,7 +60,10 @@ class Acts(Protocol):
         ...
 
     def take_back(self, old: Worker, new: Worker) -> None:
-        """Note that the old one accepts again; the new one, or whoever was started in its place, is to end."""
+        """Note that the old one accepts again; the new one gives back what it has taken, and ends.
+
+        Whoever was started in its place ends, too.
+        """
         ...
 
     def restart(self, old: Worker, code: int) -> None:
@@ -60,7 +77,7 @@ class Acts(Protocol):
     def tell(self, progress: Mapping[str, object]) -> None: ...
 
     def over(self, code: int, why: str) -> None:
-        """The upgrade is over: 0, or another exit code and why it has failed."""
+        """The upgrade is over: 0, or another exit code. ``why`` it has failed, or what is to be known of it."""
         ...
 
 
@@ -79,8 +96,8 @@ class Upgrade:
     """From one generation to the next."""
 
     __slots__ = (
-        *("_acts", "_died", "_index", "_old", "_until", "check", "count", "generation", "new"),
-        "stage",
+        *("_aborted", "_acts", "_died", "_index", "_old", "_remarks", "_until", "check", "count"),
+        *("generation", "new", "stage"),
     )
 
     def __init__(
@@ -99,7 +116,10 @@ class Upgrade:
         """
         self._acts = acts
         self.check: Final = check
+        self._aborted = False
         self._index = 0
+        self._remarks: list[str] = []
+        # What is to be known of one that has succeeded.
         self._old: Worker | None = None
         self._died: tuple[Worker, int] | None = None
         # The old one that has ended, with its exit code, before the new one accepts.
@@ -137,16 +157,20 @@ class Upgrade:
             self._acts.serve(worker)
             self._done()
         else:
+            self._acts.wait(SILENCE)
             self._acts.give(self._old, worker, check=self.check)
 
     def reported(self, worker: Worker, step: str, why: str) -> None:
         """A worker says how it goes."""
+        if worker in (self._old, self.new):
+            self._heard()
         if self.check:
             # Whatever else is said of a rehearsal, nobody accepts and nothing is given.
             if worker is self._old and step in ("rehearsed", "withdrawn"):
                 self._tried(why)
         elif worker is self.new and step == "accepting" and self.stage is Stage.GIVING:
             self.stage = Stage.MOVING
+            self._heard()
             if self._old is not None:
                 self._acts.follow(self._old, worker)
             else:
@@ -161,6 +185,11 @@ class Upgrade:
                 self._done()
         elif worker is self._old and step == "withdrawn":
             self._give_up(f"worker {self._index} goes on as before: {why}", 1)
+
+    def _heard(self) -> None:
+        # Whoever has aborted waits for one word only.
+        if self.stage is Stage.MOVING or (self.stage is Stage.GIVING and not self._aborted):
+            self._acts.wait(SILENCE)
 
     def _tried(self, why: str) -> None:
         if self.new is not None:
@@ -190,16 +219,41 @@ class Upgrade:
             return True
         return False
 
-    def too_late(self, worker: Worker) -> None:
-        """A worker should have been prepared by now."""
-        if worker is self.new and self.stage is Stage.STARTING:
+    def late(self) -> None:
+        """What was waited for has not come."""
+        if self.stage is Stage.STARTING:
             self._give_up(f"the new worker was not ready within {READY_SECONDS:g} s", 1)
+        elif self.stage is Stage.GIVING:
+            # It has not accepted: nothing was lost with it, and the old one goes on when it can.
+            self._give_up("aborted" if self._aborted else f"{self._silent()} for {SILENCE:g} s", 1)
+        elif self.stage is Stage.MOVING and self._old is not None:
+            # The new one serves. What the old one has yet it gives, when it goes on.
+            self._remarks.append(f"{self._silent()}: it gives what it has left when it goes on")
+            self._done()
+
+    def _silent(self) -> str:
+        for worker, which in ((self._old, "old"), (self.new, "new")):
+            if worker is not None and self._acts.is_stopped(worker):
+                return f"the {which} worker {worker.index} (pid {worker.pid}) is stopped"
+        if self._old is None:
+            return f"the new worker {self._index} says nothing"
+        return f"the old worker {self._index} (pid {self._old.pid}) says nothing"
 
     def abort(self) -> bool:
-        """Give up, where the new one does not accept yet; says whether it was so."""
-        if self.stage not in (Stage.STARTING, Stage.GIVING):
+        """Give up; says whether that is possible.
+
+        Once the old one has been told, the new one may have accepted before we hear of it, and may have taken
+        connections: then it goes back as soon as this worker has been replaced.
+        """
+        if self.stage is Stage.OVER:
             return False
-        self._give_up("aborted", 1)
+        if self.stage is Stage.STARTING or self.check:
+            self._give_up("aborted", 1)
+            return True
+        if not self._aborted:
+            self._aborted = True
+            if self.stage is Stage.GIVING:
+                self._acts.wait(ABORT_SECONDS)
         return True
 
     # ---- how it goes on
@@ -207,6 +261,7 @@ class Upgrade:
     def _next(self) -> None:
         self.stage = Stage.STARTING
         self._old = None
+        self._acts.wait(READY_SECONDS)
         found = self._acts.start_new(self._index, self.count)
         if isinstance(found, str):
             self.new = None
@@ -219,6 +274,9 @@ class Upgrade:
         if self.new is not None:
             self._acts.succeed(self.new)
         self._index += 1
+        if self._aborted:
+            self._end(1, "aborted")
+            return
         if self._index < (self.count if self._until is None else min(self._until, self.count)):
             self._next()
             return
@@ -227,7 +285,7 @@ class Upgrade:
         while (surplus := self._acts.old(index)) is not None:
             self._acts.drain(surplus)
             index += 1
-        self._end(0, "")
+        self._end(0, "; ".join(self._remarks))
 
     def _give_up(self, why: str, code: int) -> None:
         if self.new is not None:

@@ -14,13 +14,13 @@ from xproxy.supervisor.loop import Timer
 from xproxy.supervisor.messages import flag, number, text
 from xproxy.supervisor.succession import Succession
 from xproxy.supervisor.table import Command, Phase, Worker, summary
-from xproxy.supervisor.upgrade import READY_SECONDS, Upgrade
+from xproxy.supervisor.upgrade import Upgrade
 from xproxy.supervisor.workers import Workers
 
 MOST_CONFIRM: Final = 86_400
 """Seconds that a confirmation may take at most."""
 _KILL_SECONDS: Final = 30.0
-"""A new worker that was given up, and still has something to serve, has so long for it."""
+"""A new worker that was given up has so long to give back what it has taken, or to say that it does; or to end."""
 _AGAIN_SECONDS: Final = 30.0
 """After which one that is to give what it has left, and could not, is asked again."""
 _ELSEWHERE: Final = Command("the other supervisor", ())
@@ -67,6 +67,10 @@ class Upgrading:
         """By new worker: the old one's end of the channel between them."""
         self._gives_to: dict[int, int] = {}
         """By worker, while it gives: the one that gets what it has left."""
+        self._doomed: dict[int, Timer] = {}
+        """By worker that was given up: when it is killed, unless it gives back what it has."""
+        self._patience: Timer | None = None
+        """For what the upgrade under way waits for."""
         self._confirm_seconds = 0
         self._confirming: Timer | None = None
         self._former = 0
@@ -262,22 +266,33 @@ class Upgrading:
     def reported(self, worker: Worker, message: Mapping[str, object]) -> None:
         """A worker says how a handover goes. Raises ValueError."""
         step = text(message, "step")
-        shown = {name: value for name, value in message.items() if name != "kind"}
-        shown.update(index=worker.index, generation=worker.generation)
-        self.tell(shown)
         serving = message.get("serving")
         if isinstance(serving, dict):
             worker.serving = _counts(serving)
-        if self._upgrade is not None:
-            self._upgrade.reported(worker, step, text(message, "why", ""))
+        upgrade = self._upgrade
+        if upgrade is not None and number(message, "to", upgrade.generation) < upgrade.generation:
+            upgrade = None  # it could not say it before: it had been stopped
+        if upgrade is not None:
+            self._pass_on(worker, message)
+            upgrade.reported(worker, step, text(message, "why", ""))
+        if step == "given":
+            self._spare(
+                worker
+            )  # what it has left ends there, in its patience, or is given as that becomes movable
         if step == "withdrawn" and worker.gives and worker.phase is Phase.LEAVING:
             # Who takes the place of the one that got it is asked when it serves; this is for whoever lives on.
             self._gives_to.pop(worker.id, None)
             self._workers.loop.after(_AGAIN_SECONDS, lambda: self._succeed_again(worker.index))
 
+    def _pass_on(self, worker: Worker, message: Mapping[str, object]) -> None:
+        shown = {name: value for name, value in message.items() if name not in ("kind", "to")}
+        shown.update(index=worker.index, generation=worker.generation)
+        self.tell(shown)
+
     def ended(self, worker: Worker, code: int) -> bool:
         """See Upgrade."""
         self._close_channel(worker)
+        self._spare(worker)
         self._gives_to.pop(worker.id, None)
         upgrade = self._upgrade
         if upgrade is None:
@@ -307,8 +322,6 @@ class Upgrading:
             ours.close()
         else:
             self._channels[found.id] = ours
-        upgrade = self._upgrade
-        workers.loop.after(READY_SECONDS, lambda: upgrade.too_late(found))
         return found
 
     def old(self, index: int) -> Worker | None:
@@ -340,7 +353,7 @@ class Upgrading:
             return
         with channel:  # where the old one has just ended, the new one notices by its end
             if link is not None:
-                link.say({"kind": "give", "check": check}, [channel.fileno()])
+                link.say(_order_to_give(new, check=check), [channel.fileno()])
 
     def serve(self, new: Worker) -> None:
         """See Acts."""
@@ -348,6 +361,27 @@ class Upgrading:
         self._alone(new.index)
         self._workers.begun(new.generation)
         self._workers.serve(new)
+
+    def wait(self, seconds: float) -> None:
+        """See Acts."""
+        upgrade = self._upgrade
+        assert upgrade is not None
+        self._stop_patience()
+        self._patience = self._workers.loop.after(seconds, upgrade.late)
+
+    def _stop_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def is_stopped(self, worker: Worker) -> bool:
+        """See Acts."""
+        try:
+            with open(f"/proc/{worker.pid}/stat", encoding="ascii", errors="replace") as file:
+                # proc_pid_stat(5): the name before may hold anything.
+                return file.read().rpartition(") ")[2][:1] in ("T", "t")
+        except OSError:
+            return False
 
     def kill(self, new: Worker) -> None:
         """See Acts."""
@@ -375,7 +409,7 @@ class Upgrading:
             if old.gives and old.index == new.index and self._gives_to.get(old.id) != new.id:
                 self._connect(old, new)
 
-    def _connect(self, old: Worker, new: Worker) -> None:
+    def _connect(self, old: Worker, new: Worker, *, back: bool = False) -> None:
         giving, taking = self._workers.links.get(old.id), self._workers.links.get(new.id)
         if giving is None or taking is None:
             return
@@ -387,7 +421,7 @@ class Upgrading:
             return
         with ours, theirs:
             taking.say({"kind": "take"}, [theirs.fileno()])
-            giving.say({"kind": "give", "check": False}, [ours.fileno()])
+            giving.say(_order_to_give(new, back=back), [ours.fileno()])
         self._gives_to[old.id] = new.id
 
     def _succeed_again(self, index: int) -> None:
@@ -405,7 +439,8 @@ class Upgrading:
         for worker in workers.table.of(new.generation):
             if worker.index == new.index and worker.phase is not Phase.LEAVING:
                 worker.apart = True
-                workers.drain(worker)
+                if worker is not new or not self._give_back(new, old):
+                    workers.drain(worker)
                 self._kill_later(worker)
         if not any(one.phase is Phase.SERVING for one in workers.table.of(new.generation)):
             workers.newest = self._before
@@ -414,14 +449,23 @@ class Upgrading:
         """See Acts."""
         self._restart(old, code)
 
+    def _give_back(self, new: Worker, old: Worker) -> bool:
+        # What it has taken it serves; it waits to be told whom it goes to (``overseen.GIVE_BACK``).
+        new.phase = Phase.LEAVING
+        new.gives = True
+        self._connect(new, old, back=True)
+        return new.id in self._gives_to
+
     def _kill_later(self, worker: Worker) -> None:
         workers = self._workers
+        self._doomed[worker.id] = workers.loop.after(
+            _KILL_SECONDS, lambda: workers.kill(worker, signal.SIGKILL)
+        )
 
-        def late() -> None:
-            if worker.id in workers.table.workers:
-                workers.kill(worker, signal.SIGKILL)
-
-        workers.loop.after(_KILL_SECONDS, late)
+    def _spare(self, worker: Worker) -> None:
+        timer = self._doomed.pop(worker.id, None)
+        if timer is not None:
+            timer.cancel()
 
     def _alone(self, index: int) -> None:
         # Of the generations before, one that was started again there and has not served comes too late.
@@ -437,6 +481,7 @@ class Upgrading:
 
     def over(self, code: int, why: str) -> None:
         """See Acts."""
+        self._stop_patience()
         upgrade, self._upgrade = self._upgrade, None
         client, self._client = self._client, None
         assert upgrade is not None
@@ -446,7 +491,7 @@ class Upgrading:
         if code:
             workers.log.error(f"upgrade to generation {generation}: {why}")
         elif generation in workers.table.generations() and workers.newest == generation:
-            workers.log.info(f"upgrade: generation {generation} serves")
+            workers.log.info(f"upgrade: generation {generation} serves{why and '; '}{why}")
             if self._confirm_seconds:
                 self._wait_for_confirmation()
         if undoing is not None:
@@ -579,6 +624,11 @@ def command_of(message: Mapping[str, object]) -> Command:
     if not executable.startswith("/"):
         raise ValueError("executable is no absolute path")
     return Command(executable, (executable, *arguments), tuple(environment.items()), tuple(absent))
+
+
+def _order_to_give(new: Worker, *, check: bool = False, back: bool = False) -> dict[str, object]:
+    # ``to`` stands in its reports, too: one that was stopped may say it when somebody else asks for something else.
+    return {"kind": "give", "check": check, "back": back, "to": new.generation}
 
 
 def _counts(serving: Mapping[object, object]) -> dict[str, int]:
