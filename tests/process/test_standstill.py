@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.product import PATIENCE, Product, eventually, product, workers_of
+from tests.process.product import PATIENCE, ROOT, Product, eventually, product, workers_of
 from tests.process.test_successors import holding, owners
 from tests.process.test_upgrade import config, control, upgrade
 
@@ -49,14 +49,14 @@ def ask(clients: list[socket.socket]) -> None:
         assert b"close" not in answer.lower(), "it says goodbye"
 
 
-def at(tmp_path: Path, step: str) -> dict[str, str]:
-    """Return the environment of an upgrade whose new worker stops at a step."""
+def at(tmp_path: Path, step: str, more: str = "") -> dict[str, str]:
+    """Return an environment in which workers stop at a step; ``more`` is done first in every process."""
     folder = tmp_path / "stops"
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(
-        f"import os\nos.environ['XPROXY_FAULT_POINT'] = '{step}:stop'\n"
+        f"import os\n{more}os.environ['XPROXY_FAULT_POINT'] = '{step}:stop'\n"
     )
-    return {"PYTHONPATH": str(folder)}
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
 
 
 def stopped(pid: int) -> bool:
@@ -98,5 +98,32 @@ def test_what_a_new_worker_has_taken_when_it_is_stopped_goes_back(
         assert proxy.stat("listener.edge.downstream_cx_total") == _CLIENTS + 1
         assert proxy.stat("listener.edge.downstream_rq_total") == 2 * _CLIENTS + 1
         assert upgrade(proxy).returncode == 0
+        ask(clients)
+        assert proxy.end() == 0
+
+
+_IMPATIENT = "import xproxy.supervisor.upgrade\nxproxy.supervisor.upgrade.SILENCE = 2.0\n"
+
+
+@pytest.mark.parametrize("step", ["give.paused", "give.answered"])
+def test_an_old_worker_that_is_stopped_goes_on_with_what_it_has(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", at(tmp_path, step, _IMPATIENT)["PYTHONPATH"])
+    with scene(tmp_path) as (proxy, clients):
+        (old,) = workers_of(proxy.process.pid)
+        done = upgrade(proxy)
+        if step == "give.paused":
+            assert done.returncode == 1
+            assert done.stderr == f"Error: the old worker 0 (pid {old}) is stopped for 2 s\n"
+            os.kill(old, signal.SIGCONT)
+            eventually(lambda: workers_of(proxy.process.pid) == [old], "the new one was ended")
+        else:
+            said = done.stdout.splitlines()[-1]
+            assert (done.returncode, done.stderr) == (0, ""), "the new one serves"
+            assert f"the old worker 0 (pid {old}) is stopped: it gives what it has left" in said
+            with socket.create_connection(("127.0.0.1", proxy.port), PATIENCE) as newcomer:
+                ask([newcomer])
+            wake(proxy, old)
         ask(clients)
         assert proxy.end() == 0
