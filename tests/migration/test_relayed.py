@@ -58,6 +58,7 @@ async def test_a_connection_goes_on_while_its_streams_end_where_they_began() -> 
         counts = given["moved"]
         assert isinstance(counts, dict)
         assert counts["http2"] == 1, "it was waited for to be idle, and then went"
+        assert given["relayed"] == {"http2": 2}
         assert old.stats().downstream_rq_total == 2
         assert new.stats().downstream_rq_link_lost == {}
         shown = new.runtime.metrics.shown(PLACE)

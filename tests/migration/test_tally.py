@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xproxy.migration.tally import MOST_REASONS, Tally
+from xproxy.observe.takeover import PAUSE_BOUNDS
 from xproxy.supervisor.messages import pack
 
 
@@ -13,8 +14,9 @@ def test_pauses_by_share() -> None:
 
 
 def test_one_line() -> None:
-    tally = Tally(pauses=[0.001])
-    tally.moved["http1"] += 2
+    tally = Tally()
+    tally.gave("http1", 0.001)
+    tally.gave("http1", 0.001)
     tally.refused["http2: no such listener"] += 1
     assert str(tally) == (
         "moved 2 http1; refused 1 http2: no such listener; left none;"
@@ -24,8 +26,26 @@ def test_one_line() -> None:
         "moved": {"http1": 2},
         "refused": {"http2: no such listener": 1},
         "left": {},
+        "relayed": {},
         "pause_ms": {"p50": 1.0, "p99": 1.0, "max": 1.0},
+        "pause_bounds_ms": [bound * 1e3 for bound in PAUSE_BOUNDS],
+        "pauses": {"http1": [0, 2, *[0] * (len(PAUSE_BOUNDS) - 1)]},
     }
+
+
+def test_streams_and_pauses_by_protocol() -> None:
+    tally = Tally()
+    tally.gave("http1", 0.004)
+    tally.gave("http2", 9.0)
+    tally.relay("http2", 3)
+    tally.gave("http2", 0.0001)
+    tally.relay("http2", 2)
+    plain = tally.plain()
+    assert plain["relayed"] == {"http2": 5}
+    pauses = plain["pauses"]
+    assert isinstance(pauses, dict)
+    assert pauses["http1"][3] == 1
+    assert (pauses["http2"][0], pauses["http2"][-1]) == (1, 1)
 
 
 def test_a_report_is_a_message_however_much_was_refused() -> None:
@@ -34,6 +54,8 @@ def test_a_report_is_a_message_however_much_was_refused() -> None:
     for number in range(5000):
         tally.refused[f"upstream http1: cluster {number}{name} has other settings"] += 1
         tally.left[f"http2: {number}{name}"] += 2
+        tally.gave(f"{number}-{'x' * 255}", 0.01)  # the name of a codec is plain
+        tally.relay(f"{number}-{'x' * 255}", 1)
     tally.refused["http1: there is no listener edge"] += 7
     plain = tally.plain()
     assert pack({"kind": "report", "step": "given", **plain})

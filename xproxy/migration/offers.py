@@ -114,7 +114,7 @@ class Offers:
         self._tally.gave(item.name, time.monotonic() - offered.cut)
         item.leave()
         if isinstance(item, MovableDownstream):
-            self._tally.status.relay(item.name, item.relaying)
+            self._tally.relay(item.name, item.relaying)
         fault("give.answered")
 
     def back(self, number: int) -> None:

@@ -11,7 +11,8 @@ from typing import Final
 
 import attrs
 
-from xproxy.observe.takeover import MAX_REASON, OTHER, TakeoverStatus
+from xproxy.observe.histogram import Histogram
+from xproxy.observe.takeover import MAX_REASON, OTHER, PAUSE_BOUNDS, TakeoverStatus
 
 MOST_REASONS: Final = 16
 """That a report names, the most frequent ones: it must fit into one message, however many clusters there are."""
@@ -34,6 +35,10 @@ class Tally:
     """By protocol and reason: of a rehearsal, what could not be tried."""
     pauses: list[float] = attrs.field(factory=list)
     """Seconds that each stood still."""
+    paused: dict[str, Histogram] = attrs.field(factory=dict)
+    """The same by protocol."""
+    relayed: Counter[str] = attrs.field(factory=Counter)
+    """By protocol: streams in flight, which go on here, and whose connection has moved."""
 
     # ---- who gives
 
@@ -41,7 +46,16 @@ class Tally:
         """The other process has taken a connection, which was nobody's for so many seconds."""
         self.moved[protocol] += 1
         self.pauses.append(pause)
+        if protocol not in self.paused:
+            self.paused[protocol] = Histogram(PAUSE_BOUNDS)
+        self.paused[protocol].observe(pause)
         self.status.gave(protocol, pause)
+
+    def relay(self, protocol: str, streams: int) -> None:
+        """A connection that has moved has so many streams in flight here."""
+        if streams:
+            self.relayed[protocol] += streams
+        self.status.relay(protocol, streams)
 
     def tried(self, protocol: str) -> None:
         """The other process could take a connection."""
@@ -91,12 +105,16 @@ class Tally:
     def plain(self) -> dict[str, object]:
         """Return it for a report, with no more than ``MOST_REASONS`` of each."""
         times = {name: round(seconds * 1e3, 3) for name, seconds in self.pauses_at().items()}
+        shown = list(self.paused.items())[:MOST_REASONS]
         return {
             "moved": most(self.moved),
             "refused": most(self.refused),
             "left": most(self.left),
             **({"not_tried": most(self.untried)} if self.untried else {}),
+            "relayed": most(self.relayed),
             "pause_ms": times,
+            "pause_bounds_ms": [bound * 1e3 for bound in PAUSE_BOUNDS],
+            "pauses": {name[:MAX_REASON]: found.counts for name, found in shown},
         }
 
 
