@@ -19,10 +19,11 @@ def main() -> None:
         sys.exit(supervise())
     try:
         from xproxy.cli.main import main as command_line
+
+        command_line()
     except Exception as exc:
-        tell_why(exc)
+        tell_why(exc)  # a command is imported when it is asked for
         raise
-    command_line()
 
 
 if __name__ == "__main__":

@@ -21,6 +21,22 @@ def test_help_names_every_command() -> None:
         assert f"\n  {name} " in result.output
 
 
+@pytest.mark.parametrize("name", ["upgrade", "run"])
+def test_a_command_imports_what_it_needs(name: str) -> None:
+    code = (
+        "import sys\n"
+        "from xproxy.cli.main import main\n"
+        f"main([{name!r}, '--help'], standalone_mode=False)\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240)
+    imported = set(done.stderr.split())
+    assert f"xproxy.cli.{name}" in imported
+    absent = {"upgrade": ["trio", "xproxy.proxy", "xproxy.registry"], "run": ["rich.live"]}[name]
+    assert not imported & {*absent, "xproxy.cli.demo.command", "xproxy.cli.check"}
+
+
 def test_wrong_usage_is_2() -> None:
     assert CliRunner().invoke(main, ["nothing"]).exit_code == 2
     assert CliRunner().invoke(main, ["check"]).exit_code == 2

@@ -18,13 +18,15 @@ def cli_reference(main: click.Group) -> str:
     """Return the page in Markdown."""
     context = click.Context(main, info_name="xproxy", max_content_width=100, terminal_width=100)
     parts = [_INTRODUCTION]
-    parts += (_section(command, context) for command in _commands(main))
+    parts += (_section(command, context) for command in _commands(main, context))
     return "\n".join(parts)
 
 
-def _commands(main: click.Group) -> Iterator[click.Command]:
-    for name in sorted(main.commands):
-        yield main.commands[name]
+def _commands(main: click.Group, context: click.Context) -> Iterator[click.Command]:
+    for name in main.list_commands(context):
+        command = main.get_command(context, name)
+        assert command is not None  # it is in the list
+        yield command
 
 
 def _section(command: click.Command, parent: click.Context) -> str:
