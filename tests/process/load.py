@@ -22,7 +22,9 @@ class Load:
     ``refused`` (a new connection was not accepted), and anything else, by name, which is a failed request.
     """
 
-    def __init__(self, port: int, connections: int) -> None:
+    def __init__(self, port: int, connections: int, pause: float = 0.0) -> None:
+        """``pause``: seconds between an answer and the next request of a client; 0: as fast as it can."""
+        self._pause = pause
         self.outcomes: Counter[str] = Counter()
         self._port = port
         self._over = threading.Event()
@@ -75,6 +77,8 @@ class Load:
                     self._note(outcome)
                     if outcome != "ok":
                         break
+                    if self._pause:
+                        self._over.wait(self._pause)
 
     def _exchange(self, client: socket.socket) -> str:
         received = b""
@@ -101,9 +105,9 @@ class Load:
 
 
 @contextmanager
-def load(port: int, connections: int) -> Iterator[Load]:
-    """Make load for as long as the block takes."""
-    found = Load(port, connections)
+def load(port: int, connections: int, pause: float = 0.0) -> Iterator[Load]:
+    """Make load for as long as the block takes; ``pause``: see ``Load``."""
+    found = Load(port, connections, pause)
     found.start()
     try:
         yield found

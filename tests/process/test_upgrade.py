@@ -115,7 +115,7 @@ def test_a_wrong_new_one_changes_nothing(web: int, tmp_path: Path) -> None:
     bad.write_text("listeners: nonsense\n")
     with (
         product(config(web), tmp_path, *control(tmp_path)) as proxy,
-        load(proxy.port, 4) as clients,
+        load(proxy.port, 4, pause=0.02) as clients,
     ):
         before = workers_of(proxy.process.pid)
         done = upgrade(proxy, "-c", str(bad))
@@ -156,7 +156,7 @@ def test_a_wrong_new_one_changes_nothing(web: int, tmp_path: Path) -> None:
 def test_sigusr2_upgrades_in_place(web: int, tmp_path: Path) -> None:
     with (
         product(config(web), tmp_path, *control(tmp_path)) as proxy,
-        load(proxy.port, 4) as clients,
+        load(proxy.port, 4, pause=0.02) as clients,
     ):
         before = proxy.worker
         proxy.process.send_signal(signal.SIGUSR2)
