@@ -442,8 +442,8 @@ async def test_bodies_arrive_whole_however_it_moves(seed: int) -> None:
                 await peer.flush()
         for stream_id, body in wanted.items():
             assert (await peer.whole(stream_id)).body == body
+        await eventually(lambda: len(scene.drivers) > 1)  # at the latest now, where chance let it stay
         over.set()
-        assert len(scene.drivers) > 1
         await eventually(lambda: not scene.driver.streams)
         for served in scene.drivers[:-1]:
             await scene.over(served)
