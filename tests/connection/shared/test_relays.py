@@ -442,7 +442,9 @@ async def test_bodies_arrive_whole_however_it_moves(seed: int) -> None:
                 await peer.flush()
         for stream_id, body in wanted.items():
             assert (await peer.whole(stream_id)).body == body
-        await eventually(lambda: len(scene.drivers) > 1)  # at the latest now, where chance let it stay
+        await eventually(
+            lambda: len(scene.drivers) > 1
+        )  # at the latest now, where chance let it stay
         over.set()
         await eventually(lambda: not scene.driver.streams)
         for served in scene.drivers[:-1]:
