@@ -15,7 +15,8 @@ import pytest
 
 from tests.process.load import load
 from tests.process.product import PATIENCE, ROOT, Product, kill_all, product, workers_of
-from tests.process.test_takeover_flowing import SWITCH, WISH, chat, echo, exchange, serving
+from tests.process.serving import echo, serving
+from tests.process.test_takeover_flowing import SWITCH, WISH, chat, exchange
 from tests.process.test_upgrade import control, upgrade
 from tests.process.upstreams import upstream
 

@@ -16,7 +16,7 @@ import pytest
 from tests.process.product import PATIENCE, eventually
 from tests.supervisor.test_supervisor import Supervised, supervised
 from tests.supervisor.test_upgrading import hear, request
-from xproxy.supervisor import messages
+from xproxy.supervisor import control_path, messages
 from xproxy.supervisor.successor import CannotTakeOver, path_of
 
 _TAKE_OVER: Final = """
@@ -224,6 +224,8 @@ def test_which_one(arguments: list[str], expected: str) -> None:
     assert path_of(["xproxy", "run", "--takeover", *arguments]) == expected
 
 
-def test_which_one_of_none() -> None:
+def test_which_one_of_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nor those that other tests run at the same time.
+    monkeypatch.setattr(control_path, "folders", lambda *_: [str(tmp_path)])
     with pytest.raises(CannotTakeOver, match="--control; there are none"):
         path_of(["xproxy", "run", "--takeover"])

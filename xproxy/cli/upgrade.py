@@ -269,6 +269,7 @@ def _conclude(
     elif check:
         click.echo(f"checked in {seconds:.1f} s: the new one could serve{progress.tried()}")
     else:
+        _tell_supervisor(done)
         older = f"; still alive: {', '.join(map(str, done['older']))}" if done["older"] else ""
         waits = f"; say --confirmed within {done['confirm']} s" if done["confirm"] else ""
         remark = f"; {done['why']}" if done.get("why") else ""
@@ -276,7 +277,6 @@ def _conclude(
             f"upgraded in {seconds:.1f} s: generation {done['generation']} serves"
             f"{progress.summary()}{older}{remark}{waits}"
         )
-        _tell_supervisor(done)
 
 
 def _tell_supervisor(done: Mapping[str, Any]) -> None:  # Any: JSON
