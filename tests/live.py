@@ -66,7 +66,12 @@ def registry(*others: Entry) -> Registry:
     )
 
 
-_GROUPS: Final = ("xproxy.codecs", "xproxy.filters", "xproxy.load_balancers")
+_GROUPS: Final = (
+    "xproxy.codecs",
+    "xproxy.filters",
+    "xproxy.health_checks",
+    "xproxy.load_balancers",
+)
 
 
 class Upstream:

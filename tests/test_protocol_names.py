@@ -1,10 +1,10 @@
 """The core knows no protocol by name: it goes by traits, families, dialects and upgrade tokens that plugins declare.
 
 Looked at is the code of ``xproxy/``: every name, imported path, keyword and text, but not comments and docstrings,
-which may explain by example. Protocols may be named in ``codecs/``, in ``filters/grpc_*`` (conversions of one
-protocol), in ``cli/demo/`` (which plays one of each), in ``testing/foreign.py`` (what others say), and outside
-``xproxy/``: in entry points, docs, examples and tests. ``opaque`` is no protocol but the lack of one, and ``http`` by
-itself is the scheme of a URI.
+which may explain by example. Protocols may be named in ``codecs/``, in ``filters/grpc_*`` and
+``health_checks/grpc_*`` (conversions and checks of one protocol), in ``cli/demo/`` (which plays one of each), in
+``testing/foreign.py`` (what others say), and outside ``xproxy/``: in entry points, docs, examples and tests.
+``opaque`` is no protocol but the lack of one, and ``http`` by itself is the scheme of a URI.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from xproxy.registry import CODECS, default_registry
 
 ROOT: Final = Path(__file__).parents[1]
 CORE: Final = ROOT / "xproxy"
-NAMED_IN: Final = ("codecs/", "filters/grpc_", "cli/demo/", "testing/foreign.py")
+NAMED_IN: Final = (
+    "codecs/",
+    "filters/grpc_",
+    "health_checks/grpc_",
+    "cli/demo/",
+    "testing/foreign.py",
+)
 NO_PROTOCOLS: Final = frozenset({"opaque", "relay", "tls"})
 """Folders of ``codecs/`` that are none: the lack of a protocol, what two of our own processes say to each other, and
 what is round every protocol."""

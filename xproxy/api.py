@@ -127,7 +127,9 @@ from xproxy.stream.links import Note, Stays, SupportsNote, SupportsRelink, note_
 from xproxy.stream.record import Attempted, Record
 from xproxy.stream.wrapped import WrappedBody
 from xproxy.upstream.balance.api import LoadBalancer, MovablePicker, ObservingBalancer, Picker
+from xproxy.transport.stream import write_all
 from xproxy.upstream.endpoint import Endpoint, Locality
+from xproxy.upstream.health.api import PASSED, CheckFailed, HealthCheck, Passed, Probe
 
 __all__ = [
     "API_VERSION",
@@ -139,6 +141,7 @@ __all__ = [
     "NO_HEAD",
     "NO_HEADERS",
     "NO_HINT",
+    "PASSED",
     "SERVER_FAULTS",
     "YES",
     "Address",
@@ -153,6 +156,7 @@ __all__ = [
     "ByteBuffer",
     "BytesBody",
     "CarriedAs",
+    "CheckFailed",
     "ClusterNotFound",
     "Codec",
     "CodecPlugin",
@@ -183,6 +187,7 @@ __all__ = [
     "HeadRefused",
     "HeadTooLarge",
     "Headers",
+    "HealthCheck",
     "HeartbeatMessageCodec",
     "Hint",
     "IdentityMemo",
@@ -207,8 +212,10 @@ __all__ = [
     "ObservingBalancer",
     "Origin",
     "Overflow",
+    "Passed",
     "Picker",
     "PluginError",
+    "Probe",
     "RateLimited",
     "Reason",
     "Record",
@@ -280,6 +287,7 @@ __all__ = [
     "seconds_left",
     "state_field",
     "state_kinds",
+    "write_all",
     "write_sized",
     "write_varint",
 ]

@@ -117,7 +117,7 @@ class Registry:
     def load(self, group: str, name: str) -> object:
         """Import a plugin, once. Raises PluginError for an unknown name, a failed import, and a bad plugin.
 
-        Codecs, filters and load balancers are held against their contracts in ``xproxy.api``.
+        Codecs, filters, load balancers and health checks are held against their contracts in ``xproxy.api``.
         """
         loaded = self._loaded.get((group, name))
         if loaded is not None:
@@ -133,6 +133,8 @@ class Registry:
             _refuse(entry, _filter_shape(plugin))
         elif group == LOAD_BALANCERS:
             _refuse(entry, _balancer_shape(plugin))
+        elif group == HEALTH_CHECKS:
+            _refuse(entry, _check_shape(plugin))
         self._loaded[group, name] = plugin
         return plugin
 
@@ -167,6 +169,11 @@ class Registry:
             self.load(LOAD_BALANCERS, name), "options", None
         )
         return found
+
+    def health_check(self, name: str) -> type[attrs.AttrsInstance]:
+        """Return a health check's class, checked. Raises PluginError."""
+        cls: type[attrs.AttrsInstance] = self.load(HEALTH_CHECKS, name)  # type: ignore[assignment]  # load has checked it
+        return cls
 
     def codecs(self) -> tuple[CodecPlugin, ...]:
         """Return all codec plugins, in order of detection: by rank, then by name. Raises PluginError."""
@@ -235,6 +242,16 @@ def _filter_shape(plugin: object) -> Iterable[str]:
     own = any("__call__" in vars(base) for base in plugin.__mro__)
     if not own or not _takes(plugin.__call__, 3):
         yield "it has no __call__(request, call_next)"
+
+
+def _check_shape(plugin: object) -> Iterable[str]:
+    """A health check is a class whose fields are its options and whose instances are called with a probe."""
+    if not isinstance(plugin, type) or not attrs.has(plugin):
+        yield "it is no attrs class"
+        return
+    own = any("__call__" in vars(base) for base in plugin.__mro__)
+    if not own or not _takes(plugin.__call__, 2):
+        yield "it has no __call__(probe)"
 
 
 def _balancer_shape(plugin: object) -> Iterable[str]:

@@ -6,11 +6,25 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 
 from tests.live import GET, Live, answering, eventually, running, upstream, web
-from xproxy.admin.pages import PAGES, Page, clusters, configuration, index, prometheus, ready, stats
+from xproxy.admin.pages import (
+    PAGES,
+    Page,
+    clusters,
+    configuration,
+    health_of,
+    index,
+    prometheus,
+    ready,
+    stats,
+)
+from xproxy.model.address import Address
 from xproxy.model.status import Status
+from xproxy.upstream.endpoint import Degraded, Endpoint, Unfit
+from xproxy.upstream.health.records import CheckRecord
 
 
 @asynccontextmanager
@@ -54,7 +68,39 @@ async def test_clusters_shows_each_endpoint_and_its_health() -> None:
             f"web::{endpoint.address}::weight=1 health=healthy rq_active=0 rq_total=1"
         )
         endpoint.failing_until = trio.current_time() + 10
-        assert "health=failing" in clusters(live.runtime).body.decode()
+        assert "health=failing " in clusters(live.runtime).body.decode()
+        endpoint.unfit = Unfit.EJECTED | Unfit.FAILED_CHECK
+        check = CheckRecord()
+        check.failed, check.detail = True, "answered 503"
+        endpoint.checks = (check,)
+        health = "failed_active_hc,failed_outlier_check,failing"
+        said = f'health={health} why="answered 503" rq_active='
+        assert said in clusters(live.runtime).body.decode()
+
+
+@pytest.mark.parametrize(
+    ("unfit", "degraded", "word"),
+    [
+        (Unfit.FAILED_CHECK, 0, "failed_active_hc"),
+        (Unfit.UNCHECKED, 0, "pending_active_hc"),
+        (Unfit.EJECTED, 0, "failed_outlier_check"),
+        (Unfit.DISCOVERED, 0, "failed_discovery"),
+        (0, Degraded.CHECKED, "degraded"),
+        (0, 0, "healthy"),
+    ],
+)
+def test_why_an_endpoint_is_not_asked(unfit: int, degraded: int, word: str) -> None:
+    endpoint = Endpoint(Address("192.0.2.1", 80), unfit=unfit, degraded=degraded)
+    assert health_of(endpoint, 0.0) == word
+
+
+async def test_members_are_counted() -> None:
+    async with one_request_served() as live:
+        lines = stats(live.runtime).body.decode().splitlines()
+        assert "cluster.web.membership_total: 1" in lines
+        assert "cluster.web.membership_healthy: 1" in lines
+        assert "cluster.web.membership_degraded: 0" in lines
+        assert "cluster.web.membership_excluded: 0" in lines
 
 
 async def test_the_configuration_is_shown_with_its_defaults() -> None:

@@ -15,7 +15,7 @@ from xproxy.migration.counts import endpoint_place
 from xproxy.model.status import Status
 from xproxy.observe.totals import Place, Value, plus
 from xproxy.proxy.runtime import Runtime
-from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.endpoint import Endpoint, Unfit
 from xproxy.upstream.membership import named
 
 TEXT: Final = "text/plain; charset=utf-8"
@@ -94,9 +94,34 @@ def endpoint_states(runtime: Runtime) -> Iterator[tuple[Place, str]]:
     now = trio.current_time()
     for name, cluster in runtime.snapshot.clusters.items():
         for key, endpoint in named(cluster.endpoints):
-            health = "failing" if endpoint.failing_until > now else "healthy"
+            health = health_of(endpoint, now)
             state = f"{name}::{endpoint.address}::weight={endpoint.weight} health={health}"
+            state += _why(endpoint)
             yield endpoint_place(name, key), state
+
+
+def health_of(endpoint: Endpoint, now: float) -> str:
+    """Say whether an endpoint is healthy, and all that speaks against it, as Envoy's health flags do; one word.
+
+    ``now``: the trio clock.
+    """
+    against = [word for bit, word in _UNFIT.items() if endpoint.unfit & bit]
+    against += ["failing"] if endpoint.failing_until > now else []
+    against += ["degraded"] if endpoint.degraded else []
+    return ",".join(against) or "healthy"
+
+
+_UNFIT: Final = {
+    Unfit.FAILED_CHECK: "failed_active_hc",
+    Unfit.UNCHECKED: "pending_active_hc",
+    Unfit.EJECTED: "failed_outlier_check",
+    Unfit.DISCOVERED: "failed_discovery",
+}
+
+
+def _why(endpoint: Endpoint) -> str:
+    said = "; ".join(one.detail for one in endpoint.checks if one.failed and one.detail)
+    return f" why={json.dumps(said, ensure_ascii=False)}" if said else ""
 
 
 def _endpoints(runtime: Runtime) -> Iterator[Endpoint]:

@@ -13,6 +13,7 @@ import attrs
 
 from xproxy.config.balancing import BalancerConfig
 from xproxy.config.fields import alternatives, config_fields, key_of
+from xproxy.config.health import CheckConfig
 from xproxy.config.kinds import enum_labels
 from xproxy.config.schema import CodecConfig, Config, FilterConfig, RouteConfig, StringMatch
 from xproxy.config.units import format_duration, format_size
@@ -40,7 +41,7 @@ def config_dump(config: Config) -> dict[str, Plain]:
 def plain(value: object, type_: object = None, secrets: SecretNames = DEFAULT_SECRETS) -> Plain:
     """Return ``value`` as it would be written in a file, given its field's type where that matters."""
     match value:
-        case FilterConfig() | CodecConfig() | BalancerConfig():
+        case FilterConfig() | CodecConfig() | BalancerConfig() | CheckConfig():
             options = value.options
             rest = _fields(options, secrets) if attrs.has(type(options)) else {}
             return {"name": value.name, **rest}

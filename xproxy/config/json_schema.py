@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -24,6 +24,7 @@ from xproxy.config.fields import (
     is_required,
     key_of,
 )
+from xproxy.config.health import CheckConfig, OutlierDetectionConfig
 from xproxy.config.kinds import (
     enum_labels,
     is_class,
@@ -50,7 +51,7 @@ from xproxy.config.units import DURATION_PATTERN, SIZE_PATTERN
 from xproxy.model.address import Address
 from xproxy.model.errors import PluginError
 from xproxy.model.limits import Duration, File, Size
-from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Registry
+from xproxy.registry import CODECS, FILTERS, HEALTH_CHECKS, LOAD_BALANCERS, Registry
 
 Schema: TypeAlias = dict[str, Plain]
 
@@ -74,7 +75,10 @@ _SHORTHANDS: Final[Mapping[type, Schema]] = {
     ProxyProtocolConfig: {"const": True},
     ServerFirstConfig: {"const": True},
     ClusterTlsConfig: {"const": True},
+    OutlierDetectionConfig: {"const": True},
 }
+_PLUGINS: Final[Mapping[type, str]] = {FilterConfig: "filter", CheckConfig: "health_check"}
+"""What is read by its name and the fields of a plugin's class, and what that is called."""
 
 
 def json_schema(registry: Registry) -> Schema:
@@ -135,10 +139,15 @@ class _Writer:
         return schema
 
     def _reference(self, cls: type) -> Schema:
-        name = "filter" if cls is FilterConfig else cls.__name__
+        name = _PLUGINS.get(cls, cls.__name__)
         if name not in self._definitions:
             self._definitions[name] = {}  # so that a class may hold itself
-            self._definitions[name] = self._filter() if cls is FilterConfig else self._class(cls)
+            if cls is FilterConfig:
+                self._definitions[name] = self._plugin(FILTERS, self._registry.filter)
+            elif cls is CheckConfig:
+                self._definitions[name] = self._plugin(HEALTH_CHECKS, self._registry.health_check)
+            else:
+                self._definitions[name] = self._class(cls)
         reference: Schema = {"$ref": f"#/$defs/{name}"}
         short = _SHORTHANDS.get(cls)
         return {"anyOf": [dict(short), reference]} if short else reference
@@ -163,12 +172,12 @@ class _Writer:
             forms.append(_named(name, form))
         return {"anyOf": forms}
 
-    def _filter(self) -> Schema:
+    def _plugin(self, group: str, load: Callable[[str], type]) -> Schema:
         plain_names: list[Plain] = []
         forms: list[Plain] = []
-        for name in self._registry.names(FILTERS):
+        for name in self._registry.names(group):
             try:
-                form = self._class(self._registry.filter(name))
+                form = self._class(load(name))
             except (PluginError, NameError):
                 continue
             if not form.get("required"):

@@ -15,6 +15,7 @@ import attrs
 from xproxy.config.balancing import CookieConfig
 from xproxy.config.fields import alternatives
 from xproxy.config.findings import Problem, show
+from xproxy.config.health import OutlierDetectionConfig
 from xproxy.config.schema import (
     EndpointConfig,
     PathMatch,
@@ -35,6 +36,7 @@ SHORTHANDS: Final[Mapping[type, tuple[str, Callable[[object], object]]]] = {
     ProxyProtocolConfig: ("true", lambda v: {} if v is True else v),
     ServerFirstConfig: ("true", lambda v: {} if v is True else v),
     ClusterTlsConfig: ("true", lambda v: {} if v is True else v),
+    OutlierDetectionConfig: ("true", lambda v: {} if v is True else v),
 }
 """What may be written instead of a class's mapping, and the mapping it stands for."""
 

@@ -24,6 +24,7 @@ from xproxy.config.document import (
 )
 from xproxy.config.filters import register_filters
 from xproxy.config.findings import MAX_FINDINGS, Finding, InvalidConfig, Problem
+from xproxy.config.health_checks import register_health_checks
 from xproxy.config.oddities import oddities
 from xproxy.config.partial import UNREAD, PartlyRead, problems_of, rest_of
 from xproxy.config.places import not_here
@@ -118,6 +119,7 @@ def converter_for(registry: Registry, base: FilePath) -> Converter:
     register_balancers(converter, registry)
     register_codecs(converter, registry)
     register_filters(converter, registry)
+    register_health_checks(converter, registry)
     register_files(converter, base)
     return converter
 

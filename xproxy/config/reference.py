@@ -21,6 +21,7 @@ from xproxy.config.fields import (
     is_required,
     key_of,
 )
+from xproxy.config.health import CheckConfig
 from xproxy.config.json_schema import bounds
 from xproxy.config.kinds import (
     describe,
@@ -42,7 +43,7 @@ from xproxy.config.schema import (
 )
 from xproxy.model.limits import Limits
 from xproxy.observe.variables import ENVOY_NAMES, VARIABLES, Phase
-from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Registry
+from xproxy.registry import CODECS, FILTERS, HEALTH_CHECKS, LOAD_BALANCERS, Registry
 
 _INTRODUCTION: Final = """\
 # Configuration
@@ -88,6 +89,13 @@ Written `name`, or `{name: …}` with the options beside it.
 """
 
 
+_CHECKS: Final = """\
+## Health checks
+
+Written `name`, or `{name: …}` with the options beside it.
+"""
+
+
 _VARIABLES: Final = """\
 ## Variables
 
@@ -112,7 +120,7 @@ def config_reference(registry: Registry, distribution: str | None = None) -> str
     queue: list[type] = [Config]
     while queue:
         cls = queue.pop(0)
-        if cls in seen or cls in (BalancerConfig, CodecConfig, FilterConfig):
+        if cls in seen or cls in (BalancerConfig, CheckConfig, CodecConfig, FilterConfig):
             continue
         seen.add(cls)
         title = "The file" if cls is Config else _title(cls)
@@ -122,6 +130,7 @@ def config_reference(registry: Registry, distribution: str | None = None) -> str
         (_CODECS, CODECS, lambda name: options_class(registry.codec(name))),
         (_FILTERS, FILTERS, registry.filter),
         (_BALANCERS, LOAD_BALANCERS, lambda name: balancer_options(registry, name)),
+        (_CHECKS, HEALTH_CHECKS, registry.health_check),
     )
     for introduction, group, load in loaders:
         parts.append(introduction)
@@ -226,6 +235,8 @@ def _kind(type_: object) -> str:
         return "[load balancer](#load-balancers)"
     if type_ is FilterConfig:
         return "[filter](#filters)"
+    if type_ is CheckConfig:
+        return "[health check](#health-checks)"
     if is_class(type_) and isinstance(type_, type):
         before = describe(type_).removesuffix("a mapping")
         return f"{before}[{_title(type_)}](#{_title(type_).lower()})"

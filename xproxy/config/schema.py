@@ -20,6 +20,7 @@ from xproxy.config.balancing import (
     HashPolicyConfig,
 )
 from xproxy.config.fields import Unless
+from xproxy.config.health import HealthCheckConfig, OutlierDetectionConfig
 from xproxy.config.tls import ClusterTlsConfig, ListenerTlsConfig
 from xproxy.model.address import Address
 from xproxy.model.limits import KIB, MIB, Duration, Size
@@ -311,6 +312,8 @@ class EndpointConfig:
     """… and in that zone."""
     hostname: str = ""
     """Its name, for rewritten authorities and health checks."""
+    health_check_port: int = field(default=0, validator=[ge(0), le(65535)])
+    """Where health checks go. 0: where requests go."""
     health: Literal["healthy", "degraded", "unhealthy"] = "healthy"
     """What whoever names it knows of it. An unhealthy one is asked only in a panic (``balancing``)."""
 
@@ -393,6 +396,16 @@ class ClusterConfig:
     """So many connect failures or resets in a row mark an endpoint as failing …"""
     failure_time: Duration = _seconds(10.0)
     """… and for so long it is chosen only if no other endpoint is left."""
+    outlier_detection: OutlierDetectionConfig | None = None
+    """Eject endpoints for what they answer. ``true`` stands for the defaults."""
+    health_checks: tuple[HealthCheckConfig, ...] = field(default=(), validator=max_len(8))
+    """Ask endpoints whether they are fit; all of these must say so."""
+    close_connections_on_host_health_failure: bool = False
+    """The connections of an endpoint that becomes unfit are cut, and what is in flight on them fails. Otherwise they
+    are closed when it has ended."""
+    ignore_health_on_host_removal: bool = False
+    """An endpoint that discovery does not name any more is removed at once. Otherwise it stays, where there are
+    ``health_checks``, as long as it passes them: discovery may err."""
     limits: UpstreamLimitsConfig = UpstreamLimitsConfig()
     """How much a connection to an endpoint may hold."""
     max_requests_per_connection: int = field(default=0, validator=ge(0))

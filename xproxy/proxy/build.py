@@ -34,7 +34,7 @@ from xproxy.routing.table import RouteTable
 from xproxy.stream.carrying import SupportsCarry
 from xproxy.stream.chain import compose
 from xproxy.stream.exchange import Filter, Handler, Request, Response, SupportsRefusals
-from xproxy.stream.lifetime import SupportsRun
+from xproxy.stream.lifetime import SupportsClusters, SupportsRun
 from xproxy.stream.record import Attempted
 from xproxy.transport.breather import at_once
 from xproxy.transport.poller import Poller
@@ -48,6 +48,7 @@ from xproxy.upstream.balance.api import (
 )
 from xproxy.upstream.cluster import Cluster, CodecChoice
 from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.health.api import Spoken
 from xproxy.upstream.origination import Origination
 from xproxy.upstream.ticker import Ticker
 from xproxy.upstream.untold import Untold
@@ -116,11 +117,14 @@ def assemble(
     filters += [plan.tls for plan in listeners.values()]
     parts: dict[int, SupportsRun] = {}
     carrying: dict[int, SupportsCarry] = {}
+    seeing: dict[int, SupportsClusters] = {}
     for one in filters:
         if isinstance(one, SupportsRun):
             parts[id(one)] = one
         if isinstance(one, SupportsCarry):
             carrying[id(one)] = one
+        if isinstance(one, SupportsClusters):
+            seeing[id(one)] = one
         yield
     return Snapshot(
         config=config,
@@ -128,6 +132,7 @@ def assemble(
         clusters=clusters,
         parts=tuple(parts.values()),
         carrying=tuple(carrying.values()),
+        seeing=tuple(seeing.values()),
         tables=tables,
         routers=routers,
         changes=tuple(changes),
@@ -174,7 +179,13 @@ def _build_cluster(name: str, config: Config, tools: Tools, previous: Snapshot |
         offered_codecs(cluster, tools.registry),
         _untold(cluster, tools.registry),
         previous.clusters.get(name) if previous is not None else None,
+        _spoken(cluster, tools.registry) if cluster.health_checks else None,
     )
+
+
+def _spoken(config: ClusterConfig, registry: Registry) -> Spoken:
+    own = cluster_codec(config, registry)
+    return Spoken(registry.codec, own, ordinary_codec(registry), call_codecs(registry))
 
 
 def _untold(config: ClusterConfig, registry: Registry) -> Untold | None:

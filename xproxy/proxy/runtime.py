@@ -233,6 +233,8 @@ class Runtime:
         for cluster, wanted in new.changes:
             cluster.become(wanted)
             await breather.breathe()
+        for one in new.seeing:
+            one.see_clusters(new.clusters)
         before = old.clusters if old is not None else {}
         fresh = []
         for name, cluster in new.clusters.items():

@@ -16,7 +16,7 @@ from xproxy.proxy.listener_tls import ListenerTls
 from xproxy.routing.router import Router
 from xproxy.routing.table import RouteTable
 from xproxy.stream.carrying import SupportsCarry
-from xproxy.stream.lifetime import SupportsRun
+from xproxy.stream.lifetime import SupportsClusters, SupportsRun
 from xproxy.upstream.cluster import Cluster
 
 
@@ -68,6 +68,8 @@ class Snapshot:
     """Filters with a task of their own."""
     carrying: tuple[SupportsCarry, ...] = ()
     """Filters, and listeners' TLS, that know something for the process that takes over."""
+    seeing: tuple[SupportsClusters, ...] = ()
+    """Filters that look at the clusters."""
     tables: Mapping[str, RouteTable] = attrs.field(factory=dict)
     routers: Mapping[str, Router] = attrs.field(factory=dict)
     """By table."""

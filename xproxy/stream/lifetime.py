@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import trio
@@ -26,6 +27,23 @@ class SupportsStatistics(Protocol):
 
     def statistics(self) -> tuple[str, str, object] | None:
         """Return their kind, their name, and an instance of an attrs class with them; None: there are none."""
+        ...
+
+
+class Members(Protocol):
+    """A cluster, as far as it matters who of it is healthy."""
+
+    def members(self) -> tuple[int, int]:
+        """Return how many endpoints it has, and how many of them are healthy or degraded."""
+        ...
+
+
+@runtime_checkable
+class SupportsClusters(Protocol):
+    """A filter that looks at the health of clusters."""
+
+    def see_clusters(self, clusters: Mapping[str, Members]) -> None:
+        """Look at these from now on, by name. Called each time that a snapshot which has it comes into force."""
         ...
 
 

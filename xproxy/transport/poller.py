@@ -160,6 +160,7 @@ class PolledSocket:
     """A connected socket registered with a Poller; a ByteStream."""
 
     __slots__ = (
+        "__weakref__",
         "_account",
         "_begun",
         "_clock",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import TypeAlias, final
+from typing import Final, TypeAlias, final
 
 import trio
 
@@ -28,6 +28,9 @@ from xproxy.stream.links import Note, Stays
 from xproxy.stream.record import Attempted, RetryPermits
 from xproxy.upstream.endpoint import Endpoint
 
+TIMED_OUT: Final = -1
+"""In place of a code: nothing came in the time there was."""
+
 
 @final
 class Attempt:
@@ -39,6 +42,7 @@ class Attempt:
         "_lease",
         "_of",
         "began",
+        "code",
         "ended",
         "endpoint",
         "how",
@@ -54,13 +58,15 @@ class Attempt:
     """When it ended."""
     how: AttemptEnding | None
     """How it ended; None: it is under way."""
+    code: int | None
+    """The web's code of the answer, or ``TIMED_OUT``, where the cluster watches over the health of its endpoints."""
 
     def __init__(self, of: Attempts, endpoint: Endpoint, previous: Attempted | None) -> None:
         self._of = of
         self.endpoint = endpoint
         self.previous = previous
         self.began = of.now() + of.offset
-        self.ended = self.how = None
+        self.ended = self.how = self.code = None
         self._head_at: float | None = None  # of an answer that did not come whole
         self._lease: Releasable | None = None
         self._finish: Callable[[], None] | None = None

@@ -52,8 +52,13 @@ from xproxy.upstream.carried import (
     Protocols,
     SlowStarts,
 )
-from xproxy.upstream.connector import Connector, Dialer
+from xproxy.upstream.connector import Connector, Dialer, Opened
 from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.health.api import Spoken
+from xproxy.upstream.health.checks import HealthChecks
+from xproxy.upstream.health.marks import Marks
+from xproxy.upstream.health.probe import Probing
+from xproxy.upstream.health.watch import Watch, forget
 from xproxy.upstream.membership import Membership
 from xproxy.upstream.moving import Given, Handed, settings_of
 from xproxy.upstream.origination import Origination
@@ -90,6 +95,7 @@ class Cluster:
         offered: Sequence[CodecPlugin] = (),
         untold: Untold | None = None,
         previous: Cluster | None = None,
+        spoken: Spoken | None = None,
     ) -> None:
         """``offered``: what endpoints may choose from in TLS, the best first, in place of ``codec``.
 
@@ -97,6 +103,8 @@ class Cluster:
 
         ``previous``: the one of this name whose place it takes; what was counted, and what is known of endpoints
         that both have, goes on.
+
+        ``spoken``: what health checks may speak; needed where the cluster has any.
         """
         self.name = name
         self.config = config
@@ -108,6 +116,7 @@ class Cluster:
         for endpoint in self.endpoints:
             if endpoint.address in known:
                 endpoint.follow(known[endpoint.address])
+        forget(self.endpoints, config)
         made = balancer(random)
         self._choice = chooser(made, self.endpoints, config.balancing, self.stats, random)
         # Not a method of the cluster: in no circle, it is freed when the last who uses it lets go.
@@ -115,6 +124,8 @@ class Cluster:
         self.attempts = Attempts(name, self.breaker, tally.ended)
         if isinstance(made, ObservingBalancer):
             self.attempts.observe(made.ended)
+        self._marks = Marks(self.stats, self._choice.marked)
+        self._marks.recount(self.endpoints)
         self._codec = codec
         self._poller = poller
         self._timers = timers
@@ -126,6 +137,12 @@ class Cluster:
         self._origination = origination
         self._offered = offered
         self._untold = untold
+        self._opened: Opened | None = None
+        if config.close_connections_on_host_health_failure:
+            self._opened = {}
+        self._watch: Watch | None = None
+        if config.outlier_detection is not None or config.health_checks:
+            self._watch = self._make_watch(random, spoken)
         self._connectors: dict[str, Connector] = {}
         self._agreed: Protocols = {}
         self._opened_for: dict[str, str] = {}
@@ -133,10 +150,31 @@ class Cluster:
         self._pins = False  # a connector has connections that are bound to their clients
         self._nursery: trio.Nursery | None = None
 
+    def _make_watch(self, random: Random, spoken: Spoken | None) -> Watch:
+        name, config, stats, marks = self.name, self.config, self.stats, self._marks
+        membership = self._membership
+
+        def endpoints() -> Sequence[Endpoint]:
+            return membership.endpoints
+
+        checks = None
+        if config.health_checks:
+            assert spoken is not None, "checks speak something"
+            probing = Probing(name, config, self._poller, self._limits, self._origination, spoken)
+            checks = HealthChecks(probing, endpoints, marks, stats, random)
+        watch = Watch(name, config, endpoints, marks, stats, random, checks)
+        watch.observe(self.attempts)
+        return watch
+
     @property
     def endpoints(self) -> Sequence[Endpoint]:
         """Those that requests go to; not those that were removed and still drain."""
         return self._membership.endpoints
+
+    def members(self) -> tuple[int, int]:
+        """See Members."""
+        stats = self.stats
+        return stats.membership_total, stats.membership_healthy + stats.membership_degraded
 
     def may_become(self, config: ClusterConfig) -> bool:
         """Whether it can ``become`` so: nothing but endpoints differs. Raises PluginError if its balancer refuses."""
@@ -155,6 +193,9 @@ class Cluster:
         if config.endpoints != self.config.endpoints:
             removed = self._membership.change(config.endpoints)
             self._choice.change(self.endpoints)
+            self._marks.recount(self.endpoints)
+            if self._watch is not None:
+                self._watch.changed()
             self._let_go(removed)
             if removed:
                 self._ticker.watch(self)
@@ -174,12 +215,24 @@ class Cluster:
                 if self._refresh_ticks:
                     self._ticker.watch(self, self._refresh_ticks)
                 task_status.started()
-                await trio.sleep_forever()
+                if self._watch is None:
+                    await trio.sleep_forever()
+                else:
+                    await self._watch.run(self._part)
         finally:
             self._nursery = None
             self._ticker.forget(self)
             self.close()
             self._connectors.clear()  # each knows the cluster
+
+    def _part(self, endpoint: Endpoint) -> None:
+        # It is unfit now: its connections end with what they carry, or at once.
+        if not endpoint.unfit:
+            return
+        self._let_go((endpoint,))
+        if self._opened is not None:
+            for stream in self._opened.pop(endpoint, ()):
+                stream.abort()
 
     def tick(self, tick: int) -> int:
         """See Ticked: close what is idle, and look at certificate files. Without connections there is no tick."""
@@ -192,6 +245,8 @@ class Cluster:
         for connector in self._connectors.values():
             left |= connector.tick(tick, self._idle_ticks)
         for endpoint in self._membership.drained():
+            if self._opened is not None:
+                self._opened.pop(endpoint, None)
             for connector in self._connectors.values():
                 connector.forget(endpoint)
         if left or self._membership.leaving:
@@ -218,6 +273,8 @@ class Cluster:
         if choice.slow_start:
             yield SlowStarts(name, self.endpoints, lambda: choice.change(self.endpoints))
         yield AgreedProtocols(name, config, self._known_protocols, self._learn_protocols)
+        if self._watch is not None:
+            yield from self._watch.carrying()
 
     def _known_protocols(self) -> Protocols:
         return dict(self._agreed) | {
@@ -342,6 +399,8 @@ class Cluster:
             opaque = head.tunnel or connector.plugin.traits.headless
             self._goes_on(attempt, response, call=head.rpc is not None, opaque=opaque)
             attempt.resume(now - current.began, now - (current.answered or 0.0))
+            if self._watch is not None:
+                self._watch.heard(attempt, head, response.head, connector.plugin.traits)
             return connection, response
 
         return begin
@@ -391,6 +450,8 @@ class Cluster:
         before = record.attempt
         record.attempt = attempt = Attempt(self.attempts, endpoint, before)
         record.endpoint = endpoint.address
+        watch = self._watch
+        due = math.inf if watch is None else trio.current_effective_deadline()
         # A message that is sent on as it came says what its client said; any other says what is left.
         if request.head.deadline is not None and (request.origin is None or before is not None):
             left = request.stream.deadline - trio.current_time()
@@ -412,9 +473,13 @@ class Cluster:
             detail = f"the request cannot be sent on in {connector.plugin.name}: {exc}"
             raise _failing(attempt, Unsupported(detail)) from exc
         except BaseException as exc:
+            if watch is not None:
+                watch.broke_off(attempt, request, due)
             attempt.fail(exc)
             raise
         head, body = response.head, response.body
+        if watch is not None:
+            watch.heard(attempt, request.head, head, connector.plugin.traits)
         if type(body) is BytesBody:
             status = head.status if rpc is None else call_status(head, body.trailers)
             attempt.end(ANSWERED[status])
@@ -497,6 +562,7 @@ class Cluster:
             self,
             self._origination,
             agreement,
+            self._opened,
         )
         bound = "bound" if traits.stateful else "shared"
         alone = (

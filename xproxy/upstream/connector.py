@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Protocol, TypeAlias
+from weakref import WeakSet
 
 import attrs
 import trio
@@ -90,6 +91,9 @@ class Connector(Protocol):
 Continuation: TypeAlias = Callable[[ByteStream, Request], tuple[SerialUpstream, Releasable]]
 """Takes the stream and the request, once at most; counts the connection, and returns it with what releases it."""
 
+Opened: TypeAlias = MutableMapping[Endpoint, WeakSet[ByteStream]]
+"""The streams of a cluster by endpoint, as long as somebody has them."""
+
 _numbers = itertools.count()
 
 
@@ -112,6 +116,8 @@ class Dialer:
     """TLS; None: plaintext."""
     agreement: Agreement | None = None
     """The endpoint chooses the protocol in TLS; None: it must take ours."""
+    opened: Opened | None = None
+    """The streams are kept here, so that they can be cut; None: they are not."""
     connections: int = 0
     """Open or being opened."""
     key: tuple[str, str, int] = attrs.field(
@@ -158,6 +164,8 @@ class Dialer:
             if stream is None:
                 stream = await self._dial(endpoint, request)
             stream.half_close = self.plugin.traits.half_close
+            if self.opened is not None:
+                self.opened.setdefault(endpoint, WeakSet()).add(stream)
         except ConnectFailed:
             self.stats.upstream_cx_connect_fail += 1
             self.closed(endpoint)

@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from xproxy.model.address import Address
+from xproxy.upstream.health.records import CheckRecord, OutlierRecord
 
 
 @attrs.frozen
@@ -76,6 +77,12 @@ class Endpoint:
     """Of ``Unfit``. Whoever changes it tells the cluster's ``Choice`` (``marked``)."""
     degraded: int = 0
     """Of ``Degraded``, likewise."""
+    outliers: OutlierRecord | None = None
+    """What outlier detection remembers, where the cluster has it."""
+    checks: tuple[CheckRecord, ...] = ()
+    """What each of the cluster's health checks remembers, in their order."""
+    check_port: int = 0
+    """Where health checks go, if not to the port of its address."""
     leaving: bool = False
     """The cluster has it no more: no request comes, what is in flight is finished, and its connections close."""
 
@@ -94,5 +101,7 @@ class Endpoint:
         self.failures_in_a_row = before.failures_in_a_row
         self.failing_until = before.failing_until
         self.since = before.since
+        self.outliers = before.outliers
+        self.checks = before.checks
         self.unfit = before.unfit & ~Unfit.DISCOVERED | self.unfit & Unfit.DISCOVERED
         self.degraded = before.degraded & ~Degraded.DISCOVERED | self.degraded & Degraded.DISCOVERED

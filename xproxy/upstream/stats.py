@@ -47,5 +47,18 @@ class ClusterStats:
     upstream_rq_retry_overflow: int = 0
     endpoint_failing: int = 0
     """Times an endpoint was marked as failing."""
+    membership_total: int = attrs.field(default=0, metadata=_GAUGE)
+    membership_healthy: int = attrs.field(default=0, metadata=_GAUGE)
+    """Fit and not degraded, whatever failing of late says."""
+    membership_degraded: int = attrs.field(default=0, metadata=_GAUGE)
+    """Fit, but degraded."""
+    membership_excluded: int = attrs.field(default=0, metadata=_GAUGE)
+    """Not checked yet."""
+    ejections_active: int = attrs.field(default=0, metadata=_GAUGE)
+    """Endpoints that outlier detection has ejected."""
+    outlier_detection: dict[str, int] = attrs.field(factory=dict, metadata={"label": "event"})
+    """Ejections, by Envoy's names."""
+    health_check: dict[str, int] = attrs.field(factory=dict, metadata={"label": "event"})
+    """Active health checks, by Envoy's names."""
     statuses: dict[Status, int] = attrs.field(factory=dict, metadata={"label": "status"})
     """Answers by neutral status."""

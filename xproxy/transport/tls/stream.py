@@ -40,6 +40,7 @@ class TlsStream:
     """See the module. Made by ``accept``, ``connect`` and ``resume``."""
 
     __slots__ = (
+        "__weakref__",
         "_ahead",
         "_backlog",
         "_blocked",
