@@ -126,8 +126,8 @@ from xproxy.stream.lifetime import SupportsRun
 from xproxy.stream.links import Note, Stays, SupportsNote, SupportsRelink, note_of
 from xproxy.stream.record import Attempted, Record
 from xproxy.stream.wrapped import WrappedBody
-from xproxy.upstream.balance.api import LoadBalancer, MovablePicker, ObservingBalancer, Picker
 from xproxy.transport.stream import write_all
+from xproxy.upstream.balance.api import LoadBalancer, MovablePicker, ObservingBalancer, Picker
 from xproxy.upstream.endpoint import Endpoint, Locality
 from xproxy.upstream.health.api import PASSED, CheckFailed, HealthCheck, Passed, Probe
 

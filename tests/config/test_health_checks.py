@@ -45,3 +45,29 @@ def test_the_schema_and_the_reference_know_every_check() -> None:
     page = config_reference(REGISTRY, "xproxy")
     for name in ("call", "grpc", "heartbeat", "http", "redis", "tcp"):
         assert f"### `{name}`" in page
+
+
+@pytest.mark.parametrize(
+    ("check", "codec", "said"),
+    [
+        ("{name: heartbeat, codec: dubo}", "auto", "unknown codec .*did you mean `dubbo`"),
+        ("heartbeat", "auto", "say in `codec` what is spoken"),
+        ("{name: call, method: ping}", "same", "say in `codec` what is spoken"),
+        ("{name: http, path: /, codec: htp2}", "auto", "unknown codec .*did you mean `http2`"),
+    ],
+)
+def test_a_check_that_cannot_be_made_is_refused(check: str, codec: str, said: str) -> None:
+    with pytest.raises(InvalidConfig, match=said):
+        load_text(web(1, codec=codec, health_checks=CHECK.format(check)), "x", REGISTRY)
+
+
+def test_a_cluster_that_says_its_codec_is_enough() -> None:
+    assert load_text(web(1, codec="bolt", health_checks=CHECK.format("heartbeat")), "x", REGISTRY)
+
+
+def test_a_filter_that_looks_at_an_unknown_cluster_is_refused() -> None:
+    filters = (
+        "    filters: [{name: health_check, path: /, min_healthy_percentages: {web: 1, wob: 2}}]\n"
+    )
+    with pytest.raises(InvalidConfig, match=r"min_healthy_percentages.wob: unknown cluster"):
+        load_text(web(1, listener=filters), "x", REGISTRY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.health_checks.kit import REGISTRY, answering_in, bench, scripted
+from tests.interop.origin import origin
 from tests.live import http_response
 from xproxy.config.schema import StringMatch
 from xproxy.health_checks.http import Http
@@ -111,3 +112,20 @@ def test_what_is_no_code_is_refused(text: str) -> None:
 def test_what_is_no_path_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="path"):
         Http(path=path)
+
+
+@pytest.mark.slow
+@pytest.mark.tool("nginx")
+async def test_a_real_server_in_each_version() -> None:
+    with origin() as nginx:
+        async with bench(scripted()) as (by, _):
+            for port, codec in ((nginx.plain, "http1"), (nginx.http2, "http2")):
+                check = Http(path="/text", codec=codec)
+                probe = by.probe(port)
+                for _ in range(3):
+                    assert await check(probe) == Passed()
+                probe.close()
+                with pytest.raises(CheckFailed, match="404"):
+                    await by.check(Http(path="/gone", codec=codec), port)
+                nothing = Http(path="/nothing", codec=codec, expected_statuses=("204",))
+                assert await by.check(nothing, port) == Passed()

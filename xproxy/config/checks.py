@@ -17,6 +17,7 @@ import attrs
 from xproxy.config.balancing import balancer_name
 from xproxy.config.codecs import ALPN, AUTO, SAME, plugin_of
 from xproxy.config.findings import InvalidConfig, Path, Problem, show, under, unknown
+from xproxy.config.health import CheckConfig
 from xproxy.config.kinds import EXCLUSIVE
 from xproxy.config.partial import UNREAD, entries, parts
 from xproxy.config.places import clashes
@@ -162,7 +163,7 @@ def _listener(names: _Names, listener: ListenerConfig) -> Iterator[Problem]:
         yield from under(("proxy_protocol", "allow"), _networks(allowed))
     if listener.tls is not None and listener.tls is not UNREAD:
         yield from under(("tls",), listener_tls(listener.tls))
-    yield from _filters(listener.filters)
+    yield from _filters(names, listener.filters)
 
 
 def _listed_codecs(names: _Names, listed: Sequence[str | CodecConfig]) -> Iterator[Problem]:
@@ -191,10 +192,17 @@ def _options(names: _Names, codec: str | CodecConfig, at: Path) -> Iterator[Prob
             yield Problem(str(exc), at=at)
 
 
-def _filters(filters: Sequence[FilterConfig]) -> Iterator[Problem]:
+def _filters(names: _Names, filters: Sequence[FilterConfig]) -> Iterator[Problem]:
     for index, one in parts(filters):
-        if one.options is not UNREAD and not callable(one.options):
+        if one.options is UNREAD:
+            continue
+        if not callable(one.options):
             yield Problem(f"{show(one.name)} is not loaded as a filter", at=("filters", index))
+            continue
+        for cluster in getattr(one.options, "min_healthy_percentages", ()):
+            for problem in names.cluster(cluster, key=True):
+                problem.at = ("filters", index, "min_healthy_percentages", cluster)
+                yield problem
 
 
 def _route(names: _Names, route: RouteConfig) -> Iterator[Problem]:
@@ -226,7 +234,7 @@ def _route(names: _Names, route: RouteConfig) -> Iterator[Problem]:
             yield Problem(
                 f"{show(name)} is not the name of a protocol", at=("allow_upgrade", index)
             )
-    yield from _filters(route.filters)
+    yield from _filters(names, route.filters)
 
 
 _ANY: Final = attrs.fields(RouteConfig).match.default
@@ -369,6 +377,25 @@ def _cluster(names: _Names, cluster: ClusterConfig) -> Iterator[Problem]:
     if balancer is not UNREAD and balancer_name(balancer) not in names.balancers:
         name = balancer_name(balancer)
         yield unknown("load balancer", name, names.balancers, at=("load_balancer",))
+    for index, check in parts(cluster.health_checks):
+        if check.check is not UNREAD and check.check.options is not UNREAD:
+            at = ("health_checks", index, "check")
+            yield from under(at, _health_check(names, check.check, codec))
     if tls is not None and tls is not UNREAD:
         yield from under(("tls",), cluster_tls(tls))
         yield from nameless(tls, cluster.endpoints)
+
+
+def _health_check(names: _Names, check: CheckConfig, codec: str | CodecConfig) -> Iterator[Problem]:
+    """Look at the codec that a check speaks, where it has such an option."""
+    if not callable(check.options):
+        yield Problem(f"{show(check.name)} is not loaded as a health check")
+        return
+    spoken = getattr(check.options, "codec", None)
+    if spoken and spoken not in names.codecs:
+        yield unknown("codec", spoken, names.codecs, at=("codec",))
+    needs = getattr(check.options, "needs_codec", False)
+    if spoken == "" and needs and codec is not UNREAD and codec_name(codec) in (AUTO, SAME, ALPN):
+        yield Problem(
+            "say in `codec` what is spoken: it hangs on the request in this cluster", at=("codec",)
+        )

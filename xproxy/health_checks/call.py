@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import attrs
 
 from xproxy.health_checks.tcp import payload
@@ -29,6 +31,9 @@ class Call:
         validator=attrs.validators.deep_iterable(attrs.validators.in_(_KNOWN)),
     )
     """Neutral statuses that are good; any other makes an endpoint unhealthy at once."""
+
+    needs_codec: ClassVar[bool] = True
+    """Without one nothing can be asked."""
 
     def __attrs_post_init__(self) -> None:
         payload(self.data)

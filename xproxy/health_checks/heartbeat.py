@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import attrs
 
 from xproxy.upstream.health.api import CheckFailed, Passed, Probe
@@ -13,6 +15,9 @@ class Heartbeat:
 
     codec: str = ""
     """Whose. Default: the cluster's, where it has one."""
+
+    needs_codec: ClassVar[bool] = True
+    """Without one nothing can be asked."""
 
     async def __call__(self, probe: Probe) -> Passed | None:
         """See HealthCheck."""
