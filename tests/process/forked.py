@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Collection
@@ -32,13 +33,15 @@ class Forked:
     stdout: io.TextIOWrapper
     returncode: int | None = None
     """As there: below 0 the signal that ended it. None: it has not ended, as far as is known."""
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
 
     def poll(self) -> int | None:
         """Look whether it has ended."""
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
+        with self._lock:  # who has waited for it once cannot do so again, and another thread may look, too
+            if self.returncode is None:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                if pid:
+                    self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
     def wait(self, timeout: float) -> int:

@@ -29,7 +29,7 @@ from tests.process.in_flight import ENDED, KINDS, RESET, WHOLE, Client, Kind
 from tests.process.product import PATIENCE, eventually
 from tests.process.serving import echo, head, serving
 from tests.process.workers import Worker, Workers, workers
-from xproxy.migration import giver, giving, taker
+from xproxy.migration import giver, giving, taker, waiting
 from xproxy.migration.faults import STEPS
 
 pytestmark = pytest.mark.slow
@@ -87,7 +87,8 @@ def scene(
     kind: Kind, tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Scene]:
     # What the processes are forked with. Those that cannot be idle are not waited for to be so.
-    monkeypatch.setattr(giver, "_IDLE_FIRST", 0.05)
+    for module in (giver, waiting):
+        monkeypatch.setattr(module, "IDLE_FIRST", 0.05)
     shown = authority.issue(NAME)
     with ExitStack() as stack:
         port = stack.enter_context(serving(SERVERS[kind.upstream]))

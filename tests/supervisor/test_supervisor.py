@@ -65,11 +65,11 @@ Start = Callable[..., Any]
 
 @contextmanager
 def supervised(
-    folder: Path, *options: str, script: str = _RUN, **environment: str
+    folder: Path, *options: str, script: str = "", **environment: str
 ) -> Iterator[Supervised]:
     with (folder / "stderr").open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-c", script, _WORKER, str(folder), *options],
+            [sys.executable, "-c", script or _RUN, _WORKER, str(folder), *options],
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
