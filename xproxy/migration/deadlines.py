@@ -46,7 +46,10 @@ class Deadlines:
                 await self._rearmed.wait()
             now = trio.current_time()
             for timer in [one for one, due in self._due.items() if due <= now]:
-                due = self._due.pop(timer)
+                due = self._due.get(timer, math.inf)
+                if due > now:
+                    continue  # put off by one that was told before it
+                del self._due[timer]
                 if now - due >= _STOOD_STILL and timer not in self._excused:
                     self._excused.add(timer)
                     self._due[timer] = now + _STOOD_STILL
