@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import attrs
 import trio
 
 from tests.live import Live, eventually
 from tests.migration.stock import giving, stock
 from xproxy.migration.batches import Batches
 from xproxy.migration.giving import Giving
+from xproxy.migration.messages import StateVersions
 from xproxy.migration.movable import MovableDownstream
 from xproxy.migration.offers import Offers
 from xproxy.migration.tally import Tally
@@ -20,13 +22,15 @@ from xproxy.migration.waiting import LOOK_AGAIN, Waiting
 class Made:
     def __init__(self, live: Live, machine: Giving, rest: float = 1e9) -> None:
         runtime = live.runtime
+        self.machine = machine
         self.sent: list[int] = []
         self.asked: list[bool] = []
         self.clients = Waiting(runtime, self.found, rehearsal=False)
         upstreams = UpstreamShare(runtime, machine, rehearsal=False)
+        self.tally = Tally()
         self.offers = Offers(
             machine,
-            Tally(),
+            self.tally,
             self.clients,
             upstreams,
             lambda number, _cut: self.sent.append(number),
@@ -79,3 +83,16 @@ async def test_when_it_is_over_nobody_is_offered() -> None:
         assert made.sent == before
         for number in before:
             made.offers.back(number)
+
+
+async def test_what_cannot_be_written_down_is_kept_once_however_often_its_driver_asks() -> None:
+    async with stock(1) as found:
+        made = Made(found.live, giving())
+        item = made.clients.next(trio.current_time())
+        assert item is not None
+        hello = made.machine.hello
+        made.offers.theirs = attrs.evolve(hello, states=(StateVersions(name="other"),))
+        assert [made.batches.found(item) for _ in range(3)] == [False] * 3
+        made.batches.offer(trio.current_time())
+        assert made.tally.refused["http1: the new one has no codec http1"] == 1
+        assert made.clients.by_protocol() == {"http1": 1}

@@ -41,8 +41,8 @@ class Batches:
         self._changed = changed
         self._rest = rest
         self._rest_until = 0.0
-        self._unwritten: list[tuple[MovableDownstream, str]] = []
-        # What could not be written down when its driver asked, and why.
+        self._unwritten: dict[int, tuple[MovableDownstream, str]] = {}
+        # By the identity of their connections: what could not be written down when its driver asked, and why.
         self.over = False
         """Nothing is offered any more, whoever asks."""
 
@@ -62,7 +62,7 @@ class Batches:
         begun = time.thread_time()
         self._clients.wake(now)
         while self._unwritten:
-            self._offers.keep(*self._unwritten.pop())
+            self._offers.keep(*self._unwritten.popitem()[1])
         if self.over and machine.state is State.TAILING:
             return None
         offered = 0
@@ -78,7 +78,7 @@ class Batches:
 
     def found(self, item: MovableDownstream) -> bool:
         """Offer a connection whose driver says that it can be frozen now; say whether it was."""
-        if self.over or not self._machine.room:
+        if self.over or not self._machine.room or id(item.connection) in self._unwritten:
             return False
         if not self._clients.movable(item, trio.current_time()):
             return False
@@ -88,6 +88,6 @@ class Batches:
             return False  # no room for a link to its streams, now
         except Exception as exc:  # a plugin's codec, too: see ``reason``
             # Not from within its driver: to be kept it is drained.
-            self._unwritten.append((item, reason(exc)))
+            self._unwritten[id(item.connection)] = item, reason(exc)
             self._changed()
             return False
