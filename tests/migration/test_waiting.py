@@ -87,3 +87,31 @@ async def test_what_could_not_be_read_is_to_be_kept_at_once() -> None:
         kept = waiting.list_all(lambda item: f"{item.name} is unknown")
         assert [why for _, why in kept] == ["http1 is unknown"] * 2
         assert not waiting.any_ready
+
+
+async def test_who_is_put_off_often_is_looked_at_once() -> None:
+    async with stock(1) as found:
+        waiting = Waiting(found.live.runtime, lambda _: False, rehearsal=False)
+        waiting.list_all(lambda _: "")
+        now = trio.current_time()
+        item = waiting.next(now)
+        assert item is not None
+        for number in range(
+            100
+        ):  # its driver says each time that it can go, and nobody has room for it
+            waiting.look_again(item, now + 1 + number / 100)
+        assert waiting.soonest == now + 1, "the first of them"
+        looks = 0
+        for number in range(300):
+            waiting.wake(now + number / 100)
+            while waiting.next(now + number / 100) is not None:
+                looks += 1
+        assert (looks, waiting.soonest) == (1, None)
+        waiting.look_again(item, now + 9)
+        waiting.look_again(item, now + 8)
+        assert waiting.soonest == now + 8, "the sooner of them"
+        waiting.wake(now + 8)
+        waiting.wake(now + 9)
+        assert waiting.next(now + 9) is item
+        assert waiting.next(now + 9) is None
+        waiting.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Mapping
 from typing import Protocol
@@ -82,6 +83,10 @@ class MovableDownstream:
     """What the connections to endpoints that were frozen with it are counted as."""
     idle_by: float = 0.0
     """With streams in flight that would be relayed: until when it is waited for to be idle (trio clock)."""
+    look_at: float = math.inf
+    """When it is looked at again (trio clock); infinite: there is no such time. Set by ``Waiting``, as is …"""
+    ready: bool = False
+    """… that it is among those to be looked at now."""
     _given: list[Given] = attrs.field(factory=list)
     # What is bound to it, and stands still with it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
@@ -46,7 +47,7 @@ class Waiting:
         # Ids of all connections that were ever among these.
         self._ready: deque[MovableDownstream] = deque()
         self._later: list[tuple[float, int, MovableDownstream]] = []
-        # A heap: when to look at it again (trio clock).
+        # A heap: when to look at it again (trio clock). Of each, the soonest time counts.
         self._turns = itertools.count()
         self._whole: int | None = None
         # How many there were at the beginning.
@@ -76,7 +77,7 @@ class Waiting:
                 if why:
                     kept.append((item, why))
                 else:
-                    self._ready.append(item)
+                    self._now(item)
         if self._whole is None:
             self._whole = len(self._waiting) - len(kept)
         return kept
@@ -135,18 +136,30 @@ class Waiting:
     # ---- whose turn it is
 
     def look_again(self, item: MovableDownstream, at: float) -> None:
-        """Look at one again at this time (trio clock), unless it was offered by then."""
-        heapq.heappush(self._later, (at, next(self._turns), item))
+        """Look at one again at this time (trio clock) or before, unless it was offered by then."""
+        # Put off time and again, as by a new process that is full, it has one turn, and not one for each time.
+        if at < item.look_at:
+            item.look_at = at
+            heapq.heappush(self._later, (at, next(self._turns), item))
 
     def wake(self, now: float) -> None:
         """Look again at those whose time has come."""
         while self._later and self._later[0][0] <= now:
-            self._ready.append(heapq.heappop(self._later)[2])
+            at, _, item = heapq.heappop(self._later)
+            if at == item.look_at:  # else it had a sooner turn
+                item.look_at = math.inf
+                self._now(item)
+
+    def _now(self, item: MovableDownstream) -> None:
+        if not item.ready:
+            item.ready = True
+            self._ready.append(item)
 
     def next(self, now: float) -> MovableDownstream | None:
         """Return one that can be offered now; None: there is none, and all have been looked at."""
         while self._ready:
             item = self._ready.popleft()
+            item.ready = False
             if item.gone:
                 self.gone(item)
             elif not item.out and id(item.connection) in self._waiting and self._ripe(item, now):
