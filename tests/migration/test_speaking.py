@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -11,7 +13,7 @@ from tests.migration.takeover import pair
 from xproxy.migration.giving import STALL
 from xproxy.migration.messages import Counts, Done, Message, Offer, Stopped, Withdraw, unpack
 from xproxy.migration.speaking import Speaking
-from xproxy.transport.channel import Channel
+from xproxy.transport.channel import Channel, NotSent
 
 
 class Said:
@@ -114,3 +116,41 @@ async def test_where_the_other_side_has_gone_nobody_is_told() -> None:
     await said.speaking.flush()
     assert (said.speaking.silent, said.unsent) == (True, [])
     said.channel.close()
+
+
+class Scarce(Channel):
+    """One for which there is no memory, some times."""
+
+    times = 2
+
+    async def send(
+        self,
+        message: bytes,
+        descriptors: Sequence[int] = (),
+        state: bytes | None = None,
+        *,
+        within: float,
+    ) -> None:
+        if self.times:
+            self.times -= 1
+            raise NotSent("no memory")
+        await super().send(message, descriptors, state, within=within)
+
+
+async def test_without_memory_for_it_withdraw_is_said_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ours, theirs = pair()
+    unsent: list[Message] = []
+    channel, other = Scarce(ours), Channel(theirs)
+    speaking = Speaking(channel, lambda _: None, lambda message, _: unsent.append(message))
+    speaking.say(Withdraw(why="enough"))
+    speaking.stop_receiving()
+    with trio.fail_after(PATIENCE):
+        await speaking.flush()
+        received = await other.receive()
+    assert received is not None
+    assert unpack(received.message) == Withdraw(why="enough")
+    assert (channel.times, unsent) == (0, [])
+    channel.close()
+    other.close()

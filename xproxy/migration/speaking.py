@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import trio
 
@@ -18,6 +18,9 @@ Offered: TypeAlias = Callable[[int], tuple[bytes, list[int]] | None]
 """Gives what was written of an offer, by its number, and the descriptors that go along; None: it was withdrawn."""
 Unsent: TypeAlias = Callable[[Message, bytes | None], None]
 """Is told of a message that the channel did not take, and of what was beside it."""
+
+_AGAIN: Final = 0.1
+"""Seconds until WITHDRAW is said again where the kernel had no memory for it."""
 
 
 class Speaking:
@@ -81,9 +84,17 @@ class Speaking:
             fault("give.withdraw")
         elif isinstance(message, Done):
             fault("give.done")
-        try:
-            if isinstance(message, Offer) and fault("give.offered"):
-                raise NotSent("on purpose")
-            await self._channel.send(pack(message), descriptors, state, within=within)
-        except (NotSent, trio.TooSlowError):
-            self._unsent(message, state)
+        while True:
+            try:
+                if isinstance(message, Offer) and fault("give.offered"):
+                    raise NotSent("on purpose")
+                await self._channel.send(pack(message), descriptors, state, within=within)
+            except NotSent:
+                if isinstance(message, Withdraw):
+                    # An end without it would make all that was offered the other side's.
+                    await trio.sleep(_AGAIN)
+                    continue
+                self._unsent(message, state)
+            except trio.TooSlowError:
+                self._unsent(message, state)
+            return
