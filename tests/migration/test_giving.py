@@ -275,3 +275,14 @@ def test_who_lacks_descriptors_is_told_so_before_anything_moves(come: int, lacks
     why = "the new process lacks descriptors: has room for 24, 25 are to come"
     assert actions == [Send(Withdraw(why=why)), StopReceiving()]
     assert machine.end() == [Over(why, rest=True)]
+
+
+@pytest.mark.parametrize("tails", [False, True])
+def test_where_nobody_has_heard_that_it_is_settled_whoever_accepted_does_again(tails: bool) -> None:
+    machine = giving(State.TAILING, tails=tails)
+    actions = machine.unsettled("no room")
+    assert [type(one) for one in actions] == [Send, StopReceiving]
+    assert machine.tails is tails
+    ended = machine.end()
+    assert (Resume() in ended) is not tails
+    assert machine.why == "no room"

@@ -20,7 +20,7 @@ from xproxy.migration.deadlines import Deadlines
 from xproxy.migration.faults import fault
 from xproxy.migration.giving import Giving, Timer
 from xproxy.migration.greeting import greet
-from xproxy.migration.messages import Counts, Hello, Message, Offer, Stopped, unpack
+from xproxy.migration.messages import Counts, Hello, Message, Offer, Settled, Stopped, unpack
 from xproxy.migration.offers import Offers
 from xproxy.migration.pace import DEFAULT_PACE, Pace
 from xproxy.migration.rehearsing import untried
@@ -42,6 +42,7 @@ _SECOND: Final = 1.0
 """Between two reports, and two COUNTS."""
 _LAST_WORDS: Final = 5.0
 """Seconds that those have to end which were cut off."""
+_FULL: Final = "the channel takes nothing more"
 _WELL: Final = (giving.State.FINISHED, giving.State.FOLLOWED)
 _OFFERING: Final = (giving.State.GIVING, giving.State.PROVING, giving.State.TAILING)
 
@@ -289,8 +290,10 @@ class _Giver:
             self._do(self._machine.unsent(message.number))
         elif isinstance(message, Counts):
             self._telling.untold(state or b"")
+        elif isinstance(message, Settled):
+            self._do(self._machine.unsettled(_FULL))
         else:
-            self._do(self._machine.withdraw("the channel takes nothing more"))
+            self._do(self._machine.withdraw(_FULL))
 
     async def _receive_all(self) -> None:
         while not self._machine.over:

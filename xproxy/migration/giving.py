@@ -240,6 +240,8 @@ class Giving:
     """The new process does."""
     stopped: bool = False
     """We accept nobody."""
+    first: bool = False
+    """We accepted until this takeover was settled."""
     listeners: frozenset[str] = frozenset()
     """That the new process has."""
     died: bool = False
@@ -375,8 +377,15 @@ class Giving:
         actions = self._after(Event.SETTLED)
         if self.hello.rehearsal:
             return actions
+        self.first = self.stopped
         self.tails, self.stopped = True, False
         return [*actions, Send(Settled(left=dict(left or {})))]
+
+    def unsettled(self, why: str) -> list[Action]:
+        """SETTLED was not sent. The new process ends with the takeover then: whoever has accepted does so again."""
+        if self.state is State.TAILING and self.first:
+            self.tails, self.stopped = False, True
+        return self.withdraw(why)
 
     def empty(self, left: Mapping[str, int] | None = None) -> list[Action]:
         """The last connection has gone; ``left`` was cut off, by name."""
