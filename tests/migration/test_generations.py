@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 import trio
@@ -10,8 +11,10 @@ import trio
 from tests.live import GET, PATIENCE, Live, eventually, hang_up, running, upstream, web
 from tests.migration.moved import HEAD, OK, exchange, first, gone, moved
 from tests.migration.takeover import QUICK, Takeover, giving_to, pair, successor, take_over
+from xproxy.migration import giver
+from xproxy.migration.batches import Batches
 from xproxy.migration.giver import give
-from xproxy.migration.messages import Hello, Offer, Withdraw
+from xproxy.migration.messages import Done, Hello, Offer, Settled, Withdraw
 from xproxy.migration.taker import take
 from xproxy.observe.takeover import Stage
 from xproxy.testing import Party, play
@@ -223,6 +226,33 @@ async def test_one_that_tails_ends_alone_where_nobody_takes_what_is_left() -> No
                 await hang_up(client)
             assert second.given is not None
             assert second.given.gone
+
+
+async def test_whoever_steps_aside_offers_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Batches] = []
+
+    class Kept(Batches):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            made.append(self)
+
+    monkeypatch.setattr(giver, "Batches", Kept)
+    async with upstream() as up, running(web(up.port)) as old:
+        client, server = await first(old, up)
+        await play(client >> GET, server << HEAD)
+        async with giving_to(old) as (other, found):
+            await other.until_giving()
+            await other.hear(Settled)
+            step_aside = old.runtime.step_aside
+            assert step_aside is not None
+            await hang_up(client)
+            await eventually(lambda: not old.runtime.listeners["edge"].connections, "it has ended")
+            # What an older process may give it from here on is for the newest one.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(step_aside)
+                await other.hear(Done)
+        assert found.given is not None
+        assert [one.over for one in made] == [True]
 
 
 async def test_what_a_later_generation_gets_is_what_is_left() -> None:

@@ -401,7 +401,7 @@ class _Giver:
         return runtime.tails_since + (self._pace.patience or math.inf)
 
     async def _finish(self) -> None:
-        self._batches.over = self._was_cut  # so that nothing is out then
+        self._batches.over = self._was_cut or self._aside  # so that nothing is out then
         self._status.end()
         await self._telling.count()
         if self._was_cut or not serves(self._runtime):  # else an older process has given one
