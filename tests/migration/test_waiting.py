@@ -106,7 +106,7 @@ async def test_who_is_put_off_often_is_looked_at_once() -> None:
             waiting.wake(now + number / 100)
             while waiting.next(now + number / 100) is not None:
                 looks += 1
-        assert (looks, waiting.soonest) == (1, None)
+        assert (looks, waiting.any_ready) == (1, False)
         waiting.look_again(item, now + 9)
         waiting.look_again(item, now + 8)
         assert waiting.soonest == now + 8, "the sooner of them"
