@@ -11,7 +11,7 @@ from xproxy.migration.movable import MovableDownstream
 from xproxy.migration.offers import Offers
 from xproxy.migration.tally import Tally
 from xproxy.migration.upstream_share import UpstreamShare
-from xproxy.migration.waiting import Waiting
+from xproxy.migration.waiting import LOOK_AGAIN, Waiting
 from xproxy.testing import END, play
 
 
@@ -43,6 +43,20 @@ async def again(found: Stock) -> None:
     """Let the client be served as before."""
     [client], [server] = found.clients, found.servers
     await play(client >> GET, server << HEAD, server >> OK, client << OK)
+
+
+async def test_who_was_put_off_is_not_offered_at_once_though_its_driver_says_that_it_can() -> None:
+    async with stock(1) as found:
+        made = Made(found.live)
+        item = made.item()
+        made.offers.offer(item)
+        [number] = made.sent
+        before = trio.current_time()
+        made.offers.refused(number, "it is full", for_ever=False)
+        after = trio.current_time()
+        assert not made.clients.movable(item, before + LOOK_AGAIN / 2)
+        assert made.clients.movable(item, after + LOOK_AGAIN)
+        await again(found)
 
 
 async def test_what_was_taken_has_left() -> None:

@@ -83,6 +83,8 @@ class MovableDownstream:
     """What the connections to endpoints that were frozen with it are counted as."""
     idle_by: float = 0.0
     """With streams in flight that would be relayed: until when it is waited for to be idle (trio clock)."""
+    not_before: float = 0.0
+    """It is not offered before that (trio clock): the other side could not take it a moment ago."""
     look_at: float = math.inf
     """When it is looked at again (trio clock); infinite: there is no such time. Set by ``Waiting``, as is …"""
     ready: bool = False

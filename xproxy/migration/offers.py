@@ -17,7 +17,7 @@ from xproxy.migration.movable import Movable, MovableDownstream, MovableUpstream
 from xproxy.migration.readable import unreadable
 from xproxy.migration.tally import Tally
 from xproxy.migration.upstream_share import UpstreamShare
-from xproxy.migration.waiting import LOOK_AGAIN, SELDOM, Waiting
+from xproxy.migration.waiting import SELDOM, Waiting
 
 
 @attrs.define(eq=False)
@@ -125,7 +125,7 @@ class Offers:
             offered.item.thaw()
         if isinstance(offered.item, MovableDownstream):
             offered.item.out = False
-            self._clients.look_again(offered.item, trio.current_time() + LOOK_AGAIN)
+            self._clients.put_off(offered.item, trio.current_time())
 
     def refused(self, number: int, why: str, *, for_ever: bool) -> None:
         """It is ours; ``for_ever``: it is not offered again."""

@@ -142,6 +142,11 @@ class Waiting:
             item.look_at = at
             heapq.heappush(self._later, (at, next(self._turns), item))
 
+    def put_off(self, item: MovableDownstream, now: float) -> None:
+        """Offer one no sooner than in ``LOOK_AGAIN`` seconds, whatever its driver says."""
+        item.not_before = now + LOOK_AGAIN
+        self.look_again(item, item.not_before)
+
     def wake(self, now: float) -> None:
         """Look again at those whose time has come."""
         while self._later and self._later[0][0] <= now:
@@ -168,7 +173,7 @@ class Waiting:
 
     def movable(self, item: MovableDownstream, now: float) -> bool:
         """Say whether one whose driver says so can be offered now."""
-        if item.out or id(item.connection) not in self._waiting:
+        if item.out or now < item.not_before or id(item.connection) not in self._waiting:
             return False
         standing = item.standing
         return standing in _MOVABLE and (standing is not Standing.RELAY or now >= item.idle_by)
