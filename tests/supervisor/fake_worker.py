@@ -110,7 +110,7 @@ class FakeWorker:
             if "why" in options:
                 messages.send(self.sock, {"kind": "failed", "why": options["why"]})
             sys.exit(int(options["exits"]))
-        if "hangs" in options:
+        if "hangs" in options or options.get("hangs_at") == str(self.index):
             time.sleep(600)
         hello = {"kind": "hello", "v": 1, "workers": int(options.get("workers", "1"))}
         control = {"control": os.environ["CONTROL"]} if "CONTROL" in os.environ else {}

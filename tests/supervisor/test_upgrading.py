@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.process.product import PATIENCE, eventually
+from tests.process.product import PATIENCE, ROOT, eventually
 from tests.supervisor import test_supervisor
 from tests.supervisor.test_supervisor import Supervised, supervised
 from xproxy.supervisor import messages
@@ -479,3 +479,40 @@ def test_a_command() -> None:
     )
     assert found.arguments == ("/p", "-m", "x")
     assert found.environment_of({"C": "d", "E": "f"}) == {"A": "b", "E": "f"}
+
+
+def test_its_folder_may_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = tmp_path / "release"
+    release.mkdir()
+    monkeypatch.setattr(test_supervisor, "ROOT", release)
+    with supervised(tmp_path, PYTHONPATH=str(ROOT)) as found:
+        found.wait_for("start")
+        release.rmdir()
+        assert ask(found, kind="status")["directory"] == ""
+        assert upgrade(found)["code"] == 0
+        assert found.end() == 0
+
+
+def test_a_signal_while_a_worker_follows_another_is_no_failure(tmp_path: Path) -> None:
+    with supervised(tmp_path, "workers=2") as found, asking(found) as client:
+        found.wait_for("start", 2)
+        messages.send(client, request(found, "workers=2", "hangs_at=1"))
+        while hear_any(client).get("step") != "replaced":  # the first of them
+            pass
+        found.wait_for("welcome", 4)
+        assert found.end() == 0
+
+
+def test_no_worker_is_started_by_an_upgrade_when_the_proxy_is_ending(tmp_path: Path) -> None:
+    """The first one has been told to give when the signal comes, and has not said that it has."""
+    with supervised(tmp_path, "workers=2", "pauses=1") as found, asking(found) as client:
+        first = min(found.wait_for("start", 2), key=lambda one: one["pid"])["pid"]
+        messages.send(client, request(found, "workers=2"))
+        stat = Path(f"/proc/{first}/stat")
+        eventually(lambda: stat.read_text().rpartition(") ")[2][0] == "T", "it pauses")
+        found.process.send_signal(signal.SIGTERM)
+        found.wait_for("drain")
+        os.kill(first, signal.SIGCONT)
+        assert found.process.wait(PATIENCE) == 0
+        assert len(found.heard("welcome")) == 3
+        assert hear(client)["why"] == "the proxy is ending"

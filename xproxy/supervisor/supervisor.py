@@ -343,9 +343,11 @@ class Supervisor:
             self._reloaded(worker)
         code = 128 - code if code < 0 else code
         if self.workers.stopping:
-            # One of an upgrade that did not come to its end says nothing about the proxy.
+            # One of an upgrade that did not come to its end says nothing about the proxy; nor does one that was about
+            # to follow another there, or to be there again.
             begun = self.workers.has_begun
-            if self.workers.stopping != _FAILED and (not begun or worker.generation in begun):
+            counts = worker.generation in begun and not worker.unused
+            if self.workers.stopping != _FAILED and (not begun or counts):
                 self._code = max(self._code, code)
             if not self.workers.table.workers:
                 self.loop.stop()

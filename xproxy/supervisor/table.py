@@ -90,6 +90,7 @@ class Worker:
         "said_hello",
         "serving",
         "since",
+        "unused",
         "why",
     )
 
@@ -112,7 +113,8 @@ class Worker:
         """Connections that it has left, by protocol, as far as it has said."""
         self.since = 0.0
         """When it was started, on the monotonic clock."""
-
+        self.unused = False
+        """It was told to end before it had accepted anybody: its exit code says nothing about the proxy."""
         self.why = ""
         """What it gave as the reason for its end, before it ended."""
 

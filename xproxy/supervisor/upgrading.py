@@ -138,7 +138,7 @@ class Upgrading:
                 "upgrading": self._upgrade is not None or self.finishing is not None,
                 "unconfirmed": self._confirming is not None,
                 "arguments": list(command.arguments) if command is not None else [],
-                "directory": os.getcwd(),
+                "directory": _directory(),
                 "workers": summary(list(workers.table.workers.values())),
             }
         )
@@ -307,6 +307,8 @@ class Upgrading:
         """See Acts."""
         assert self._upgrade is not None
         workers = self._workers
+        if workers.stopping:
+            return "the proxy is ending"
         try:
             ours, theirs = messages.pair()
         except OSError as exc:
@@ -447,7 +449,8 @@ class Upgrading:
 
     def restart(self, old: Worker, code: int) -> None:
         """See Acts."""
-        self._restart(old, code)
+        if not self._workers.stopping:
+            self._restart(old, code)
 
     def _give_back(self, new: Worker, old: Worker) -> bool:
         # What it has taken it serves; it waits to be told whom it goes to (``overseen.GIVE_BACK``).
@@ -638,6 +641,14 @@ def _counts(serving: Mapping[object, object]) -> dict[str, int]:
             raise ValueError("serving says how many there are by protocol")
         found[name] = count
     return found
+
+
+def _directory() -> str:
+    """Return where we work; nothing where somebody has removed it, as with a release that is deployed to a folder."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 def _described(worker: Worker) -> str:

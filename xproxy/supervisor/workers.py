@@ -185,6 +185,7 @@ class Workers:
 
     def drain(self, worker: Worker) -> None:
         """Let a worker end, when what it serves has ended."""
+        worker.unused = worker.unused or worker.phase in (Phase.STARTING, Phase.PREPARED)
         worker.phase = Phase.LEAVING
         worker.gives = False
         if worker.said_hello:
