@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import resource
 import socket
 import time
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.product import PATIENCE, Product, eventually, product
+from tests.process.product import PATIENCE, Product, eventually, product, workers_of
+from tests.process.test_upgrade import control, upgrade
 from tests.process.upstreams import upstream
 from xproxy.proxy.shedding import SILENT_SECONDS
 
@@ -80,3 +82,28 @@ def test_the_soft_limit_is_raised_to_the_hard_one(tmp_path: Path) -> None:
     with upstream("web") as port, product(configuration(port), tmp_path) as proxy:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         assert resource.prlimit(proxy.worker, resource.RLIMIT_NOFILE) == (hard, hard)
+
+
+def test_a_new_worker_that_has_too_few_gets_nobody(tmp_path: Path) -> None:
+    few, clients = 64, 80
+    with (
+        upstream("web") as port,
+        product(configuration(port), tmp_path, *control(tmp_path)) as proxy,
+        contextlib.ExitStack() as stack,
+    ):
+        before = [stack.enter_context(connect(proxy)) for _ in range(clients)]
+        for client in before:
+            assert asks(client) == b"HTTP/1.1 200 OK"
+        old = proxy.worker
+        # What is started from now on has so many: as of a service whose LimitNOFILE is another now.
+        resource.prlimit(proxy.process.pid, resource.RLIMIT_NOFILE, (few, few))
+        done = upgrade(proxy)
+        assert done.returncode == 1
+        said = re.search(r"the new process lacks descriptors: has room for (\d+)", done.stderr)
+        assert said is not None, done.stderr
+        assert int(said[1]) < few
+        assert done.stderr.count("Error: ") == 1
+        eventually(lambda: workers_of(proxy.process.pid) == [old], "the new one has ended")
+        for client in (*before, stack.enter_context(connect(proxy))):
+            assert asks(client) == b"HTTP/1.1 200 OK"
+        assert "Traceback" not in proxy.said()
