@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from random import Random
+from time import thread_time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.upstream.balance.test_api import REQUEST
 from xproxy.config.schema import EndpointConfig
 from xproxy.model.address import Address
+from xproxy.upstream.balance.round_robin import RoundRobin
+from xproxy.upstream.choice import Choice
 from xproxy.upstream.endpoint import NOWHERE, Endpoint, Locality, Unfit
 from xproxy.upstream.membership import Membership, named
 
@@ -151,3 +156,53 @@ def test_what_is_told_of_an_endpoint_takes_the_place_of_what_was_told_before() -
     assert membership.endpoints == (one,)
     assert (one.priority, one.locality, one.hostname) == (0, NOWHERE, "")
     assert one.unfit == Unfit.EJECTED
+
+
+def test_one_can_be_added_and_is_the_one_that_drains() -> None:
+    membership = Membership([config(1)])
+    (one,) = membership.endpoints
+    one.active = 1
+    membership.change([])
+    two = membership.add(config(2))
+    assert (ports(membership.endpoints), membership.leaving) == ([2], [one])
+    assert membership.add(config(1, 3)) is one
+    assert (one.leaving, one.weight, membership.leaving) == (False, 3, [])
+    assert list(membership) == [two, one]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.lists(st.integers(1, 6), max_size=6), min_size=1, max_size=8))
+def test_whatever_is_found_who_stays_keeps_connections_counters_and_health(
+    answers: list[list[int]],
+) -> None:
+    membership = Membership([])
+    told: dict[int, tuple[Endpoint, tuple[float, ...], int]] = {}
+    for number, answer in enumerate(answers):
+        found = list(dict.fromkeys(answer))
+        membership.change([config(port) for port in found])
+        assert ports(membership.endpoints) == found
+        for endpoint in membership.endpoints:
+            port = endpoint.address.port
+            if port in told:
+                assert (endpoint, known(endpoint), endpoint.unfit) == told[port]
+            else:
+                endpoint.total = endpoint.connections = number + 1
+                endpoint.failing_until = number + 0.5
+                endpoint.unfit |= Unfit.EJECTED if port % 2 else Unfit.FAILED_CHECK
+                told[port] = (endpoint, known(endpoint), endpoint.unfit)
+        membership.drained()
+
+
+async def test_one_of_a_thousand_changes_in_a_few_milliseconds() -> None:
+    configs = [config(port) for port in range(1, 1001)]
+    membership = Membership(configs)
+    choice = Choice(RoundRobin(Random(1)), membership.endpoints)
+    spent = []
+    for number in range(20):
+        configs[number * 7] = config(2000 + number)
+        began = thread_time()
+        membership.change(tuple(configs))
+        choice.change(membership.endpoints)
+        choice.choose(REQUEST)
+        spent.append(thread_time() - began)
+    assert min(spent) < 0.005
