@@ -26,7 +26,17 @@ sys.path.insert(0, str(HERE.parent))
 from fuzz.targets import Target  # noqa: E402
 
 _LONGEST_INPUT = 4096
-_OTHERS = ("carried", "channel", "config", "detect", "hash_policy", "relay", "states", "tls")
+_OTHERS = (
+    "carried",
+    "channel",
+    "config",
+    "detect",
+    "dns",
+    "hash_policy",
+    "relay",
+    "states",
+    "tls",
+)
 """Targets that are no codecs."""
 
 

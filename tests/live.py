@@ -24,7 +24,16 @@ from xproxy.config.load import load_text
 from xproxy.config.schema import Config, LimitsConfig
 from xproxy.connection.service import DownstreamStats
 from xproxy.proxy.runtime import Runtime
-from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Entry, Registry, default_registry
+from xproxy.registry import (
+    CODECS,
+    DISCOVERY,
+    FILTERS,
+    HEALTH_CHECKS,
+    LOAD_BALANCERS,
+    Entry,
+    Registry,
+    default_registry,
+)
 from xproxy.testing import Party
 from xproxy.upstream.cluster import Cluster
 
@@ -66,12 +75,7 @@ def registry(*others: Entry) -> Registry:
     )
 
 
-_GROUPS: Final = (
-    "xproxy.codecs",
-    "xproxy.filters",
-    "xproxy.health_checks",
-    "xproxy.load_balancers",
-)
+_GROUPS: Final = (CODECS, FILTERS, HEALTH_CHECKS, LOAD_BALANCERS, DISCOVERY)
 
 
 class Upstream:

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parent.parent
         ("states", 1500),
         ("relay", 700),
         ("hash_policy", 1500),
+        ("dns", 700),
     ],
 )
 def test_a_short_run_finds_nothing(

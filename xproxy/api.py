@@ -44,6 +44,7 @@ from xproxy.codecs.messages import (
     MessageCodec,
 )
 from xproxy.codecs.state_schema import StateRecord, StateSchema, state_field
+from xproxy.config.schema import EndpointConfig
 from xproxy.model.address import Address
 from xproxy.model.errors import (
     BodyTooLarge,
@@ -128,6 +129,12 @@ from xproxy.stream.record import Attempted, Record
 from xproxy.stream.wrapped import WrappedBody
 from xproxy.transport.stream import write_all
 from xproxy.upstream.balance.api import LoadBalancer, MovablePicker, ObservingBalancer, Picker
+from xproxy.upstream.discovery.api import (
+    Asked,
+    Discovery,
+    SupportsDestination,
+    SupportsEndpointsCheck,
+)
 from xproxy.upstream.endpoint import Endpoint, Locality
 from xproxy.upstream.health.api import PASSED, CheckFailed, HealthCheck, Passed, Probe
 
@@ -147,6 +154,7 @@ __all__ = [
     "Address",
     "Answered",
     "Arguments",
+    "Asked",
     "AttemptEnding",
     "Attempted",
     "Body",
@@ -169,8 +177,10 @@ __all__ = [
     "DeadlineExceeded",
     "Departed",
     "Described",
+    "Discovery",
     "Duration",
     "Endpoint",
+    "EndpointConfig",
     "File",
     "Filter",
     "Forbidden",
@@ -246,6 +256,8 @@ __all__ = [
     "SupportsBypass",
     "SupportsCarry",
     "SupportsDate",
+    "SupportsDestination",
+    "SupportsEndpointsCheck",
     "SupportsFlow",
     "SupportsGoAway",
     "SupportsHeartbeat",

@@ -135,6 +135,8 @@ class Registry:
             _refuse(entry, _balancer_shape(plugin))
         elif group == HEALTH_CHECKS:
             _refuse(entry, _check_shape(plugin))
+        elif group == DISCOVERY:
+            _refuse(entry, _discovery_shape(plugin))
         self._loaded[group, name] = plugin
         return plugin
 
@@ -173,6 +175,11 @@ class Registry:
     def health_check(self, name: str) -> type[attrs.AttrsInstance]:
         """Return a health check's class, checked. Raises PluginError."""
         cls: type[attrs.AttrsInstance] = self.load(HEALTH_CHECKS, name)  # type: ignore[assignment]  # load has checked it
+        return cls
+
+    def discovery(self, name: str) -> type[attrs.AttrsInstance]:
+        """Return the class of a way to find endpoints, checked. Raises PluginError."""
+        cls: type[attrs.AttrsInstance] = self.load(DISCOVERY, name)  # type: ignore[assignment]  # load has checked it
         return cls
 
     def codecs(self) -> tuple[CodecPlugin, ...]:
@@ -265,6 +272,14 @@ def _balancer_shape(plugin: object) -> Iterable[str]:
         yield "it has options, but cannot be called with (random, options)"
     elif isinstance(plugin, type) and not _takes(getattr(plugin, "picker", None), 3):
         yield "it has no picker(endpoints, previous)"
+
+
+def _discovery_shape(plugin: object) -> Iterable[str]:
+    """A discovery is a class whose fields are its options, and which finds endpoints, or a request's destination."""
+    if not isinstance(plugin, type) or not attrs.has(plugin):
+        yield "it is no attrs class"
+    elif not any(_takes(getattr(plugin, name, None), 2) for name in ("discover", "destination")):
+        yield "it has neither discover(asked) nor destination(request)"
 
 
 def _takes(function: object, count: int) -> bool:

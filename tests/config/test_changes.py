@@ -150,7 +150,7 @@ def test_of_no_configuration_everything_is_new(registry: Registry, converter: Co
 @pytest.mark.parametrize(
     "item",
     [
-        ["cluster", "a", {"endpoints": []}],
+        ["cluster", "a", {"endpoints": 3}],
         ["route", 0, {"cluster": 3}],
         ["listener", {"name": "x"}],
         ["top", {}],

@@ -127,7 +127,7 @@ def test_every_mistake_is_found_at_once(findings: Callable[[str], list[str]]) ->
         '2:10: workers: expected auto or a whole number, found "yes"; allowed: auto',
         "5:5: listeners[0].adress: unknown key (did you mean `address`?); allowed: name, address, codecs, "
         "fallback, filters, routes, normalize_path, merge_slashes, path_with_escaped_slashes_action, "
-        "proxy_protocol, tls, server_first, timeouts, limits, reuse_port, backlog",
+        "proxy_protocol, tls, server_first, timeouts, limits, transparent, reuse_port, … (1 more)",
         '6:21: listeners[0].codecs[1]: unknown codec "blot" (did you mean `bolt`?); '
         "allowed: auto, bolt, http1, opaque",
         '8:15: listeners[0].filters[0]: unknown filter "nestd" (did you mean `nested`?); '

@@ -262,3 +262,23 @@ async def test_without_panic_it_refuses_at_once_and_serves_at_once() -> None:
     some[3].unfit = 0
     choice.marked()
     assert ask(choice) is some[3]
+
+
+async def test_endpoints_may_all_go_and_come_back_and_the_turn_goes_on() -> None:
+    stats = ClusterStats()
+    some = endpoints([1, 1, 1])
+    choice = Choice(RoundRobin(Random(1)), (), stats=stats)
+    for refused in (1, 2):
+        with pytest.raises(NoHealthyEndpoint):
+            ask(choice)
+        assert stats.upstream_cx_none_healthy == refused
+    choice.probe(())
+    choice.change(some)
+    first = ask(choice)
+    choice.change(())
+    with pytest.raises(NoHealthyEndpoint):
+        ask(choice)
+    choice.change(some)
+    assert ask(choice) in some
+    assert {ask(choice) for _ in range(3)} == set(some)
+    assert first in some

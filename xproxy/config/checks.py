@@ -16,6 +16,7 @@ import attrs
 
 from xproxy.config.balancing import balancer_name
 from xproxy.config.codecs import ALPN, AUTO, SAME, plugin_of
+from xproxy.config.discovery import STATIC
 from xproxy.config.findings import InvalidConfig, Path, Problem, show, under, unknown
 from xproxy.config.health import CheckConfig
 from xproxy.config.kinds import EXCLUSIVE
@@ -41,6 +42,7 @@ from xproxy.model.errors import PluginError
 from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Registry
 from xproxy.routing.hosts import check_host_pattern
 from xproxy.routing.patterns import MAX_PATTERN, compile_pattern, cost_of
+from xproxy.upstream.discovery.api import SupportsEndpointsCheck
 
 MAX_TOTAL_WEIGHT: Final = 2**32 - 1
 """Of one route's weighted clusters together (semantics of Envoy: fits in 32 bits)."""
@@ -377,6 +379,7 @@ def _cluster(names: _Names, cluster: ClusterConfig) -> Iterator[Problem]:
     if balancer is not UNREAD and balancer_name(balancer) not in names.balancers:
         name = balancer_name(balancer)
         yield unknown("load balancer", name, names.balancers, at=("load_balancer",))
+    yield from _endpoints(cluster)
     for index, check in parts(cluster.health_checks):
         if check.check is not UNREAD and check.check.options is not UNREAD:
             at = ("health_checks", index, "check")
@@ -399,3 +402,18 @@ def _health_check(names: _Names, check: CheckConfig, codec: str | CodecConfig) -
         yield Problem(
             "say in `codec` what is spoken: it hangs on the request in this cluster", at=("codec",)
         )
+
+
+def _endpoints(cluster: ClusterConfig) -> Iterator[Problem]:
+    type_, endpoints = cluster.type, cluster.endpoints
+    if type_ is UNREAD or endpoints is UNREAD:
+        return
+    if type_ == STATIC:
+        if not endpoints:
+            yield Problem("it needs `endpoints`, at least one, or a `type` that finds them")
+        return
+    options = type_.options
+    if isinstance(options, SupportsEndpointsCheck):
+        why = options.refusal([one for _, one in parts(endpoints)])
+        if why:
+            yield Problem(why, at=("type",))

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from xproxy.config.balancing import BalancerConfig
+from xproxy.config.discovery import DiscoveryConfig
 from xproxy.config.fields import alternatives, config_fields, key_of
 from xproxy.config.health import CheckConfig
 from xproxy.config.kinds import enum_labels
@@ -41,7 +42,7 @@ def config_dump(config: Config) -> dict[str, Plain]:
 def plain(value: object, type_: object = None, secrets: SecretNames = DEFAULT_SECRETS) -> Plain:
     """Return ``value`` as it would be written in a file, given its field's type where that matters."""
     match value:
-        case FilterConfig() | CodecConfig() | BalancerConfig() | CheckConfig():
+        case FilterConfig() | CodecConfig() | BalancerConfig() | CheckConfig() | DiscoveryConfig():
             options = value.options
             rest = _fields(options, secrets) if attrs.has(type(options)) else {}
             return {"name": value.name, **rest}

@@ -13,6 +13,7 @@ from xproxy.config.balancers import balancer_options
 from xproxy.config.balancing import CookieConfig
 from xproxy.config.checks import dialects
 from xproxy.config.codecs import options_class
+from xproxy.config.discovery import DiscoveryConfig
 from xproxy.config.dump import Plain, plain
 from xproxy.config.fields import (
     Unless,
@@ -51,7 +52,14 @@ from xproxy.config.units import DURATION_PATTERN, SIZE_PATTERN
 from xproxy.model.address import Address
 from xproxy.model.errors import PluginError
 from xproxy.model.limits import Duration, File, Size
-from xproxy.registry import CODECS, FILTERS, HEALTH_CHECKS, LOAD_BALANCERS, Registry
+from xproxy.registry import (
+    CODECS,
+    DISCOVERY,
+    FILTERS,
+    HEALTH_CHECKS,
+    LOAD_BALANCERS,
+    Registry,
+)
 
 Schema: TypeAlias = dict[str, Plain]
 
@@ -77,7 +85,11 @@ _SHORTHANDS: Final[Mapping[type, Schema]] = {
     ClusterTlsConfig: {"const": True},
     OutlierDetectionConfig: {"const": True},
 }
-_PLUGINS: Final[Mapping[type, str]] = {FilterConfig: "filter", CheckConfig: "health_check"}
+_PLUGINS: Final[Mapping[type, str]] = {
+    FilterConfig: "filter",
+    CheckConfig: "health_check",
+    DiscoveryConfig: "discovery",
+}
 """What is read by its name and the fields of a plugin's class, and what that is called."""
 
 
@@ -146,6 +158,8 @@ class _Writer:
                 self._definitions[name] = self._plugin(FILTERS, self._registry.filter)
             elif cls is CheckConfig:
                 self._definitions[name] = self._plugin(HEALTH_CHECKS, self._registry.health_check)
+            elif cls is DiscoveryConfig:
+                self._definitions[name] = self._plugin(DISCOVERY, self._registry.discovery)
             else:
                 self._definitions[name] = self._class(cls)
         reference: Schema = {"$ref": f"#/$defs/{name}"}

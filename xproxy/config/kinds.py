@@ -13,6 +13,7 @@ from typing import Final, Literal
 import attrs
 
 from xproxy.config.balancing import CookieConfig
+from xproxy.config.discovery import DiscoveryConfig
 from xproxy.config.fields import alternatives
 from xproxy.config.findings import Problem, show
 from xproxy.config.health import OutlierDetectionConfig
@@ -37,6 +38,7 @@ SHORTHANDS: Final[Mapping[type, tuple[str, Callable[[object], object]]]] = {
     ServerFirstConfig: ("true", lambda v: {} if v is True else v),
     ClusterTlsConfig: ("true", lambda v: {} if v is True else v),
     OutlierDetectionConfig: ("true", lambda v: {} if v is True else v),
+    DiscoveryConfig: ("a name", lambda v: {"name": v} if isinstance(v, str) else v),
 }
 """What may be written instead of a class's mapping, and the mapping it stands for."""
 

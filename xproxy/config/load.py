@@ -14,6 +14,7 @@ from xproxy.config.balancers import register_balancers
 from xproxy.config.certificates import register_files
 from xproxy.config.checks import note_as_right, problems_by_part
 from xproxy.config.codecs import register_codecs
+from xproxy.config.discovery import register_discovery
 from xproxy.config.document import (
     MAX_TEXT_BYTES,
     Document,
@@ -120,6 +121,7 @@ def converter_for(registry: Registry, base: FilePath) -> Converter:
     register_codecs(converter, registry)
     register_filters(converter, registry)
     register_health_checks(converter, registry)
+    register_discovery(converter, registry)
     register_files(converter, base)
     return converter
 

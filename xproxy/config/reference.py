@@ -11,6 +11,7 @@ import attrs
 from xproxy.config.balancers import balancer_options
 from xproxy.config.balancing import BalancerConfig
 from xproxy.config.codecs import options_class
+from xproxy.config.discovery import DiscoveryConfig
 from xproxy.config.dump import plain
 from xproxy.config.fields import (
     alternatives,
@@ -43,7 +44,14 @@ from xproxy.config.schema import (
 )
 from xproxy.model.limits import Limits
 from xproxy.observe.variables import ENVOY_NAMES, VARIABLES, Phase
-from xproxy.registry import CODECS, FILTERS, HEALTH_CHECKS, LOAD_BALANCERS, Registry
+from xproxy.registry import (
+    CODECS,
+    DISCOVERY,
+    FILTERS,
+    HEALTH_CHECKS,
+    LOAD_BALANCERS,
+    Registry,
+)
 
 _INTRODUCTION: Final = """\
 # Configuration
@@ -79,6 +87,11 @@ _FILTERS: Final = """\
 ## Filters
 
 Written `name`, or `{name: …}` with the options beside it. `xproxy filters` lists what else is installed.
+"""
+_DISCOVERY: Final = """\
+## Discovery
+
+Who says which endpoints a cluster has. Written `name`, or `{name: …}` with the options beside it.
 """
 
 
@@ -120,7 +133,13 @@ def config_reference(registry: Registry, distribution: str | None = None) -> str
     queue: list[type] = [Config]
     while queue:
         cls = queue.pop(0)
-        if cls in seen or cls in (BalancerConfig, CheckConfig, CodecConfig, FilterConfig):
+        if cls in seen or cls in (
+            BalancerConfig,
+            CheckConfig,
+            CodecConfig,
+            DiscoveryConfig,
+            FilterConfig,
+        ):
             continue
         seen.add(cls)
         title = "The file" if cls is Config else _title(cls)
@@ -131,6 +150,7 @@ def config_reference(registry: Registry, distribution: str | None = None) -> str
         (_FILTERS, FILTERS, registry.filter),
         (_BALANCERS, LOAD_BALANCERS, lambda name: balancer_options(registry, name)),
         (_CHECKS, HEALTH_CHECKS, registry.health_check),
+        (_DISCOVERY, DISCOVERY, registry.discovery),
     )
     for introduction, group, load in loaders:
         parts.append(introduction)
@@ -237,6 +257,8 @@ def _kind(type_: object) -> str:
         return "[filter](#filters)"
     if type_ is CheckConfig:
         return "[health check](#health-checks)"
+    if type_ is DiscoveryConfig:
+        return "[discovery](#discovery)"
     if is_class(type_) and isinstance(type_, type):
         before = describe(type_).removesuffix("a mapping")
         return f"{before}[{_title(type_)}](#{_title(type_).lower()})"

@@ -19,6 +19,7 @@ from xproxy.config.balancing import (
     BalancingConfig,
     HashPolicyConfig,
 )
+from xproxy.config.discovery import DiscoveryConfig
 from xproxy.config.fields import Unless
 from xproxy.config.health import HealthCheckConfig, OutlierDetectionConfig
 from xproxy.config.tls import ClusterTlsConfig, ListenerTlsConfig
@@ -188,6 +189,9 @@ class ListenerConfig:
     """How long a connection may keep us waiting."""
     limits: LimitsConfig = LimitsConfig()
     """How much a connection may hold."""
+    transparent: bool = False
+    """Take connections that the kernel has redirected on their way (iptables, REDIRECT or TPROXY): the address that
+    was called is the one the client meant. TPROXY needs CAP_NET_ADMIN."""
     reuse_port: bool = False
     """Open with SO_REUSEPORT, so that several processes can share the port."""
     backlog: int = field(default=1024, validator=[ge(1), le(65535)])
@@ -314,6 +318,8 @@ class EndpointConfig:
     """Its name, for rewritten authorities and health checks."""
     health_check_port: int = field(default=0, validator=[ge(0), le(65535)])
     """Where health checks go. 0: where requests go."""
+    dial: Address | None = None
+    """Where its connections are opened, if that is not where it is known by."""
     health: Literal["healthy", "degraded", "unhealthy"] = "healthy"
     """What whoever names it knows of it. An unhealthy one is asked only in a panic (``balancing``)."""
 
@@ -363,8 +369,12 @@ class UpstreamLimitsConfig:
 class ClusterConfig:
     """Endpoints that serve the same thing, and how requests are spread over them."""
 
-    endpoints: tuple[EndpointConfig, ...] = field(validator=min_len(1))
-    """Where it is served."""
+    endpoints: tuple[EndpointConfig, ...] = ()
+    """Where it is served: at least one, unless ``type`` finds them."""
+    type: Literal["static"] | DiscoveryConfig = "static"
+    """Who says which endpoints there are: ``static``: this file alone. ``dns``: the names in ``endpoints`` are
+    looked up, again and again. ``file``: another file, as it changes. ``original_destination``: the connection, where
+    it was intercepted on its way. Or an installed one. By name, or ``{name: …}`` with options."""
     codec: str | CodecConfig = "auto"
     """``auto``: gRPC in HTTP/2, other web requests in HTTP/1.1 (with ``tls`` and a client of HTTP/2: as with
     ``alpn``), and every other protocol as it came. ``same``: as downstream, in any case. Or a codec, by name or

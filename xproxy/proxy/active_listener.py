@@ -20,6 +20,7 @@ from xproxy.transport.descriptors import Descriptors
 from xproxy.transport.listener import accept_forever, accept_waiting, address_of
 from xproxy.transport.poller import Poller
 from xproxy.transport.timers import Timers
+from xproxy.transport.transparent import destination_of, take_any
 
 _logger = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class ActiveListener:
         """Set when it accepts again; None while it does."""
         self.handed_on = False
         """Another listener has this socket too, and takes what waits in its queue."""
+        self._intercepts()
         self.ended = trio.Event()
         """Set when it has stopped and its last connection has ended."""
 
@@ -78,8 +80,23 @@ class ActiveListener:
 
     def use(self, plan: ListenerPlan) -> None:
         """Serve new streams, also those of connections that are open, by ``plan``."""
+        before = self.config.transparent
         self.plan = plan
         self.chains.use(plan)
+        if not before:
+            self._intercepts()
+
+    def _intercepts(self) -> None:
+        if self.config.transparent:
+            try:
+                for sock in (self.socket, *self._also):
+                    take_any(sock)
+            except OSError as exc:
+                _logger.warning(
+                    "listener %s: takes redirected connections (REDIRECT), but not by TPROXY: %s (CAP_NET_ADMIN)",
+                    self.config.name,
+                    exc.strerror,
+                )
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Accept and serve. Returns after ``stop``, when the last connection has ended."""
@@ -181,8 +198,10 @@ class ActiveListener:
         if self._descriptors is not None and not self._descriptors.take(sock.fileno()):
             self._refuse(sock)
             return None
+        local = address_of(sock)
+        destination = destination_of(sock, local, self.address) if self.config.transparent else None
         try:
-            stream = self._poller.add(sock, address_of(sock, peer=True), address_of(sock))
+            stream = self._poller.add(sock, address_of(sock, peer=True), destination or local)
         except OSError as exc:
             # No memory, or the user's bound on watched descriptors (epoll_ctl(2)): this one cannot be served.
             _logger.error("listener %s: cannot watch a connection: %s", self.config.name, exc)
@@ -190,9 +209,9 @@ class ActiveListener:
             return None
         number = next(self._ids) if id_ is None else id_
         if self._descriptors is None:
-            return Connection(number, stream)
+            return Connection(number, stream, destination)
         share = self._poller.held.share(None, self.config.limits.max_connection_bytes)
-        return Connection(number, stream, share)
+        return Connection(number, stream, destination, share)
 
     def begin(self, connection: Connection, drive: Drive) -> None:
         """Serve a connection that was admitted."""

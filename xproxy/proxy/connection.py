@@ -12,6 +12,7 @@ import trio
 from xproxy.codecs.api import CodecPlugin, supports
 from xproxy.connection.service import DownstreamStats, FilterChain
 from xproxy.connection.standing import Moment, Standing
+from xproxy.model.address import Address
 from xproxy.model.limits import Limits
 from xproxy.proxy.opening_moment import OpeningMoment
 from xproxy.proxy.silent import SilentDestinations
@@ -94,6 +95,8 @@ class Connection:
     id: int
     stream: ByteStream
     """The socket; once TLS is ended here, what is inside."""
+    destination: Address | None = None
+    """Where it was going, where it was intercepted on its way; None: to us."""
     share: Share = attrs.field(factory=uncounted)
     """What it holds of the process's bytes."""
     driver: Driver | None = None

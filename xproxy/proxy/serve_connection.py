@@ -118,6 +118,7 @@ def facts_of(
         share=connection.share,
         peer=peer,
         local=local,
+        destination=connection.destination,
         code_of=plugin.code_of if supports(plugin, SupportsLocalReply) else None,
         text_of=plugin.text_of if supports(plugin, SupportsLocalText) else None,
     )

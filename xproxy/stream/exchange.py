@@ -84,6 +84,8 @@ class ConnectionFacts:
     """Who called: from the PROXY header where the listener wants one, else the socket's peer."""
     local: Address
     """The address that was called, likewise."""
+    destination: Address | None = None
+    """Where the client was going, where its connection was intercepted on the way (``transparent``); None: to us."""
     tls: bool = False
     """Its TLS was ended here."""
     sni: str | None = None

@@ -5,7 +5,7 @@ An endpoint is known by its address (``membership.named``). What is told of one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 
 import attrs
@@ -67,7 +67,8 @@ class EndpointMarks:
 
     cluster: str
     config: ClusterConfig
-    endpoints: Sequence[Endpoint]
+    endpoints: Iterable[Endpoint]
+    """Gives those of the moment."""
     marked: Callable[[], None]
     """Called when one is failing."""
 
@@ -159,7 +160,7 @@ class SlowStarts:
     """Since when endpoints are there that came, or came back."""
 
     cluster: str
-    endpoints: Sequence[Endpoint]
+    endpoints: Iterable[Endpoint]
     changed: Callable[[], None]
     """Called when some have begun of late."""
 

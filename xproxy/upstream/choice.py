@@ -95,7 +95,8 @@ class Choice:
 
     def probe(self, endpoints: Sequence[Endpoint]) -> None:
         """See whether the balancer can pick among ``endpoints``. Raises what it raises."""
-        self._balancer.picker(endpoints, None)
+        if endpoints:
+            self._balancer.picker(endpoints, None)
 
     def change(self, endpoints: Sequence[Endpoint]) -> None:
         """Choose among other endpoints, or among the same ones with other weights, from now on."""
@@ -106,6 +107,10 @@ class Choice:
         self._pools = tuple([attrs.evolve(pool, endpoints=()) for pool in self._pools])
         self._patience = len(endpoints) // _SHARE
         self._spent = self._patience
+        if not endpoints:
+            self._picker = Nobody(
+                self._stats
+            )  # its pool looks as one whose weights may have changed
         self.marked()
 
     def marked(self) -> None:

@@ -14,7 +14,8 @@ import trio
 from xproxy.codecs.api import CodecPlugin, family_of
 from xproxy.codecs.outcome import call_status
 from xproxy.config.balancing import balancer_name
-from xproxy.config.schema import ClusterConfig
+from xproxy.config.discovery import STATIC, DiscoveryConfig
+from xproxy.config.schema import ClusterConfig, EndpointConfig
 from xproxy.connection.flowing import FlowingExchange
 from xproxy.connection.plain import request_head, response_head
 from xproxy.connection.serial.upstream import SerialUpstream
@@ -52,7 +53,12 @@ from xproxy.upstream.carried import (
     Protocols,
     SlowStarts,
 )
+from xproxy.upstream.choice import Choice
 from xproxy.upstream.connector import Connector, Dialer, Opened
+from xproxy.upstream.destinations import Destinations
+from xproxy.upstream.discovery.api import Discovery, SupportsDestination
+from xproxy.upstream.discovery.carried import FoundEndpoints
+from xproxy.upstream.discovery.finding import Finding
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.health.api import Spoken
 from xproxy.upstream.health.checks import HealthChecks
@@ -67,7 +73,7 @@ from xproxy.upstream.past import past
 from xproxy.upstream.serial_connector import DedicatedConnector, SerialConnector
 from xproxy.upstream.shared_connector import SharedConnector
 from xproxy.upstream.stats import ClusterStats
-from xproxy.upstream.subsets import chooser
+from xproxy.upstream.subsets import SubsetChoice, chooser
 from xproxy.upstream.tally import Tally
 from xproxy.upstream.ticker import TICK, Ticker
 from xproxy.upstream.tunnel_connector import TunnelConnector
@@ -111,14 +117,21 @@ class Cluster:
         self.stats: ClusterStats = ClusterStats() if previous is None else previous.stats
         self.breaker = Breaker(config.circuit_breakers, self.stats, name)
         self._ample = self.breaker.ample
-        self._membership = Membership(config.endpoints)
-        known = {} if previous is None else {one.address: one for one in previous.endpoints}
-        for endpoint in self.endpoints:
-            if endpoint.address in known:
-                endpoint.follow(known[endpoint.address])
-        forget(self.endpoints, config)
+        plugin = config.type.options if isinstance(config.type, DiscoveryConfig) else None
+        self._finding: Finding | None = None
+        if isinstance(plugin, Discovery):
+            self._finding = Finding(name, plugin, self.stats, self._take, random)
+        self._membership = Membership(config.endpoints if config.type == STATIC else ())
+        if previous is not None:
+            self._follow(previous)
         made = balancer(random)
-        self._choice = chooser(made, self.endpoints, config.balancing, self.stats, random)
+        self._choice: Choice | SubsetChoice | Destinations
+        if isinstance(plugin, SupportsDestination):
+            self._choice = Destinations(
+                plugin, self._membership, ticker, self.stats, self._let_go_of
+            )
+        else:
+            self._choice = chooser(made, self.endpoints, config.balancing, self.stats, random)
         # Not a method of the cluster: in no circle, it is freed when the last who uses it lets go.
         tally = Tally(config, self.stats, self._choice.marked)
         self.attempts = Attempts(name, self.breaker, tally.ended)
@@ -149,6 +162,9 @@ class Cluster:
         # The codec of the client whose request opened one.
         self._pins = False  # a connector has connections that are bound to their clients
         self._nursery: trio.Nursery | None = None
+        if previous is not None and previous._may_tell(config):
+            self._learn(previous._found() or ())
+            self._follow(previous)
 
     def _make_watch(self, random: Random, spoken: Spoken | None) -> Watch:
         name, config, stats, marks = self.name, self.config, self.stats, self._marks
@@ -176,13 +192,21 @@ class Cluster:
         stats = self.stats
         return stats.membership_total, stats.membership_healthy + stats.membership_degraded
 
+    def _follow(self, previous: Cluster) -> None:
+        known = {one.address: one for one in previous.endpoints}
+        for endpoint in self.endpoints:
+            if endpoint.address in known:
+                endpoint.follow(known[endpoint.address])
+        forget(self.endpoints, self.config)
+
     def may_become(self, config: ClusterConfig) -> bool:
         """Whether it can ``become`` so: nothing but endpoints differs. Raises PluginError if its balancer refuses."""
         if config == self.config:
             return True
         if attrs.evolve(config, endpoints=self.config.endpoints) != self.config:
             return False
-        self._choice.probe(Membership(config.endpoints).endpoints)
+        if self.config.type == STATIC:
+            self._choice.probe(Membership(config.endpoints).endpoints)
         return True
 
     def become(self, config: ClusterConfig) -> None:
@@ -191,15 +215,26 @@ class Cluster:
         Those that are removed get no request any more; what they have in flight is finished.
         """
         if config.endpoints != self.config.endpoints:
-            removed = self._membership.change(config.endpoints)
-            self._choice.change(self.endpoints)
-            self._marks.recount(self.endpoints)
-            if self._watch is not None:
-                self._watch.changed()
-            self._let_go(removed)
-            if removed:
-                self._ticker.watch(self)
+            if config.type == STATIC:
+                self._take(config.endpoints)
+            elif self._finding is not None and self._nursery is not None:
+                self._finding.restart(self._nursery, config.endpoints)
         self.config = config
+
+    def _take(self, endpoints: Sequence[EndpointConfig]) -> None:
+        removed = self._membership.change(endpoints)
+        self._choice.change(self.endpoints)
+        self._let_go_of(removed)
+
+    def _let_go_of(self, removed: Sequence[Endpoint]) -> None:
+        self._let_go(removed)
+        if removed:
+            self._ticker.watch(self)
+
+    def discover(self) -> None:
+        """Begin to find endpoints, where that is not done already. The first request does it otherwise."""
+        if self._finding is not None and self._nursery is not None:
+            self._finding.begin(self._nursery, self.config.endpoints)
 
     def _let_go(self, endpoints: Sequence[Endpoint]) -> None:
         for endpoint in endpoints:
@@ -214,6 +249,8 @@ class Cluster:
                 self.attempts.bind(trio.lowlevel.current_clock())
                 if self._refresh_ticks:
                     self._ticker.watch(self, self._refresh_ticks)
+                if self._finding is not None and self._finding.found is not None:
+                    self.discover()  # the cluster whose place it takes was in use
                 task_status.started()
                 if self._watch is None:
                     await trio.sleep_forever()
@@ -222,6 +259,8 @@ class Cluster:
         finally:
             self._nursery = None
             self._ticker.forget(self)
+            if isinstance(self._choice, Destinations):
+                self._ticker.forget(self._choice)
             self.close()
             self._connectors.clear()  # each knows the cluster
 
@@ -268,13 +307,31 @@ class Cluster:
     def carrying(self) -> Iterator[SupportsCarry]:
         """Give what is known beside the connections, marks first: they decide who has turns."""
         name, config, choice = self.name, self.config, self._choice
-        yield EndpointMarks(name, config, self.endpoints, choice.marked)
+        if config.type != STATIC:
+            yield FoundEndpoints(name, config, self._found, self._learn)
+        yield EndpointMarks(name, config, self._membership, choice.marked)
         yield BalancerTurn(name, balancer_name(config.load_balancer), lambda: choice.picker)
         if choice.slow_start:
-            yield SlowStarts(name, self.endpoints, lambda: choice.change(self.endpoints))
+            yield SlowStarts(name, self._membership, lambda: choice.change(self.endpoints))
         yield AgreedProtocols(name, config, self._known_protocols, self._learn_protocols)
         if self._watch is not None:
             yield from self._watch.carrying()
+
+    def _found(self) -> Sequence[EndpointConfig] | None:
+        if isinstance(self._choice, Destinations):
+            return self._choice.found
+        return self._finding.found if self._finding is not None else None
+
+    def _may_tell(self, config: ClusterConfig) -> bool:
+        asked = self.config.type, self.config.endpoints
+        return self._found() is not None and asked == (config.type, config.endpoints)
+
+    def _learn(self, found: Sequence[EndpointConfig]) -> None:
+        if isinstance(self._choice, Destinations):
+            self._choice.learn(found)
+        elif self._finding is not None:
+            self._finding.learn(found)
+            self.discover()
 
     def _known_protocols(self) -> Protocols:
         return dict(self._agreed) | {
@@ -439,9 +496,12 @@ class Cluster:
         connector = self._connectors.get(spoken) or self._open_connector(
             spoken, protocol, request.connection.traits
         )
-        endpoint = (connector.pinned(request) if self._pins else None) or self._choice.choose(
-            request
-        )
+        try:
+            endpoint = (connector.pinned(request) if self._pins else None) or self._choice.choose(
+                request
+            )
+        except NoHealthyEndpoint as exc:
+            endpoint = await self._choose_later(request, exc)
         stats.upstream_rq_total += 1
         stats.upstream_rq_active += 1
         endpoint.active += 1
@@ -493,6 +553,23 @@ class Cluster:
             self._convert(request, response, connector.plugin)
         return response
 
+    async def _choose_later(self, request: Request, exc: NoHealthyEndpoint) -> Endpoint:
+        # It may not be known yet which endpoints there are. Who waits is counted as waiting for a connection.
+        stats, finding = self.stats, self._finding
+        if finding is None or finding.found is not None:
+            raise NoHealthyEndpoint(f"cluster {self.name}: {exc}") from exc
+        stats.upstream_cx_none_healthy -= 1  # it is not refused yet
+        self.breaker.check_pending(request)
+        stats.upstream_rq_pending_active += 1
+        try:
+            known = await finding.wait()
+        finally:
+            stats.upstream_rq_pending_active -= 1
+        if known:
+            return self._choice.choose(request)
+        stats.upstream_cx_none_healthy += 1
+        raise NoHealthyEndpoint(f"cluster {self.name}: its endpoints are not known yet") from exc
+
     def _convert(self, request: Request, response: Response, plugin: CodecPlugin) -> None:
         # Another family's own codes mean nothing to the client: the neutral status speaks.
         response.origin = None
@@ -506,6 +583,7 @@ class Cluster:
         # ``protocol``: the client's, or the dialect of its calls where a codec is made for them.
         if self._nursery is None:
             raise NoHealthyEndpoint(f"cluster {self.name} is closed")
+        self.discover()
         self._opened_for[protocol] = client
         plugin = self._untold.of(protocol, downstream) if self._untold is not None else None
         if plugin is None:

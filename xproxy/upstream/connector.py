@@ -179,7 +179,7 @@ class Dialer:
     async def _dial(self, endpoint: Endpoint, request: Request | None) -> ByteStream:
         address, timeout = endpoint.address, self.config.connect_timeout
         deadline = trio.current_time() + timeout
-        stream = await dial(self.poller, address, timeout)
+        stream = await dial(self.poller, endpoint.dial or address, timeout)
         version = self.config.proxy_protocol
         if version is not None and request is not None:
             await _introduce(stream, version, request.connection, endpoint)
@@ -188,7 +188,9 @@ class Dialer:
         agreement = self.agreement
         alpn = agreement.alpn if agreement is not None else self.plugin.traits.alpn
         with trio.move_on_at(deadline):
-            secured = await self.origination.secure(stream, address, alpn)
+            secured = await self.origination.secure(
+                stream, address, alpn, endpoint.hostname or None
+            )
             self.stats.upstream_tls_handshakes += 1
             self.stats.upstream_tls_resumed += secured.facts.resumed
             if agreement is not None:

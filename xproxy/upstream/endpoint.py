@@ -69,6 +69,8 @@ class Endpoint:
     priority: int = 0
     """0 is asked first, the others when those before them are not available."""
     locality: Locality = NOWHERE
+    dial: Address | None = None
+    """Where its connections are opened; None: at ``address``."""
     hostname: str = ""
     """Its name, where it has one: for rewritten authorities and health checks."""
     since: float = -math.inf

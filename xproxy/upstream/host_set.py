@@ -38,13 +38,13 @@ class HostSet:
     """All groups, those of the best priority first. A change of endpoints or marks is another set."""
 
     groups: tuple[Group, ...]
-    """At least one."""
+    """None: there is no endpoint."""
     returns_at: float = math.inf
     """When the next that is failing becomes available (trio clock, seconds); inf: none is failing."""
 
     @classmethod
     def of(cls, endpoints: Iterable[Endpoint]) -> HostSet:
-        """Return the set of ``endpoints``, at least one; nobody has looked at their marks yet."""
+        """Return the set of ``endpoints``; nobody has looked at their marks yet."""
         found: dict[tuple[int, Locality], list[Endpoint]] = {}
         for endpoint in endpoints:
             found.setdefault((endpoint.priority, endpoint.locality), []).append(endpoint)

@@ -131,6 +131,7 @@ def _take(endpoint: Endpoint, config: EndpointConfig) -> Endpoint:
     endpoint.locality = Locality(config.region, config.zone, config.sub_zone) if where else NOWHERE
     endpoint.hostname = config.hostname
     endpoint.check_port = config.health_check_port
+    endpoint.dial = config.dial
     endpoint.unfit = endpoint.unfit & ~Unfit.DISCOVERED | _UNFIT[config.health]
     endpoint.degraded = endpoint.degraded & ~Degraded.DISCOVERED | _DEGRADED[config.health]
     return endpoint

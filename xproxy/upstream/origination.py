@@ -53,14 +53,19 @@ class Origination:
         return known
 
     async def secure(
-        self, stream: ByteStream, address: Address, alpn: tuple[str, ...]
+        self,
+        stream: ByteStream,
+        address: Address,
+        alpn: tuple[str, ...],
+        hostname: str | None = None,
     ) -> TlsStream:
         """Shake hands on a fresh connection to ``address``; the deadline is the caller's. Raises ConnectFailed.
 
-        A stream that cannot be secured is closed.
+        ``hostname``: the name of whoever is there, where its address is none. A stream that cannot be secured is
+        closed.
         """
         try:
-            return await connect(stream, self._client(alpn), _name_of(address))
+            return await connect(stream, self._client(alpn), hostname or _name_of(address))
         except (TlsError, TlsOptionsError) as exc:
             stream.close()
             remedy = f"; remove `tls` from cluster {self.name}?" if PLAINTEXT in str(exc) else ""

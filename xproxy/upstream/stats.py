@@ -45,6 +45,10 @@ class ClusterStats:
     upstream_rq_retry: int = 0
     upstream_rq_retry_active: int = attrs.field(default=0, metadata=_GAUGE)
     upstream_rq_retry_overflow: int = 0
+    discovery_updates: int = 0
+    """Times that other endpoints were found."""
+    discovery_failed: int = 0
+    """Times that none were found out, and the last ones stayed."""
     endpoint_failing: int = 0
     """Times an endpoint was marked as failing."""
     membership_total: int = attrs.field(default=0, metadata=_GAUGE)

@@ -25,7 +25,10 @@ def test_it_imports_the_public_interface_only() -> None:
 
 def test_its_entry_point_leads_to_it() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert project["entry-points"] == {"xproxy.codecs": {"xs1": "xproxy_sample.codec:PLUGIN"}}
+    assert project["entry-points"] == {
+        "xproxy.codecs": {"xs1": "xproxy_sample.codec:PLUGIN"},
+        "xproxy.discovery": {"command": "xproxy_sample.discovery:Command"},
+    }
     found: CodecPlugin = PLUGIN
     assert found.name == "xs1"
 

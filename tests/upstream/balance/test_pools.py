@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xproxy.config.balancing import BalancingConfig
+from xproxy.config.balancing import DEFAULT_BALANCING, BalancingConfig
 from xproxy.model.address import Address
 from xproxy.upstream.balance.pools import Pool, pools_of
 from xproxy.upstream.endpoint import Degraded, Endpoint, Unfit
@@ -89,3 +89,8 @@ def test_overprovisioning_may_be_another() -> None:
     assert found("hu", "hh", config=BalancingConfig(overprovisioning_factor=200)) == [
         ((0, "healthy"), [1000], 100, False)
     ]
+
+
+def test_where_there_is_no_endpoint_there_is_one_empty_pool() -> None:
+    (pool,) = pools_of(HostSet.of(()).at(0.0), DEFAULT_BALANCING)
+    assert (pool.endpoints, pool.panic) == ((), False)

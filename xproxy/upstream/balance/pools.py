@@ -33,6 +33,8 @@ class Pool:
 
 def pools_of(hosts: HostSet, config: BalancingConfig) -> tuple[Pool, ...]:
     """Return the pools of ``hosts`` with the marks that these have been looked at with; at least one."""
+    if not hosts.groups:
+        return (Pool((0, "healthy"), ()),)
     first = hosts.groups[0].priority
     if all(one.available is one.endpoints for one in hosts.groups if one.priority == first):
         # All is well, and was nearly always.

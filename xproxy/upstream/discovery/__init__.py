@@ -1,0 +1,1 @@
+"""Who says which endpoints a cluster has."""
