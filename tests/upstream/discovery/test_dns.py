@@ -26,7 +26,7 @@ from tests.live import (
 )
 from tests.upstream.discovery.kit import get
 from xproxy.config.findings import InvalidConfig
-from xproxy.config.load import load_text
+from xproxy.config.load import load_text, simple
 from xproxy.testing import Party, play
 from xproxy.upstream.discovery import finding
 
@@ -254,3 +254,27 @@ def test_what_cannot_be_asked_is_refused(
 ) -> None:
     with pytest.raises(InvalidConfig, match=re.escape(said)):
         load_text(looked_up(server, **options), "x", registry())
+
+
+async def test_other_names_in_the_file_are_asked_for_and_the_cluster_stays(
+    server: DnsServer,
+) -> None:
+    server.say(a_test__A=records("127.0.0.1"), b_test__A=records("127.0.0.2"))
+    async with running(looked_up(server, "a.test:80")) as live:
+        cluster = live.cluster()
+        cluster.discover()
+        await become(live, "127.0.0.1:80")
+        await live.reload(looked_up(server, "b.test:80", "a.test:80"))
+        await become(live, "127.0.0.2:80", "127.0.0.1:80")
+        assert live.cluster() is cluster
+
+
+async def test_a_name_among_static_endpoints_is_looked_up_as_it_is_dialled() -> None:
+    async with upstream() as up, trio.open_nursery() as nursery:
+        nursery.start_soon(up.serve, answering(b"1"))
+        config = simple("127.0.0.1:0", [f"localhost:{up.port}"])
+        async with running(web(1).replace("127.0.0.1:1", f"localhost:{up.port}")) as live:
+            assert await get(await live.client()) == b"200 1"
+            await live.runtime.reload(config)  # as of ``xproxy run --upstream``
+            assert await get(await live.client(listener="default")) == b"200 1"
+        nursery.cancel_scope.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import trio
 
 from tests.live import (
     Live,
+    Upstream,
     answering,
     eventually,
     registry,
@@ -21,6 +23,7 @@ from tests.live import (
 from tests.upstream.discovery.kit import get
 from xproxy.config.findings import InvalidConfig
 from xproxy.config.load import load_text
+from xproxy.testing import Party
 
 LOOKS = "interval: 100ms"
 
@@ -103,3 +106,61 @@ def test_its_path_is_relative_to_the_configuration() -> None:
     text = web(type="{name: file, path: sub/e.yaml}").replace("    endpoints: []\n", "")
     config = load_text(text, "x", registry(), Path("/etc/here"))
     assert "PosixPath('/etc/here/sub/e.yaml')" in repr(config.clusters["web"].type)
+
+
+ASKED = re.compile(rb"~q (\d+) [^\n]*\n")
+
+
+async def test_calls_of_any_protocol_follow_it(tmp_path: Path) -> None:
+    path = tmp_path / "endpoints.yaml"
+    text = from_file(path).replace("    routes: main\n", "    routes: main\n    codecs: [lines]\n")
+
+    async def call(number: int, up: Upstream) -> None:
+        await client.send(b"~q %d s m 0 -\n" % number)
+        server = Party("upstream", await up.accept())
+        asked = ASKED.match(await server.expect(ASKED))
+        assert asked is not None
+        await server.send(b"~s %b 0 0 -\n" % asked[1])
+        await client.expect(b"~s %d 0 0 -\n" % number)
+
+    async with upstream() as one, upstream() as two:
+        replace(path, one.port)
+        async with running(text) as live:
+            client = await live.client()
+            await call(1, one)
+            replace(path, two.port)
+            await eventually(lambda: ports(live) == [two.port], "the other endpoint")
+            await call(2, two)
+            replace(path)
+            await eventually(lambda: ports(live) == [], "none")
+            await client.send(b"~q 3 s m 0 -\n")
+            refused = await client.expect(re.compile(rb"~s 3 (\d+) [^\n]*\n"))
+            assert not refused.startswith(b"~s 3 0 ")
+            assert live.cluster().stats.upstream_cx_none_healthy == 1
+
+
+async def test_who_waits_for_the_first_answer_is_bounded_too(tmp_path: Path) -> None:
+    text = from_file(tmp_path / "none") + "    circuit_breakers: {max_pending_requests: 0}\n"
+    async with running(text) as live:
+        assert (await get(await live.client())).startswith(b"503 ")
+        stats = live.cluster().stats
+        assert (stats.upstream_rq_pending_overflow, stats.upstream_rq_pending_active) == (1, 0)
+        assert stats.upstream_cx_none_healthy == 0
+
+
+async def test_a_cluster_that_is_made_anew_begins_with_what_was_found(tmp_path: Path) -> None:
+    path = tmp_path / "endpoints.yaml"
+    async with upstream() as up, trio.open_nursery() as nursery:
+        nursery.start_soon(up.serve, answering(b"1"))
+        replace(path, up.port)
+        async with running(from_file(path)) as live:
+            client, before = await live.client(), live.cluster()
+            assert await get(client) == b"200 1"
+            before.endpoints[0].failures_in_a_row = 2
+            path.unlink()
+            await live.reload(from_file(path) + "    connect_timeout: 3s\n")
+            assert live.cluster() is not before
+            assert ports(live) == [up.port]
+            assert live.cluster().endpoints[0].failures_in_a_row == 2
+            assert await get(client) == b"200 1"
+        nursery.cancel_scope.cancel()
