@@ -49,7 +49,7 @@ def target(_registry: Registry) -> Target:
         if endpoints != named_endpoints(_CONFIG, found.addresses[::-1], logical=False):
             raise Broken("the order of the answer matters", data)
         addresses = {one.target: ["10.0.0.1", "::1"] for one in found.services}
-        endpoints += service_endpoints(found.services, addresses)
+        endpoints += service_endpoints("_a._tcp.b", found.services, addresses)
         for one in once_each(endpoints):
             Address.parse(str(one.address))
 

@@ -234,3 +234,16 @@ async def test_raw_tcp_is_carried_in_tls_too() -> None:
         async with running(text % (up.port, ca())) as live:
             await asked(live)
         nursery.cancel_scope.cancel()
+
+
+async def test_the_host_name_of_an_endpoint_is_asked_for_and_verified() -> None:
+    secure = Secure(served("a.test"))
+    async with upstream() as up, trio.open_nursery() as nursery:
+        nursery.start_soon(up.serve, secure.serve)
+        text = web(up.port, tls=f"{{ca: {ca()}}}")
+        for name, fine in (("a.test", True), ("b.test", False)):
+            named = f"{{address: '127.0.0.1:{up.port}', hostname: {name}}}"
+            async with running(text.replace(f"127.0.0.1:{up.port}", named)) as live:
+                await asked(live, fine=fine)
+        assert secure.names == ["a.test", "b.test"]
+        nursery.cancel_scope.cancel()

@@ -181,11 +181,11 @@ async def test_service_records_say_port_weight_and_priority(server: DnsServer) -
             (str(e.address), e.weight, e.priority, e.hostname) for e in live.cluster().endpoints
         ]
         assert found == [
-            ("127.0.0.1:8001", 3, 0, "b.test"),
-            ("127.0.0.2:8001", 3, 0, "b.test"),
-            ("127.0.0.3:8002", 1, 0, "c.test"),
-            ("127.0.0.1:8003", 7, 1, "b.test"),
-            ("127.0.0.2:8003", 7, 1, "b.test"),
+            ("127.0.0.1:8001", 3, 0, "a.test"),
+            ("127.0.0.2:8001", 3, 0, "a.test"),
+            ("127.0.0.3:8002", 1, 0, "a.test"),
+            ("127.0.0.1:8003", 7, 1, "a.test"),
+            ("127.0.0.2:8003", 7, 1, "a.test"),
         ]
         stats = live.cluster().stats
         await eventually(lambda: stats.discovery_failed > 0, "one target is not there")

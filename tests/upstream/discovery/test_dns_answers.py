@@ -132,9 +132,10 @@ SERVICES = st.builds(
 def test_services_keep_their_order_and_their_bounds(
     services: list[Service], addresses: dict[str, list[str]]
 ) -> None:
-    found = service_endpoints(services, addresses)
+    found = service_endpoints("_a._tcp.b.test.", services, addresses)
     assert len(found) == sum(len(addresses.get(one.target, ())) for one in services)
     assert all(1 <= one.weight <= 65535 and 0 <= one.priority <= 127 for one in found)
+    assert all(one.hostname == "b.test" for one in found)
     if found:
         assert min(one.priority for one in found) == 0
 

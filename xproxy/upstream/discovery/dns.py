@@ -109,7 +109,7 @@ class Dns:
         async def service(index: int, name: str) -> None:
             answered, targets = await questions.services(name)
             addresses = {target: one.addresses for target, one in targets.items()}
-            found[index] = service_endpoints(answered.services, addresses)
+            found[index] = service_endpoints(name, answered.services, addresses)
             ttls.extend(one.ttl for one in (answered, *targets.values()))
 
         async with trio.open_nursery() as nursery:

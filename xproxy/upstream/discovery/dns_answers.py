@@ -92,12 +92,16 @@ def named_endpoints(
 
 
 def service_endpoints(
-    services: Iterable[Service], addresses: Mapping[str, Sequence[str]]
+    name: str, services: Iterable[Service], addresses: Mapping[str, Sequence[str]]
 ) -> list[EndpointConfig]:
-    """Return the endpoints of SRV records, given the addresses of their targets.
+    """Return the endpoints of the SRV records of ``name``, given the addresses of their targets.
 
     Each address of a target has its weight, at least 1; priorities are counted from 0 up, as there are any.
+    Their host name is the domain that was asked for: whoever forges an answer must not choose the name that a
+    certificate is verified by (RFC 6125 §6.5).
     """
+    labels = name.rstrip(".").split(".")
+    hostname = ".".join([label for label in labels if not label.startswith("_")])
     there = [one for one in services if addresses.get(one.target)]
     ranks = {priority: rank for rank, priority in enumerate(sorted({s.priority for s in there}))}
     return [
@@ -105,7 +109,7 @@ def service_endpoints(
             address=Address(address, one.port),
             weight=max(1, one.weight),
             priority=min(ranks[one.priority], _MOST_PRIORITY),
-            hostname=one.target.rstrip("."),
+            hostname=hostname,
         )
         for one in there
         for address in in_order(addresses[one.target])
