@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import dns.exception
 import dns.message
 import dns.name
@@ -37,9 +35,9 @@ def target(_registry: Registry) -> Target:
         kind = _KINDS[data[0] % len(_KINDS)] if data else _KINDS[0]
         try:
             message = dns.message.from_wire(data[1:])
-            answer = dns.resolver.Answer(
-                _ASKED, kind, dns.rdataclass.IN, cast("dns.message.QueryMessage", message)
-            )
+            if not isinstance(message, dns.message.QueryMessage):
+                return  # of another opcode than the question: no response to it, says the library
+            answer = dns.resolver.Answer(_ASKED, kind, dns.rdataclass.IN, message)
         except (dns.exception.DNSException, ValueError):
             return  # the library refuses it, and the question counts as one without an answer
         found = read_answer(answer)
