@@ -77,3 +77,17 @@ def test_editors_know_it() -> None:
     found = str(definitions["discovery"])
     assert "'original_destination'" in found
     assert "'lookup_family'" in found
+
+
+CHECKS = "[{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, check: tcp}]"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("outlier_detection", "true"), ("health_checks", CHECKS)]
+)
+def test_health_matters_only_where_there_is_a_choice(key: str, value: str) -> None:
+    field = f"    {key}: {value}\n"
+    text = web(type="original_destination").replace("    endpoints: []\n", field)
+    with pytest.raises(InvalidConfig, match=f"clusters.web.{key}: requests say where they go"):
+        load_text(text, "x", registry())
+    assert load_text(web(1) + field, "x", registry())

@@ -30,6 +30,7 @@ class Kit:
 
     max_endpoints: int = 4
     cleanup_interval: float = 5.0
+    added: list[Endpoint] = attrs.field(factory=list)
     removed: list[Endpoint] = attrs.field(factory=list)
     members: Membership = attrs.field(factory=lambda: Membership(()))
     stats: ClusterStats = attrs.field(factory=ClusterStats)
@@ -37,7 +38,9 @@ class Kit:
     destinations: Destinations = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.destinations = Destinations(self, self.members, self.ticker, self.stats, self._remove)
+        self.destinations = Destinations(
+            self, self.members, self.ticker, self.stats, self.added.append, self._remove
+        )
 
     def _remove(self, endpoints: Sequence[Endpoint]) -> None:
         self.removed += endpoints

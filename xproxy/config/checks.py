@@ -42,7 +42,7 @@ from xproxy.model.errors import PluginError
 from xproxy.registry import CODECS, FILTERS, LOAD_BALANCERS, Registry
 from xproxy.routing.hosts import check_host_pattern
 from xproxy.routing.patterns import MAX_PATTERN, compile_pattern, cost_of
-from xproxy.upstream.discovery.api import SupportsEndpointsCheck
+from xproxy.upstream.discovery.api import SupportsDestination, SupportsEndpointsCheck
 
 MAX_TOTAL_WEIGHT: Final = 2**32 - 1
 """Of one route's weighted clusters together (semantics of Envoy: fits in 32 bits)."""
@@ -417,3 +417,12 @@ def _endpoints(cluster: ClusterConfig) -> Iterator[Problem]:
         why = options.refusal([one for _, one in parts(endpoints)])
         if why:
             yield Problem(why, at=("type",))
+    if isinstance(options, SupportsDestination):
+        watching = {
+            "health_checks": cluster.health_checks,
+            "outlier_detection": cluster.outlier_detection,
+        }
+        for key, value in watching.items():
+            if value and value is not UNREAD:
+                why = "requests say where they go: there is no other endpoint to choose for them"
+                yield Problem(why, at=(key,))

@@ -60,6 +60,7 @@ from xproxy.upstream.discovery.api import Discovery, SupportsDestination
 from xproxy.upstream.discovery.carried import FoundEndpoints
 from xproxy.upstream.discovery.finding import Finding
 from xproxy.upstream.endpoint import Endpoint
+from xproxy.upstream.health.absent import Absent
 from xproxy.upstream.health.api import Spoken
 from xproxy.upstream.health.checks import HealthChecks
 from xproxy.upstream.health.marks import Marks
@@ -120,15 +121,20 @@ class Cluster:
         plugin = config.type.options if isinstance(config.type, DiscoveryConfig) else None
         self._finding: Finding | None = None
         if isinstance(plugin, Discovery):
-            self._finding = Finding(name, plugin, self.stats, self._take, random)
-        self._membership = Membership(config.endpoints if config.type == STATIC else ())
+            self._finding = Finding(name, plugin, self.stats, self._find, random)
+        told = None if previous is None else previous._told(config)
+        self._membership = Membership(config.endpoints if config.type == STATIC else told or ())
+        self._absent: Absent | None = None
+        keeps = config.health_checks and not config.ignore_health_on_host_removal
+        if keeps and self._finding is not None:
+            self._absent = Absent(lambda: self.endpoints)
         if previous is not None:
             self._follow(previous)
         made = balancer(random)
         self._choice: Choice | SubsetChoice | Destinations
         if isinstance(plugin, SupportsDestination):
             self._choice = Destinations(
-                plugin, self._membership, ticker, self.stats, self._let_go_of
+                plugin, self._membership, ticker, self.stats, self._come, self._gone
             )
         else:
             self._choice = chooser(made, self.endpoints, config.balancing, self.stats, random)
@@ -162,9 +168,8 @@ class Cluster:
         # The codec of the client whose request opened one.
         self._pins = False  # a connector has connections that are bound to their clients
         self._nursery: trio.Nursery | None = None
-        if previous is not None and previous._may_tell(config):
-            self._learn(previous._found() or ())
-            self._follow(previous)
+        if told is not None:
+            self._learn(told)
 
     def _make_watch(self, random: Random, spoken: Spoken | None) -> Watch:
         name, config, stats, marks = self.name, self.config, self.stats, self._marks
@@ -178,7 +183,7 @@ class Cluster:
             assert spoken is not None, "checks speak something"
             probing = Probing(name, config, self._poller, self._limits, self._origination, spoken)
             checks = HealthChecks(probing, endpoints, marks, stats, random)
-        watch = Watch(name, config, endpoints, marks, stats, random, checks)
+        watch = Watch(name, config, membership, marks, stats, random, checks)
         watch.observe(self.attempts)
         return watch
 
@@ -219,20 +224,36 @@ class Cluster:
                 self._take(config.endpoints)
             elif self._finding is not None and self._nursery is not None:
                 self._finding.restart(self._nursery, config.endpoints)
+                if self._absent is not None:
+                    self._absent.begin_anew()
         self.config = config
+
+    def _find(self, endpoints: Sequence[EndpointConfig]) -> None:
+        # Discovery names these. It may err: who passes health checks stays.
+        self._take(endpoints if self._absent is None else self._absent.found(endpoints))
 
     def _take(self, endpoints: Sequence[EndpointConfig]) -> None:
         removed = self._membership.change(endpoints)
         self._choice.change(self.endpoints)
-        self._let_go_of(removed)
+        self._gone(removed)
 
-    def _let_go_of(self, removed: Sequence[Endpoint]) -> None:
+    def _come(self, endpoint: Endpoint) -> None:
+        self._marks.add(endpoint)
+
+    def _gone(self, removed: Sequence[Endpoint]) -> None:
+        # There are other endpoints, without these.
+        self._marks.recount(self.endpoints)
+        if self._watch is not None:
+            self._watch.changed()
         self._let_go(removed)
         if removed:
             self._ticker.watch(self)
 
     def discover(self) -> None:
-        """Begin to find endpoints, where that is not done already. The first request does it otherwise."""
+        """Begin to find endpoints, where that is not done already. The first request does it otherwise.
+
+        Where there are health checks ``run`` does it: they are to know who is fit before requests come.
+        """
         if self._finding is not None and self._nursery is not None:
             self._finding.begin(self._nursery, self.config.endpoints)
 
@@ -249,8 +270,8 @@ class Cluster:
                 self.attempts.bind(trio.lowlevel.current_clock())
                 if self._refresh_ticks:
                     self._ticker.watch(self, self._refresh_ticks)
-                if self._finding is not None and self._finding.found is not None:
-                    self.discover()  # the cluster whose place it takes was in use
+                if self.config.health_checks or self._found() is not None:
+                    self.discover()  # the cluster whose place it takes was in use, or checks are to begin
                 task_status.started()
                 if self._watch is None:
                     await trio.sleep_forever()
@@ -268,6 +289,9 @@ class Cluster:
         # It is unfit now: its connections end with what they carry, or at once.
         if not endpoint.unfit:
             return
+        after = None if self._absent is None else self._absent.lost(endpoint)
+        if after is not None:
+            self._take(after)
         self._let_go((endpoint,))
         if self._opened is not None:
             for stream in self._opened.pop(endpoint, ()):
@@ -320,11 +344,14 @@ class Cluster:
     def _found(self) -> Sequence[EndpointConfig] | None:
         if isinstance(self._choice, Destinations):
             return self._choice.found
-        return self._finding.found if self._finding is not None else None
+        # With those that only their health keeps: whoever is told takes them for found until it finds others itself.
+        known = self._finding is not None and self._finding.found is not None
+        return self._membership.configs if known else None
 
-    def _may_tell(self, config: ClusterConfig) -> bool:
+    def _told(self, config: ClusterConfig) -> Sequence[EndpointConfig] | None:
+        # What a cluster that takes this one's place begins with.
         asked = self.config.type, self.config.endpoints
-        return self._found() is not None and asked == (config.type, config.endpoints)
+        return self._found() if asked == (config.type, config.endpoints) else None
 
     def _learn(self, found: Sequence[EndpointConfig]) -> None:
         if isinstance(self._choice, Destinations):

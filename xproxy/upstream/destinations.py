@@ -23,6 +23,7 @@ class Destinations:
     """Stands where a cluster has a ``Choice`` otherwise. Endpoints that nothing uses for a while are removed."""
 
     __slots__ = (
+        "_added",
         "_by_address",
         "_every",
         "_membership",
@@ -39,13 +40,15 @@ class Destinations:
         membership: Membership,
         ticker: Ticker,
         stats: ClusterStats,
+        added: Callable[[Endpoint], None],
         remove: Callable[[Sequence[Endpoint]], None],
     ) -> None:
-        """``remove`` is called with endpoints that were taken out of ``membership``."""
+        """``added`` is called with each that came into ``membership``, ``remove`` with those that were taken out."""
         self._of = of
         self._membership = membership
         self._ticker = ticker
         self._stats = stats
+        self._added = added
         self._remove = remove
         self._every: Final = max(1, math.ceil(of.cleanup_interval / TICK))
         self._by_address: dict[Address, Endpoint] = {}
@@ -107,6 +110,7 @@ class Destinations:
         endpoint = self._membership.add(EndpointConfig(address=address))
         self._by_address[address] = endpoint
         self._seen[endpoint] = -1
+        self._added(endpoint)
         self._ticker.watch(self, self._every)
         return endpoint
 

@@ -62,6 +62,11 @@ class Membership:
         self.leaving = left
         return removed
 
+    @property
+    def configs(self) -> Sequence[EndpointConfig]:
+        """What was said of each of ``endpoints``, in their order."""
+        return self._configs
+
     def _repeats(self, gone: Sequence[EndpointConfig], come: Sequence[EndpointConfig]) -> bool:
         """Count addresses anew; return whether one stood, or stands, several times: which follows which is then said
         by all of them together.

@@ -12,7 +12,16 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.live import Live, answering, eventually, registry, running, upstream, web
+from tests.live import (
+    Live,
+    answering,
+    eventually,
+    refusing_port,
+    registry,
+    running,
+    upstream,
+    web,
+)
 from tests.upstream.discovery.kit import get
 from tests.upstream.discovery.test_endpoint_file import FULL
 from xproxy.config.load import load_text
@@ -20,6 +29,7 @@ from xproxy.config.schema import ClusterConfig, EndpointConfig
 from xproxy.model.address import Address
 from xproxy.stream.carrying import SupportsCarry
 from xproxy.upstream.discovery.carried import FoundEndpoints
+from xproxy.upstream.endpoint import Unfit
 
 TEXT = web(1, type="dns").replace("127.0.0.1:1", "a.test:80")
 
@@ -115,3 +125,30 @@ async def test_a_new_process_serves_at_once_with_what_the_old_one_knew(tmp_path:
             new.cluster().endpoints[0].failures_in_a_row = 3
             assert marks.carry(), "marks are of the endpoints of the moment"
         nursery.cancel_scope.cancel()
+
+
+async def test_health_goes_along_to_who_is_found_only_there(tmp_path: Path) -> None:
+    """It is told to the endpoints of the moment: before them there were none."""
+    path = tmp_path / "endpoints.yaml"
+    checks = (
+        "[{timeout: 30s, interval: 1h, unhealthy_threshold: 1, healthy_threshold: 1, check: tcp}]"
+    )
+    text = web(type=f"{{name: file, path: {path}}}", health_checks=checks)
+    text = text.replace("    endpoints: []\n", "")
+    async with upstream() as up:
+        path.write_text(f"- 127.0.0.1:{up.port}\n- 127.0.0.1:{refusing_port()}\n")
+        async with running(text) as old:
+
+            def unfit() -> list[int]:
+                return [one.unfit for one in old.cluster().endpoints]
+
+            await eventually(lambda: unfit() == [0, Unfit.FAILED_CHECK], "both are checked")
+            carried = [part.carry() for part in old.cluster().carrying()]
+            path.unlink()
+            async with running(text) as new:
+                assert not new.cluster().endpoints
+                for part, data in zip([*new.cluster().carrying()], carried, strict=True):
+                    if data:
+                        part.resume(data)
+                assert [one.unfit for one in new.cluster().endpoints] == unfit()
+                assert new.cluster().stats.membership_healthy == 1

@@ -40,13 +40,22 @@ def test_counting_on_is_counting_anew(
     assert counted(stats) == (5, 5, 0, 0)
     changed = 0
     for number, unfit, degraded, on in changes:
-        was_fit, losses = not endpoints[number].unfit, len(lost)
+        before, losses = endpoints[number].unfit, len(lost)
         changed += marks.change(endpoints[number], unfit=unfit, degraded=degraded, on=on)
         assert len(told) == changed
-        assert (len(lost) > losses) is (was_fit and bool(endpoints[number].unfit))
+        assert (len(lost) > losses) is bool(endpoints[number].unfit & ~before)
         again = ClusterStats()
         Marks(again, lambda: None).recount(endpoints)
         assert counted(again) == counted(stats)
+
+
+def test_one_more_is_counted_as_it_is() -> None:
+    (fit, ejected), stats = endpoints_of(2), ClusterStats()
+    ejected.unfit = Unfit.EJECTED
+    marks = Marks(stats, lambda: None)
+    marks.add(fit)
+    marks.add(ejected)
+    assert counted(stats) == (2, 1, 0, 0)
 
 
 def test_who_is_leaving_is_not_counted() -> None:

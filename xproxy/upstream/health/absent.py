@@ -39,6 +39,10 @@ class Absent:
         self._taken = (*configs, *stay) if stay else configs
         return self._taken
 
+    def begin_anew(self) -> None:
+        """Discovery is asked about something else: who was named until now is not kept for its health."""
+        self._found = self._taken = ()
+
     def lost(self, endpoint: Endpoint) -> Sequence[EndpointConfig] | None:
         """It is unhealthy now: return which endpoints the cluster is to have, or None if that changes nothing."""
         if _is_healthy(endpoint) or len(self._taken) == len(self._found):

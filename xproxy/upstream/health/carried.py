@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 import attrs
@@ -93,7 +93,8 @@ class EndpointHealth:
 
     cluster: str
     config: ClusterConfig
-    endpoints: Sequence[Endpoint]
+    endpoints: Iterable[Endpoint]
+    """Gives those of the moment."""
     told: Told
 
     def carried_as(self) -> CarriedAs:

@@ -20,7 +20,7 @@ class Marks:
         self._stats = stats
         self._marked = marked
         self.lost: Callable[[Endpoint], None] | None = None
-        """Is told of each endpoint that was fit, and is not any more."""
+        """Is told of each endpoint that is unfit for a reason that it was not for before."""
 
     def change(
         self,
@@ -44,9 +44,14 @@ class Marks:
             self._count(*before, -1)
             self._count(endpoint.unfit, endpoint.degraded, 1)
         self._marked()
-        if endpoint.unfit and not before[0] and self.lost is not None:
+        if endpoint.unfit & ~before[0] and self.lost is not None:
             self.lost(endpoint)
         return True
+
+    def add(self, endpoint: Endpoint) -> None:
+        """The cluster has this one, too, from now on."""
+        self._stats.membership_total += 1
+        self._count(endpoint.unfit, endpoint.degraded, 1)
 
     def recount(self, endpoints: Iterable[Endpoint]) -> None:
         """The cluster has these now."""

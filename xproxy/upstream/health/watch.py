@@ -20,6 +20,7 @@ from xproxy.upstream.health.carried import EndpointHealth
 from xproxy.upstream.health.checks import HealthChecks
 from xproxy.upstream.health.marks import Marks
 from xproxy.upstream.health.outlier import OutlierDetector
+from xproxy.upstream.membership import Membership
 from xproxy.upstream.stats import ClusterStats
 
 IMMEDIATE_FAIL: Final = "x-envoy-immediate-health-check-fail"
@@ -34,12 +35,15 @@ class Watch:
         self,
         cluster: str,
         config: ClusterConfig,
-        endpoints: Callable[[], Sequence[Endpoint]],
+        members: Membership,
         marks: Marks,
         stats: ClusterStats,
         random: Random,
         checks: HealthChecks | None,
     ) -> None:
+        def endpoints() -> Sequence[Endpoint]:
+            return members.endpoints
+
         self.checks = checks
         self.outliers: OutlierDetector | None = None
         if config.outlier_detection is not None:
@@ -56,7 +60,7 @@ class Watch:
         marks.lost = self._lose
         self._cluster = cluster
         self._config = config
-        self._endpoints = endpoints
+        self._members = members
         self._marks = marks
 
     def _passed(self, endpoint: Endpoint) -> None:
@@ -118,7 +122,7 @@ class Watch:
 
     def carrying(self) -> Iterator[SupportsCarry]:
         """Give what is known of the endpoints' health."""
-        yield EndpointHealth(self._cluster, self._config, self._endpoints(), self)
+        yield EndpointHealth(self._cluster, self._config, self._members, self)
 
     def resumed(self) -> None:
         """See Told."""
@@ -126,7 +130,7 @@ class Watch:
             self.checks.resumed()
         if self.outliers is not None:
             self.outliers.resumed()
-        self._marks.recount(self._endpoints())
+        self._marks.recount(self._members)
 
 
 def forget(endpoints: Sequence[Endpoint], config: ClusterConfig) -> None:
