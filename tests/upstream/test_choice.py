@@ -282,3 +282,14 @@ async def test_endpoints_may_all_go_and_come_back_and_the_turn_goes_on() -> None
     assert ask(choice) in some
     assert {ask(choice) for _ in range(3)} == set(some)
     assert first in some
+
+
+async def test_a_retry_goes_to_nobody_that_is_unfit() -> None:
+    """As long as there is no panic: not even where all others were tried."""
+    some = endpoints([1] * 4)
+    some[3].priority = 1
+    choice = Choice(RoundRobin(Random(1)), some)
+    unfit(choice, some[0])
+    assert {ask(choice, some[1]) for _ in range(20)} == {some[2]}
+    assert {ask(choice, *some[1:3]) for _ in range(20)} == {some[3]}
+    assert {ask(choice, *some[1:]) for _ in range(20)} <= set(some[1:])

@@ -197,16 +197,10 @@ class Choice:
                 if endpoint not in tried:
                     return endpoint
         hosts = self._hosts.endpoints
-        if not self._may_panic:
-            hosts = fit(hosts)
-        else:
-            if self._every is None:
-                self._every = self._balancer.picker(hosts, None)
-            endpoint = self._every.pick(request, tried)
-            if endpoint not in tried:
-                return endpoint
-        return next((one for one in hosts if one not in tried), otherwise)
-
-    @property
-    def _may_panic(self) -> bool:
-        return self._config.panic_threshold > 0 and not self._config.fail_traffic_on_panic
+        if self._every is None:
+            self._every = self._balancer.picker(hosts, None)
+        endpoint = self._every.pick(request, tried)
+        if endpoint not in tried and not endpoint.unfit:
+            return endpoint
+        # Who is unfit is asked in a panic only, and then it is in a pool.
+        return next((one for one in fit(hosts) if one not in tried), otherwise)
