@@ -19,6 +19,7 @@ from xproxy.model.status import SERVER_FAULTS, Status
 from xproxy.stream.ending import ANSWERED, DEPARTED, GIVEN_UP, AttemptEnding, Broke
 from xproxy.upstream.attempt import TIMED_OUT
 from xproxy.upstream.health.outlier import code_of_failure, code_of_status, success_threshold
+from xproxy.upstream.health.records import OutlierRecord
 
 # ---- defaults
 
@@ -116,6 +117,24 @@ async def test_a_detection_begins_the_count_anew_also_if_not_enforced() -> None:
     web.answer(3, 500)
     assert web.counted("ejections_detected_consecutive_5xx") == 2
     assert web.ejected == []
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["consecutive_5xx", "consecutive_gateway_failure", "consecutive_local_origin_failure"],
+)
+async def test_a_count_that_is_over_a_lower_threshold_is_enough(field: str) -> None:
+    """A reload may lower it: what was counted before goes on, and must not pass it by."""
+    local = field == "consecutive_local_origin_failure"
+    options: dict[str, object] = {field: 3, "split_external_local_origin_errors": local}
+    web = Outliers.of(10, None, None, **options)
+    web.endpoints[3].outliers = record = OutlierRecord()
+    setattr(record, field, 7)
+    if local:
+        web.fail(3)
+    else:
+        web.answer(3, 503)
+    assert web.counted(f"ejections_detected_{field}") == 1
 
 
 # ---- rule 2: local failures

@@ -126,7 +126,8 @@ class OutlierDetector:
             return
         record.local.total += 1
         record.consecutive_local_origin_failure += 1
-        if record.consecutive_local_origin_failure == config.consecutive_local_origin_failure:
+        # Not just equal, here and below: counts outlive a reload, and may be over what the threshold is now.
+        if record.consecutive_local_origin_failure >= config.consecutive_local_origin_failure:
             self._detect(endpoint, CONSECUTIVE_LOCAL)
             record.consecutive_local_origin_failure = 0
 
@@ -140,13 +141,13 @@ class OutlierDetector:
         config = self.config
         if code in GATEWAY:
             record.consecutive_gateway_failure += 1
-            if record.consecutive_gateway_failure == config.consecutive_gateway_failure:
+            if record.consecutive_gateway_failure >= config.consecutive_gateway_failure:
                 self._detect(endpoint, CONSECUTIVE_GATEWAY)
                 record.consecutive_gateway_failure = 0
         else:
             record.consecutive_gateway_failure = 0
         record.consecutive_5xx += 1
-        if record.consecutive_5xx == config.consecutive_5xx:
+        if record.consecutive_5xx >= config.consecutive_5xx:
             self._detect(endpoint, CONSECUTIVE_5XX)
             record.consecutive_5xx = 0
 
