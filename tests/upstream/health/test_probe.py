@@ -66,6 +66,19 @@ async def test_an_endpoint_may_have_a_port_for_checks() -> None:
         elsewhere.close()
 
 
+async def test_another_port_for_checks_is_another_connection() -> None:
+    async with bench(scripted(b"")) as (by, up), upstream() as other:
+        probe = by.probe(up.port)
+        stream = await probe.connect()
+        assert await probe.connect() is stream
+        probe._endpoint.check_port = other.port
+        assert (await probe.connect()).peer.port == other.port
+        await probe.converse(REGISTRY.codec("http1"))
+        probe._endpoint.check_port = 0
+        assert (await probe.converse(REGISTRY.codec("http1"))).stream.peer.port == up.port
+        probe.close()
+
+
 @pytest.mark.parametrize(
     ("version", "said"), [("v1", b"PROXY UNKNOWN\r\n"), ("v2", b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0")]
 )

@@ -45,6 +45,8 @@ class EndpointProbe:
         self._endpoint = endpoint
         self._stream: ByteStream | None = None
         self._conversation: Conversation | None = None
+        self._asked_at = 0
+        # The port that the connection goes to: discovery may name another one for the same endpoint.
 
     @property
     def address(self) -> Address:
@@ -70,7 +72,13 @@ class EndpointProbe:
     async def connect(self) -> ByteStream:
         """See Probe."""
         stream = self._stream
-        if stream is None or self._conversation is not None or stream.hung_up or stream.pending:
+        if (
+            stream is None
+            or self._conversation is not None
+            or self._asked_at != self._endpoint.check_port
+            or stream.hung_up
+            or stream.pending
+        ):
             self.close()
             stream = self._stream = await self._open(())
         return stream
@@ -78,7 +86,12 @@ class EndpointProbe:
     async def converse(self, plugin: CodecPlugin) -> Conversation:
         """See Probe."""
         found = self._conversation
-        if found is not None and found.plugin is plugin and found.usable:
+        if (
+            found is not None
+            and found.plugin is plugin
+            and self._asked_at == self._endpoint.check_port
+            and found.usable
+        ):
             return found
         self.close()
         self._stream = stream = await self._open(plugin.traits.alpn)
@@ -94,6 +107,7 @@ class EndpointProbe:
 
     async def _open(self, alpn: tuple[str, ...]) -> ByteStream:
         probing, address = self._probing, self.address
+        self._asked_at = self._endpoint.check_port
         stream: ByteStream = await dial(probing.poller, address, probing.config.connect_timeout)
         version = probing.config.proxy_protocol
         if version is not None:
