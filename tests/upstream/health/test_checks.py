@@ -192,6 +192,24 @@ async def test_who_passes_may_be_degraded(mock_clock: MockClock) -> None:
         assert not bench.endpoints[0].degraded
 
 
+async def test_who_passes_a_check_and_is_unhealthy_yet_is_not_told_of(
+    mock_clock: MockClock,
+) -> None:
+    """An ejection ends with a check that passes only where the endpoint is healthy by it."""
+    bench = Bench()
+    async with checking(bench, unhealthy_threshold=1):
+        told: list[Endpoint] = []
+        bench.checks.passed = told.append
+        bench.outcome[1] = FAILS
+        await passes(mock_clock, 10)
+        bench.outcome[1] = None
+        await passes(mock_clock, 10)
+        assert unfit(bench.endpoints[0])
+        assert not told
+        await passes(mock_clock, 10)
+        assert told == bench.endpoints
+
+
 async def test_without_traffic_checks_come_every_60_s(mock_clock: MockClock) -> None:
     """no_traffic_interval."""
     bench = Bench()

@@ -31,6 +31,11 @@ _logger = logging.getLogger(__name__)
 MOST_AT_ONCE: Final = 64
 """Checks of one cluster that run at a time; others wait. Of more endpoints than that, the second checks are spread
 over the interval."""
+# As plain numbers: an operation of flags costs twenty of theirs, and each check makes some.
+_FAILED: Final = Unfit.FAILED_CHECK.value
+_UNCHECKED: Final = Unfit.UNCHECKED.value
+_UNHEALTHY: Final = _FAILED | _UNCHECKED
+_DEGRADED: Final = Degraded.CHECKED.value
 
 
 @attrs.define(eq=False)
@@ -70,7 +75,7 @@ class HealthChecks:
         """``endpoints`` returns those that the cluster has now. Those that were never checked are unfit from here."""
         self.configs = probing.config.health_checks
         self.passed: Callable[[Endpoint], None] | None = None
-        """Is told of each endpoint that passes a check."""
+        """Is told of each endpoint that passes a check, and is healthy by all of them."""
         self._probing = probing
         self._endpoints = endpoints
         self._marks = marks
@@ -148,15 +153,21 @@ class HealthChecks:
             self._due.clear()
 
     async def _check(self, watched: _Watched, limiter: trio.Semaphore) -> None:
+        outcome: Passed | CheckFailed | None = None
         try:
-            with trio.CancelScope() as scope:
+            if watched.gone:
+                return
+            timeout = watched.config.timeout
+            # One scope for both: who leaves is gone, so what else has cancelled it was its deadline.
+            with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
                 watched.scope = scope
-                if watched.gone:
-                    return
                 self._count("attempt")
                 outcome = await self._outcome(watched)
-                if not watched.gone:
-                    self._take(watched, outcome)
+            if outcome is None:
+                watched.probe.close()
+                outcome = CheckFailed(f"no answer in {timeout:g} s (timeout)")
+            if not watched.gone:
+                self._take(watched, outcome)
         finally:
             watched.scope = None
             if watched.gone or not self._running:
@@ -167,14 +178,11 @@ class HealthChecks:
         config, probe = watched.config, watched.probe
         outcome: Passed | CheckFailed
         try:
-            with trio.fail_after(config.timeout):
-                outcome = await config.check.options(probe) or PASSED
+            outcome = await config.check.options(probe) or PASSED
         except CheckFailed as exc:
             outcome = exc
         except StreamError as exc:
             outcome = CheckFailed(exc.detail)
-        except trio.TooSlowError:
-            outcome = CheckFailed(f"no answer in {config.timeout:g} s (timeout)")
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             outcome = CheckFailed("the connection broke")
         except Exception as exc:
@@ -220,7 +228,7 @@ class HealthChecks:
             wait *= watched.phase
         self._schedule(watched, trio.current_time() + wait)
         self._settle(endpoint)
-        if healthy and self.passed is not None:
+        if healthy and self.passed is not None and not endpoint.unfit & _UNHEALTHY:
             self.passed(endpoint)
 
     def fail_now(self, endpoint: Endpoint) -> None:
@@ -238,10 +246,18 @@ class HealthChecks:
 
     def _settle(self, endpoint: Endpoint) -> None:
         """Let the endpoint's marks say what its checks do."""
-        checks, change = endpoint.checks, self._marks.change
-        change(endpoint, unfit=Unfit.UNCHECKED, on=any(one.pending for one in checks))
-        change(endpoint, unfit=Unfit.FAILED_CHECK, on=any(one.failed for one in checks))
-        change(endpoint, degraded=Degraded.CHECKED, on=any(one.degraded for one in checks))
+        pending = failed = degraded = False
+        for one in endpoint.checks:
+            pending |= one.pending
+            failed |= one.failed
+            degraded |= one.degraded
+        unfit = failed * _FAILED | pending * _UNCHECKED
+        if endpoint.unfit & _UNHEALTHY == unfit and bool(endpoint.degraded & _DEGRADED) is degraded:
+            return  # as after nearly every check
+        change = self._marks.change
+        change(endpoint, unfit=Unfit.UNCHECKED, on=pending)
+        change(endpoint, unfit=Unfit.FAILED_CHECK, on=failed)
+        change(endpoint, degraded=Degraded.CHECKED, on=degraded)
 
     def resumed(self) -> None:
         """What endpoints are known for has changed: let their marks say it."""
