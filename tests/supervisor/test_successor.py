@@ -195,6 +195,17 @@ def test_one_at_a_time_and_given_up_by_a_signal(tmp_path: Path) -> None:
         assert one.end() == 0
 
 
+def test_one_that_is_killed_while_its_worker_starts_changes_nothing(tmp_path: Path) -> None:
+    with former(tmp_path) as one, successor(one, "hangs=1") as two:
+        two.wait_for("welcome")
+        two.process.kill()
+        why = "the other supervisor has gone"
+        eventually(lambda: any(line.endswith(why) for line in one.said()), "it is given up")
+        assert [worker["generation"] for worker in serving(control_of(one))] == [1]
+        assert upgrade(one)["code"] == 0
+        assert one.end() == 0
+
+
 def test_versions_that_do_not_understand_each_other(tmp_path: Path) -> None:
     with former(tmp_path) as one:
         done = ask(control_of(one), kind="takeover", v=1, state=99)

@@ -32,11 +32,13 @@ _CREDENTIALS: Final = struct.Struct("3i")
 class Client:
     """Somebody who has connected."""
 
-    __slots__ = ("_hang_up", "_loop", "_owed", "_silence", "link")
+    __slots__ = ("_hang_up", "_loop", "_owed", "_silence", "gone", "link")
 
     def __init__(self, loop: Loop, hang_up: Callable[[Client], object]) -> None:
         """``hang_up`` is called with it when it has been silent for ``SILENCE``."""
         self.link: Link | None = None
+        self.gone: Callable[[], object] | None = None
+        """Called once when it has gone, or was hung up on; not when the control socket is closed."""
         self._loop = loop
         self._hang_up = hang_up
         self._owed = 0
@@ -126,6 +128,7 @@ class Control:
         except OSError:
             pass
         for client in list(self._clients):
+            client.gone = None
             self._gone(client)
 
     def _accept(self) -> None:
@@ -170,6 +173,9 @@ class Control:
         if client.link is not None:
             client.link.close()
             client.link = None
+        gone, client.gone = client.gone, None
+        if gone is not None:
+            gone()
 
 
 def is_ours(sock: socket.socket) -> bool:

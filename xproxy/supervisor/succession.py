@@ -41,6 +41,11 @@ class Succession:
         self._timer: Timer | None = None
         self._started: dict[int, Worker] = {}
 
+    @property
+    def there(self) -> bool:
+        """Whether the other one hears what is said to it."""
+        return self.client.link is not None
+
     def start(self, worker: Worker, control: socket.socket, channel: socket.socket | None) -> None:
         """Let it start a worker with these ends. Raises OSError: it has gone."""
         if self.client.link is None:

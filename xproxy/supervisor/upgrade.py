@@ -116,7 +116,8 @@ class Upgrade:
         """
         self._acts = acts
         self.check: Final = check
-        self._aborted = False
+        self._aborted = ""
+        # Why, once somebody has given it up.
         self._index = 0
         self._remarks: list[str] = []
         # What is to be known of one that has succeeded.
@@ -225,7 +226,7 @@ class Upgrade:
             self._give_up(f"the new worker was not ready within {READY_SECONDS:g} s", 1)
         elif self.stage is Stage.GIVING:
             # It has not accepted: nothing was lost with it, and the old one goes on when it can.
-            self._give_up("aborted" if self._aborted else f"{self._silent()} for {SILENCE:g} s", 1)
+            self._give_up(self._aborted or f"{self._silent()} for {SILENCE:g} s", 1)
         elif self.stage is Stage.MOVING and self._old is not None:
             # The new one serves. What the old one has yet it gives, when it goes on.
             self._remarks.append(f"{self._silent()}: it gives what it has left when it goes on")
@@ -239,7 +240,7 @@ class Upgrade:
             return f"the new worker {self._index} says nothing"
         return f"the old worker {self._index} (pid {self._old.pid}) says nothing"
 
-    def abort(self) -> bool:
+    def abort(self, why: str = "aborted") -> bool:
         """Give up; says whether that is possible.
 
         Once the old one has been told, the new one may have accepted before we hear of it, and may have taken
@@ -248,10 +249,10 @@ class Upgrade:
         if self.stage is Stage.OVER:
             return False
         if self.stage is Stage.STARTING or self.check:
-            self._give_up("aborted", 1)
+            self._give_up(why, 1)
             return True
         if not self._aborted:
-            self._aborted = True
+            self._aborted = why
             if self.stage is Stage.GIVING:
                 self._acts.wait(ABORT_SECONDS)
         return True
@@ -275,7 +276,7 @@ class Upgrade:
             self._acts.succeed(self.new)
         self._index += 1
         if self._aborted:
-            self._end(1, "aborted")
+            self._end(1, self._aborted)
             return
         if self._index < (self.count if self._until is None else min(self._until, self.count)):
             self._next()

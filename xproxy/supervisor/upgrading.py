@@ -163,7 +163,14 @@ class Upgrading:
         if why:
             _answer(client, False, why)
             return
+        client.gone = self._successor_gone
         self._begin(_ELSEWHERE, client, succession=self._succeeded_by(client))
+
+    def _successor_gone(self) -> None:
+        # Nobody would look after what it has started: better that nothing moves there.
+        elsewhere, upgrade = self._workers.elsewhere, self._upgrade
+        if upgrade is not None and elsewhere is not None and elsewhere[0] == upgrade.generation:
+            upgrade.abort("the other supervisor has gone")
 
     def _heard_successor(self, client: Client, message: dict[str, object]) -> None:
         elsewhere = self._workers.elsewhere

@@ -203,10 +203,13 @@ class Workers:
     def kill(self, worker: Worker, which: int) -> None:
         """Send a worker a signal; one that has ended gets none, nor one that never was: pid 0 were all of us."""
         if worker.foreign:
-            if self.elsewhere is not None and self.elsewhere[0] == worker.generation:
-                self.elsewhere[1].kill(worker, which)
-            else:
+            there = self.elsewhere
+            if there is None or there[0] != worker.generation:
                 self.say(worker, {"kind": "cut", "signal": "the supervisor"})
+            elif there[1].there:
+                there[1].kill(worker, which)
+            else:
+                self._let_go(worker)
             return
         if not worker.pid:
             return
@@ -214,3 +217,11 @@ class Workers:
             os.kill(worker.pid, which)
         except ProcessLookupError:
             return
+
+    def _let_go(self, worker: Worker) -> None:
+        # Whoever could end it has gone: it is told to, and whether it hears that we shall not learn.
+        self.say(worker, {"kind": "cut", "signal": "the supervisor"})
+        link = self.links.get(worker.id)
+        if link is not None:
+            link.close()
+        self.loop.after(0.0, lambda: self._gone(worker))
