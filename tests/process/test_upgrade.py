@@ -38,8 +38,9 @@ def config(web: int, workers: int = 1, extra: str = "") -> str:
     return (
         f"workers: {workers}\n{extra}"
         "listeners:\n"
-        "  - {name: edge, address: '127.0.0.1:0', routes: main}\n"
-        "routes: {main: [{cluster: web}]}\n"
+        "  - name: edge\n    address: '127.0.0.1:0'\n    routes: main\n"
+        "    timeouts: {detect: 2m, head: 2m}\n"  # an upgrade takes long on a busy machine
+        "routes: {main: [{cluster: web, timeout: 5m}]}\n"
         f"clusters: {{web: {{endpoints: ['127.0.0.1:{web}']}}}}\n"
     )
 

@@ -28,8 +28,9 @@ def config(web: int, workers: object = 2, extra: str = "") -> str:
     return (
         f"workers: {workers}\n"
         "listeners:\n"
-        f"  - {{name: edge, address: '127.0.0.1:0', routes: main}}\n{extra}"
-        "routes: {main: [{cluster: web}]}\n"
+        "  - name: edge\n    address: '127.0.0.1:0'\n    routes: main\n"
+        f"    timeouts: {{detect: 2m, head: 2m}}\n{extra}"  # a start takes long on a busy machine
+        "routes: {main: [{cluster: web, timeout: 5m}]}\n"
         f"clusters: {{web: {{endpoints: ['127.0.0.1:{web}']}}}}\n"
     )
 
