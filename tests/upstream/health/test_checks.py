@@ -210,6 +210,27 @@ async def test_who_passes_a_check_and_is_unhealthy_yet_is_not_told_of(
         assert told == bench.endpoints
 
 
+async def test_checks_that_are_nearly_due_come_along_with_one_that_is(
+    mock_clock: MockClock,
+) -> None:
+    """By 1 % of the interval at most, and none before another is due."""
+    bench = Bench(endpoints=endpoints_of(3))
+    async with checking(bench):
+        for port, event in ((2, trio.Event()), (3, trio.Event())):
+            bench.hanging[port] = event
+        await passes(mock_clock, 10)
+        for port, after in ((2, 0.05), (3, 0.5)):
+            await passes(mock_clock, after)
+            bench.hanging.pop(port).set()
+            await wait_all_tasks_blocked()
+        await passes(mock_clock, 9.44)
+        assert [len(bench.times(port)) for port in (1, 2, 3)] == [2, 2, 2]
+        await passes(mock_clock, 0.01)
+        assert [len(bench.times(port)) for port in (1, 2, 3)] == [3, 3, 2]
+        await passes(mock_clock, 0.55)
+        assert bench.times(1)[2] == bench.times(2)[2] == pytest.approx(bench.times(3)[2] - 0.55)
+
+
 async def test_without_traffic_checks_come_every_60_s(mock_clock: MockClock) -> None:
     """no_traffic_interval."""
     bench = Bench()
@@ -277,9 +298,11 @@ async def test_so_many_are_checked_at_a_time_and_then_spread(mock_clock: MockClo
         for second in range(1, 11):
             before = len(bench.made)
             await passes(mock_clock, 1)
-            assert len(bench.made) - before in range(99, 102), second
+            # A hundred: ten more or less, as some come a little early, with others.
+            assert len(bench.made) - before in range(88, 122), second
+        assert len(bench.made) in range(2000, 2022)
         await passes(mock_clock, 1)
-        assert len(bench.made) in range(2099, 2102)
+        assert len(bench.made) in range(2099, 2122)
 
 
 async def test_one_that_hangs_holds_up_no_other(mock_clock: MockClock) -> None:

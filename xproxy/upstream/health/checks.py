@@ -23,7 +23,7 @@ from xproxy.upstream.health.api import PASSED, CheckFailed, Passed
 from xproxy.upstream.health.marks import Marks
 from xproxy.upstream.health.probe import EndpointProbe, Probing
 from xproxy.upstream.health.records import CheckRecord
-from xproxy.upstream.health.verdict import Change, failed, next_interval, passed
+from xproxy.upstream.health.verdict import Change, failed, next_interval, passed, shortest_interval
 from xproxy.upstream.stats import ClusterStats
 
 _logger = logging.getLogger(__name__)
@@ -31,6 +31,9 @@ _logger = logging.getLogger(__name__)
 MOST_AT_ONCE: Final = 64
 """Checks of one cluster that run at a time; others wait. Of more endpoints than that, the second checks are spread
 over the interval."""
+EARLY: Final = 0.01
+"""Of the shortest interval: so much earlier a check may come, to be made along with one that is due. To wake up for
+each of very many costs more than what it asks."""
 # As plain numbers: an operation of flags costs twenty of theirs, and each check makes some.
 _FAILED: Final = Unfit.FAILED_CHECK.value
 _UNCHECKED: Final = Unfit.UNCHECKED.value
@@ -86,6 +89,7 @@ class HealthChecks:
         self._numbers = itertools.count()
         self._woken = trio.Event()
         self._running = False
+        self._early = EARLY * min((shortest_interval(one) for one in self.configs), default=0.0)
         self._begin(self._endpoints())
 
     def _begin(self, endpoints: Sequence[Endpoint]) -> None:
@@ -132,16 +136,16 @@ class HealthChecks:
         try:
             self._running = True
             self._watch([one for one in self._endpoints() if one not in self._watched])
-            limiter = trio.Semaphore(MOST_AT_ONCE)
+            limiter, early = trio.Semaphore(MOST_AT_ONCE), 0.0
             async with trio.open_nursery() as nursery:
                 while True:
-                    while self._due and self._due[0][0] <= trio.current_time():
-                        watched = heapq.heappop(self._due)[2]
+                    while self._due and self._due[0][0] <= trio.current_time() + early:
+                        watched, early = heapq.heappop(self._due)[2], self._early
                         if watched.gone:
                             continue
                         await limiter.acquire()
                         nursery.start_soon(self._check, watched, limiter)
-                    self._woken = trio.Event()
+                    self._woken, early = trio.Event(), 0.0
                     with trio.move_on_at(self._due[0][0] if self._due else math.inf):
                         await self._woken.wait()
         finally:
@@ -225,7 +229,8 @@ class HealthChecks:
             traffic=self._stats.upstream_rq_total > 0,
         )
         if first:
-            wait *= watched.phase
+            # Not so soon that it would come along with what is due now.
+            wait = max(wait * watched.phase, 2 * self._early)
         self._schedule(watched, trio.current_time() + wait)
         self._settle(endpoint)
         if healthy and self.passed is not None and not endpoint.unfit & _UNHEALTHY:

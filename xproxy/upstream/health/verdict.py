@@ -79,3 +79,16 @@ def next_interval(
     if config.interval_jitter_percent:
         jitter += base * config.interval_jitter_percent / 100 * draw()
     return base + jitter
+
+
+def shortest_interval(config: HealthCheckConfig) -> float:
+    """Return the shortest time, in seconds, that may lie between two checks."""
+    given = (
+        config.interval,
+        config.unhealthy_interval,
+        config.unhealthy_edge_interval,
+        config.healthy_edge_interval,
+        config.no_traffic_interval,
+        config.no_traffic_healthy_interval,
+    )
+    return min(one for one in given if one is not None)
