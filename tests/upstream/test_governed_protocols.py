@@ -121,7 +121,7 @@ async def client(
     async with AsyncExitStack() as stack:
         poller = await stack.enter_async_context(polling())
         ups: list[Upstream] = [await stack.enter_async_context(upstream()) for _ in statuses]
-        text = web(*[up.port for up in ups], codec=plugin.name, **fields)
+        text = web(*[up.port for up in ups], codec=plugin.name, **fields)  # type: ignore[arg-type]  # by name
         for up, extra in zip(ups, endpoints, strict=False):
             address = f"127.0.0.1:{up.port}"
             text = text.replace(address, f"{{address: '{address}', {extra}}}")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from xproxy.config.health import CheckConfig, HealthCheckConfig
 from xproxy.model.limits import Duration
 from xproxy.upstream.health.records import CheckRecord
-from xproxy.upstream.health.verdict import Change, failed, next_interval, passed
+from xproxy.upstream.health.verdict import Change, failed, next_interval, passed, shortest_interval
 
 
 def config(**options: object) -> HealthCheckConfig:
@@ -124,3 +124,9 @@ def test_what_is_mandatory_has_no_default(key: str) -> None:
     del given[key]
     with pytest.raises(TypeError, match=key):
         HealthCheckConfig(check=CheckConfig(name="x"), **given)  # type: ignore[arg-type]  # by name
+
+
+def test_the_shortest_interval_is_of_those_given() -> None:
+    assert shortest_interval(config()) == 5
+    assert shortest_interval(config(unhealthy_edge_interval=0.5)) == 0.5
+    assert shortest_interval(config(interval=90.0)) == 60
