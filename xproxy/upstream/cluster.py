@@ -14,7 +14,7 @@ import trio
 from xproxy.codecs.api import CodecPlugin, family_of
 from xproxy.codecs.outcome import call_status
 from xproxy.config.balancing import balancer_name
-from xproxy.config.discovery import STATIC, DiscoveryConfig
+from xproxy.config.discovery import STATIC
 from xproxy.config.schema import ClusterConfig, EndpointConfig
 from xproxy.connection.flowing import FlowingExchange
 from xproxy.connection.plain import request_head, response_head
@@ -53,28 +53,22 @@ from xproxy.upstream.carried import (
     Protocols,
     SlowStarts,
 )
-from xproxy.upstream.choice import Choice
 from xproxy.upstream.connector import Connector, Dialer, Opened
 from xproxy.upstream.destinations import Destinations
-from xproxy.upstream.discovery.api import Discovery, SupportsDestination
 from xproxy.upstream.discovery.carried import FoundEndpoints
-from xproxy.upstream.discovery.finding import Finding
 from xproxy.upstream.endpoint import Endpoint
-from xproxy.upstream.health.absent import Absent
 from xproxy.upstream.health.api import Spoken
 from xproxy.upstream.health.checks import HealthChecks
-from xproxy.upstream.health.marks import Marks
 from xproxy.upstream.health.probe import Probing
-from xproxy.upstream.health.watch import Watch, forget
-from xproxy.upstream.membership import Membership
+from xproxy.upstream.health.watch import Watch
 from xproxy.upstream.moving import Given, Handed, settings_of
 from xproxy.upstream.origination import Origination
 from xproxy.upstream.outcome import OutcomeBody, end_unseen
 from xproxy.upstream.past import past
+from xproxy.upstream.roster import Roster
 from xproxy.upstream.serial_connector import DedicatedConnector, SerialConnector
 from xproxy.upstream.shared_connector import SharedConnector
 from xproxy.upstream.stats import ClusterStats
-from xproxy.upstream.subsets import SubsetChoice, chooser
 from xproxy.upstream.tally import Tally
 from xproxy.upstream.ticker import TICK, Ticker
 from xproxy.upstream.tunnel_connector import TunnelConnector
@@ -118,33 +112,17 @@ class Cluster:
         self.stats: ClusterStats = ClusterStats() if previous is None else previous.stats
         self.breaker = Breaker(config.circuit_breakers, self.stats, name)
         self._ample = self.breaker.ample
-        plugin = config.type.options if isinstance(config.type, DiscoveryConfig) else None
-        self._finding: Finding | None = None
-        if isinstance(plugin, Discovery):
-            self._finding = Finding(name, plugin, self.stats, self._find, random)
-        told = None if previous is None else previous._told(config)
-        self._membership = Membership(config.endpoints if config.type == STATIC else told or ())
-        self._absent: Absent | None = None
-        keeps = config.health_checks and not config.ignore_health_on_host_removal
-        if keeps and self._finding is not None:
-            self._absent = Absent(lambda: self.endpoints)
-        if previous is not None:
-            self._follow(previous)
         made = balancer(random)
-        self._choice: Choice | SubsetChoice | Destinations
-        if isinstance(plugin, SupportsDestination):
-            self._choice = Destinations(
-                plugin, self._membership, ticker, self.stats, self._come, self._gone
-            )
-        else:
-            self._choice = chooser(made, self.endpoints, config.balancing, self.stats, random)
+        before = None if previous is None else previous._roster
+        self._roster: Roster = Roster(
+            name, config, made, self.stats, ticker, random, before, self._dismiss
+        )
+        self._choice = self._roster.choice
         # Not a method of the cluster: in no circle, it is freed when the last who uses it lets go.
         tally = Tally(config, self.stats, self._choice.marked)
         self.attempts = Attempts(name, self.breaker, tally.ended)
         if isinstance(made, ObservingBalancer):
             self.attempts.observe(made.ended)
-        self._marks = Marks(self.stats, self._choice.marked)
-        self._marks.recount(self.endpoints)
         self._codec = codec
         self._poller = poller
         self._timers = timers
@@ -161,101 +139,65 @@ class Cluster:
             self._opened = {}
         self._watch: Watch | None = None
         if config.outlier_detection is not None or config.health_checks:
-            self._watch = self._make_watch(random, spoken)
+            self._watch = self._roster.watch = self._make_watch(random, spoken)
         self._connectors: dict[str, Connector] = {}
         self._agreed: Protocols = {}
         self._opened_for: dict[str, str] = {}
         # The codec of the client whose request opened one.
         self._pins = False  # a connector has connections that are bound to their clients
         self._nursery: trio.Nursery | None = None
-        if told is not None:
-            self._learn(told)
 
     def _make_watch(self, random: Random, spoken: Spoken | None) -> Watch:
-        name, config, stats, marks = self.name, self.config, self.stats, self._marks
-        membership = self._membership
+        name, config, stats = self.name, self.config, self.stats
+        members, marks = self._roster.members, self._roster.marks
 
         def endpoints() -> Sequence[Endpoint]:
-            return membership.endpoints
+            return members.endpoints
 
         checks = None
         if config.health_checks:
             assert spoken is not None, "checks speak something"
             probing = Probing(name, config, self._poller, self._limits, self._origination, spoken)
             checks = HealthChecks(probing, endpoints, marks, stats, random)
-        watch = Watch(name, config, membership, marks, stats, random, checks)
+        watch = Watch(name, config, members, marks, stats, random, checks)
         watch.observe(self.attempts)
         return watch
 
     @property
     def endpoints(self) -> Sequence[Endpoint]:
         """Those that requests go to; not those that were removed and still drain."""
-        return self._membership.endpoints
+        return self._roster.members.endpoints
 
     def members(self) -> tuple[int, int]:
         """See Members."""
         stats = self.stats
         return stats.membership_total, stats.membership_healthy + stats.membership_degraded
 
-    def _follow(self, previous: Cluster) -> None:
-        known = {one.address: one for one in previous.endpoints}
-        for endpoint in self.endpoints:
-            if endpoint.address in known:
-                endpoint.follow(known[endpoint.address])
-        forget(self.endpoints, self.config)
-
     def may_become(self, config: ClusterConfig) -> bool:
         """Whether it can ``become`` so: nothing but endpoints differs. Raises PluginError if its balancer refuses."""
-        if config == self.config:
-            return True
-        if attrs.evolve(config, endpoints=self.config.endpoints) != self.config:
-            return False
-        if self.config.type == STATIC:
-            self._choice.probe(Membership(config.endpoints).endpoints)
-        return True
+        return self._roster.may_become(config)
 
     def become(self, config: ClusterConfig) -> None:
         """Take the endpoints of ``config``. Those that stay, by address, keep connections, counters and marks.
 
         Those that are removed get no request any more; what they have in flight is finished.
         """
-        if config.endpoints != self.config.endpoints:
-            if config.type == STATIC:
-                self._take(config.endpoints)
-            elif self._finding is not None and self._nursery is not None:
-                self._finding.restart(self._nursery, config.endpoints)
-                if self._absent is not None:
-                    self._absent.begin_anew()
+        removed = self._roster.become(config, self._nursery)
         self.config = config
-
-    def _find(self, endpoints: Sequence[EndpointConfig]) -> None:
-        # Discovery names these. It may err: who passes health checks stays.
-        self._take(endpoints if self._absent is None else self._absent.found(endpoints))
-
-    def _take(self, endpoints: Sequence[EndpointConfig]) -> None:
-        removed = self._membership.change(endpoints)
-        self._choice.change(self.endpoints)
-        self._gone(removed)
-
-    def _come(self, endpoint: Endpoint) -> None:
-        self._marks.add(endpoint)
-
-    def _gone(self, removed: Sequence[Endpoint]) -> None:
-        # There are other endpoints, without these.
-        self._marks.recount(self.endpoints)
-        if self._watch is not None:
-            self._watch.changed()
-        self._let_go(removed)
         if removed:
-            self._ticker.watch(self)
+            self._dismiss(removed)
+
+    def _dismiss(self, removed: Sequence[Endpoint]) -> None:
+        self._let_go(removed)
+        self._ticker.watch(self)
 
     def discover(self) -> None:
         """Begin to find endpoints, where that is not done already. The first request does it otherwise.
 
         Where there are health checks ``run`` does it: they are to know who is fit before requests come.
         """
-        if self._finding is not None and self._nursery is not None:
-            self._finding.begin(self._nursery, self.config.endpoints)
+        if self._nursery is not None:
+            self._roster.discover(self._nursery)
 
     def _let_go(self, endpoints: Sequence[Endpoint]) -> None:
         for endpoint in endpoints:
@@ -270,7 +212,7 @@ class Cluster:
                 self.attempts.bind(trio.lowlevel.current_clock())
                 if self._refresh_ticks:
                     self._ticker.watch(self, self._refresh_ticks)
-                if self.config.health_checks or self._found() is not None:
+                if self.config.health_checks or self._roster.found() is not None:
                     self.discover()  # the cluster whose place it takes was in use, or checks are to begin
                 task_status.started()
                 if self._watch is None:
@@ -289,9 +231,7 @@ class Cluster:
         # It is unfit now: its connections end with what they carry, or at once.
         if not endpoint.unfit:
             return
-        after = None if self._absent is None else self._absent.lost(endpoint)
-        if after is not None:
-            self._take(after)
+        self._roster.lost(endpoint)
         self._let_go((endpoint,))
         if self._opened is not None:
             for stream in self._opened.pop(endpoint, ()):
@@ -303,16 +243,17 @@ class Cluster:
             self._refreshed = tick
             self.refresh()
         # Once more: a connection may have been opened for a request that came before.
-        self._let_go(self._membership.leaving)
+        members = self._roster.members
+        self._let_go(members.leaving)
         left = False
         for connector in self._connectors.values():
             left |= connector.tick(tick, self._idle_ticks)
-        for endpoint in self._membership.drained():
+        for endpoint in members.drained():
             if self._opened is not None:
                 self._opened.pop(endpoint, None)
             for connector in self._connectors.values():
                 connector.forget(endpoint)
-        if left or self._membership.leaving:
+        if left or members.leaving:
             return 1
         return self._refreshed + self._refresh_ticks - tick if self._refresh_ticks else 0
 
@@ -331,34 +272,20 @@ class Cluster:
     def carrying(self) -> Iterator[SupportsCarry]:
         """Give what is known beside the connections, marks first: they decide who has turns."""
         name, config, choice = self.name, self.config, self._choice
+        members = self._roster.members
         if config.type != STATIC:
-            yield FoundEndpoints(name, config, self._found, self._learn)
-        yield EndpointMarks(name, config, self._membership, choice.marked)
+            yield FoundEndpoints(name, config, self._roster.found, self._learn)
+        yield EndpointMarks(name, config, members, choice.marked)
         yield BalancerTurn(name, balancer_name(config.load_balancer), lambda: choice.picker)
         if choice.slow_start:
-            yield SlowStarts(name, self._membership, lambda: choice.change(self.endpoints))
+            yield SlowStarts(name, members, lambda: choice.change(self.endpoints))
         yield AgreedProtocols(name, config, self._known_protocols, self._learn_protocols)
         if self._watch is not None:
             yield from self._watch.carrying()
 
-    def _found(self) -> Sequence[EndpointConfig] | None:
-        if isinstance(self._choice, Destinations):
-            return self._choice.found
-        # With those that only their health keeps: whoever is told takes them for found until it finds others itself.
-        known = self._finding is not None and self._finding.found is not None
-        return self._membership.configs if known else None
-
-    def _told(self, config: ClusterConfig) -> Sequence[EndpointConfig] | None:
-        # What a cluster that takes this one's place begins with.
-        asked = self.config.type, self.config.endpoints
-        return self._found() if asked == (config.type, config.endpoints) else None
-
     def _learn(self, found: Sequence[EndpointConfig]) -> None:
-        if isinstance(self._choice, Destinations):
-            self._choice.learn(found)
-        elif self._finding is not None:
-            self._finding.learn(found)
-            self.discover()
+        self._roster.learn(found)
+        self.discover()
 
     def _known_protocols(self) -> Protocols:
         return dict(self._agreed) | {
@@ -582,7 +509,7 @@ class Cluster:
 
     async def _choose_later(self, request: Request, exc: NoHealthyEndpoint) -> Endpoint:
         # It may not be known yet which endpoints there are. Who waits is counted as waiting for a connection.
-        stats, finding = self.stats, self._finding
+        stats, finding = self.stats, self._roster.finding
         if finding is None or finding.found is not None:
             raise NoHealthyEndpoint(f"cluster {self.name}: {exc}") from exc
         stats.upstream_cx_none_healthy -= 1  # it is not refused yet
