@@ -111,7 +111,8 @@ class Sooner:
         self._endpoints = tuple(endpoints)
         self._of = of
         self._random = random
-        self._bounds = list(accumulate(endpoint.weight for endpoint in endpoints))
+        # Numbers of one kind: to compare an int with a float costs a search among many as much as all the rest.
+        self._bounds = list(accumulate(float(endpoint.weight) for endpoint in endpoints))
         self._mean = self._bounds[-1] / len(endpoints)
 
     def pick(self, request: Request | None = None, avoid: Container[object] = ()) -> Endpoint:

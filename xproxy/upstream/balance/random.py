@@ -29,15 +29,19 @@ class Random:
 class Drawn:
     """Draws each endpoint as often as its weight says."""
 
-    __slots__ = ("_bounds", "_endpoints", "_random")
+    __slots__ = ("_alike", "_bounds", "_endpoints", "_random")
 
     def __init__(self, endpoints: Sequence[Endpoint], random: Source) -> None:
         self._endpoints = tuple(endpoints)
         self._random = random
-        self._bounds = list(accumulate(endpoint.weight for endpoint in endpoints))
+        # Numbers of one kind: to compare an int with a float costs a search among many as much as all the rest.
+        self._bounds = list(accumulate(float(endpoint.weight) for endpoint in endpoints))
+        self._alike = len({endpoint.weight for endpoint in endpoints}) == 1
 
     def pick(self, request: Request | None = None, avoid: Container[object] = ()) -> Endpoint:
         """See Picker."""
         if avoid:
             return draw_another(self.pick, self._endpoints, avoid, self._random)
+        if self._alike:  # as mostly: there is nothing to search
+            return self._endpoints[int(self._random.random() * len(self._endpoints))]
         return self._endpoints[bisect(self._bounds, self._random.random() * self._bounds[-1])]
