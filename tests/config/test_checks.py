@@ -90,7 +90,7 @@ def test_values_are_checked_as_a_file_is_with_paths_and_all_at_once(registry: Re
         routes={"main": (route, RouteConfig(filters=(FilterConfig(name="odd"),)))},
         clusters={"c": cluster, "e": secured},
     )
-    one_of = "exactly one of exact, prefix, suffix, contains, regex, present"
+    one_of = "exactly one of exact, prefix, suffix, contains, regex, range, present"
     needs = (
         "a route needs a cluster, or a filter that answers by itself (direct_response, redirect)"
     )

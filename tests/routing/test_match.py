@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 from urllib.parse import parse_qsl
 
 import attrs
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xproxy.codecs.http1.head import parse_request
+from xproxy.config.routing import RangeConfig
 from xproxy.config.schema import MatchConfig, PathMatch, RouteConfig, StringMatch
 from xproxy.model.headers import Headers
 from xproxy.model.limits import DEFAULT_LIMITS
@@ -69,6 +71,21 @@ RPC = RequestHead(service="com.example.Hello", method="say")
         (StringMatch(exact="a"), None, False),
         (StringMatch(exact="a", invert=True), None, False),
         (StringMatch(regex=".*", invert=True), None, False),
+        # Ranges are half-open, and only whole numbers are in them (Envoy's range_match).
+        (StringMatch(range=RangeConfig(start=-5, end=10)), "-5", True),
+        (StringMatch(range=RangeConfig(start=-5, end=10)), "9", True),
+        (StringMatch(range=RangeConfig(start=-5, end=10)), "10", False),
+        (StringMatch(range=RangeConfig(start=-5, end=10)), "1.5", False),
+        (StringMatch(range=RangeConfig(start=-5, end=10)), "9" * 5000, False),
+        (StringMatch(range=RangeConfig(start=-5, end=10)), None, False),
+        (StringMatch(range=RangeConfig(end=10), invert=True), "10", True),
+        (StringMatch(range=RangeConfig(end=10), invert=True), "x", True),
+        (StringMatch(range=RangeConfig(end=10), invert=True), None, False),
+        # treat_missing_header_as_empty: then turning round means something.
+        (StringMatch(exact="", treat_missing_as_empty=True), None, True),
+        (StringMatch(exact="a", treat_missing_as_empty=True), None, False),
+        (StringMatch(exact="a", invert=True, treat_missing_as_empty=True), None, True),
+        (StringMatch(exact="a", invert=True, treat_missing_as_empty=True), "a", False),
     ],
 )
 def test_text(match: StringMatch, found: str | None, expected: bool) -> None:
@@ -283,3 +300,19 @@ def test_parameters_are_those_of_the_standard_library(query: str, name: str) -> 
     head = RequestHead(service="a", method="GET", extra=Target(path=wire))
     found = find_parameter(name)(head, None)  # type: ignore[arg-type]  # it looks at the head only
     assert found == expected.get(name)
+
+
+def test_cookies() -> None:
+    route = build_route(
+        RouteConfig(match=MatchConfig(cookies={"user": StringMatch(exact="jason")}), cluster="c"),
+        "",
+    )
+    facts = cast("ConnectionFacts", None)
+    for cookies, holds in (
+        ("a=b; user=jason", True),
+        ("user=x; user=jason", False),
+        ("a=b", False),
+    ):
+        assert route.matches(web(headers=Headers((("Cookie", cookies),))), facts) is holds
+    # An attachment of a call will do as well.
+    assert route.matches(attrs.evolve(RPC, headers=Headers((("cookie", "user=jason"),))), facts)

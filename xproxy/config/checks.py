@@ -283,6 +283,7 @@ def _match(names: _Names, match: MatchConfig) -> Iterator[Problem]:
             yield from under((key,), _text(test))
     for key, tests in (
         ("headers", match.headers),
+        ("cookies", match.cookies),
         ("query", match.query),
         ("arguments", match.arguments),
     ):
@@ -300,6 +301,9 @@ def _match(names: _Names, match: MatchConfig) -> Iterator[Problem]:
     yield from under(("source",), _networks(match.source))
 
 
+_MISSING: Final = "treat_missing_as_empty"
+
+
 def _text(test: StringMatch | PathMatch) -> Iterator[Problem]:
     keys = EXCLUSIVE[type(test)]
     given = [key for key in keys if getattr(test, key) is not None]
@@ -307,6 +311,8 @@ def _text(test: StringMatch | PathMatch) -> Iterator[Problem]:
         yield Problem(f"exactly one of {', '.join(keys)} may be given, found {', '.join(given)}")
     elif not given:
         yield Problem(f"exactly one of {', '.join(keys)} must be given")
+    if isinstance(test, StringMatch) and test.treat_missing_as_empty and test.present is not None:
+        yield Problem("nothing is missing that is empty: `present` excludes it", at=(_MISSING,))
     if isinstance(test.regex, str):
         yield from _regex(test.regex)
 

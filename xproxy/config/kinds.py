@@ -43,7 +43,7 @@ SHORTHANDS: Final[Mapping[type, tuple[str, Callable[[object], object]]]] = {
 """What may be written instead of a class's mapping, and the mapping it stands for."""
 
 EXCLUSIVE: Final[Mapping[type, tuple[str, ...]]] = {
-    StringMatch: ("exact", "prefix", "suffix", "contains", "regex", "present"),
+    StringMatch: ("exact", "prefix", "suffix", "contains", "regex", "range", "present"),
     PathMatch: ("exact", "prefix", "segment_prefix", "regex"),
 }
 """The keys of a class of which exactly one must be given."""

@@ -43,7 +43,7 @@ def never(config: Config, table: str, routes: Sequence[RouteConfig]) -> Iterator
             yield (*where, "match", key), f"never holds: {why}"
         # By its text: what a condition holds need not be hashable.
         same = repr((route.hosts, match))
-        if same in seen and match != MatchConfig():
+        if same in seen and match != MatchConfig() and match.fraction is None:
             yield where, f"never reached: routes.{table}[{seen[same]}] matches the same"
         seen.setdefault(same, index)
 

@@ -22,6 +22,7 @@ from xproxy.config.balancing import (
 from xproxy.config.discovery import DiscoveryConfig
 from xproxy.config.fields import Unless
 from xproxy.config.health import HealthCheckConfig, OutlierDetectionConfig
+from xproxy.config.routing import FractionConfig, RangeConfig
 from xproxy.config.tls import ClusterTlsConfig, ListenerTlsConfig
 from xproxy.model.address import Address
 from xproxy.model.limits import KIB, MIB, Duration, Size
@@ -212,10 +213,14 @@ class StringMatch:
     """What occurs in it."""
     regex: str | None = None
     """Must match the whole text (Python ``re``). One that can take long on some texts needs ``xproxy[re2]``."""
+    range: RangeConfig | None = None
+    """A whole number in a range."""
     present: bool | None = None
     """Only whether there is one."""
     invert: bool = False
     """Turn the result round; an absent text still does not match, except with ``present: false``."""
+    treat_missing_as_empty: bool = False
+    """An absent text is an empty one. Not for ``present``."""
 
 
 @attrs.frozen(kw_only=True)
@@ -242,6 +247,8 @@ class MatchConfig:
     """Methods of web requests, or of RPCs; a single string will do."""
     headers: dict[str, StringMatch] | None = None
     """By field name; several fields of one name are joined with commas."""
+    cookies: dict[str, StringMatch] | None = None
+    """By name; the first cookie of a repeated name counts."""
     query: dict[str, StringMatch] | None = None
     """By parameter name; the first value of a repeated one counts."""
     arguments: dict[str, StringMatch] | None = None
@@ -262,6 +269,8 @@ class MatchConfig:
     """Client networks (CIDR)."""
     port: int | None = field(default=None, validator=optional([ge(1), le(65535)]))
     """The port the client connected to."""
+    fraction: FractionConfig | None = None
+    """A share of the requests. One value is drawn for each request, for all routes of the table."""
 
 
 @attrs.frozen(kw_only=True)
@@ -284,6 +293,8 @@ class RouteConfig:
     may stream. What a client says holds in any case; a time that is given here bounds it."""
     filters: tuple[FilterConfig, ...] = ()
     """Inside the listener's filters."""
+    priority: Literal["default", "high"] = "default"
+    """``high``: where requests wait for a connection, these go first."""
     hash_policy: tuple[HashPolicyConfig, ...] = field(default=(), validator=max_len(MOST_POLICIES))
     """What requests have in common that go to one endpoint, with ``load_balancer`` ring_hash or maglev. It is asked
     before the route's own filters."""

@@ -72,7 +72,7 @@ def path_keys(match: PathMatch) -> Keys:
 
 def service_keys(match: StringMatch) -> Keys:
     """Return the keys of a service, or of an authority at its plainest, whatever the scheme makes of its port."""
-    if match.exact is not None and not match.invert:
+    if match.exact is not None and not match.invert and not match.treat_missing_as_empty:
         exact = match.exact
         spellings = {exact: None} | {normalised(exact, s): None for s in ("", *DEFAULT_PORTS)}
         # Another spelling than its own says the same under some schemes only.
@@ -91,7 +91,7 @@ def name_keys(match: StringMatch) -> Keys:
 
 def text_keys(match: StringMatch) -> Keys:
     """Return the keys of any text."""
-    if match.invert:
+    if match.invert or match.treat_missing_as_empty:
         return ()
     if match.exact is not None:
         return (Key(Place.WHOLE, match.exact, proves=True),)

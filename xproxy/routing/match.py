@@ -8,6 +8,7 @@ the same two calls, so an explanation cannot differ from the decision.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 from urllib.parse import unquote_plus
@@ -18,6 +19,8 @@ from xproxy.config.schema import PathMatch, StringMatch
 from xproxy.model.authority import DEFAULT_PORTS, normalised, with_port
 from xproxy.model.message import RequestHead, Target
 from xproxy.model.networks import Networks
+from xproxy.routing.cookies import cookie_of
+from xproxy.routing.fraction import Draw
 from xproxy.routing.keys import Keys
 from xproxy.routing.patterns import compile_pattern
 from xproxy.stream.exchange import ConnectionFacts
@@ -64,6 +67,8 @@ class Condition:
     """The header field that it looks at, in lower case."""
     refuses: bool = False
     """The test may raise BadTarget."""
+    draw: Draw | None = None
+    """What it finds is drawn for each request: requests with equal heads may differ in it."""
 
     def fails(self, head: RequestHead, facts: ConnectionFacts) -> Failure | None:
         """Return why the condition does not hold, or None if it does."""
@@ -205,6 +210,11 @@ _PSEUDO: Final[Mapping[str, Find]] = {
 }
 
 
+def find_cookie(name: str) -> Find:
+    """Return the finder of a cookie: the first of its name (RFC 6265 §4.2)."""
+    return lambda head, facts: cookie_of(head.headers, name)
+
+
 def find_argument(name: str) -> Find:
     """Return the finder of a call's argument; there is none where the codec does not know their names."""
 
@@ -255,15 +265,25 @@ def find_parameter(name: str) -> Find:
 
 def text_test(match: StringMatch) -> tuple[str, Holds]:
     """Return what is wanted, and the test. Exactly one key is given. Raises ValueError as ``compile_pattern``."""
-    keys = attrs.asdict(match)
+    keys = attrs.asdict(match, recurse=False)
     invert = bool(keys.pop("invert"))
+    empty = bool(keys.pop("treat_missing_as_empty"))
     (key,) = (key for key, value in keys.items() if value is not None)
     if key == "present":
         # Absence is what is asked about here, so turning round applies to it; not so below.
         present = bool(match.present) is not invert
         return ("present" if present else "absent", lambda found: (found is not None) is present)
-    wanted = f"{'not ' if invert else ''}{key} {keys[key]!r}"
-    holds = _positive(key, str(keys[key]))
+    if match.range is not None:
+        start, end = match.range.start, match.range.end
+        wanted = f"a number from {start} to below {end}"
+        holds = _in_range(start, end)
+    else:
+        wanted = f"{key} {keys[key]!r}"
+        holds = _positive(key, str(keys[key]))
+    if invert:
+        wanted = f"not {wanted}"
+    if empty:
+        return f"{wanted}, absent is empty", lambda found: holds(found or "") is not invert
     if invert:
         return wanted, lambda found: found is not None and not holds(found)
     return wanted, lambda found: found is not None and holds(found)
@@ -297,6 +317,16 @@ def _positive(key: str, text: str) -> Callable[[str], bool]:
             return compile_pattern(text)
         case _:
             raise ValueError(f"{key!r} is not a way to compare texts")
+
+
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,19}")
+
+
+def _in_range(start: int, end: int) -> Callable[[str], bool]:
+    def holds(found: str) -> bool:
+        return _NUMBER.fullmatch(found) is not None and start <= int(found) < end
+
+    return holds
 
 
 def _segments(prefix: str) -> Callable[[str], bool]:

@@ -11,6 +11,7 @@ import attrs
 
 from xproxy.config.schema import RouteConfig
 from xproxy.model.message import RequestHead
+from xproxy.routing.fraction import DRAWN, Draw, fraction_test
 from xproxy.routing.hash_policy import HashPolicies
 from xproxy.routing.hosts import host_test
 from xproxy.routing.keys import Keys, host_keys, name_keys, path_keys, service_keys
@@ -23,6 +24,7 @@ from xproxy.routing.match import (
     find_alpn,
     find_argument,
     find_codec,
+    find_cookie,
     find_header,
     find_host,
     find_method,
@@ -43,6 +45,7 @@ from xproxy.routing.match import (
     text_test,
 )
 from xproxy.routing.metadata_match import MetadataMatch
+from xproxy.routing.priority import prioritised
 from xproxy.stream.exchange import ConnectionFacts, Filter
 
 T = TypeVar("T")
@@ -111,12 +114,15 @@ class Route:
         return tuple(failure for failure in found if failure is not None)
 
 
-def build_route(config: RouteConfig, default_name: str) -> Route:
-    """Return the route of a configuration in which nothing is wrong (``config.checks``)."""
+def build_route(config: RouteConfig, default_name: str, draw: Draw | None = None) -> Route:
+    """Return the route of a configuration in which nothing is wrong (``config.checks``).
+
+    ``draw``: what all routes of its table draw; made here if not given.
+    """
     cluster = config.cluster
     return Route(
         config.name or default_name,
-        tuple(_conditions(config)),
+        tuple(_conditions(config, draw)),
         WeightedClusters(cluster) if isinstance(cluster, dict) else cluster,
         config.timeout,
         tuple(entry.options for entry in config.filters),
@@ -127,13 +133,15 @@ def build_route(config: RouteConfig, default_name: str) -> Route:
 
 
 def _steering(config: RouteConfig) -> Iterator[Filter]:
+    if config.priority == "high":
+        yield prioritised
     if config.hash_policy:
         yield HashPolicies(config.hash_policy)
     if config.metadata_match:
         yield MetadataMatch(config.metadata_match)
 
 
-def _conditions(config: RouteConfig) -> Iterator[Condition]:
+def _conditions(config: RouteConfig, draw: Draw | None) -> Iterator[Condition]:
     """Give each condition; cheap tests come first."""
     match = config.match
     if match.protocol is not None:
@@ -154,6 +162,8 @@ def _conditions(config: RouteConfig) -> Iterator[Condition]:
         lower = name.lower()
         compare = name_test if lower in TOKENS else text_test
         yield _make(f"header {name}", find_header(name), compare, test, field=lower)
+    for name, test in (match.cookies or {}).items():
+        yield _make(f"cookie {name}", find_cookie(name), text_test, test, field="cookie")
     for name, test in (match.query or {}).items():
         yield _make(f"query {name}", find_parameter(name), text_test, test)
     for name, test in (match.arguments or {}).items():
@@ -169,6 +179,10 @@ def _conditions(config: RouteConfig) -> Iterator[Condition]:
         yield _make("sni", find_sni, name_test, match.sni, name_keys, on_connection=True)
     if match.source is not None:
         yield _make("source", find_source, network_test, match.source, on_connection=True)
+    if match.fraction is not None:
+        drawn = draw or Draw()
+        wanted, holds = fraction_test(match.fraction)
+        yield Condition(DRAWN, wanted, drawn.find, holds, draw=drawn)
 
 
 def _make(

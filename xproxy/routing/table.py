@@ -13,6 +13,7 @@ import attrs
 from xproxy.codecs.memo import HeadMemo, WeakMemo
 from xproxy.config.schema import RouteConfig
 from xproxy.model.message import RequestHead
+from xproxy.routing.fraction import Draw
 from xproxy.routing.index import Index
 from xproxy.routing.match import Condition, Failure
 from xproxy.routing.route import Route, build_route
@@ -58,6 +59,8 @@ class Explanation:
 class RouteTable:
     """Routes in order. Choosing is pure; choices are remembered by the identity of heads that recur.
 
+    But for routes that take a fraction of the requests: then one value is drawn for each, and nothing remembered.
+
     Facts of a connection must have settled before its first request is routed: where a table looks at the connection,
     what its conditions said is remembered for the facts object. Neither heads nor facts are held for that.
     """
@@ -66,6 +69,7 @@ class RouteTable:
         "_always",
         "_by_facts",
         "_classes",
+        "_draws",
         "_fields",
         "_index",
         "_memo",
@@ -86,6 +90,7 @@ class RouteTable:
         index = Index(self.routes)
         self._index = index if index.useful else None
         conditions = [condition for route in self.routes for condition in route.conditions]
+        self._draws = tuple(dict.fromkeys(c.draw for c in conditions if c.draw is not None))
         self._fields = frozenset(c.field for c in conditions if c.field)
         # Equal tests of several routes say the same of a connection; what they want says which are equal.
         self._on_connection: tuple[Condition, ...] = tuple(
@@ -113,8 +118,9 @@ class RouteTable:
     ) -> Generator[None, None, RouteTable]:
         """The same, which yields after each route: there may be very many."""
         built: list[Route] = []
+        draw = Draw()
         for index, config in enumerate(routes):
-            built.append(build_route(config, f"{name}[{index}]"))
+            built.append(build_route(config, f"{name}[{index}]", draw))
             yield
         return cls(name, built)
 
@@ -136,6 +142,8 @@ class RouteTable:
         """
         if self._always is not None:
             return self._always
+        if self._draws:
+            return self._drawn(head, facts)
         known = head if head.recurs else self._recurring_part(head)
         if known is None:
             return self._first(head, facts)
@@ -150,6 +158,12 @@ class RouteTable:
             if route is not None:
                 memo.put(known, route)
         return route
+
+    def _drawn(self, head: RequestHead, facts: ConnectionFacts) -> Route | None:
+        # Nothing is remembered: the same head may go elsewhere next time.
+        for draw in self._draws:
+            draw.anew()
+        return self._first(head, facts)
 
     def _recurring_part(self, head: RequestHead) -> RequestHead | None:
         """Return what is under the additions of filters, if it recurs and no route looks at what was added."""
@@ -194,6 +208,8 @@ class RouteTable:
 
     def explain(self, head: RequestHead, facts: ConnectionFacts) -> Explanation:
         """Try the routes as ``choose`` does, without its memory, and keep every reason."""
+        for draw in self._draws:
+            draw.anew()
         attempts: list[Attempt] = []
         for route in self.routes:
             attempts.append(Attempt(route.name, route.failures(head, facts)))
