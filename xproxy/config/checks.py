@@ -215,12 +215,22 @@ def _route(names: _Names, route: RouteConfig) -> Iterator[Problem]:
         yield from under(("cluster",), _weights(names, cluster))
     elif (
         cluster is None
+        and route.cluster_header is None
         and route.filters is not UNREAD
         and not any(_may_answer(names.registry, one) for one in route.filters)
     ):
         yield Problem(
             "a route needs a cluster, or a filter that answers by itself (direct_response, redirect)"
         )
+    if cluster is not None and route.cluster_header is not None:
+        yield Problem("`cluster` and `cluster_header` exclude each other")
+    if route.weight_header is not None and isinstance(cluster, str):
+        yield Problem("needs weights in `cluster`", at=("weight_header",))
+    yield from names.cluster(route.fallback_cluster, "fallback_cluster")
+    for index, mirror in parts(route.mirrors):
+        for problem in names.cluster(mirror.cluster):
+            problem.at = ("mirrors", index, "cluster")
+            yield problem
     for index, host in parts(route.hosts):
         try:
             check_host_pattern(host)

@@ -27,6 +27,7 @@ def oddities(config: Config) -> Iterator[tuple[Path, str]]:
         for listener in config.listeners
         if listener.server_first is not None and listener.server_first.cluster is not None
     }
+    named = False  # by requests
     for table, routes in config.routes.items():
         if table not in used_tables:
             yield ("routes", table), "no listener uses this route table"
@@ -34,11 +35,17 @@ def oddities(config: Config) -> Iterator[tuple[Path, str]]:
             yield ("routes", table), "no routes: every request is answered with not found"
         yield from _unreachable(table, routes)
         yield from never(config, table, routes)
-        for route in routes:
+        for index, route in enumerate(routes):
             used_clusters.update(clusters_of(route))
+            named |= route.cluster_header is not None
+            for name, weight in route.cluster.items() if isinstance(route.cluster, dict) else ():
+                if weight == 0:
+                    yield ("routes", table, index, "cluster", name), "weight 0: it is never chosen"
     for_browsers = _for_browsers(config)
     for name, cluster in config.clusters.items():
-        if name not in used_clusters:
+        if not cluster.endpoints:
+            yield ("clusters", name), "no endpoints in any priority: every request is refused"
+        if name not in used_clusters and not named:
             yield ("clusters", name), "no route and no listener uses this cluster"
         if cluster.codec == "same" and cluster.tls is None and name in for_browsers:
             yield (

@@ -22,7 +22,7 @@ from xproxy.config.balancing import (
 from xproxy.config.discovery import DiscoveryConfig
 from xproxy.config.fields import Unless
 from xproxy.config.health import HealthCheckConfig, OutlierDetectionConfig
-from xproxy.config.routing import FractionConfig, RangeConfig
+from xproxy.config.routing import FractionConfig, MirrorConfig, RangeConfig
 from xproxy.config.tls import ClusterTlsConfig, ListenerTlsConfig
 from xproxy.model.address import Address
 from xproxy.model.limits import KIB, MIB, Duration, Size
@@ -293,6 +293,15 @@ class RouteConfig:
     may stream. What a client says holds in any case; a time that is given here bounds it."""
     filters: tuple[FilterConfig, ...] = ()
     """Inside the listener's filters."""
+    cluster_header: str | None = None
+    """In place of ``cluster``: the header, or attachment of a call, that names it. Clients may then ask any cluster:
+    have a filter of the listener write it, or a proxy in front."""
+    weight_header: str | None = None
+    """With weights: the header whose number, modulo their total, chooses. Without a number in it, chance does."""
+    fallback_cluster: str | None = None
+    """Who is asked where the cluster has no endpoint that may be asked."""
+    mirrors: tuple[MirrorConfig, ...] = field(default=(), validator=max_len(8))
+    """Copy requests to other clusters, as the route found them. L4, CONNECT and upgrades are not copied."""
     priority: Literal["default", "high"] = "default"
     """``high``: where requests wait for a connection, these go first."""
     hash_policy: tuple[HashPolicyConfig, ...] = field(default=(), validator=max_len(MOST_POLICIES))

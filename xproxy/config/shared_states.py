@@ -28,13 +28,15 @@ def shared_states(config: Config, registry: Registry) -> Iterator[tuple[Path, st
 
 def clusters_of(route: RouteConfig) -> Collection[str]:
     """Return the names of the clusters that a route leads to."""
+    found: list[str] = [mirror.cluster for mirror in route.mirrors]
+    if route.fallback_cluster is not None:
+        found.append(route.fallback_cluster)
     match route.cluster:
         case str(name):
-            return (name,)
+            found.append(name)
         case dict(weights):
-            return weights
-        case _:
-            return ()
+            found += weights
+    return found
 
 
 def _spoken(config: Config) -> dict[str, set[str]]:

@@ -112,6 +112,7 @@ def assemble(
         listeners[listener.name] = _build_listener(listener, routers, clusters, tools, previous)
         yield
     filters: list[object] = [f for table in tables.values() for f in table.filters]
+    filters += [one for table in tables.values() for one in table.beside]
     filters += [f.options for listener in config.listeners for f in listener.filters]
     # By id: one filter object may stand in several places, and is started once.
     filters += [plan.tls for plan in listeners.values()]

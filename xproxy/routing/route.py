@@ -11,6 +11,7 @@ import attrs
 
 from xproxy.config.schema import RouteConfig
 from xproxy.model.message import RequestHead
+from xproxy.routing.beside import Beside
 from xproxy.routing.fraction import DRAWN, Draw, fraction_test
 from xproxy.routing.hash_policy import HashPolicies
 from xproxy.routing.hosts import host_test
@@ -45,6 +46,7 @@ from xproxy.routing.match import (
     text_test,
 )
 from xproxy.routing.metadata_match import MetadataMatch
+from xproxy.routing.mirror import Mirror
 from xproxy.routing.priority import prioritised
 from xproxy.stream.exchange import ConnectionFacts, Filter
 
@@ -96,6 +98,15 @@ class Route:
     """The first one outermost."""
     steering: tuple[Filter, ...] = ()
     """Outside of these: what says which endpoint is chosen."""
+    cluster_header: str | None = None
+    """Who names the cluster; ``cluster`` is None then."""
+    weight_header: str | None = None
+    """Whose number chooses among weighted clusters."""
+    fallback: str | None = None
+    """The cluster that takes the place of one without endpoints."""
+    mirrors: tuple[Mirror, ...] = ()
+    beside: Beside | None = None
+    """Who runs its mirrors, and counts; None: it has nothing of this."""
     allow_connect: bool = False
     allow_upgrade: frozenset[str] = frozenset()
     """Protocols in lower case."""
@@ -114,19 +125,29 @@ class Route:
         return tuple(failure for failure in found if failure is not None)
 
 
-def build_route(config: RouteConfig, default_name: str, draw: Draw | None = None) -> Route:
+def build_route(
+    config: RouteConfig, default_name: str, draw: Draw | None = None, beside: Beside | None = None
+) -> Route:
     """Return the route of a configuration in which nothing is wrong (``config.checks``).
 
-    ``draw``: what all routes of its table draw; made here if not given.
+    ``draw``: what all routes of its table draw; ``beside``: who runs their mirrors. Made here if not given.
     """
     cluster = config.cluster
+    name = config.name or default_name
+    wanted = bool(config.mirrors) or config.fallback_cluster is not None
+    beside = (beside or Beside(name)) if wanted else None
     return Route(
-        config.name or default_name,
+        name,
         tuple(_conditions(config, draw)),
         WeightedClusters(cluster) if isinstance(cluster, dict) else cluster,
         config.timeout,
         tuple(entry.options for entry in config.filters),
         tuple(_steering(config)),
+        config.cluster_header,
+        config.weight_header,
+        config.fallback_cluster,
+        tuple(Mirror(one, name, beside) for one in config.mirrors) if beside is not None else (),
+        beside,
         config.allow_connect,
         frozenset(name.lower() for name in config.allow_upgrade),
     )

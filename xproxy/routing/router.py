@@ -12,6 +12,8 @@ import trio
 from xproxy.model.errors import ClusterNotFound, DeadlineExceeded, RouteNotFound, Unsupported
 from xproxy.model.message import Target
 from xproxy.routing.forwards import METHODS, count_forward
+from xproxy.routing.instead import by_header, falling_back, given_value
+from xproxy.routing.mirror import Mirroring
 from xproxy.routing.route import DEFAULT_TIMEOUT, Route, WeightedClusters
 from xproxy.routing.table import RouteTable
 from xproxy.stream.body import BytesBody
@@ -82,10 +84,23 @@ class Router:
                 raise ValueError("no time of a route")
 
     def _composed(self, route: Route) -> Handler:
-        return compose((*route.steering, *route.filters), self._innermost(route))
+        copying = [
+            Mirroring(mirror, self._clusters.get(mirror.config.cluster, _unknown_cluster))
+            for mirror in route.mirrors
+        ]
+        return compose((*route.steering, *copying, *route.filters), self._innermost(route))
 
     def _innermost(self, route: Route) -> Handler:
+        handler = self._first_asked(route)
+        if route.fallback is None or route.beside is None:
+            return handler
+        instead = self._clusters.get(route.fallback, _unknown_cluster)
+        return falling_back(handler, route.fallback, instead, route.beside.stats)
+
+    def _first_asked(self, route: Route) -> Handler:
         cluster = route.cluster
+        if route.cluster_header is not None:
+            return by_header(route.cluster_header, self._chosen_cluster)
         if cluster is None:
             return _unanswered
         if isinstance(cluster, WeightedClusters):
@@ -116,7 +131,8 @@ class Router:
                 return _at_once(answer)
         cluster = route.cluster
         if isinstance(cluster, WeightedClusters):
-            request.record.cluster = cluster.pick(self._random_value())
+            value = given_value(head, route.weight_header) if route.weight_header else None
+            request.record.cluster = cluster.pick(self._random_value() if value is None else value)
         elif cluster is not None:
             request.record.cluster = cluster
         timeout = route.timeout

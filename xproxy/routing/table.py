@@ -13,6 +13,7 @@ import attrs
 from xproxy.codecs.memo import HeadMemo, WeakMemo
 from xproxy.config.schema import RouteConfig
 from xproxy.model.message import RequestHead
+from xproxy.routing.beside import Beside
 from xproxy.routing.fraction import Draw
 from xproxy.routing.index import Index
 from xproxy.routing.match import Condition, Failure
@@ -118,9 +119,9 @@ class RouteTable:
     ) -> Generator[None, None, RouteTable]:
         """The same, which yields after each route: there may be very many."""
         built: list[Route] = []
-        draw = Draw()
+        draw, beside = Draw(), Beside(name)
         for index, config in enumerate(routes):
-            built.append(build_route(config, f"{name}[{index}]", draw))
+            built.append(build_route(config, f"{name}[{index}]", draw, beside))
             yield
         return cls(name, built)
 
@@ -133,6 +134,11 @@ class RouteTable:
     def filters(self) -> tuple[Filter, ...]:
         """Every filter of every route, in order."""
         return tuple(one for route in self.routes for one in route.filters)
+
+    @property
+    def beside(self) -> tuple[Beside, ...]:
+        """What runs beside its requests: one at most, unless routes were built one by one."""
+        return tuple(dict.fromkeys(r.beside for r in self.routes if r.beside is not None))
 
     def choose(self, head: RequestHead, facts: ConnectionFacts) -> Route | None:
         """Return the first route that matches. A head seen before costs two look-ups.
