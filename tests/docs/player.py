@@ -119,6 +119,8 @@ def completed(part: Mapping[str, object]) -> dict[str, object]:
     for route in (route for table in tables.values() for route in table):
         cluster = route.get("cluster", ())
         named |= {cluster} if isinstance(cluster, str) else set(cluster)
+        named |= {mirror["cluster"] for mirror in route.get("mirrors", ())}
+        named |= {route[key] for key in ("fallback_cluster",) if key in route}
     clusters = {name: {"endpoints": ["127.0.0.1:8001"]} for name in sorted(named) or ["web"]}
     given = whole.get("clusters", {})
     assert isinstance(given, dict)

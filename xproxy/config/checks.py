@@ -22,6 +22,7 @@ from xproxy.config.health import CheckConfig
 from xproxy.config.kinds import EXCLUSIVE
 from xproxy.config.partial import UNREAD, entries, parts
 from xproxy.config.places import clashes
+from xproxy.config.routing import RewriteConfig
 from xproxy.config.schema import (
     ClusterConfig,
     CodecConfig,
@@ -226,6 +227,14 @@ def _route(names: _Names, route: RouteConfig) -> Iterator[Problem]:
         yield Problem("`cluster` and `cluster_header` exclude each other")
     if route.weight_header is not None and isinstance(cluster, str):
         yield Problem("needs weights in `cluster`", at=("weight_header",))
+    if isinstance(route.rewrite, RewriteConfig) and route.rewrite.prefix is not None:
+        path = route.match.path if isinstance(route.match, MatchConfig) else UNREAD
+        if path is None or (
+            isinstance(path, PathMatch) and path.prefix is None and path.segment_prefix is None
+        ):
+            yield Problem(
+                "needs `prefix` or `segment_prefix` in `match.path`", at=("rewrite", "prefix")
+            )
     yield from names.cluster(route.fallback_cluster, "fallback_cluster")
     for index, mirror in parts(route.mirrors):
         for problem in names.cluster(mirror.cluster):

@@ -50,3 +50,32 @@ class MirrorConfig:
     """Copies in flight; above it a request is not copied."""
     max_body_bytes: Size = field(default=Size(64 * KIB), validator=ge(Size(0)))
     """Of a copy; a request with more is not copied."""
+
+
+def _in_url(_: object, __: object, text: str | None) -> None:
+    if text is not None and (not text.isascii() or not text.isprintable() or " " in text):
+        raise ValueError(f"{text!r} cannot stand in a URL: write it percent-encoded")
+    if text == "":
+        raise ValueError("must not be empty")
+
+
+def _path_prefix(_: object, __: object, text: str | None) -> None:
+    _in_url(None, None, text)
+    if text is not None and (not text.startswith("/") or "?" in text or "#" in text):
+        raise ValueError(f"{text!r} must begin with / and have no query")
+
+
+@attrs.frozen(kw_only=True)
+class RewriteConfig:
+    """What is changed of web requests, and calls within them, before the route's filters. Others stay as they are."""
+
+    prefix: str | None = field(default=None, validator=_path_prefix)
+    """In place of the ``prefix`` or ``segment_prefix`` that the route's path must have."""
+    host: str | None = field(default=None, validator=_in_url)
+    """In place of the authority, with a port if need be."""
+    host_header: str | None = field(default=None, validator=_in_url)
+    """The header whose value takes the place of the authority; where it is not there or no host, it stays."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.host is not None and self.host_header is not None:
+            raise ValueError("`host` and `host_header` exclude each other")

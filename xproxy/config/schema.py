@@ -22,7 +22,7 @@ from xproxy.config.balancing import (
 from xproxy.config.discovery import DiscoveryConfig
 from xproxy.config.fields import Unless
 from xproxy.config.health import HealthCheckConfig, OutlierDetectionConfig
-from xproxy.config.routing import FractionConfig, MirrorConfig, RangeConfig
+from xproxy.config.routing import FractionConfig, MirrorConfig, RangeConfig, RewriteConfig
 from xproxy.config.tls import ClusterTlsConfig, ListenerTlsConfig
 from xproxy.model.address import Address
 from xproxy.model.limits import KIB, MIB, Duration, Size
@@ -300,6 +300,8 @@ class RouteConfig:
     """With weights: the header whose number, modulo their total, chooses. Without a number in it, chance does."""
     fallback_cluster: str | None = None
     """Who is asked where the cluster has no endpoint that may be asked."""
+    rewrite: RewriteConfig | None = None
+    """Change path or host; mirrors get what was changed."""
     mirrors: tuple[MirrorConfig, ...] = field(default=(), validator=max_len(8))
     """Copy requests to other clusters, as the route found them. L4, CONNECT and upgrades are not copied."""
     priority: Literal["default", "high"] = "default"

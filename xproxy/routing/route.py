@@ -48,6 +48,7 @@ from xproxy.routing.match import (
 from xproxy.routing.metadata_match import MetadataMatch
 from xproxy.routing.mirror import Mirror
 from xproxy.routing.priority import prioritised
+from xproxy.routing.rewrite import Rewrite
 from xproxy.stream.exchange import ConnectionFacts, Filter
 
 T = TypeVar("T")
@@ -160,6 +161,8 @@ def _steering(config: RouteConfig) -> Iterator[Filter]:
         yield HashPolicies(config.hash_policy)
     if config.metadata_match:
         yield MetadataMatch(config.metadata_match)
+    if config.rewrite is not None:
+        yield Rewrite(config.rewrite, config.match.path)
 
 
 def _conditions(config: RouteConfig, draw: Draw | None) -> Iterator[Condition]:
