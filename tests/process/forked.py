@@ -37,7 +37,9 @@ class Forked:
 
     def poll(self) -> int | None:
         """Look whether it has ended."""
-        with self._lock:  # who has waited for it once cannot do so again, and another thread may look, too
+        with (
+            self._lock
+        ):  # who has waited for it once cannot do so again, and another thread may look, too
             if self.returncode is None:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
                 if pid:

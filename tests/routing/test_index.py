@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xproxy.config.routing import FractionConfig, RangeConfig
 from xproxy.config.schema import MatchConfig, PathMatch, RouteConfig, StringMatch
 from xproxy.model.address import Address
 from xproxy.model.errors import BadTarget
@@ -161,6 +162,30 @@ def test_of_many_wildcards_those_that_fit_are_looked_at() -> None:
     assert table.choose(web("x.h7.lab"), FACTS) is table.routes[7]
     assert table.choose(web("h7.org"), FACTS) is table.routes[MANY + 7]
     assert table.choose(web("x.lab"), FACTS) is table.routes[-1]
+
+
+def test_other_conditions_leave_10_000_hosts_as_quick_as_one() -> None:
+    more = MatchConfig(
+        cookies={"user": StringMatch(exact="jason")},
+        headers={"n": StringMatch(range=RangeConfig(end=9), treat_missing_as_empty=True)},
+        fraction=FractionConfig(percent=5),
+    )
+    table = table_of(
+        [RouteConfig(hosts=(f"h{n}.lab",), match=more, cluster="c") for n in range(10_000)]
+    )
+    assert looked_at(table, web("h7.lab")) == 1
+    assert looked_at(table, web("other")) == 0
+
+
+def test_a_text_that_may_be_missing_is_looked_up_nowhere() -> None:
+    empty = StringMatch(exact="", treat_missing_as_empty=True)
+    rest = [
+        RouteConfig(match=MatchConfig(sni=StringMatch(exact=f"h{n}")), cluster="c")
+        for n in range(9)
+    ]
+    table = table_of([RouteConfig(match=MatchConfig(sni=empty), cluster="c"), *rest])
+    facts = attrs.evolve(FACTS, sni=None)
+    assert table.choose(web(), facts) is table.routes[0]
 
 
 @pytest.mark.parametrize("key", ["exact", "prefix", "segment_prefix"])

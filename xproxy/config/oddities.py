@@ -43,8 +43,6 @@ def oddities(config: Config) -> Iterator[tuple[Path, str]]:
                     yield ("routes", table, index, "cluster", name), "weight 0: it is never chosen"
     for_browsers = _for_browsers(config)
     for name, cluster in config.clusters.items():
-        if not cluster.endpoints:
-            yield ("clusters", name), "no endpoints in any priority: every request is refused"
         if name not in used_clusters and not named:
             yield ("clusters", name), "no route and no listener uses this cluster"
         if cluster.codec == "same" and cluster.tls is None and name in for_browsers:
