@@ -21,8 +21,8 @@ from tests.docs.pages import ROOT
 from tests.docs.tables import Row, code, table
 from tests.live import PATIENCE
 from tests.process.product import kill_all
+from xproxy.config.breakers import CircuitBreakersConfig
 from xproxy.config.schema import (
-    CircuitBreakersConfig,
     ClusterConfig,
     KeepaliveConfig,
     LimitsConfig,

@@ -1,17 +1,26 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.alive import parts
+from tests.attempts import ENDPOINT
 from tests.connection.kit import request_of
-from xproxy.config.schema import CircuitBreakersConfig
+from xproxy.config.breakers import (
+    CircuitBreakersConfig,
+    PriorityThresholdsConfig,
+    RetryBudgetConfig,
+)
 from xproxy.model.errors import Overflow
+from xproxy.observe.metrics import StatsRegistry
 from xproxy.stream.exchange import Closable, Request, Response
 from xproxy.upstream.breaker import Breaker
+from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.stats import ClusterStats
 
 
-def breaker(**limits: int) -> Breaker:
+def breaker(**limits: Any) -> Breaker:
     return Breaker(CircuitBreakersConfig(**limits), ClusterStats(), "web")
 
 
@@ -124,11 +133,11 @@ def test_connections_up_to_the_limit_and_one_in_any_case() -> None:
 
 
 def test_a_client_that_needs_its_own_connection_is_refused_at_once() -> None:
-    full = breaker(max_connections=1)
-    full.check_connect(0)
-    full.stats.upstream_cx_active = 1
+    full, endpoint = breaker(max_connections=1), Endpoint(ENDPOINT)
+    full.check_connect(endpoint, request_of())
+    full.stats.upstream_cx_active = endpoint.connections = 1
     with pytest.raises(Overflow, match=r"1 connections are open \(max_connections\)"):
-        full.check_connect(1)
+        full.check_connect(endpoint, request_of())
     assert full.stats.upstream_cx_overflow == 1
 
 
@@ -174,3 +183,117 @@ def test_leave_that_was_given_to_open_a_connection_counts() -> None:
     assert full.stats.upstream_cx_overflow == 0
     assert not full.may_connect(1, granted=1)
     assert full.stats.upstream_cx_overflow == 1
+
+
+def high(**limits: Any) -> Request:
+    request = request_of(**limits)
+    request.record.priority = 1
+    return request
+
+
+def test_each_priority_has_bounds_of_its_own_and_the_first_entry_wins() -> None:
+    full = breaker(
+        max_requests=7,
+        thresholds=(
+            PriorityThresholdsConfig(priority="high", max_requests=2),
+            PriorityThresholdsConfig(priority="high", max_requests=9),
+            PriorityThresholdsConfig(max_requests=3),
+        ),
+    )
+    assert (full.limits.max_requests, full.high.limits.max_requests) == (3, 2)
+    full.stats.upstream_rq_active = 4
+    full.stats.upstream_rq_high_active = 2
+    full.check_request(request_of())
+    with pytest.raises(Overflow, match="2 requests"):
+        full.check_request(high())
+    full.stats.upstream_rq_active = 4
+    full.stats.upstream_rq_high_active = 1
+    full.check_request(high())
+    with pytest.raises(Overflow, match="3 requests"):
+        full.check_request(request_of())
+
+
+def test_a_priority_without_an_entry_has_the_defaults_1024_1024_1024_3() -> None:
+    limits = breaker(max_requests=1, max_retries=0).high.limits
+    assert (limits.max_connections, limits.max_pending_requests) == (1024, 1024)
+    assert (limits.max_requests, limits.max_retries) == (1024, 3)
+    assert limits.max_connection_pools is None
+    assert limits.track_remaining is False
+    assert limits.retry_budget is None
+
+
+def test_what_waits_counts_for_its_priority() -> None:
+    full = breaker(max_pending_requests=1)
+    full.of(high()).count_pending(1)
+    full.check_pending(request_of())
+    full.of(request_of()).count_pending(1)
+    with pytest.raises(Overflow):
+        full.check_pending(request_of())
+    full.of(high()).check_pending(high())
+    assert full.stats.upstream_rq_pending_active == 2
+    full.of(high()).count_pending(-1)
+    assert full.stats.upstream_rq_high_pending_active == 0
+
+
+def test_retries_count_for_their_priority() -> None:
+    full = breaker(max_retries=1)
+    assert full.high.acquire(1)
+    assert full.acquire(1)
+    assert not full.acquire(2)
+    assert full.high.acquire(2)
+    assert full.stats.upstream_rq_retry_active == 3
+    for one in (1, 2):
+        full.high.release(one)
+    full.release(1)
+    assert full.stats.upstream_rq_retry_active == full.stats.upstream_rq_high_retry_active == 0
+
+
+def test_a_retry_budget_is_20_percent_of_what_is_in_flight_and_3_at_least() -> None:
+    full = breaker(retry_budget=RetryBudgetConfig(), max_retries=0, connection_share=100)
+    for active, most in ((0, 3), (15, 3), (19, 3), (20, 4), (100, 20)):
+        full.stats.upstream_rq_active = active
+        taken = 0
+        while full.acquire(1):
+            taken += 1
+        assert taken == most
+        for _ in range(taken):
+            full.release(1)
+    assert full.stats.upstream_rq_retry_overflow == 5
+
+
+def test_an_endpoint_has_a_bound_of_its_own() -> None:
+    full, endpoint = breaker(max_connections_per_endpoint=2), Endpoint(ENDPOINT)
+    endpoint.connections = 1
+    assert full.may_connect(1, 0, endpoint, request_of())
+    endpoint.connections = 2
+    assert not full.may_connect(2, 0, endpoint, request_of())
+    assert full.stats.upstream_cx_overflow == 1
+    assert full.can_connect(0, 0, endpoint, request_of()), "one is always allowed"
+    with pytest.raises(Overflow, match="max_connections_per_endpoint"):
+        full.check_connect(endpoint, request_of())
+    assert full.may_connect(2, 0, endpoint, high()), "its priority has no such bound"
+
+
+def test_pools_are_bounded_where_it_is_said() -> None:
+    full = breaker(max_connection_pools=1)
+    full.check_pool()
+    full.stats.upstream_cx_pools = 1
+    with pytest.raises(Overflow, match="max_connection_pools"):
+        full.check_pool()
+    assert full.stats.upstream_cx_pool_overflow == 1
+    full.high.check_pool()
+
+
+def test_what_remains_is_shown_where_it_is_tracked() -> None:
+    assert breaker().stats.remaining == {}
+    full = breaker(track_remaining=True, max_requests=10)
+    full.stats.upstream_rq_active = 4
+    full.stats.upstream_cx_active = 2000
+    shown = StatsRegistry()
+    shown.add("cluster", "web", full.stats)
+    text = shown.render_text()
+    assert "cluster.web.remaining.default.remaining_rq: 6\n" in text
+    assert "cluster.web.remaining.default.remaining_cx: 0\n" in text
+    assert "cluster.web.remaining.default.remaining_retries: 3\n" in text
+    assert "remaining_cx_pools" not in text, "without a bound nothing is left of it"
+    assert "high" not in text.replace("_high_", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from xproxy.config.schema import CircuitBreakersConfig
+from xproxy.config.breakers import CircuitBreakersConfig
 from xproxy.connection.flowing import PastAttempt
 from xproxy.connection.plain import attempts_of
 from xproxy.stream.record import Record

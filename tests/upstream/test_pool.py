@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from tests.connection.kit import request_of
-from xproxy.config.schema import CircuitBreakersConfig
+from xproxy.config.breakers import CircuitBreakersConfig
 from xproxy.connection.serial.upstream import SerialUpstream
 from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.pool import SerialPool

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.connection.kit import Control, request_of
-from xproxy.config.schema import CircuitBreakersConfig
+from xproxy.config.breakers import CircuitBreakersConfig
 from xproxy.model.errors import ConnectFailed, Overflow
 from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.queue import Queue, Waiter

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.connection.kit import Control, request_of
-from xproxy.config.schema import CircuitBreakersConfig
+from xproxy.config.breakers import CircuitBreakersConfig
 from xproxy.connection.shared.multiplexed import Multiplexed
 from xproxy.model.errors import ConnectFailed
 from xproxy.stream.body import BytesBody
 from xproxy.stream.exchange import Request
 from xproxy.upstream.breaker import Breaker
 from xproxy.upstream.queue import Queue, Waiter
-from xproxy.upstream.shared_pool import OPEN, WAIT, SharedPool, at_once
+from xproxy.upstream.shared_pool import OPEN, WAIT, MayOpen, SharedPool, at_once
 from xproxy.upstream.stats import ClusterStats
 
 
@@ -98,22 +98,20 @@ def peer(one: Fake) -> Peer:
     return one.wire.concurrency
 
 
-def pool_of(
-    *fakes: Fake, wanted: int = 1, most: int = 1, may: Callable[[int], bool] | None = None
-) -> SharedPool:
+def pool_of(*fakes: Fake, wanted: int = 1, most: int = 1, may: MayOpen | None = None) -> SharedPool:
     """``most``: so many connections there may be."""
     breaker = Breaker(CircuitBreakersConfig(connection_share=100), ClusterStats(), "web")
-    pool = SharedPool(Queue(breaker), wanted, may or (lambda usable: usable < most))
+    pool = SharedPool(Queue(breaker), wanted, may or (lambda usable, _: usable < most))
     for one in fakes:
         pool.add(real(one))
     return pool
 
 
-def never(_usable: int) -> bool:
+def never(_usable: int, _request: Request) -> bool:
     return False
 
 
-def always(_usable: int) -> bool:
+def always(_usable: int, _request: Request) -> bool:
     return True
 
 
@@ -185,7 +183,7 @@ class Clients:
 
     pool: SharedPool
     nursery: trio.Nursery
-    may: Callable[[int], bool] = never
+    may: MayOpen = never
     got: list[tuple[object, object]] = attrs.field(factory=list)
     """Who got what, in order."""
     failed: list[object] = attrs.field(factory=list)
@@ -284,7 +282,7 @@ async def test_a_connection_that_takes_no_more_is_left_for_another() -> None:
     """As after a GOAWAY: nobody waits for it, though it may take long to end."""
     one = fake(1)
     one.begin()
-    pool = pool_of(one, may=lambda usable: usable == 0)
+    pool = pool_of(one, may=lambda usable, _: usable == 0)
     async with trio.open_nursery() as nursery:
         clients = Clients(pool, nursery)
         await clients.wait("a")
@@ -388,7 +386,7 @@ class _Play:
     def __attrs_post_init__(self) -> None:
         self.pool = pool_of(may=self.may)
 
-    def may(self, usable: int) -> bool:
+    def may(self, usable: int, _request: Request = EMPTY) -> bool:
         return len(self.every) + self.opening < self.most or usable == 0
 
     def lose(self, one: Fake) -> None:

@@ -11,6 +11,7 @@ from attrs import validators
 
 from xproxy.config.balancers import balancer_options
 from xproxy.config.balancing import CookieConfig
+from xproxy.config.breakers import RetryBudgetConfig
 from xproxy.config.checks import dialects
 from xproxy.config.codecs import options_class
 from xproxy.config.discovery import DiscoveryConfig
@@ -84,6 +85,7 @@ _SHORTHANDS: Final[Mapping[type, Schema]] = {
     ServerFirstConfig: {"const": True},
     ClusterTlsConfig: {"const": True},
     OutlierDetectionConfig: {"const": True},
+    RetryBudgetConfig: {"const": True},
 }
 _PLUGINS: Final[Mapping[type, str]] = {
     FilterConfig: "filter",

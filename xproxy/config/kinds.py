@@ -14,6 +14,7 @@ import attrs
 
 from xproxy.config.balancing import CookieConfig
 from xproxy.config.discovery import DiscoveryConfig
+from xproxy.config.breakers import RetryBudgetConfig
 from xproxy.config.fields import alternatives
 from xproxy.config.findings import Problem, show
 from xproxy.config.health import OutlierDetectionConfig
@@ -39,6 +40,7 @@ SHORTHANDS: Final[Mapping[type, tuple[str, Callable[[object], object]]]] = {
     ClusterTlsConfig: ("true", lambda v: {} if v is True else v),
     OutlierDetectionConfig: ("true", lambda v: {} if v is True else v),
     DiscoveryConfig: ("a name", lambda v: {"name": v} if isinstance(v, str) else v),
+    RetryBudgetConfig: ("true", lambda v: {} if v is True else v),
 }
 """What may be written instead of a class's mapping, and the mapping it stands for."""
 

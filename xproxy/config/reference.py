@@ -10,6 +10,7 @@ import attrs
 
 from xproxy.config.balancers import balancer_options
 from xproxy.config.balancing import BalancerConfig
+from xproxy.config.breakers import CircuitBreakersConfig
 from xproxy.config.codecs import options_class
 from xproxy.config.discovery import DiscoveryConfig
 from xproxy.config.dump import plain
@@ -33,7 +34,6 @@ from xproxy.config.kinds import (
     type_arguments,
 )
 from xproxy.config.schema import (
-    CircuitBreakersConfig,
     CodecConfig,
     Config,
     FilterConfig,

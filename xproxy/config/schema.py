@@ -20,6 +20,7 @@ from xproxy.config.balancing import (
     HashPolicyConfig,
 )
 from xproxy.config.discovery import DiscoveryConfig
+from xproxy.config.breakers import CircuitBreakersConfig
 from xproxy.config.fields import Unless
 from xproxy.config.health import HealthCheckConfig, OutlierDetectionConfig
 from xproxy.config.routing import FractionConfig, MirrorConfig, RangeConfig, RewriteConfig
@@ -344,23 +345,6 @@ class EndpointConfig:
     """Where its connections are opened, if that is not where it is known by."""
     health: Literal["healthy", "degraded", "unhealthy"] = "healthy"
     """What whoever names it knows of it. An unhealthy one is asked only in a panic (``balancing``)."""
-
-
-@attrs.frozen(kw_only=True)
-class CircuitBreakersConfig:
-    """What is too much for a cluster; beyond it requests fail at once with the protocol's overload answer."""
-
-    max_connections: int = field(default=1024, validator=ge(1))
-    """Connections to all endpoints together."""
-    max_pending_requests: int = field(default=1024, validator=ge(0))
-    """Requests that wait for a connection."""
-    max_requests: int = field(default=1024, validator=ge(1))
-    """Requests in flight."""
-    connection_share: int = field(default=50, validator=[ge(1), le(100)])
-    """Percent of `max_requests`, `max_pending_requests` and `max_retries` that one client's connection may have. 100:
-    all."""
-    max_retries: int = field(default=3, validator=ge(0))
-    """Retries in flight."""
 
 
 @attrs.frozen(kw_only=True)

@@ -132,7 +132,7 @@ class BoundConnector:
         downstream = request.connection.downstream
         if downstream is None:
             raise Unsupported("the request has no connection that another one can be bound to")
-        dialer.breaker.check_connect(endpoint.connections)
+        dialer.breaker.check_connect(endpoint, request)
         stream, codec = await dialer.open(endpoint, request)
         return self._bind(downstream, endpoint, stream, codec)
 
@@ -242,7 +242,7 @@ async def _place(waiter: Waiter, connection: Multiplexed, pool: SharedPool) -> b
     return connection.serving and pool.takes(connection) and not outbox.full
 
 
-def _no_other(usable: int) -> bool:
+def _no_other(usable: int, _request: Request) -> bool:
     # Beside a client's connection there is none. When it has gone, those who wait look for themselves.
     return usable == 0
 

@@ -70,6 +70,8 @@ from xproxy.upstream.serial_connector import DedicatedConnector, SerialConnector
 from xproxy.upstream.shared_connector import SharedConnector
 from xproxy.upstream.stats import ClusterStats
 from xproxy.upstream.tally import Tally
+from xproxy.upstream.subsets import chooser
+from xproxy.upstream.tally import Tally, high_attempts
 from xproxy.upstream.ticker import TICK, Ticker
 from xproxy.upstream.tunnel_connector import TunnelConnector
 from xproxy.upstream.untold import Untold
@@ -121,6 +123,7 @@ class Cluster:
         # Not a method of the cluster: in no circle, it is freed when the last who uses it lets go.
         tally = Tally(config, self.stats, self._choice.marked)
         self.attempts = Attempts(name, self.breaker, tally.ended)
+        self._high_attempts = high_attempts(self.attempts, self.breaker.high, self.stats)
         if isinstance(made, ObservingBalancer):
             self.attempts.observe(made.ended)
         self._codec = codec
@@ -210,6 +213,7 @@ class Cluster:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 self.attempts.bind(trio.lowlevel.current_clock())
+                self._high_attempts.bind(trio.lowlevel.current_clock())
                 if self._refresh_ticks:
                     self._ticker.watch(self, self._refresh_ticks)
                 if self.config.health_checks or self._roster.found() is not None:
@@ -461,8 +465,12 @@ class Cluster:
         endpoint.active += 1
         endpoint.total += 1
         record = request.record
+        attempts = self.attempts
+        if record.priority > 0:
+            attempts = self._high_attempts
+            stats.upstream_rq_high_active += 1
         before = record.attempt
-        record.attempt = attempt = Attempt(self.attempts, endpoint, before)
+        record.attempt = attempt = Attempt(attempts, endpoint, before)
         record.endpoint = endpoint.address
         watch = self._watch
         due = math.inf if watch is None else trio.current_effective_deadline()

@@ -120,6 +120,8 @@ class Dialer:
     """The streams are kept here, so that they can be cut; None: they are not."""
     connections: int = 0
     """Open or being opened."""
+    _pools: dict[Endpoint, int] = attrs.field(factory=dict, init=False, repr=False)
+    """Of these, how many to each endpoint: a pool is in use while there are any."""
     key: tuple[str, str, int] = attrs.field(
         default=attrs.Factory(
             lambda self: (self.name, self.plugin.name, next(_numbers)), takes_self=True
@@ -149,14 +151,14 @@ class Dialer:
         return bool(traits.alpn) and traits.sharing is Sharing.FRAMES
 
     async def open(self, endpoint: Endpoint, request: Request | None) -> tuple[ByteStream, Codec]:
-        """Dial ``endpoint``; with a PROXY header for ``request``'s client if so configured. Raises ConnectFailed.
+        """Dial ``endpoint``; with a PROXY header for ``request``'s client if so configured.
 
-        Whoever gets the stream must call ``closed`` when it is closed.
+        Raises ConnectFailed, and Overflow where there may be no other pool. Whoever gets the stream must call
+        ``closed`` when it is closed.
         """
-        self.stats.upstream_cx_active += 1
-        endpoint.connections += 1
-        self.connections += 1
-        self.ticker.watch(self.owner)
+        if endpoint not in self._pools:
+            (self.breaker if request is None else self.breaker.of(request)).check_pool()
+        self.adopted(endpoint)
         try:
             stream = None
             if self.agreement is not None:
@@ -224,7 +226,11 @@ class Dialer:
         return plugin.restore(parts.codec, Role.CLIENT, self.limits)
 
     def adopted(self, endpoint: Endpoint) -> None:
-        """Count a connection that was opened elsewhere."""
+        """Count a connection that is being opened here, or was elsewhere."""
+        pools = self._pools
+        before = pools.get(endpoint, 0)
+        pools[endpoint] = before + 1
+        self.stats.upstream_cx_pools += not before
         self.stats.upstream_cx_active += 1
         endpoint.connections += 1
         self.connections += 1
@@ -232,6 +238,11 @@ class Dialer:
 
     def closed(self, endpoint: Endpoint) -> None:
         """A connection that ``open`` or ``adopt`` counted is gone."""
+        left = self._pools.pop(endpoint) - 1
+        if left:
+            self._pools[endpoint] = left
+        else:
+            self.stats.upstream_cx_pools -= 1
         self.stats.upstream_cx_active -= 1
         endpoint.connections -= 1
         self.connections -= 1

@@ -61,12 +61,12 @@ class Queue(Generic[T]):
 
         Raises Overflow if there is no place in the queue, and what ``fail`` was given.
         """
-        breaker = self._breaker
+        thresholds = self._breaker.of(waiter.request)
         if waiter.turn is None:
-            breaker.check_pending(waiter.request)
+            thresholds.check_pending(waiter.request)
             self.admit(waiter)
         insort(self.waiting, waiter, key=_TURN)
-        breaker.stats.upstream_rq_pending_active += 1
+        thresholds.count_pending(1)
 
         def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
             self._remove(waiter)
@@ -110,4 +110,4 @@ class Queue(Generic[T]):
             waiter.task = None
             waiting = self.waiting
             del waiting[bisect_left(waiting, waiter.turn, key=_TURN)]
-            self._breaker.stats.upstream_rq_pending_active -= 1
+            self._breaker.of(waiter.request).count_pending(-1)

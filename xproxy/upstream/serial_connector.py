@@ -118,11 +118,13 @@ class SerialConnector:
         breaker = self._dialer.breaker
         while pool.idle:  # those that cannot be used any more make room first
             self.drop(pool.idle.pop(), endpoint, pool)
-        if pool.oneways and not breaker.may_connect(pool.open, pool.granted):
+        if pool.oneways and not breaker.may_connect(pool.open, pool.granted, endpoint, request):
             self.drop(pool.oneways.pop(), endpoint, pool)
-        while pool.waiting and breaker.can_connect(pool.open, pool.granted):
+        while pool.waiting and breaker.can_connect(
+            pool.open, pool.granted, endpoint, pool.waiting[0].request
+        ):
             pool.slot_free()  # connections to another endpoint have closed
-        if not breaker.may_connect(pool.open, pool.granted):
+        if not breaker.may_connect(pool.open, pool.granted, endpoint, request):
             connection = await pool.wait(Waiter(request))
             if connection is not None:
                 return connection
@@ -396,7 +398,7 @@ class DedicatedConnector:
             return response
 
     async def _open(self, request: Request, endpoint: Endpoint) -> _Bound:
-        self._dialer.breaker.check_connect(endpoint.connections)
+        self._dialer.breaker.check_connect(endpoint, request)
         stream, codec = await self._dialer.open(endpoint, request)
         connection = SerialUpstream(stream, codec, self.plugin.traits, endpoint.address)
         return self._keep(request, connection, endpoint)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Final
 
 import trio
@@ -73,7 +74,7 @@ class SharedConnector:
         pool = pool or self._pool(endpoint)
         if pool.waiting:
             pool.look()  # connections to another endpoint may have closed: those who wait are first
-        found = pool.decide(request, self._dialer.breaker.may_connect)
+        found = pool.decide(request, pool.asks)
         if isinstance(found, Multiplexed) and at_once(found, request):
             return found.call(request)
         return self._exchange(request, endpoint, pool, found)
@@ -123,10 +124,10 @@ class SharedConnector:
                     found = OPEN
                     continue
                 usable = given.serving and pool.takes(given)
-                found = given if usable else pool.decide(request, breaker.can_connect)
+                found = given if usable else pool.decide(request, pool.may_open)
             if isinstance(found, Multiplexed):
                 if waiter is None and not at_once(found, request):
-                    breaker.check_pending(request)
+                    breaker.of(request).check_pending(request)
                 if not found.wire.outbox.full:
                     return found
                 try:
@@ -134,7 +135,7 @@ class SharedConnector:
                 except BaseException:
                     pool.look()  # likewise
                     raise
-                found = pool.decide(request, breaker.can_connect)
+                found = pool.decide(request, pool.may_open)
 
     async def _open(self, request: Request, endpoint: Endpoint, pool: SharedPool) -> Multiplexed:
         dialer = self._dialer
@@ -172,7 +173,12 @@ class SharedConnector:
             dialer = self._dialer
             wanted = dialer.config.connections_per_endpoint
             queue = Queue[Multiplexed | None](dialer.breaker)
-            pool = self._pools[endpoint] = SharedPool(queue, wanted, dialer.breaker.can_connect)
+            pool = self._pools[endpoint] = SharedPool(
+                queue,
+                wanted,
+                partial(_may, dialer.breaker.can_connect, endpoint),
+                partial(_may, dialer.breaker.may_connect, endpoint),
+            )
         return pool
 
     def tick(self, tick: int, idle_ticks: int) -> bool:
@@ -286,3 +292,12 @@ def upstream_facts(dialer: Dialer, endpoint: Endpoint) -> ConnectionFacts:
         peer=endpoint.address,
         local=endpoint.address,
     )
+
+
+def _may(
+    ask: Callable[[int, int, Endpoint, Request], bool],
+    endpoint: Endpoint,
+    usable: int,
+    request: Request,
+) -> bool:
+    return ask(usable, 0, endpoint, request)

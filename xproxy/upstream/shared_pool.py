@@ -32,8 +32,8 @@ class Decision(Enum):
 
 OPEN: Final = Decision.OPEN
 WAIT: Final = Decision.WAIT
-MayOpen: TypeAlias = Callable[[int], bool]
-"""Whether another connection may be opened, beside so many that can be used."""
+MayOpen: TypeAlias = Callable[[int, Request], bool]
+"""Whether another connection may be opened for a request, beside so many that can be used."""
 
 
 @attrs.define(eq=False)
@@ -50,23 +50,34 @@ class SharedPool:
 
     __slots__ = (
         "_granted",
-        "_may_open",
         "_promised",
         "_queue",
         "_wanted",
+        "asks",
         "connections",
+        "may_open",
         "only",
         "opening",
         "waiting",
     )
 
-    def __init__(self, queue: Queue[Multiplexed | None], wanted: int, may_open: MayOpen) -> None:
-        """``wanted``: so many connections there should be in any case. ``may_open`` is asked for those who wait."""
+    def __init__(
+        self,
+        queue: Queue[Multiplexed | None],
+        wanted: int,
+        may_open: MayOpen,
+        asks: MayOpen | None = None,
+    ) -> None:
+        """``wanted``: so many connections there should be in any case. ``may_open`` is asked for those who wait.
+
+        ``asks``: the same for who comes, where that is to be counted.
+        """
         self._queue = queue
         self.waiting = queue.waiting
         """Those who wait, in order."""
         self._wanted = wanted
-        self._may_open = may_open
+        self.may_open = may_open
+        self.asks = asks or may_open
         self.connections: list[Multiplexed] = []
         """Those there are, also those that take no more requests; see ``add`` and ``remove``."""
         self.only: Multiplexed | None = None
@@ -89,7 +100,7 @@ class SharedPool:
             return self._least_busy(free)
         if opening:
             return WAIT
-        if may_open(len(usable)):
+        if may_open(len(usable), request):
             return OPEN
         if free:
             return self._least_busy(free)
@@ -119,14 +130,14 @@ class SharedPool:
             return
         queue = self._queue
         while (waiter := queue.first()) is not None:
-            decision = self.decide(waiter.request, self._may_open)
+            decision = self.decide(waiter.request, self.may_open)
             if decision is WAIT:
                 # There may be a place for who has nothing to send but the head.
                 passing = self._without_body()
                 if passing is None:
                     break
                 waiter = passing
-                decision = self.decide(waiter.request, self._may_open)
+                decision = self.decide(waiter.request, self.may_open)
             if decision is WAIT:
                 break
             if decision is OPEN:

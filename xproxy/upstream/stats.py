@@ -19,6 +19,10 @@ class ClusterStats:
     upstream_cx_overflow: int = 0
     upstream_cx_none_healthy: int = 0
     """Requests refused, as no endpoint was healthy."""
+    upstream_cx_pools: int = attrs.field(default=0, metadata=_GAUGE)
+    """Pools of connections, one for each endpoint and protocol in use."""
+    upstream_cx_pool_overflow: int = 0
+    """Requests refused, as there may be no other pool."""
     lb_subsets_selected: int = 0
     """Requests sent to the subset that they wanted."""
     lb_subsets_fallback: int = 0
@@ -49,6 +53,16 @@ class ClusterStats:
     """Times that other endpoints were found."""
     discovery_failed: int = 0
     """Times that none were found out, and the last ones stayed."""
+    upstream_rq_high_active: int = attrs.field(default=0, metadata=_GAUGE)
+    """Of the high priority …"""
+    upstream_rq_high_pending_active: int = attrs.field(default=0, metadata=_GAUGE)
+    """… that wait for a connection …"""
+    upstream_rq_high_retry_active: int = attrs.field(default=0, metadata=_GAUGE)
+    """… and that are retries."""
+    remaining: dict[str, int] = attrs.field(
+        factory=dict, metadata={"label": "resource", "kind": "gauge"}
+    )
+    """What is left of the circuit breakers' bounds, by Envoy's names, where they are tracked."""
     endpoint_failing: int = 0
     """Times an endpoint was marked as failing."""
     membership_total: int = attrs.field(default=0, metadata=_GAUGE)

@@ -7,7 +7,8 @@ from typing import final
 
 from xproxy.config.schema import ClusterConfig
 from xproxy.stream.ending import Answered, Broke, GivenUp
-from xproxy.upstream.attempt import Attempt
+from xproxy.stream.record import RetryPermits
+from xproxy.upstream.attempt import Attempt, Attempts
 from xproxy.upstream.stats import ClusterStats
 
 
@@ -73,3 +74,13 @@ class Tally:
             self._stats.endpoint_failing += 1
             self._marked()
         attempt.endpoint.failing_until = now + self._seconds
+
+
+def high_attempts(ordinary: Attempts, permits: RetryPermits, stats: ClusterStats) -> Attempts:
+    """Return what attempts of the high priority have in common: they count apart, and tell the same observers."""
+
+    def ended(attempt: Attempt) -> None:
+        stats.upstream_rq_high_active -= 1
+        ordinary.tell(attempt)
+
+    return Attempts(ordinary.cluster, permits, ended)
