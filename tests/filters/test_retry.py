@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from tests.attempts import attempt_of
 from xproxy.filters.headers import ChangeHeaders, HeaderChanges
+from xproxy.filters.rate_limited_back_off import RateLimitedBackOff
 from xproxy.filters.retry import CONDITIONS, BackOff, Retry
 from xproxy.model.errors import (
     ConnectFailed,
@@ -507,7 +508,7 @@ async def test_a_body_that_is_broken_already_is_a_failure(
 
 @pytest.mark.parametrize(
     "fields",
-    [{"on": ("unknown",)}, {"on": ()}, {"attempts": 0}, {"per_try_timeout": 0}],
+    [{"on": ("unknown",)}, {"on": ()}, {"attempts": -1}, {"per_try_timeout": 0}],
 )
 def test_bad_configuration_is_refused(fields: Any) -> None:
     with pytest.raises(ValueError, match=r"unknown condition|needs a condition|must be"):
@@ -518,3 +519,79 @@ def test_equal_configurations_are_equal() -> None:
     assert Retry(on=("5xx",)) == Retry(on=("5xx",))
     assert Retry(on=("5xx",)) != Retry(on=("reset",))
     assert set(CONDITIONS) > {"5xx", "reset", "status-aborted", "internal"}
+
+
+@pytest.mark.parametrize(
+    ("on", "field", "again"),
+    [
+        (("5xx",), ("x-envoy-ratelimited", "true"), False),
+        (("envoy-ratelimited",), ("x-envoy-ratelimited", "true"), True),
+        (("envoy-ratelimited",), ("x-other", "1"), False),
+        (("retriable-headers",), ("X-Again", "yes"), True),
+        (("retriable-headers",), ("x-again", "no"), False),
+        (("retriable-headers",), ("x-any", "no"), True),
+        (("unavailable",), ("x-again", "yes"), True),
+    ],
+)
+async def test_fields_of_responses_that_lead_to_a_retry_or_forbid_it(
+    kit: Kit, autojump_clock: MockClock, on: Any, field: tuple[str, str], again: bool
+) -> None:
+    upstream = kit.upstream(kit.response(503, field, status=Status.UNAVAILABLE), kit.response())
+    retry = Retry(on=on, retriable_headers={"x-again": "yes", "x-any": ""})
+    await retry(kit.web(), upstream)
+    assert len(upstream.seen) == 1 + again
+
+
+async def test_a_response_says_how_long_to_wait(kit: Kit, autojump_clock: MockClock) -> None:
+    slow_down = kit.response(503, ("retry-after", "20"), status=Status.UNAVAILABLE)
+    upstream = kit.upstream(slow_down, kit.response())
+    retry = Retry(on=("unavailable",), rate_limited_back_off=RateLimitedBackOff())
+    (draw,) = drawn(1)
+    await retry(kit.web(), upstream)
+    assert upstream.times[1] - upstream.times[0] == pytest.approx(20 * (1 + draw / 2))
+
+
+async def test_a_client_decides_where_it_may(kit: Kit, autojump_clock: MockClock) -> None:
+    fields = [
+        ("x-envoy-retry-on", "5xx,nonsense"),
+        ("x-envoy-max-retries", "3"),
+        ("x-envoy-upstream-rq-timeout-ms", "7000"),
+    ]
+    failing = kit.response(500, status=Status.INTERNAL)
+    upstream = kit.upstream(failing)
+    request = kit.web("/", *fields, ("x-mine", "1"))
+    await Retry(on=(), client_control=True)(request, upstream)
+    assert len(upstream.seen) == 4
+    assert kit.stream.deadline == 7.0
+    assert all(list(head.headers) == [("x-mine", "1")] for head in upstream.seen)
+
+
+async def test_a_client_decides_nothing_where_it_may_not(
+    kit: Kit, autojump_clock: MockClock
+) -> None:
+    upstream = kit.upstream(kit.response(500, status=Status.INTERNAL))
+    request = kit.web("/", ("x-envoy-retry-on", "5xx"), ("x-envoy-upstream-rq-timeout-ms", "7"))
+    await Retry()(request, upstream)
+    assert [list(head.headers) for head in upstream.seen] == [[]]
+    assert kit.stream.deadlines == []
+
+
+async def test_a_client_may_want_no_retry(kit: Kit, autojump_clock: MockClock) -> None:
+    upstream = kit.upstream(FAILED)
+    with pytest.raises(ConnectFailed):
+        await Retry(client_control=True)(kit.web("/", ("x-envoy-max-retries", "0")), upstream)
+    assert len(upstream.seen) == 1
+
+
+async def test_a_try_of_which_nothing_comes_is_over(kit: Kit, autojump_clock: MockClock) -> None:
+    body = kit.body(b"1", trio.Event())
+    upstream = kit.upstream(trio.Event(), kit.response(body=body))
+    retry = Retry(on=("deadline-exceeded",), per_try_idle_timeout=Duration(2.0))
+    start = trio.current_time()
+    answer = await retry(kit.web(), upstream)
+    assert 2 <= trio.current_time() - start < 3
+    assert await answer.body.receive() == b"1"
+    with pytest.raises(DeadlineExceeded, match="per_try_idle_timeout"):
+        await answer.body.receive()
+    await answer.aclose()
+    assert body.closed

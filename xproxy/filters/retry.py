@@ -19,6 +19,8 @@ import attrs
 import trio
 from attrs.validators import ge, gt, le, optional
 
+from xproxy.filters.rate_limited_back_off import RateLimitedBackOff
+from xproxy.filters.retry_control import FIELDS, asked
 from xproxy.model.errors import DeadlineExceeded, StreamError
 from xproxy.model.frames import Trailers
 from xproxy.model.limits import KIB, Duration, Size
@@ -63,7 +65,12 @@ _STATUSES: Final[Mapping[str, Status]] = {
     **{f"status-{status.label}": status for status in Status if status is not Status.OK},
 }
 """Condition → the neutral status of a response it stands for."""
-CONDITIONS: Final = tuple(dict.fromkeys([*_FAILURES, *_CODES, *_STATUSES]))
+_RATE_LIMITED: Final = "envoy-ratelimited"
+_HEADERS: Final = "retriable-headers"
+_LISTED: Final = "retriable-status-codes"
+CONDITIONS: Final = tuple(
+    dict.fromkeys([*_FAILURES, *_CODES, *_STATUSES, _RATE_LIMITED, _HEADERS, _LISTED])
+)
 """All that may stand in ``on``."""
 
 Outcome: TypeAlias = Response | StreamError
@@ -109,10 +116,12 @@ class Retry:
     """``connect-failure``, ``refused-stream`` (nothing was done yet: safe for every request); ``reset`` (these, and
     no answer came); ``deadline-exceeded`` (of one try) and ``unavailable`` (no endpoint), which also stand for
     responses of that neutral status, as ``resource-exhausted``, ``internal``, ``cancelled`` and ``status-<any>`` do;
-    of web responses ``gateway-error`` (502, 503, 504), ``5xx`` (both with every failure), ``retriable-4xx`` (409)."""
+    of web responses ``gateway-error`` (502, 503, 504), ``5xx`` (both with every failure), ``retriable-4xx`` (409);
+    ``envoy-ratelimited``: a response with ``x-envoy-ratelimited``, after which nothing else leads to a retry;
+    ``retriable-headers`` and ``retriable-status-codes``: what is named beside."""
     statuses: tuple[int, ...] = ()
     """The protocol's own codes of responses after which to retry as well."""
-    attempts: int = attrs.field(default=1, validator=[ge(1), le(100)])
+    attempts: int = attrs.field(default=1, validator=[ge(0), le(100)])
     """Retries at most, after the first try."""
     per_try_timeout: Duration | None = attrs.field(
         default=None, validator=optional(gt(Duration(0.0)))
@@ -122,6 +131,20 @@ class Retry:
     """Of a request body that comes in pieces: so much is kept to be sent again."""
     back_off: BackOff = BackOff()
     """How long to wait before each retry."""
+    rate_limited_back_off: RateLimitedBackOff | None = None
+    """Where a response says how long to wait, wait so long."""
+    retriable_headers: dict[str, str] = attrs.field(factory=dict)
+    """With ``retriable-headers``: fields of responses after which to retry, and their values; ``""``: any value."""
+    per_try_idle_timeout: Duration | None = attrs.field(
+        default=None, validator=optional(gt(Duration(0.0)))
+    )
+    """A try of which nothing comes for so long counts as ``deadline-exceeded``; once the response has begun it is
+    broken off."""
+    client_control: bool = False
+    """Heed what requests say: ``x-envoy-retry-on``, ``x-envoy-retry-grpc-on`` (in addition to ``on``),
+    ``x-envoy-max-retries`` (in place of ``attempts``, 10 at most), ``x-envoy-retriable-status-codes``,
+    ``x-envoy-upstream-rq-timeout-ms`` (no longer than the route's timeout) and
+    ``x-envoy-upstream-rq-per-try-timeout-ms``. These fields are not sent on, heeded or not."""
 
     _failures: frozenset[str] = attrs.field(init=False, eq=False, repr=False)
     _codes: frozenset[int] = attrs.field(init=False, eq=False, repr=False)
@@ -131,7 +154,7 @@ class Retry:
     )
 
     def __attrs_post_init__(self) -> None:
-        if not self.on and not self.statuses:
+        if not self.on and not self.statuses and not self.client_control:
             raise ValueError("needs a condition in `on`, or a code in `statuses`")
         self._failures = _union(_FAILURES, self.on)
         self._codes = frozenset(code for name in self.on for code in _CODES.get(name, ()))
@@ -139,11 +162,16 @@ class Retry:
 
     async def __call__(self, request: Request, call_next: Handler) -> Response:
         """Return the first outcome that is not to be tried again, or the last one there is. Raises StreamError."""
+        if request.head.headers.has_any(FIELDS):
+            policy = self._asked(request)
+            headers = request.head.headers.remove(*FIELDS)
+            request.head = attrs.evolve(request.head, headers=headers)
+            return await policy(request, call_next)
         given = request.body
         head, origin, flags = request.head, request.origin, request.record.flags
         body: BytesBody | Recording
         if isinstance(given, BytesBody):
-            body, timeout = given, self.per_try_timeout
+            body, timeout = given, self._head_timeout
             tried = request  # nothing of it goes on when it has failed: a fork would be for nothing
         else:
             # A streamed body takes its time to come. Whoever sends it may go on for a while after its try has failed.
@@ -164,7 +192,7 @@ class Retry:
             try:
                 if isinstance(outcome, Response):
                     await outcome.aclose()
-                await trio.sleep(self.back_off.wait(retry, self._draw()))
+                await trio.sleep(self._wait(retry, outcome))
                 given, tried = tried.body, request.fork(body.replay())
                 await given.aclose()  # whoever has wrapped it learns that this try is over
                 # Filters inside may have changed the request: the next try starts from what the first was given.
@@ -175,7 +203,38 @@ class Retry:
                     permits.release(request.connection.id)
         if isinstance(outcome, StreamError):
             raise outcome.again()
+        if self.per_try_idle_timeout is not None and type(outcome.body) is not BytesBody:
+            outcome.body = IdleBody(outcome.body, self.per_try_idle_timeout)
         return outcome
+
+    @property
+    def _head_timeout(self) -> float | None:
+        times = (self.per_try_timeout, self.per_try_idle_timeout)
+        return min((time for time in times if time is not None), default=None)
+
+    def _wait(self, retry: int, outcome: Outcome) -> float:
+        draw = self._draw()
+        if self.rate_limited_back_off is not None and isinstance(outcome, Response):
+            told = self.rate_limited_back_off.wait(outcome.head.headers, draw)
+            if told is not None:
+                return told
+        return self.back_off.wait(retry, draw)
+
+    def _asked(self, request: Request) -> Retry:
+        """Return the policy that also heeds what the request says, if it may say anything."""
+        if not self.client_control:
+            return self
+        said = asked(request.head.headers)
+        if said.timeout is not None:
+            request.stream.limit(trio.current_time() + said.timeout)
+        per_try = self.per_try_timeout
+        return attrs.evolve(
+            self,
+            on=tuple(dict.fromkeys([*self.on, *(one for one in said.on if one in CONDITIONS)])),
+            statuses=(*self.statuses, *said.statuses),
+            attempts=self.attempts if said.attempts is None else said.attempts,
+            per_try_timeout=per_try if said.per_try_timeout is None else said.per_try_timeout,
+        )
 
     def _asks_for_retry(
         self, request: Request, body: BytesBody | Recording, head: RequestHead, outcome: Outcome
@@ -188,8 +247,15 @@ class Retry:
             # A local overflow has no condition: more of the same is what it needs least.
             return outcome.condition in self._failures
         answer = outcome.head
-        if "x-envoy-overloaded" in answer.headers:
+        headers = answer.headers
+        if "x-envoy-overloaded" in headers:
             return False
+        if "x-envoy-ratelimited" in headers:
+            return _RATE_LIMITED in self.on
+        if _HEADERS in self.on:
+            for name, value in self.retriable_headers.items():
+                if name in headers and value in ("", headers[name]):
+                    return True
         return _status_of(outcome) in self._neutral or self._is_retriable_code(head, answer)
 
     def _is_retriable_code(self, head: RequestHead, answer: ResponseHead) -> bool:
@@ -269,3 +335,20 @@ class BegunBody(WrappedBody):
         if self._first is not None:
             raise Stays("a response that is about to begin", for_now=True)
         return self.inner, None
+
+
+@final
+class IdleBody(WrappedBody):
+    """A response body that is broken off when nothing of it comes for ``timeout`` seconds."""
+
+    __slots__ = ("_timeout",)
+
+    def __init__(self, inner: Body, timeout: float) -> None:
+        super().__init__(inner)
+        self._timeout = timeout
+
+    async def receive(self) -> bytes | Trailers:
+        """See Body. Raises DeadlineExceeded."""
+        with trio.move_on_after(self._timeout):
+            return await super().receive()
+        raise DeadlineExceeded(f"nothing came in {self._timeout:g} s (retry.per_try_idle_timeout)")
