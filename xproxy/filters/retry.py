@@ -233,7 +233,9 @@ class Retry:
             on=tuple(dict.fromkeys([*self.on, *(one for one in said.on if one in CONDITIONS)])),
             statuses=(*self.statuses, *said.statuses),
             attempts=self.attempts if said.attempts is None else said.attempts,
-            per_try_timeout=per_try if said.per_try_timeout is None else said.per_try_timeout,
+            per_try_timeout=(
+                per_try if said.per_try_timeout is None else Duration(said.per_try_timeout)
+            ),
         )
 
     def _asks_for_retry(
