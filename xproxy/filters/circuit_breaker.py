@@ -21,7 +21,7 @@ from xproxy.model.errors import DeadlineExceeded, Overflow, StreamError
 from xproxy.model.frames import Trailers
 from xproxy.model.limits import Duration
 from xproxy.model.message import Target
-from xproxy.model.status import Status
+from xproxy.model.status import SERVER_FAULTS, Status
 from xproxy.stream.body import Body, BytesBody
 from xproxy.stream.carrying import MAX_NAME, CarriedAs, cut_now, seconds_left
 from xproxy.stream.ending import BodyEnding, Broke, Complete
@@ -31,9 +31,7 @@ from xproxy.stream.wrapped import WrappedBody
 
 _logger = logging.getLogger(__name__)
 
-_FAULTS: Final = frozenset(
-    {Status.INTERNAL, Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.DATA_LOSS}
-)
+_FAULTS: Final = SERVER_FAULTS
 """What is the server's fault, in every protocol."""
 
 
@@ -80,9 +78,9 @@ _STATE: Final = StateSchema(
 class CircuitBreaker:
     """Ask no more for a while, once too many requests have failed.
 
-    Failures are errors of the upstream, requests that took too long, and answers whose neutral status is
-    ``internal``, ``unavailable``, ``deadline-exceeded`` or ``data-loss``. After ``sleep_window`` one request is let
-    through as a probe: its outcome decides for all.
+    Failures are errors of the upstream, requests that took too long, and answers whose neutral status is a fault of
+    the server: ``internal``, ``unavailable``, ``unknown``, ``deadline-exceeded``, ``data-loss`` or
+    ``resource-exhausted``. After ``sleep_window`` one request is let through as a probe: its outcome decides for all.
     """
 
     circuit: str = attrs.field(validator=[min_len(1), max_len(MAX_NAME)])
