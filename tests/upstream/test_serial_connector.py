@@ -561,3 +561,19 @@ async def test_a_client_that_resets_during_interim_responses_is_not_the_endpoint
         assert (endpoint.failed, endpoint.failures_in_a_row) == (0, 0)
         assert live.cluster().stats.upstream_rq_reset == 0
     assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_of_100_gets_that_meet_a_closing_connection_none_fails() -> None:
+    # Without any retry configured: each but the first finds a connection that its server closes as the request comes.
+    async with upstream() as up, running(web(up.port)) as live:
+        client = await live.client()
+        server = await one_exchange(client, up)
+        for _ in range(100):
+            await play(client >> GET, server << HEAD)
+            await hang_up(server)
+            server = Party("the next connection", await up.accept())
+            await play(server << HEAD, server >> OK, client << OK)
+            await play(client >> GET, server << HEAD, server >> OK, client << OK)
+        stats = live.cluster().stats
+        assert (stats.upstream_rq_resent, stats.upstream_rq_retry) == (100, 0)
+        await live.settled(clients=1, upstreams=1)

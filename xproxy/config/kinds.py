@@ -13,8 +13,8 @@ from typing import Final, Literal
 import attrs
 
 from xproxy.config.balancing import CookieConfig
-from xproxy.config.discovery import DiscoveryConfig
 from xproxy.config.breakers import RetryBudgetConfig
+from xproxy.config.discovery import DiscoveryConfig
 from xproxy.config.fields import alternatives
 from xproxy.config.findings import Problem, show
 from xproxy.config.health import OutlierDetectionConfig

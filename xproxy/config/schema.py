@@ -19,8 +19,8 @@ from xproxy.config.balancing import (
     BalancingConfig,
     HashPolicyConfig,
 )
-from xproxy.config.discovery import DiscoveryConfig
 from xproxy.config.breakers import CircuitBreakersConfig
+from xproxy.config.discovery import DiscoveryConfig
 from xproxy.config.fields import Unless
 from xproxy.config.health import HealthCheckConfig, OutlierDetectionConfig
 from xproxy.config.routing import FractionConfig, MirrorConfig, RangeConfig, RewriteConfig

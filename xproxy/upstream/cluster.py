@@ -69,8 +69,6 @@ from xproxy.upstream.roster import Roster
 from xproxy.upstream.serial_connector import DedicatedConnector, SerialConnector
 from xproxy.upstream.shared_connector import SharedConnector
 from xproxy.upstream.stats import ClusterStats
-from xproxy.upstream.tally import Tally
-from xproxy.upstream.subsets import chooser
 from xproxy.upstream.tally import Tally, high_attempts
 from xproxy.upstream.ticker import TICK, Ticker
 from xproxy.upstream.tunnel_connector import TunnelConnector
