@@ -12,8 +12,7 @@ def test_what_is_said_is_read() -> None:
     said = asked(
         Headers(
             [
-                ("X-Envoy-Retry-On", "5xx, retriable-status-codes"),
-                ("x-envoy-retry-grpc-on", "Cancelled"),
+                ("X-Envoy-Retry-On", "5xx, retriable-status-codes, Cancelled"),
                 ("x-envoy-max-retries", "4"),
                 ("x-envoy-retriable-status-codes", "418, x, 429"),
                 ("x-envoy-upstream-rq-timeout-ms", "1500"),

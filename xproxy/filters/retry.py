@@ -141,7 +141,7 @@ class Retry:
     """A try of which nothing comes for so long counts as ``deadline-exceeded``; once the response has begun it is
     broken off."""
     client_control: bool = False
-    """Heed what requests say: ``x-envoy-retry-on``, ``x-envoy-retry-grpc-on`` (in addition to ``on``),
+    """Heed what requests say: ``x-envoy-retry-on`` (any conditions, in addition to ``on``),
     ``x-envoy-max-retries`` (in place of ``attempts``, 10 at most), ``x-envoy-retriable-status-codes``,
     ``x-envoy-upstream-rq-timeout-ms`` (no longer than the route's timeout) and
     ``x-envoy-upstream-rq-per-try-timeout-ms``. These fields are not sent on, heeded or not."""

@@ -11,7 +11,7 @@ import attrs
 
 from xproxy.model.headers import Headers
 
-RETRY_ON: Final = ("x-envoy-retry-on", "x-envoy-retry-grpc-on")
+RETRY_ON: Final = ("x-envoy-retry-on",)
 """Conditions, comma-separated; unknown ones are passed over."""
 MAX_RETRIES: Final = "x-envoy-max-retries"
 STATUS_CODES: Final = "x-envoy-retriable-status-codes"
