@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.effort import seconds
+from tests.effort import seconds, steps
 from xproxy.model.address import Address
 from xproxy.model.message import RequestHead
 from xproxy.model.traits import Sharing, Traits
@@ -61,15 +61,17 @@ def test_a_pick_of_1000_costs_at_most_twice_a_pick_of_three(name: str) -> None:
             picker.find(1)
 
         def work() -> None:
-            for key in range(2000):
-                REQUEST.record.hash = key << 50
+            for key in range(200):
+                REQUEST.record.hash = key << 53
                 picker.pick(REQUEST, ())
             REQUEST.record.hash = None
 
         return work
 
     few, many = picks(3), picks(1000)
-    assert min(seconds(many) for _ in range(8)) <= 2 * min(seconds(few) for _ in range(8))
+    assert steps(many) <= 2 * steps(few)
+    # Nor does what is written in C: with room for caches, which hold three and not always a thousand.
+    assert min(seconds(many) for _ in range(8)) <= 5 * min(seconds(few) for _ in range(8))
 
 
 @pytest.mark.parametrize("name", BALANCERS)
