@@ -72,6 +72,6 @@ async def test_no_round_is_long_however_many_have_much_to_read(
             theirs.close()
     most = ROUND + 6 * SLICE if pressed else 3 * ALONE
     assert sum(sizes) > count * READS * 1024
-    # At first nothing is known of anybody: some reads are long.
+    # Of somebody who has not read yet nothing is known: once, its read is long. When that is chance says.
     assert max(rounds) <= 0.032
-    assert max(rounds[len(rounds) // 4 :]) <= most
+    assert sum(1 for one in rounds if one > most) <= count
