@@ -27,6 +27,7 @@ from xproxy.testing import END, Party, play
 from xproxy.upstream.choice import Choice
 from xproxy.upstream.endpoint import Endpoint
 from xproxy.upstream.membership import Membership
+from xproxy.upstream.roster import Roster
 
 OK = http_response(b"ok")
 HEAD = re.compile(rb"[^\r]+\r\n(?:[^\r]+\r\n)*\r\n")
@@ -131,7 +132,7 @@ async def forgotten(live: Live, gone: Endpoint, clock: MockClock) -> None:
     for _ in range(3):
         clock.jump(1.1)
         await wait_all_tasks_blocked()
-    assert part(cluster, Membership).leaving == []
+    assert part(part(cluster, Roster), Membership).leaving == []
     assert gone.drained
 
 

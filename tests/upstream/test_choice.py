@@ -290,6 +290,7 @@ async def test_a_retry_goes_to_nobody_that_is_unfit() -> None:
     some[3].priority = 1
     choice = Choice(RoundRobin(Random(1)), some)
     unfit(choice, some[0])
-    assert {ask(choice, some[1]) for _ in range(20)} == {some[2]}
+    # The next priority has its share, as not all of the first are fit.
+    assert {ask(choice, some[1]) for _ in range(20)} <= {some[2], some[3]}
     assert {ask(choice, *some[1:3]) for _ in range(20)} == {some[3]}
     assert {ask(choice, *some[1:]) for _ in range(20)} <= set(some[1:])
