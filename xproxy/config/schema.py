@@ -306,7 +306,8 @@ class RouteConfig:
     mirrors: tuple[MirrorConfig, ...] = field(default=(), validator=max_len(8))
     """Copy requests to other clusters, as the route found them. L4, CONNECT and upgrades are not copied."""
     priority: Literal["default", "high"] = "default"
-    """``high``: where requests wait for a connection, these go first."""
+    """``high``: where requests wait for a connection, these go first, and the bounds of that priority in
+    ``circuit_breakers.thresholds`` are theirs."""
     hash_policy: tuple[HashPolicyConfig, ...] = field(default=(), validator=max_len(MOST_POLICIES))
     """What requests have in common that go to one endpoint, with ``load_balancer`` ring_hash or maglev. It is asked
     before the route's own filters."""
